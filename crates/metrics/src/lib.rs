@@ -1,0 +1,40 @@
+//! How far apart two arrays of numbers are, and two sets of logits.
+//!
+//! Pure numbers: no tensors, files, clocks or randomness. Everything is computed in f64, in an order
+//! of summation that depends on the length alone; large inputs are spread over the threads of the
+//! current rayon pool, and any number of threads gives the same bits.
+//!
+//! - [`difference`], [`per_row`]: everything elementwise, in one pass ([`Difference`]).
+//! - [`relation`]: is one array the other, rounded, scaled or negated, bit by bit?
+//! - [`compare_logits`]: KL divergence, agreement of the most likely tokens, margins.
+//! - [`max_relative`], [`ulp_histogram`]: for buffers and for roundings that flipped.
+//!
+//! ```
+//! use ulpscope_floats::{DType, Floats};
+//! use ulpscope_metrics::{difference, relation};
+//!
+//! let a = Floats::from(vec![1.0f32, 0.697_830_6, -2.5, 0.0]);
+//! let b = a.cast(DType::Bf16);
+//! let apart = difference(&a, &b)?;
+//! assert_eq!(apart.equal_fraction(), 0.75);
+//! assert_eq!(apart.max_index, Some(1));
+//! assert_eq!(relation(&a, &b).unwrap().to_string(), "b = round_bf16(a)");
+//! # Ok::<(), ulpscope_metrics::MetricsError>(())
+//! ```
+
+mod difference;
+mod error;
+mod logits;
+mod relation;
+mod relative;
+mod rows;
+mod sums;
+mod ulps;
+
+pub use difference::{ATOL, Difference, RTOL, difference};
+pub use error::MetricsError;
+pub use logits::{LogitDifference, Position, compare_logits};
+pub use relation::{Relation, Side, relation};
+pub use relative::max_relative;
+pub use rows::per_row;
+pub use ulps::{UlpHistogram, ulp_histogram};
