@@ -1,0 +1,38 @@
+//! What one run found, on disk.
+//!
+//! A run that compares arms ends in one plain value, the [`RunRecord`], and one file, `record.json`.
+//! Every table, plot and page is drawn from it alone, so that a finished run can be shown again, sent to
+//! somebody else or checked against a second run without the model at hand.
+//!
+//! - [`schema`]: the fields. Units and reference are stated at each of them.
+//! - [`mod@file`]: reading and writing. A file is either whole or not there; damaged input is one clear error.
+//! - [`float`]: numbers that JSON lacks (NaN and the infinities), bit-exact both ways.
+//! - [`provenance`]: what ran, where and when, the only part that two runs of one thing do not share.
+//! - [`same`]: what differs between two records, which is how a replay is judged.
+//! - [`summary`]: a record as a page of Markdown; [`text`]: how it words numbers.
+//!
+//! What is not here: no metric is computed, no tensor is held, nothing is printed.
+//!
+//! ```
+//! use ulpscope_record::{RunRecord, differences, markdown};
+//!
+//! let record = RunRecord::from_json(include_str!("../tests/small.json"))?;
+//! let again = RunRecord::from_json(&record.to_json()?)?;
+//! assert!(differences(&record, &again).is_empty());
+//! assert!(markdown(&record).contains("b = round_bf16(a)"));
+//! # Ok::<(), ulpscope_record::RecordError>(())
+//! ```
+
+pub mod file;
+pub mod float;
+mod layout;
+pub mod provenance;
+pub mod same;
+pub mod schema;
+pub mod summary;
+pub mod text;
+
+pub use file::RecordError;
+pub use same::differences;
+pub use schema::*;
+pub use summary::markdown;

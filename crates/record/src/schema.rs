@@ -1,0 +1,383 @@
+//! The fields of `record.json`.
+//!
+//! Numbers that may be NaN or infinite are written as the strings `"NaN"`, `"inf"`, `"-inf"`, which JSON
+//! has no numbers for. Divergences are of an arm against the reference, the run's first arm.
+
+use serde::{Deserialize, Serialize};
+
+use crate::float;
+
+/// The version of the schema that this crate writes.
+pub const SCHEMA: u32 = 1;
+
+/// Everything one run found. Every table, plot and page is drawn from this alone.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunRecord {
+    /// Version of the schema, [`SCHEMA`].
+    pub schema: u32,
+    /// What ran, where and when. The only part that differs between two runs of the same thing.
+    pub provenance: Provenance,
+    /// What was asked for: enough to run it again.
+    pub settings: Settings,
+    /// The reference arm's model.
+    pub model: Model,
+    /// The arms; the first is the reference.
+    pub arms: Vec<Arm>,
+    /// The prompts, each run through every arm.
+    pub prompts: Vec<Prompt>,
+    /// How the arms' state dicts compare.
+    pub weights: Weights,
+    /// How the arms' buffers compare, those included that no state dict holds.
+    pub buffers: Vec<Buffer>,
+    /// Divergence at every observed site, in forward order, per arm and prompt.
+    pub sites: Vec<SiteDivergence>,
+    /// Divergence of the logits, per arm and prompt.
+    pub logits: Vec<LogitDivergence>,
+    /// The first site, in forward order, at which an arm parts from the reference on a prompt.
+    pub first: Vec<First>,
+    /// What was left out, and why. Empty when everything asked for was compared.
+    pub coverage: Coverage,
+}
+
+/// What ran, where and when.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Provenance {
+    /// Version of ulpscope.
+    pub ulpscope: String,
+    /// Git revision it was built from, or `unknown`.
+    pub git: String,
+    /// Device that computed: `flex`, `cuda:0`.
+    pub device: String,
+    /// Threads that computed.
+    pub threads: usize,
+    /// Model name of the processor.
+    pub cpu: String,
+    /// Kernel that multiplied matrices, and its order of summation.
+    pub kernel: String,
+    /// Start of the run, RFC 3339, UTC.
+    pub started: String,
+    /// Wall time of the run in seconds.
+    #[serde(with = "float")]
+    pub elapsed_s: f64,
+}
+
+/// What was asked for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Settings {
+    /// Model sources as given, each tried when the one before it could not be had; one list per model named.
+    pub models: Vec<Vec<String>>,
+    /// Pattern that the observed sites match.
+    pub sites: String,
+    /// Device as given.
+    pub device: String,
+    /// Name of the experiment, if the run was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub experiment: Option<String>,
+}
+
+/// Which model it was.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Model {
+    /// Name for people: the hub id, or the folder or file name.
+    pub name: String,
+    /// Where it came from: `hub`, `directory` or `gguf`.
+    pub source: String,
+    /// Commit of the hub repository, where there is one.
+    pub revision: Option<String>,
+    /// A stand-in for the model that was asked for first.
+    pub stand_in: bool,
+    /// Sources that were tried before and could not be had, one sentence each.
+    pub unavailable: Vec<String>,
+    /// config.json as it was read (or as rebuilt from a GGUF's metadata).
+    pub config: serde_json::Value,
+    /// The files the weights were read from.
+    pub files: Vec<ModelFile>,
+}
+
+/// A file that weights were read from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ModelFile {
+    /// File name, relative to the model.
+    pub path: String,
+    /// SHA-256 of the whole file, in hex.
+    pub sha256: String,
+}
+
+/// One recipe applied to one checkpoint.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Arm {
+    /// Name, `a`, `b`, … by default.
+    pub name: String,
+    /// The recipe, in the chain notation.
+    pub recipe: String,
+    /// `eager` or `sdpa`.
+    pub attention: String,
+    /// Format of the parameters and of the stored activations.
+    pub dtype: String,
+    /// Order of summation in matrix products.
+    pub accumulation: String,
+    /// The arm's own model, where it is another one than the reference's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<Model>,
+    /// What the recipe did to every parameter and buffer.
+    pub conversions: Vec<Conversion>,
+}
+
+/// What a recipe did to one tensor.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Conversion {
+    /// Name of the parameter or buffer.
+    pub name: String,
+    /// Format in the checkpoint, or in which the buffer was computed: `bf16`, `Q4_1`, ….
+    pub from: String,
+    /// Format that the arm holds.
+    pub to: String,
+    /// What happened: `kept`, `widened`, `rounded`.
+    pub action: String,
+    /// Number of elements.
+    pub elements: u64,
+    /// Elements whose value changed.
+    pub changed: u64,
+    /// Finite elements that became infinite.
+    pub overflowed: u64,
+    /// Non-zero elements that became zero.
+    pub flushed: u64,
+    /// Elements that are NaN or infinite in the arm.
+    pub nonfinite: u64,
+}
+
+/// A prompt.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Prompt {
+    /// The text, unless token ids were given.
+    pub text: Option<String>,
+    /// Token ids.
+    pub ids: Vec<u32>,
+    /// Each token as text.
+    #[serde(default)]
+    pub tokens: Vec<String>,
+}
+
+/// How the arms' state dicts compare.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Weights {
+    /// Keys of the state dict that were compared; a tied `lm_head.weight` counts, as in PyTorch.
+    pub compared: usize,
+    /// Keys that are bit-identical in every arm.
+    pub identical: usize,
+    /// The others, one entry for each arm that differs from the reference.
+    pub different: Vec<TensorDifference>,
+}
+
+/// A parameter that differs between an arm and the reference.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TensorDifference {
+    /// Name in the state dict.
+    pub name: String,
+    /// The arm that differs.
+    pub arm: String,
+    /// Shape.
+    pub shape: Vec<usize>,
+    /// Formats in the reference and in the arm.
+    pub dtypes: [String; 2],
+    /// Fraction of elements with equal values.
+    #[serde(with = "float")]
+    pub equal: f64,
+    /// Mean absolute difference.
+    #[serde(with = "float")]
+    pub mean_abs: f64,
+    /// Largest absolute difference.
+    #[serde(with = "float")]
+    pub max_abs: f64,
+    /// Non-finite elements in the reference and in the arm.
+    pub nonfinite: [u64; 2],
+    /// An exact relation between the two, such as `b = round_bf16(a)`; null when none was found.
+    pub relation: Option<String>,
+}
+
+/// A buffer of an arm beside the reference's.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Buffer {
+    /// Name, PyTorch's module path.
+    pub name: String,
+    /// The arm that is compared with the reference.
+    pub arm: String,
+    /// Formats in the reference and in the arm.
+    pub dtypes: [String; 2],
+    /// Whether formats and bits are the same.
+    pub identical: bool,
+    /// Fraction of elements with equal values.
+    #[serde(with = "float")]
+    pub equal: f64,
+    /// Largest absolute difference.
+    #[serde(with = "float")]
+    pub max_abs: f64,
+    /// Largest relative difference.
+    #[serde(with = "float")]
+    pub max_rel: f64,
+    /// An exact relation between the two, such as `b = round_bf16(a)`; null when none was found.
+    pub relation: Option<String>,
+    /// The first elements, reference and arm.
+    #[serde(with = "crate::float::pair")]
+    pub head: [Vec<f64>; 2],
+}
+
+/// Divergence at one site.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SiteDivergence {
+    /// The site, PyTorch's module path where there is one.
+    pub site: String,
+    /// The arm that is compared with the reference.
+    pub arm: String,
+    /// Index of the prompt.
+    pub prompt: usize,
+    /// Shape of the tensor.
+    pub shape: Vec<usize>,
+    /// Accumulated divergence: inherited and introduced together.
+    #[serde(flatten)]
+    pub difference: Difference,
+    /// What the site adds when it is fed the reference's inputs.
+    pub introduced: Introduced,
+    /// Non-finite elements in the reference and in the arm.
+    pub nonfinite: [u64; 2],
+    /// Mean absolute difference at each token position; only for blocks' outputs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", with = "crate::float::vec")]
+    pub mean_abs_by_position: Vec<f64>,
+}
+
+/// How far two tensors are apart. Means are over all elements of which both values are finite, in f64.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Difference {
+    /// Fraction of bit-equal elements.
+    #[serde(with = "float")]
+    pub equal: f64,
+    /// Mean absolute difference.
+    #[serde(with = "float")]
+    pub mean_abs: f64,
+    /// Largest absolute difference.
+    #[serde(with = "float")]
+    pub max_abs: f64,
+    /// Root of the mean squared difference.
+    #[serde(with = "float")]
+    pub rms: f64,
+    /// Cosine of the angle between the two.
+    #[serde(with = "float")]
+    pub cosine: f64,
+    /// Signal to quantisation noise, `10·log10(Σa² / Σ(a−b)²)`, in dB; infinite when nothing differs.
+    #[serde(with = "float")]
+    pub sqnr_db: f64,
+}
+
+/// Divergence that a site introduces when it is fed the reference's inputs.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Introduced {
+    /// Fraction of bit-equal elements.
+    #[serde(with = "float")]
+    pub equal: f64,
+    /// Mean absolute difference.
+    #[serde(with = "float")]
+    pub mean_abs: f64,
+    /// Largest absolute difference.
+    #[serde(with = "float")]
+    pub max_abs: f64,
+}
+
+/// Divergence of the logits.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LogitDivergence {
+    /// The arm that is compared with the reference.
+    pub arm: String,
+    /// Index of the prompt.
+    pub prompt: usize,
+    /// Fraction of bit-equal logits.
+    #[serde(with = "float")]
+    pub equal: f64,
+    /// Mean absolute difference.
+    #[serde(with = "float")]
+    pub mean_abs: f64,
+    /// Largest absolute difference.
+    #[serde(with = "float")]
+    pub max_abs: f64,
+    /// `torch.allclose(reference, arm)` with its defaults, rtol 1e-5 and atol 1e-8.
+    pub allclose: bool,
+    /// KL(reference ‖ arm) in nats, the mean over positions.
+    #[serde(with = "float")]
+    pub kl: f64,
+    /// Fraction of positions whose most likely token is the same.
+    #[serde(with = "float")]
+    pub top1_agreement: f64,
+    /// Non-finite logits in the reference and in the arm.
+    pub nonfinite: [u64; 2],
+    /// The same by token position.
+    pub by_position: Vec<PositionDivergence>,
+    /// Evenly spaced pairs of logits, reference and arm.
+    pub sample: Sample,
+    /// The corners that PyTorch prints of both tensors, reference and arm.
+    pub corners: [Corner; 2],
+}
+
+/// Divergence of the logits at one token position.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PositionDivergence {
+    /// Fraction of bit-equal logits.
+    #[serde(with = "float")]
+    pub equal: f64,
+    /// Mean absolute difference.
+    #[serde(with = "float")]
+    pub mean_abs: f64,
+    /// Largest absolute difference.
+    #[serde(with = "float")]
+    pub max_abs: f64,
+    /// KL(reference ‖ arm) in nats.
+    #[serde(with = "float")]
+    pub kl: f64,
+    /// Most likely token of the reference and of the arm.
+    pub top1: [u32; 2],
+}
+
+/// Pairs of values, evenly spaced over a tensor.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Sample {
+    /// Index distance between two of them.
+    pub stride: usize,
+    /// The reference's values.
+    #[serde(with = "crate::float::vec")]
+    pub a: Vec<f64>,
+    /// The arm's values.
+    #[serde(with = "crate::float::vec")]
+    pub b: Vec<f64>,
+}
+
+/// The rows and columns that PyTorch shows of a large tensor: the first and last three of each.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Corner {
+    /// Shape of the whole tensor.
+    pub shape: Vec<usize>,
+    /// Format of its elements.
+    pub dtype: String,
+    /// Row by row, at most six by six.
+    #[serde(with = "crate::float::rows")]
+    pub rows: Vec<Vec<f64>>,
+}
+
+/// Where an arm first parts from the reference.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct First {
+    /// The arm.
+    pub arm: String,
+    /// Index of the prompt.
+    pub prompt: usize,
+    /// The site; null when no site that was observed differs.
+    pub site: Option<String>,
+}
+
+/// What was compared, and what was not.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Coverage {
+    /// Sites that the model has, per arm and prompt.
+    pub sites: usize,
+    /// Sites that were compared.
+    pub compared: usize,
+    /// What was left out and why, one sentence each.
+    pub not_compared: Vec<String>,
+}

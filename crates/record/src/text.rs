@@ -1,0 +1,84 @@
+//! How numbers are worded for people, in tables, pages and pictures alike.
+
+/// Four significant digits: `0.08123`, `2.100e-5`, `0`, `NaN`.
+///
+/// ```
+/// use ulpscope_record::text::number;
+///
+/// assert_eq!([number(0.0), number(0.0812345), number(2.1e-5)], ["0", "0.08123", "2.100e-5"]);
+/// ```
+pub fn number(value: f64) -> String {
+    let size = value.abs();
+    if size == 0.0 {
+        return "0".to_owned();
+    }
+    if !value.is_finite() {
+        // The words of the record.
+        return if value.is_nan() { "NaN".to_owned() } else { value.to_string() };
+    }
+    if !(1e-3..1e5).contains(&size) {
+        return format!("{value:.3e}");
+    }
+    let before_point = size.log10().floor() as i32;
+    format!("{value:.*}", usize::try_from(3 - before_point).unwrap_or(0))
+}
+
+/// A fraction in per cent. Only 1 is written `100 %` and only 0 `0 %`: whether every bit agrees is the
+/// question, so rounding must not answer it.
+///
+/// ```
+/// use ulpscope_record::text::percent;
+///
+/// assert_eq!([percent(1.0), percent(0.999999), percent(0.34)], ["100 %", ">99.99 %", "34.00 %"]);
+/// ```
+pub fn percent(fraction: f64) -> String {
+    match fraction {
+        _ if fraction.is_nan() => "NaN".to_owned(),
+        1.0 => "100 %".to_owned(),
+        0.0 => "0 %".to_owned(),
+        _ if fraction > 0.9999 && fraction < 1.0 => ">99.99 %".to_owned(),
+        _ if fraction < 0.0001 && fraction > 0.0 => "<0.01 %".to_owned(),
+        _ => format!("{:.2} %", fraction * 100.0),
+    }
+}
+
+/// `text` with at most `most` characters, the last an ellipsis if it had more.
+pub fn shortened(text: &str, most: usize) -> String {
+    match text.char_indices().nth(most) {
+        None => text.to_owned(),
+        Some(_) => text.chars().take(most.saturating_sub(1)).chain(['…']).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers() {
+        let worded = [1.0, -0.5, 123.456, 99999.0, 100000.0, 0.001, 0.00099, f64::MAX].map(number);
+        assert_eq!(
+            worded,
+            ["1.000", "-0.5000", "123.5", "99999", "1.000e5", "0.001000", "9.900e-4", "1.798e308"]
+        );
+        assert_eq!(
+            [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -0.0].map(number),
+            ["NaN", "inf", "-inf", "0"]
+        );
+    }
+
+    #[test]
+    fn rounding_never_claims_all_or_nothing() {
+        assert_eq!(
+            [0.99995, 0.99, 0.00005, 0.001, f64::NAN].map(percent),
+            [">99.99 %", "99.00 %", "<0.01 %", "0.10 %", "NaN"]
+        );
+    }
+
+    #[test]
+    fn shortening_counts_characters_not_bytes() {
+        assert_eq!(shortened("日本語のテキスト", 4), "日本語…");
+        assert_eq!(shortened("日本語", 3), "日本語");
+        assert_eq!(shortened("ab", 0), "…");
+    }
+}
