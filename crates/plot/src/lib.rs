@@ -1,0 +1,123 @@
+//! Pictures of what a run found, drawn from its record alone.
+//!
+//! Five figures, each a function from a record to a [`Picture`], which saves itself as PNG or SVG:
+//!
+//! - [`layers`]: mean and largest difference of each block's output, one colour per arm;
+//! - [`heatmap`]: every site of every layer, and the sites outside the blocks;
+//! - [`introduced`]: what each site of one layer adds, beside what has accumulated there;
+//! - [`logits`]: the logits of an arm against the reference's, and their difference;
+//! - [`positions`]: logits and blocks by token position.
+//!
+//! The same record gives the same bytes on every machine: the font is carried along, and nothing asks
+//! for the time. Divergences spread over many decades, so their axes are logarithmic, and what has no
+//! place there is shown and not dropped: exact zeros stand in a strip of their own, as do NaN and infinities.
+//! Series differ in colour (Okabe and Ito's set) and in mark. What a record lacks, the picture says.
+//!
+//! Nothing here computes a metric or knows a model; nothing is printed.
+//!
+//! ```
+//! use ulpscope_plot::{Options, draw_all};
+//! use ulpscope_record::RunRecord;
+//!
+//! let record = RunRecord::from_json(include_str!("../../record/tests/small.json"))?;
+//! # let folder = tempfile::tempdir()?;
+//! # let folder = folder.path();
+//! let files = draw_all(&record, folder, &Options::default())?;
+//! assert!(files.contains(&folder.join("layers.png")));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod axis;
+mod colour;
+mod error;
+mod figures;
+mod font;
+mod heading;
+mod picture;
+mod render;
+#[cfg(test)]
+mod synthetic;
+
+pub use error::PlotError;
+pub use figures::{heatmap, introduced, layers, logits, positions};
+pub use picture::{Picture, SIZE};
+
+use std::path::{Path, PathBuf};
+use ulpscope_record::RunRecord;
+
+/// What to draw of a record.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Write an SVG beside every PNG.
+    pub svg: bool,
+    /// The layer that [`introduced`] is about.
+    pub layer: usize,
+    /// Index of the prompt.
+    pub prompt: usize,
+}
+
+/// Draws every figure into the folder `dir`, which is made if it is missing, and returns the files.
+///
+/// [`layers`] shows all arms in `layers.png`. The other figures are about one arm each: `heatmap.png` and so
+/// on where there is one beside the reference, `heatmap-b.png`, `heatmap-c.png` where there are several.
+///
+/// # Errors
+/// [`PlotError::OneArm`], [`PlotError::NoPrompt`], [`PlotError::Write`]. Figures finished before an error stay;
+/// none is ever half-written.
+pub fn draw_all(record: &RunRecord, dir: &Path, options: &Options) -> Result<Vec<PathBuf>, PlotError> {
+    let subject = heading::Subject::new(record, options.prompt)?;
+    let mut figures = vec![("layers".to_owned(), layers(record, options)?)];
+    for (index, arm) in subject.arms().iter().enumerate() {
+        let suffix = match subject.arms().len() {
+            1 => String::new(),
+            _ => format!("-{}", file_name(&arm.name).unwrap_or_else(|| (index + 1).to_string())),
+        };
+        figures.push((format!("heatmap{suffix}"), heatmap(record, &arm.name, options)?));
+        figures.push((format!("introduced{suffix}"), introduced(record, &arm.name, options)?));
+        figures.push((format!("logits{suffix}"), logits(record, &arm.name, options)?));
+        figures.push((format!("positions{suffix}"), positions(record, &arm.name, options)?));
+    }
+
+    std::fs::create_dir_all(dir)
+        .map_err(|source| PlotError::Write { path: dir.display().to_string(), source })?;
+    let endings: &[&str] = if options.svg { &["png", "svg"] } else { &["png"] };
+    let files: Vec<(PathBuf, &Picture)> = (figures.iter())
+        .flat_map(|(name, picture)| {
+            endings.iter().map(move |ending| (dir.join(format!("{name}.{ending}")), picture))
+        })
+        .collect();
+    save_all(&files)?;
+    Ok(files.into_iter().map(|(path, _)| path).collect())
+}
+
+/// Saves on as many threads as there are processors: turning shapes into pixels is what takes the time.
+fn save_all(files: &[(PathBuf, &Picture)]) -> Result<(), PlotError> {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(files.len().max(1));
+    // Dealt out in turn, because the slow figures are neighbours.
+    let results: Vec<Result<(), PlotError>> = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads)
+            .map(|first| {
+                let save = move || {
+                    files
+                        .iter()
+                        .skip(first)
+                        .step_by(threads)
+                        .try_for_each(|(path, picture)| picture.save(path))
+                };
+                scope.spawn(save)
+            })
+            .collect();
+        let lost = || Err(PlotError::Drawing("a thread that was drawing ended early".to_owned()));
+        workers.into_iter().map(|worker| worker.join().unwrap_or_else(|_| lost())).collect()
+    });
+    results.into_iter().collect()
+}
+
+/// The name of an arm as part of a file's name, if it is fit for one.
+fn file_name(arm: &str) -> Option<String> {
+    let fit = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    (!arm.is_empty() && arm.len() <= 40 && arm.chars().all(fit)).then(|| arm.to_owned())
+}
+
+#[cfg(test)]
+mod tests;

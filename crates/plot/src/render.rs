@@ -1,0 +1,285 @@
+//! A picture as pixels and as SVG, through plotters' two backends.
+//!
+//! The backends are driven directly: the one for bitmaps sets letters without
+//! their side bearings, does not smooth thick lines and hides that a file could not be written. So
+//! letters are set here, the PNG is drawn into memory at twice its size and averaged, and files are written by
+//! [`Picture::save`].
+
+use crate::colour::Colour;
+use crate::error::PlotError;
+use crate::font;
+use crate::picture::{Align, Picture, Point, SIZE, Shape, Text};
+use plotters::style::text_anchor::{HPos, Pos, VPos};
+use plotters::style::{FontDesc, FontFamily, FontStyle, TextStyle};
+use plotters_backend::{BackendColor, BackendStyle, DrawingBackend, DrawingErrorKind, FontTransform};
+use std::path::Path;
+
+/// Pixels drawn for one pixel of the PNG, in each direction; [`averaged`] knows no other number.
+const OVERSAMPLING: u32 = 2;
+
+impl Picture {
+    /// The picture as a PNG file of [`SIZE`](crate::SIZE), the same bytes every time.
+    ///
+    /// # Errors
+    /// [`PlotError::Drawing`], should plotters or the encoder fail.
+    pub fn png(&self) -> Result<Vec<u8>, PlotError> {
+        let (width, height) = (SIZE.0 * OVERSAMPLING, SIZE.1 * OVERSAMPLING);
+        // White paper.
+        let mut large = vec![255; (width * height * 3) as usize];
+        let bitmap = plotters::backend::BitMapBackend::with_buffer(&mut large, (width, height));
+        let mut backend = Backend { to: bitmap, scale: f64::from(OVERSAMPLING), lettering: Lettering::Drawn };
+        backend.draw(self)?;
+        drop(backend);
+
+        let mut png = Vec::new();
+        let mut encoder = png::Encoder::new(&mut png, SIZE.0, SIZE.1);
+        encoder.set_color(png::ColorType::Rgb);
+        encoder.set_depth(png::BitDepth::Eight);
+        // Flat areas compress best as they are.
+        encoder.set_compression(png::Compression::Default);
+        encoder.set_filter(png::FilterType::NoFilter);
+        let mut writer = encoder.write_header().map_err(PlotError::drawing)?;
+        writer.write_image_data(&averaged(&large, width as usize)).map_err(PlotError::drawing)?;
+        writer.finish().map_err(PlotError::drawing)?;
+        Ok(png)
+    }
+
+    /// The picture as an SVG file. Text stays text, in Noto Sans where the viewer has it.
+    ///
+    /// # Errors
+    /// [`PlotError::Drawing`], should plotters fail.
+    pub fn svg(&self) -> Result<String, PlotError> {
+        let mut svg = String::new();
+        let to = plotters::backend::SVGBackend::with_string(&mut svg, SIZE);
+        let mut backend = Backend { to, scale: 1.0, lettering: Lettering::Written };
+        backend.shape(&Shape::Rect {
+            from: (0.0, 0.0),
+            to: (f64::from(SIZE.0), f64::from(SIZE.1)),
+            colour: crate::colour::PAPER,
+        })?;
+        backend.draw(self)?;
+        drop(backend);
+        Ok(svg)
+    }
+
+    /// Saves the picture; the ending, `.png` or `.svg`, says as which.
+    ///
+    /// # Errors
+    /// [`PlotError::Write`] with what the system says, [`PlotError::Drawing`]; either way no file is left,
+    /// and one that stood there before is untouched.
+    pub fn save(&self, path: &Path) -> Result<(), PlotError> {
+        let bytes = match path.extension().and_then(|ending| ending.to_str()) {
+            Some("png") => self.png()?,
+            Some("svg") => self.svg()?.into_bytes(),
+            _ => return Err(PlotError::Ending { path: path.display().to_string() }),
+        };
+        ulpscope_record::file::replace(path, &bytes)
+            .map_err(|source| PlotError::Write { path: path.display().to_string(), source })
+    }
+}
+
+/// The mean of each square of two by two pixels, three bytes each.
+fn averaged(large: &[u8], width: usize) -> Vec<u8> {
+    let mut small = Vec::with_capacity(large.len() / 4);
+    for rows in large.chunks_exact(2 * 3 * width) {
+        let (upper, lower) = rows.split_at(3 * width);
+        for (upper, lower) in upper.chunks_exact(6).zip(lower.chunks_exact(6)) {
+            for channel in 0..3 {
+                let four = [upper[channel], upper[channel + 3], lower[channel], lower[channel + 3]];
+                small.push((four.iter().map(|&byte| u16::from(byte)).sum::<u16>() / 4) as u8);
+            }
+        }
+    }
+    small
+}
+
+/// One of plotters' backends, and how text gets onto it.
+struct Backend<B> {
+    to: B,
+    scale: f64,
+    lettering: Lettering,
+}
+
+#[derive(Clone, Copy)]
+enum Lettering {
+    /// Pixel by pixel.
+    Drawn,
+    /// As text, for the viewer to set.
+    Written,
+}
+
+impl<B: DrawingBackend> Backend<B> {
+    fn draw(&mut self, picture: &Picture) -> Result<(), PlotError> {
+        self.to.ensure_prepared().map_err(PlotError::drawing)?;
+        picture.shapes.iter().try_for_each(|shape| self.shape(shape))?;
+        self.to.present().map_err(PlotError::drawing)
+    }
+
+    fn shape(&mut self, shape: &Shape) -> Result<(), PlotError> {
+        let drawn = match shape {
+            Shape::Line { points, width, colour } => {
+                let style =
+                    Stroke { colour: colour.into(), width: (width * self.scale).round().max(1.0) as u32 };
+                let points: Vec<_> = points.iter().map(|&point| self.pixel(point)).collect();
+                match *points.as_slice() {
+                    // A single segment as such: joining paths is slower and cannot do with equal ends.
+                    [from, to] if from == to => Ok(()),
+                    [from, to] => self.to.draw_line(from, to, &style),
+                    _ => self.to.draw_path(points, &style),
+                }
+            }
+            Shape::Polygon { points, colour } => {
+                let points: Vec<_> = points.iter().map(|&point| self.pixel(point)).collect();
+                self.to.fill_polygon(points, &BackendColor::from(colour))
+            }
+            Shape::Rect { from, to, colour } => {
+                let (from, to) = (self.pixel(*from), self.pixel(*to));
+                self.to.draw_rect(from, to, &BackendColor::from(colour), true)
+            }
+            Shape::Disc { centre, radius, colour } => {
+                let radius = (radius * self.scale).round().max(1.0) as u32;
+                self.to.draw_circle(self.pixel(*centre), radius, &BackendColor::from(colour), true)
+            }
+            Shape::Text(text) => self.text(text),
+        };
+        drawn.map_err(PlotError::drawing)
+    }
+
+    fn text(&mut self, text: &Text) -> Result<(), DrawingErrorKind<B::ErrorType>> {
+        match self.lettering {
+            Lettering::Drawn => self.draw_letters(text),
+            Lettering::Written => self.write_text(text),
+        }
+    }
+
+    fn draw_letters(&mut self, text: &Text) -> Result<(), DrawingErrorKind<B::ErrorType>> {
+        let em = text.em * self.scale;
+        let before = match text.align {
+            Align::Start => 0.0,
+            Align::Middle => 0.5,
+            Align::End => 1.0,
+        } * font::width(&text.text, em, text.bold);
+        let before = before.round() as i32;
+        let (x, y) = self.pixel(text.at);
+        let colour = BackendColor::from(&text.colour);
+        let mut drawn = Ok(());
+        font::letters(&text.text, em, text.bold, |along, down, covered| {
+            let along = along - before;
+            let at = if text.turned { (x + down, y - along) } else { (x + along, y + down) };
+            if covered > 0.0 && drawn.is_ok() {
+                drawn = self.to.draw_pixel(at, colour.mix(covered));
+            }
+        });
+        drawn
+    }
+
+    fn write_text(&mut self, text: &Text) -> Result<(), DrawingErrorKind<B::ErrorType>> {
+        // plotters writes the size divided by this, and puts the baseline so many ems below the top.
+        const SIZE_PER_EM: f64 = 1.24;
+        const DROP: f64 = 0.76;
+        let style = if text.bold { FontStyle::Bold } else { FontStyle::Normal };
+        let font = FontDesc::new(FontFamily::Name(font::FAMILY), text.em * SIZE_PER_EM, style);
+        let drop = DROP * text.em;
+        let (font, at) = match text.turned {
+            true => (font.transform(FontTransform::Rotate270), (text.at.0 - drop, text.at.1)),
+            false => (font, (text.at.0, text.at.1 - drop)),
+        };
+        let align = match text.align {
+            Align::Start => HPos::Left,
+            Align::Middle => HPos::Center,
+            Align::End => HPos::Right,
+        };
+        let style = TextStyle { font, color: (&text.colour).into(), pos: Pos::new(align, VPos::Top) };
+        self.to.draw_text(&text.text, &style, self.pixel(at))
+    }
+
+    fn pixel(&self, (x, y): Point) -> (i32, i32) {
+        ((x * self.scale).round() as i32, (y * self.scale).round() as i32)
+    }
+}
+
+struct Stroke {
+    colour: BackendColor,
+    width: u32,
+}
+
+impl BackendStyle for Stroke {
+    fn color(&self) -> BackendColor {
+        self.colour
+    }
+
+    fn stroke_width(&self) -> u32 {
+        self.width
+    }
+}
+
+impl From<&Colour> for BackendColor {
+    fn from(colour: &Colour) -> Self {
+        Self { alpha: colour.alpha, rgb: colour.rgb }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::colour::INK;
+
+    fn square() -> Picture {
+        let mut picture = Picture::default();
+        picture.rect((10.0, 10.0), (20.0, 20.0), INK);
+        picture.text("x < \"y\" & 重 🙂", (100.0, 100.0), 30.0, Align::Middle);
+        picture
+    }
+
+    #[test]
+    fn png_has_the_size_and_the_ink_where_it_was_put() {
+        let bytes = square().png().unwrap();
+        let mut reader = png::Decoder::new(bytes.as_slice()).read_info().unwrap();
+        let mut pixels = vec![0; reader.output_buffer_size()];
+        let info = reader.next_frame(&mut pixels).unwrap();
+        assert_eq!((info.width, info.height), SIZE);
+        let at = |x: usize, y: usize| pixels[(y * SIZE.0 as usize + x) * 3];
+        assert_eq!((at(15, 15), at(5, 15), at(25, 15)), (34, 255, 255));
+    }
+
+    #[test]
+    fn text_stands_on_its_baseline_in_both_directions() {
+        for turned in [false, true] {
+            let mut picture = Picture::default();
+            let text = picture.text("HHH", (300.0, 300.0), 40.0, Align::Start);
+            text.turned = turned;
+            let bytes = picture.png().unwrap();
+            let mut reader = png::Decoder::new(bytes.as_slice()).read_info().unwrap();
+            let mut pixels = vec![0; reader.output_buffer_size()];
+            reader.next_frame(&mut pixels).unwrap();
+            let dark: Vec<(usize, usize)> = (0..SIZE.1 as usize)
+                .flat_map(|y| (0..SIZE.0 as usize).map(move |x| (x, y)))
+                .filter(|&(x, y)| pixels[(y * SIZE.0 as usize + x) * 3] < 128)
+                .collect();
+            let across = |(x, y): &(usize, usize)| if turned { *x } else { *y };
+            let (top, bottom) =
+                (dark.iter().map(across).min().unwrap(), dark.iter().map(across).max().unwrap());
+            // Capitals of Noto Sans are 0.714 em tall.
+            assert!(bottom.abs_diff(300) <= 2 && top.abs_diff(300 - 28) <= 2, "{turned}: {top} to {bottom}");
+        }
+    }
+
+    #[test]
+    fn svg_escapes_and_closes() {
+        let svg = square().svg().unwrap();
+        assert!(svg.starts_with("<svg") && svg.trim_end().ends_with("</svg>"), "{svg}");
+        assert!(svg.contains("x &lt; ") && svg.contains("&amp; 重 🙂"), "{svg}");
+        assert!(svg.contains("font-family=\"Noto Sans, sans-serif\""));
+    }
+
+    #[test]
+    fn a_failed_save_leaves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let blocked = folder.path().join("figure.png");
+        std::fs::create_dir(&blocked).unwrap();
+        assert!(matches!(square().save(&blocked), Err(PlotError::Write { .. })));
+        assert!(matches!(square().save(&folder.path().join("no/figure.png")), Err(PlotError::Write { .. })));
+        assert!(matches!(square().save(&folder.path().join("figure.gif")), Err(PlotError::Ending { .. })));
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+}
