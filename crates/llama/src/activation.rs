@@ -1,0 +1,91 @@
+//! The activations of the feed-forward layer that Llama checkpoints name in `hidden_act`.
+
+use burn::tensor::{DType, Tensor};
+
+use crate::ops::{add, map, mul, narrow, scale, wide};
+
+/// `hidden_act`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activation {
+    /// `x / (1 + exp(-x))`.
+    Silu,
+    /// `x · (1 + erf(x / √2)) / 2`.
+    Gelu,
+    /// `x · (1 + tanh(√(2/π) · (x + 0.044715 x³))) / 2` in one fused operation, as `torch.nn.functional.gelu` has it.
+    GeluTanh,
+    /// The same formula as separate operations, each rounded to the storage dtype.
+    GeluNew,
+}
+
+impl Activation {
+    /// The names that [`Activation::from_name`] knows.
+    pub const NAMES: [&str; 5] = ["silu", "swish", "gelu", "gelu_pytorch_tanh", "gelu_new"];
+
+    /// The activation that `config.json` calls `name`.
+    pub fn from_name(name: &str) -> Option<Self> {
+        match name {
+            "silu" | "swish" => Some(Activation::Silu),
+            "gelu" => Some(Activation::Gelu),
+            "gelu_pytorch_tanh" => Some(Activation::GeluTanh),
+            "gelu_new" => Some(Activation::GeluNew),
+            _ => None,
+        }
+    }
+}
+
+impl Activation {
+    /// The activation of every element, `[1, T, F]`.
+    ///
+    /// # Precision
+    /// Computed in f32 (f64 for f64) and rounded once to the storage dtype; [`Activation::GeluNew`] is written
+    /// with separate operations in transformers and rounds after each.
+    pub(crate) fn forward(self, x: Tensor<3>) -> Tensor<3> {
+        let dtype = x.dtype();
+        match self {
+            Activation::Silu => {
+                let x = wide(x);
+                // f32's `exp` must overflow where PyTorch's does, so that large negative inputs give -0.
+                let denominator = map(-x.clone(), f64::exp) + 1.0;
+                narrow(x / denominator, dtype)
+            }
+            Activation::Gelu => {
+                let x = wide(x);
+                let scaled = x.clone() * std::f64::consts::FRAC_1_SQRT_2;
+                let erf = match dtype {
+                    DType::F64 => map(scaled, libm::erf),
+                    _ => map(scaled, |x| f64::from(erf(x as f32))),
+                };
+                narrow(x * 0.5 * (erf + 1.0), dtype)
+            }
+            Activation::GeluTanh => {
+                let x = wide(x);
+                let inner = (x.clone() + x.clone() * x.clone() * x.clone() * 0.044715) * SQRT_2_OVER_PI;
+                narrow(x * 0.5 * (map(inner, f64::tanh) + 1.0), dtype)
+            }
+            Activation::GeluNew => {
+                // `torch.pow(x, 3)` multiplies twice in bf16, rounding twice, and computes in f32 for f16.
+                let cube = match dtype {
+                    DType::BF16 => mul(mul(x.clone(), x.clone()), x.clone()),
+                    _ => narrow(map(wide(x.clone()), |x| x * x * x), dtype),
+                };
+                let sum = add(x.clone(), scale(cube, 0.044715));
+                let tanh = narrow(map(wide(scale(sum, SQRT_2_OVER_PI)), f64::tanh), dtype);
+                mul(scale(x, 0.5), narrow(wide(tanh) + 1.0, dtype))
+            }
+        }
+    }
+}
+
+/// `√(2 / π)`.
+const SQRT_2_OVER_PI: f64 = 0.797_884_560_802_865_4;
+
+/// The error function as PyTorch's vectorised CPU code has it: formula 7.1.26 of Abramowitz and Stegun in f32,
+/// absolute error up to 1.5e-7. The exact function differs in `1 + erf(x)` for negative x, where it cancels.
+fn erf(x: f32) -> f32 {
+    const P: f32 = 0.327_591_1;
+    const C: [f32; 5] = [0.254_829_6, -0.284_496_72, 1.421_413_8, -1.453_152_1, 1.061_405_4];
+    let t = 1.0 / P.mul_add(x.abs(), 1.0);
+    let r = C[4].mul_add(t, C[3]).mul_add(t, C[2]).mul_add(t, C[1]).mul_add(t, C[0]);
+    let exp = f64::from(-(x * x)).exp() as f32;
+    (-exp * t).mul_add(r, 1.0).copysign(x)
+}

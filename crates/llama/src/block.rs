@@ -1,0 +1,94 @@
+//! One transformer block.
+
+use burn::tensor::Tensor;
+
+use crate::attention::Attention;
+use crate::config::LlamaConfig;
+use crate::linear::Linear;
+use crate::mlp::Mlp;
+use crate::norm::RmsNorm;
+use crate::ops::add;
+use crate::parameters::Parameters;
+use crate::probe::Probe;
+use crate::rotary::RotaryTables;
+use crate::site::{AttentionKind, BlockSite, Site};
+
+/// `model.layers.N`: attention and feed-forward, each normalised before and added to the residual stream.
+#[derive(Clone, Debug)]
+pub struct Block {
+    index: usize,
+    input_layernorm: RmsNorm,
+    self_attn: Attention,
+    post_attention_layernorm: RmsNorm,
+    mlp: Mlp,
+}
+
+impl Block {
+    /// Builds block `index` from its parameters.
+    ///
+    /// # Errors
+    /// What `parameters` fails with.
+    pub fn new<P: Parameters>(
+        config: &LlamaConfig,
+        index: usize,
+        parameters: &mut P,
+    ) -> Result<Self, P::Error> {
+        let (c, f, q, kv) =
+            (config.hidden_size, config.intermediate_size, config.query_size(), config.key_value_size());
+        let mut linear = |name: &str, out: usize, input: usize, bias: bool| {
+            let name = format!("model.layers.{index}.{name}");
+            let weight = parameters.tensor(&format!("{name}.weight"), [out, input])?;
+            let bias = if bias { Some(parameters.tensor(&format!("{name}.bias"), [out])?) } else { None };
+            Ok(Linear::new(weight, bias))
+        };
+        let self_attn = Attention {
+            q_proj: linear("self_attn.q_proj", q, c, config.attention_bias)?,
+            k_proj: linear("self_attn.k_proj", kv, c, config.attention_bias)?,
+            v_proj: linear("self_attn.v_proj", kv, c, config.attention_bias)?,
+            o_proj: linear("self_attn.o_proj", c, q, config.attention_bias)?,
+            num_attention_heads: config.num_attention_heads,
+            num_key_value_heads: config.num_key_value_heads,
+            head_dim: config.head_dim,
+        };
+        let mlp = Mlp {
+            gate_proj: linear("mlp.gate_proj", f, c, config.mlp_bias)?,
+            up_proj: linear("mlp.up_proj", f, c, config.mlp_bias)?,
+            down_proj: linear("mlp.down_proj", c, f, config.mlp_bias)?,
+            act_fn: config.hidden_act,
+        };
+        let mut norm = |name: &str| {
+            let weight = parameters.tensor(&format!("model.layers.{index}.{name}.weight"), [c])?;
+            Ok(RmsNorm::new(weight, config.rms_norm_eps))
+        };
+        Ok(Block {
+            index,
+            input_layernorm: norm("input_layernorm")?,
+            post_attention_layernorm: norm("post_attention_layernorm")?,
+            self_attn,
+            mlp,
+        })
+    }
+
+    /// # Shapes
+    /// - `x`: `[1, T, C]`, returns `[1, T, C]`
+    ///
+    /// # Precision
+    /// The residual stream is held in the storage dtype; each of the two sums rounds.
+    pub fn forward(
+        &self,
+        x: Tensor<3>,
+        rope: &RotaryTables,
+        attention: AttentionKind,
+        probe: &mut impl Probe,
+    ) -> Tensor<3> {
+        let n = self.index;
+        let normed =
+            probe.at(Site::Block(n, BlockSite::InputLayernorm), self.input_layernorm.forward(x.clone()));
+        let attended = self.self_attn.forward(normed, rope, attention, n, probe);
+        let mid = probe.at(Site::Block(n, BlockSite::ResidMid), add(x, attended));
+        let normed = self.post_attention_layernorm.forward(mid.clone());
+        let normed = probe.at(Site::Block(n, BlockSite::PostAttentionLayernorm), normed);
+        let fed = self.mlp.forward(normed, n, probe);
+        probe.at(Site::Block(n, BlockSite::Output), add(mid, fed))
+    }
+}

@@ -1,0 +1,66 @@
+//! Between burn's tensors and plain runs of numbers, bit for bit.
+
+use burn::tensor::{Device, Tensor, TensorData};
+use ulpscope_floats::{DType, Floats, bf16, f16};
+
+/// The tensor with these values, in their own dtype.
+///
+/// # Panics
+/// If `shape` does not hold exactly `values.len()` elements.
+pub fn tensor<const D: usize>(values: &Floats, shape: [usize; D], device: &Device) -> Tensor<D> {
+    assert_eq!(
+        values.len(),
+        shape.iter().product::<usize>(),
+        "{} values do not fill {shape:?}",
+        values.len()
+    );
+    let data = match values {
+        Floats::F64(v) => TensorData::new(v.to_vec(), shape),
+        Floats::F32(v) => TensorData::new(v.to_vec(), shape),
+        Floats::Bf16(v) => TensorData::new(v.to_vec(), shape),
+        Floats::F16(v) => TensorData::new(v.to_vec(), shape),
+    };
+    let dtype = data.dtype();
+    Tensor::from_data(data, (device, dtype))
+}
+
+/// The values of a tensor, row-major, in its own dtype.
+///
+/// # Panics
+/// If the device fails to hand them over, or the dtype is none of [`DType`]'s.
+pub fn floats<const D: usize>(tensor: &Tensor<D>) -> Floats<'static> {
+    fn values<E: burn::tensor::Element + Clone>(data: &TensorData) -> Vec<E> {
+        data.as_slice::<E>().expect("the dtype was just asked").to_vec()
+    }
+    let data = tensor.to_data();
+    match dtype(tensor) {
+        DType::F64 => Floats::from(values::<f64>(&data)),
+        DType::F32 => Floats::from(values::<f32>(&data)),
+        DType::Bf16 => Floats::from(values::<bf16>(&data)),
+        DType::F16 => Floats::from(values::<f16>(&data)),
+    }
+}
+
+/// The dtype of a tensor.
+///
+/// # Panics
+/// If it is none of [`DType`]'s; the model makes no other.
+pub fn dtype<const D: usize>(tensor: &Tensor<D>) -> DType {
+    match tensor.dtype() {
+        burn::tensor::DType::F64 => DType::F64,
+        burn::tensor::DType::F32 => DType::F32,
+        burn::tensor::DType::BF16 => DType::Bf16,
+        burn::tensor::DType::F16 => DType::F16,
+        other => panic!("a tensor of {other:?} is no activation"),
+    }
+}
+
+/// burn's name for a dtype.
+pub fn burn_dtype(dtype: DType) -> burn::tensor::DType {
+    match dtype {
+        DType::F64 => burn::tensor::DType::F64,
+        DType::F32 => burn::tensor::DType::F32,
+        DType::Bf16 => burn::tensor::DType::BF16,
+        DType::F16 => burn::tensor::DType::F16,
+    }
+}

@@ -1,0 +1,133 @@
+//! The parts of the model that stand outside its blocks, and the whole.
+
+use burn::tensor::{Device, Int, Tensor, TensorData};
+
+use crate::block::Block;
+use crate::bridge;
+use crate::config::LlamaConfig;
+use crate::linear::Linear;
+use crate::norm::RmsNorm;
+use crate::parameters::Parameters;
+use crate::probe::Probe;
+use crate::rotary::RotaryEmbedding;
+use crate::site::{AttentionKind, Site};
+
+/// `model.embed_tokens`: one row per token.
+#[derive(Clone, Debug)]
+pub struct Embedding {
+    weight: Tensor<2>,
+}
+
+impl Embedding {
+    /// Builds the embedding from its parameter.
+    ///
+    /// # Errors
+    /// What `parameters` fails with.
+    pub fn new<P: Parameters>(config: &LlamaConfig, parameters: &mut P) -> Result<Self, P::Error> {
+        let weight =
+            parameters.tensor("model.embed_tokens.weight", [config.vocab_size, config.hidden_size])?;
+        Ok(Embedding { weight })
+    }
+
+    /// Rows for `ids`, `[1, T, C]`, bit for bit.
+    ///
+    /// # Panics
+    /// If an id is not below the size of the vocabulary.
+    pub fn forward(&self, ids: &[u32], probe: &mut impl Probe) -> Tensor<3> {
+        let [vocabulary, _] = self.weight.dims();
+        assert!(
+            ids.iter().all(|&id| (id as usize) < vocabulary),
+            "token ids are below the vocabulary's {vocabulary}"
+        );
+        let ids: Vec<i64> = ids.iter().map(|&id| i64::from(id)).collect();
+        let len = ids.len();
+        let ids = Tensor::<1, Int>::from_data(TensorData::new(ids, [len]), &self.weight.device());
+        probe.at(Site::EmbedTokens, self.weight.clone().select(0, ids).unsqueeze())
+    }
+
+    /// The same table as an output layer: `lm_head` with tied weights.
+    pub fn as_linear(&self) -> Linear {
+        Linear::new(self.weight.clone(), None)
+    }
+}
+
+/// `model.norm` and `lm_head`.
+#[derive(Clone, Debug)]
+pub struct Head {
+    norm: RmsNorm,
+    lm_head: Linear,
+}
+
+impl Head {
+    /// Builds the head from its parameters; with tied weights, from the embedding's.
+    ///
+    /// # Errors
+    /// What `parameters` fails with.
+    pub fn new<P: Parameters>(
+        config: &LlamaConfig,
+        embedding: &Embedding,
+        parameters: &mut P,
+    ) -> Result<Self, P::Error> {
+        let norm =
+            RmsNorm::new(parameters.tensor("model.norm.weight", [config.hidden_size])?, config.rms_norm_eps);
+        let lm_head = if config.tie_word_embeddings {
+            embedding.as_linear()
+        } else {
+            Linear::new(parameters.tensor("lm_head.weight", [config.vocab_size, config.hidden_size])?, None)
+        };
+        Ok(Head { norm, lm_head })
+    }
+
+    /// `[1, T, C]` to logits `[1, T, V]`, in the storage dtype.
+    pub fn forward(&self, x: Tensor<3>, probe: &mut impl Probe) -> Tensor<3> {
+        let x = probe.at(Site::Norm, self.norm.forward(x));
+        probe.at(Site::LmHead, self.lm_head.forward(x))
+    }
+}
+
+/// A whole model in memory. To compare models larger than that, run their parts block by block.
+#[derive(Clone, Debug)]
+pub struct Llama {
+    embedding: Embedding,
+    rotary: RotaryEmbedding,
+    blocks: Vec<Block>,
+    head: Head,
+}
+
+impl Llama {
+    /// Builds the model from its parameters and its rotary buffers.
+    ///
+    /// # Errors
+    /// What `parameters` fails with.
+    pub fn new<P: Parameters>(
+        config: &LlamaConfig,
+        rotary: RotaryEmbedding,
+        parameters: &mut P,
+    ) -> Result<Self, P::Error> {
+        let embedding = Embedding::new(config, parameters)?;
+        let blocks = (0..config.num_hidden_layers)
+            .map(|n| Block::new(config, n, parameters))
+            .collect::<Result<_, _>>()?;
+        let head = Head::new(config, &embedding, parameters)?;
+        Ok(Llama { embedding, rotary, blocks, head })
+    }
+
+    /// Logits `[1, T, V]` for a prompt of T tokens.
+    ///
+    /// # Panics
+    /// If `ids` is empty or has an id outside the vocabulary.
+    pub fn forward(&self, ids: &[u32], attention: AttentionKind, probe: &mut impl Probe) -> Tensor<3> {
+        assert!(!ids.is_empty(), "a prompt has at least one token");
+        let mut x = self.embedding.forward(ids, probe);
+        let rope = self.rotary.forward(ids.len(), bridge::dtype(&x), &self.device(), probe);
+        for block in &self.blocks {
+            x = block.forward(x, &rope, attention, probe);
+        }
+        self.head.forward(x, probe)
+    }
+
+    /// The device that holds the parameters.
+    pub fn device(&self) -> Device {
+        self.embedding.weight.device()
+    }
+}

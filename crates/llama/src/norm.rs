@@ -1,0 +1,36 @@
+//! Root-mean-square normalisation, as Hugging Face's Llama rounds it.
+
+use burn::tensor::Tensor;
+
+use crate::ops::{mul, narrow, wide};
+
+/// `y = w · R(x / √(mean(x²) + ε))`, where R rounds to the storage dtype *before* the weight is applied.
+///
+/// Source: `LlamaRMSNorm`. Fused implementations round once, at the end, which gives other bits in a quarter of
+/// the outputs.
+#[derive(Clone, Debug)]
+pub struct RmsNorm {
+    weight: Tensor<1>,
+    eps: f64,
+}
+
+impl RmsNorm {
+    /// `weight` is `[C]`; `eps` is added to the mean square.
+    pub fn new(weight: Tensor<1>, eps: f64) -> Self {
+        RmsNorm { weight, eps }
+    }
+
+    /// # Shapes
+    /// - `x`: `[1, T, C]`, returns the same
+    ///
+    /// # Precision
+    /// Mean, root and quotient in f32 (f64 for f64): the sum divided by C, then `1 / √`, as two roundings. Rounded
+    /// to the storage dtype after normalising, and again after the weight.
+    pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
+        let dtype = x.dtype();
+        let x = wide(x);
+        let variance = x.clone().square().sum_dim(2) / x.dims()[2] as f64;
+        let normalised = narrow(x * (variance + self.eps).sqrt().recip(), dtype);
+        mul(normalised, self.weight.clone().unsqueeze())
+    }
+}
