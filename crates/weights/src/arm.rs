@@ -1,0 +1,95 @@
+//! An arm: one recipe applied to one checkpoint.
+
+use burn::tensor::{Device, Tensor};
+use ulpscope_floats::{DType, Floats};
+use ulpscope_llama::{Llama, LlamaConfig, Parameters, RotaryEmbedding, bridge};
+
+use crate::{Checkpoint, Conversion, Recipe, StoredTensor, WeightsError};
+
+/// Names of the buffers that no state dict holds, as PyTorch's module tree has them.
+pub const BUFFERS: [&str; 2] = ["model.rotary_emb.inv_freq", "model.rotary_emb.original_inv_freq"];
+
+/// One recipe applied to one checkpoint: what a PyTorch user holds after the recipe's calls.
+#[derive(Clone)]
+pub struct Arm<'a> {
+    checkpoint: &'a Checkpoint,
+    recipe: Recipe,
+    config: LlamaConfig,
+}
+
+impl<'a> Arm<'a> {
+    /// Applies `recipe` to `checkpoint`. Nothing is read yet.
+    pub fn new(checkpoint: &'a Checkpoint, recipe: Recipe) -> Self {
+        let mut config = checkpoint.config().clone();
+        config.rope.factors = checkpoint.rope_factors().map(<[f32]>::to_vec);
+        Arm { checkpoint, recipe, config }
+    }
+
+    /// The checkpoint.
+    pub fn checkpoint(&self) -> &'a Checkpoint {
+        self.checkpoint
+    }
+
+    /// The recipe.
+    pub fn recipe(&self) -> &Recipe {
+        &self.recipe
+    }
+
+    /// The architecture, with the frequency factors that a GGUF may bring.
+    pub fn config(&self) -> &LlamaConfig {
+        &self.config
+    }
+
+    /// The dtype of parameters and stored activations.
+    pub fn dtype(&self) -> DType {
+        self.recipe.dtype(self.checkpoint.auto_dtype())
+    }
+
+    /// What the recipe makes of a stored tensor, and a report of what it did.
+    pub fn parameter<'s>(&self, stored: &'s StoredTensor<'_>) -> (Floats<'s>, Conversion) {
+        self.recipe.parameter(stored, self.checkpoint.auto_dtype())
+    }
+
+    /// The rotary embedding with its buffers as the recipe leaves them, and a report for each buffer.
+    ///
+    /// Loading computes both in f32 whatever the dtype; every later step casts them.
+    pub fn rotary(&self) -> (RotaryEmbedding, Vec<Conversion>) {
+        let computed = RotaryEmbedding::new(&self.config);
+        let (inv_freq, first) = self.recipe.buffer(BUFFERS[0], computed.inv_freq);
+        let (original, second) = self.recipe.buffer(BUFFERS[1], computed.original_inv_freq);
+        let rotary =
+            RotaryEmbedding::from_buffers(&self.config, inv_freq.into_owned(), original.into_owned());
+        (rotary, vec![first, second])
+    }
+
+    /// The whole model in memory, and a report for every parameter and buffer.
+    ///
+    /// # Errors
+    /// [`WeightsError`] if a tensor can't be read.
+    pub fn load(&self, device: &Device) -> Result<(Llama, Vec<Conversion>), WeightsError> {
+        let (rotary, buffers) = self.rotary();
+        let mut source = Source { arm: self, device, conversions: Vec::new() };
+        let model = Llama::new(&self.config, rotary, &mut source)?;
+        let mut conversions = source.conversions;
+        conversions.extend(buffers);
+        Ok((model, conversions))
+    }
+}
+
+/// Hands the parameters to the model, and keeps the reports.
+struct Source<'a> {
+    arm: &'a Arm<'a>,
+    device: &'a Device,
+    conversions: Vec<Conversion>,
+}
+
+impl Parameters for Source<'_> {
+    type Error = WeightsError;
+
+    fn tensor<const D: usize>(&mut self, name: &str, shape: [usize; D]) -> Result<Tensor<D>, WeightsError> {
+        let stored = self.arm.checkpoint.tensor(name)?;
+        let (values, conversion) = self.arm.parameter(&stored);
+        self.conversions.push(conversion);
+        Ok(bridge::tensor(&values, shape, self.device))
+    }
+}

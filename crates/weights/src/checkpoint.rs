@@ -1,0 +1,312 @@
+//! A checkpoint on disk: which parameters there are, and how to reach them.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use ulpscope_floats::DType;
+use ulpscope_llama::LlamaConfig;
+
+use crate::error::Mismatch;
+use crate::gguf::Gguf;
+use crate::map::read_json;
+use crate::shards::Shards;
+use crate::suggest::nearest;
+use crate::{StoredTensor, WeightsError};
+
+const EMBEDDING: &str = "model.embed_tokens.weight";
+const HEAD: &str = "lm_head.weight";
+
+/// How a checkpoint lies on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Format {
+    /// A directory in Hugging Face layout.
+    Directory,
+    /// One GGUF file.
+    Gguf,
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Format::Directory => "directory",
+            Format::Gguf => "gguf",
+        })
+    }
+}
+
+/// An opened checkpoint: headers read and checked, tensors mapped and not yet touched.
+///
+/// ```
+/// use std::path::Path;
+/// use ulpscope_weights::Checkpoint;
+///
+/// let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/tiny-llama");
+/// let checkpoint = Checkpoint::open(&dir)?;
+/// let embedding = checkpoint.tensor("model.embed_tokens.weight")?;
+/// assert_eq!(embedding.shape, [checkpoint.config().vocab_size, checkpoint.config().hidden_size]);
+/// # Ok::<(), ulpscope_weights::WeightsError>(())
+/// ```
+pub struct Checkpoint {
+    path: PathBuf,
+    source: Source,
+    config_json: Value,
+    config: LlamaConfig,
+    names: Vec<String>,
+    files: Vec<PathBuf>,
+    ignored: Vec<String>,
+}
+
+impl fmt::Debug for Checkpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let parameters = self.names.len();
+        f.debug_struct("Checkpoint")
+            .field("path", &self.path)
+            .field("format", &self.format())
+            .field("parameters", &parameters)
+            .finish_non_exhaustive()
+    }
+}
+
+enum Source {
+    Directory(Shards),
+    Gguf(Box<Gguf>),
+}
+
+impl Checkpoint {
+    /// Opens a directory in Hugging Face layout, or a `.gguf` file.
+    ///
+    /// Only headers are read. Every parameter that the configuration asks for must be there with its shape, and
+    /// nothing else, but for what transformers ignores too (see [`Checkpoint::ignored`]).
+    ///
+    /// # Errors
+    /// [`WeightsError`] says which file, what was found and what to do about it.
+    pub fn open(path: &Path) -> Result<Self, WeightsError> {
+        let meta = std::fs::metadata(path).map_err(|e| match e.kind() {
+            std::io::ErrorKind::NotFound => WeightsError::NotFound { path: path.to_owned() },
+            _ => WeightsError::io(path, e),
+        })?;
+        if meta.is_dir() {
+            Self::open_directory(path)
+        } else if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("gguf")) {
+            Self::open_gguf(path)
+        } else {
+            Err(WeightsError::NotACheckpoint { path: path.to_owned() })
+        }
+    }
+
+    fn open_directory(dir: &Path) -> Result<Self, WeightsError> {
+        let config_path = dir.join("config.json");
+        if !config_path.exists() {
+            return Err(WeightsError::NoConfig { dir: dir.to_owned() });
+        }
+        let config_json = read_json(&config_path)?;
+        let config = LlamaConfig::from_json(&config_json)
+            .map_err(|source| WeightsError::Config { path: config_path.clone(), source })?;
+        let mut shards = Shards::open(dir)?;
+        let mut ignored = settle_head(dir, &config, &mut shards)?;
+        // Checkpoints from before 2023 stored this buffer; transformers computes it and skips what is stored.
+        ignored.extend(shards.names().filter(|n| n.ends_with("rotary_emb.inv_freq")).map(str::to_owned));
+        let stored = shards.names().filter_map(|n| Some((n, shards.entry(n)?.shape.as_slice())));
+        let names = check(dir, &config, stored, &ignored)?;
+        for name in &names {
+            if let Some(entry) = shards.entry(name) {
+                shards.dtype(name, entry)?;
+            }
+        }
+        let extra = [config_path, dir.join("tokenizer.json")];
+        let files =
+            extra.into_iter().filter(|p| p.exists()).chain(shards.files().map(Path::to_owned)).collect();
+        let source = Source::Directory(shards);
+        Ok(Checkpoint { path: dir.to_owned(), source, config_json, config, names, files, ignored })
+    }
+
+    fn open_gguf(path: &Path) -> Result<Self, WeightsError> {
+        let gguf = Gguf::open(path)?;
+        let config_json = gguf.config_json()?;
+        let config = LlamaConfig::from_json(&config_json)
+            .map_err(|source| WeightsError::Config { path: path.to_owned(), source })?;
+        let names = check(path, &config, gguf.shapes(), &[])?;
+        gguf.check_parameters(&config)?;
+        let ignored = gguf.ignored();
+        let files = vec![path.to_owned()];
+        let source = Source::Gguf(Box::new(gguf));
+        Ok(Checkpoint { path: path.to_owned(), source, config_json, config, names, files, ignored })
+    }
+
+    /// The directory or file that was opened.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Directory or GGUF.
+    pub fn format(&self) -> Format {
+        match self.source {
+            Source::Directory(_) => Format::Directory,
+            Source::Gguf(_) => Format::Gguf,
+        }
+    }
+
+    /// `config.json`, or what it would be for a GGUF file, from its metadata.
+    pub fn config_json(&self) -> &Value {
+        &self.config_json
+    }
+
+    /// The architecture.
+    pub fn config(&self) -> &LlamaConfig {
+        &self.config
+    }
+
+    /// The parameters' names in the order of PyTorch's state dict, a tied `lm_head.weight` left out.
+    pub fn names(&self) -> Vec<&str> {
+        self.names.iter().map(String::as_str).collect()
+    }
+
+    /// One parameter. From a directory it is borrowed from the memory map if its alignment allows; a GGUF's block
+    /// types are turned into f32, and its query and key rows put back into Hugging Face's order.
+    ///
+    /// # Errors
+    /// [`WeightsError::UnknownParameter`], or [`WeightsError::Changed`] if the file was rewritten meanwhile.
+    pub fn tensor(&self, name: &str) -> Result<StoredTensor<'_>, WeightsError> {
+        let found = match &self.source {
+            Source::Directory(shards) => shards
+                .entry(name)
+                .filter(|_| !self.ignored.iter().any(|n| n == name))
+                .map(|entry| shards.tensor(name, entry)),
+            Source::Gguf(gguf) => gguf.tensor(name, &self.config),
+        };
+        found.unwrap_or_else(|| {
+            let suggestion = nearest(name, self.names()).map(str::to_owned);
+            Err(WeightsError::UnknownParameter { name: name.to_owned(), suggestion })
+        })
+    }
+
+    /// What `dtype="auto"` resolves to: the format that config.json names, else that of the first tensor stored.
+    /// For GGUF it is f32, as in transformers.
+    pub fn auto_dtype(&self) -> DType {
+        let stored = || match &self.source {
+            Source::Directory(shards) => shards.names().find_map(|n| shards.dtype(n, shards.entry(n)?).ok()),
+            Source::Gguf(_) => None,
+        };
+        match self.format() {
+            Format::Gguf => DType::F32,
+            Format::Directory => self.config.dtype.or_else(stored).unwrap_or(DType::F32),
+        }
+    }
+
+    /// The files that the result depends on: configuration, tokenizer, shard index, weights.
+    pub fn files(&self) -> &[PathBuf] {
+        &self.files
+    }
+
+    /// The SHA-256 of every file, as lower-case hex, with its name relative to the checkpoint's directory.
+    ///
+    /// # Errors
+    /// [`WeightsError::Io`] if a file can't be read to its end.
+    pub fn sha256(&self) -> Result<Vec<(String, String)>, WeightsError> {
+        self.files
+            .par_iter()
+            .map(|path| {
+                let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                Ok((name, hash(path).map_err(|e| WeightsError::io(path, e))?))
+            })
+            .collect()
+    }
+
+    /// The tokenizer, from `tokenizer.json` or from GGUF metadata.
+    ///
+    /// # Errors
+    /// [`WeightsError::Tokenizer`] if there is none, or none that can be used.
+    pub fn tokenizer(&self) -> Result<tokenizers::Tokenizer, WeightsError> {
+        match &self.source {
+            Source::Directory(_) => crate::tokenizer::from_directory(&self.path),
+            Source::Gguf(gguf) => gguf.tokenizer(),
+        }
+    }
+
+    /// Stored tensors that are not used, and that transformers does not use either: the `rotary_emb.inv_freq` of
+    /// old checkpoints, and an `lm_head.weight` that repeats a tied embedding.
+    pub fn ignored(&self) -> &[String] {
+        &self.ignored
+    }
+
+    /// For a GGUF with a `rope_freqs.weight`: the numbers, one per pair of head dimensions, by which each rotary
+    /// frequency is *divided* (llama.cpp's form of `llama3` scaling).
+    pub fn rope_factors(&self) -> Option<&[f32]> {
+        match &self.source {
+            Source::Directory(_) => None,
+            Source::Gguf(gguf) => gguf.rope_factors(),
+        }
+    }
+}
+
+/// Decides what a tied model's stored `lm_head.weight` is, as transformers' `tie_weights` does: a repetition, or the
+/// only copy of the embedding.
+fn settle_head(dir: &Path, config: &LlamaConfig, shards: &mut Shards) -> Result<Vec<String>, WeightsError> {
+    if !config.tie_word_embeddings {
+        return Ok(Vec::new());
+    }
+    match (shards.entry(HEAD), shards.entry(EMBEDDING)) {
+        (None, _) => Ok(Vec::new()),
+        (Some(_), None) => {
+            shards.rename(HEAD, EMBEDDING);
+            Ok(Vec::new())
+        }
+        (Some(head), Some(embedding)) if shards.same(head, embedding)? => Ok(vec![HEAD.to_owned()]),
+        (Some(_), Some(_)) => Err(WeightsError::TiedButDifferent { path: dir.to_owned() }),
+    }
+}
+
+/// Compares what is stored with what the model needs and returns its parameters' names in order; one error lists
+/// every difference.
+fn check<'a>(
+    path: &Path,
+    config: &LlamaConfig,
+    stored: impl Iterator<Item = (&'a str, &'a [usize])>,
+    ignored: &[String],
+) -> Result<Vec<String>, WeightsError> {
+    let stored: std::collections::BTreeMap<&str, &[usize]> = stored.collect();
+    let wanted = config.parameters();
+    let names: BTreeSet<&str> = wanted.iter().map(|(name, _)| name.as_str()).collect();
+    let mut mismatch = Mismatch::default();
+    mismatch.surplus.extend(
+        stored
+            .keys()
+            .filter(|n| !names.contains(**n) && !ignored.iter().any(|i| i == *n))
+            .map(|n| (*n).to_owned()),
+    );
+    for (name, shape) in &wanted {
+        match stored.get(name.as_str()) {
+            // The search for a similar name is quadratic; a message shows only a few.
+            None if mismatch.missing.len() < 8 => {
+                let near = nearest(name, mismatch.surplus.iter().map(String::as_str)).map(str::to_owned);
+                mismatch.missing.push((name.clone(), near));
+            }
+            None => mismatch.missing.push((name.clone(), None)),
+            Some(got) if got != shape => mismatch.misshapen.push((name.clone(), shape.clone(), got.to_vec())),
+            Some(_) => {}
+        }
+    }
+    if mismatch.is_empty() {
+        Ok(wanted.into_iter().map(|(name, _)| name).collect())
+    } else {
+        Err(WeightsError::Parameters { path: path.to_owned(), mismatch })
+    }
+}
+
+fn hash(path: &Path) -> std::io::Result<String> {
+    let (mut file, mut hasher) = (File::open(path)?, Sha256::new());
+    let mut buffer = vec![0; 1 << 18];
+    loop {
+        match file.read(&mut buffer)? {
+            0 => break,
+            n => hasher.update(&buffer[..n]),
+        }
+    }
+    Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+}

@@ -1,0 +1,213 @@
+//! What can be wrong with a checkpoint.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use ulpscope_llama::ConfigError;
+
+/// Why a checkpoint can't be used. Every message names the file, the value found and what to do.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WeightsError {
+    /// Nothing is there.
+    #[error("`{}` does not exist; give a directory in Hugging Face layout or a .gguf file", .path.display())]
+    NotFound {
+        /// The path that was asked for.
+        path: PathBuf,
+    },
+    /// A file that is no checkpoint.
+    #[error("`{}` is neither a directory nor a .gguf file; give the directory that holds config.json", .path.display())]
+    NotACheckpoint {
+        /// The path that was asked for.
+        path: PathBuf,
+    },
+    /// The operating system refused.
+    #[error("cannot read `{}`: {source}", .path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The directory holds no description of the model.
+    #[error("`{}` has no config.json; is it the model's own directory?", .dir.display())]
+    NoConfig {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// A JSON file that isn't JSON.
+    #[error("`{}` is not valid JSON: {reason}", .path.display())]
+    Json {
+        /// The file.
+        path: PathBuf,
+        /// What the parser said, with line and column.
+        reason: String,
+    },
+    /// The architecture is not supported, or its description is inconsistent.
+    #[error("`{}`: {source}", .path.display())]
+    Config {
+        /// The directory or GGUF file.
+        path: PathBuf,
+        /// Which key, its value, and what is accepted.
+        source: ConfigError,
+    },
+    /// The directory holds no safetensors file.
+    #[error("`{}` has no model.safetensors and no model.safetensors.index.json{}", .dir.display(),
+        if *.pickled { "; its pytorch_model.bin is a pickle, which is not read: load it with transformers and save_pretrained(safe_serialization=True)" }
+        else { "; download the weights too" })]
+    NoWeights {
+        /// The directory.
+        dir: PathBuf,
+        /// Whether weights in PyTorch's pickle format are there.
+        pickled: bool,
+    },
+    /// A safetensors file whose header contradicts itself or the file.
+    #[error("`{}` is no valid safetensors file: {reason}", .file.display())]
+    Header {
+        /// The file.
+        file: PathBuf,
+        /// The contradiction.
+        reason: String,
+    },
+    /// `model.safetensors.index.json` can't be followed.
+    #[error("`{}` is no usable shard index: {reason}", .path.display())]
+    ShardIndex {
+        /// The index file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The stored tensors are not the parameters of the model that the configuration describes.
+    #[error("`{}` does not hold the parameters that its configuration asks for: {mismatch}", .path.display())]
+    Parameters {
+        /// The directory or GGUF file.
+        path: PathBuf,
+        /// All differences.
+        mismatch: Mismatch,
+    },
+    /// A parameter is stored in a format that has no meaning as a plain number here.
+    #[error("`{}`: tensor `{name}` is stored as {dtype}; a parameter must be {accepted}", .file.display())]
+    StoredDType {
+        /// The file.
+        file: PathBuf,
+        /// The tensor.
+        name: String,
+        /// Its format as the file spells it.
+        dtype: String,
+        /// What is accepted.
+        accepted: &'static str,
+    },
+    /// Tied by the configuration, yet stored twice with different values.
+    #[error(
+        "`{}` says tie_word_embeddings, but stores an lm_head.weight that differs from model.embed_tokens.weight; \
+         transformers would not tie them: set \"tie_word_embeddings\": false in config.json, or remove lm_head.weight",
+        .path.display()
+    )]
+    TiedButDifferent {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The file changed its size after it was opened.
+    #[error("`{}` was {opened} bytes long when opened and is {now} now; something is writing to it", .path.display())]
+    Changed {
+        /// The file.
+        path: PathBuf,
+        /// Its length when it was opened, bytes.
+        opened: u64,
+        /// Its length now, bytes.
+        now: u64,
+    },
+    /// No such parameter.
+    #[error("the model has no parameter `{name}`{}", did_you_mean(.suggestion))]
+    UnknownParameter {
+        /// The name that was asked for.
+        name: String,
+        /// The nearest name there is.
+        suggestion: Option<String>,
+    },
+    /// A GGUF file that can't be parsed.
+    #[error("`{}` is no readable GGUF file: {reason}", .path.display())]
+    Gguf {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A GGUF file that asks for something which would change the result and is not implemented.
+    #[error("`{}`: {key} = {value} is not supported: {why}", .path.display())]
+    GgufUnsupported {
+        /// The file.
+        path: PathBuf,
+        /// The metadata key.
+        key: String,
+        /// Its value, shortened.
+        value: String,
+        /// What is accepted.
+        why: String,
+    },
+    /// No tokenizer, or one that can't be used.
+    #[error("`{}` gives no tokenizer: {reason}", .path.display())]
+    Tokenizer {
+        /// The directory or file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+impl WeightsError {
+    pub(crate) fn io(path: &Path, source: std::io::Error) -> Self {
+        WeightsError::Io { path: path.to_owned(), source }
+    }
+}
+
+pub(crate) fn did_you_mean(suggestion: &Option<String>) -> String {
+    suggestion.as_ref().map_or_else(String::new, |name| format!("; did you mean `{name}`?"))
+}
+
+/// How the stored tensors differ from the parameters of the model.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Mismatch {
+    /// Parameters that are not stored, each with a stored name that looks like it.
+    pub missing: Vec<(String, Option<String>)>,
+    /// Stored tensors that are no parameters.
+    pub surplus: Vec<String>,
+    /// Parameters stored with another shape: name, expected, stored.
+    pub misshapen: Vec<(String, Vec<usize>, Vec<usize>)>,
+}
+
+impl Mismatch {
+    /// Whether there is no difference.
+    pub fn is_empty(&self) -> bool {
+        self.missing.is_empty() && self.surplus.is_empty() && self.misshapen.is_empty()
+    }
+}
+
+/// So many names of each kind are spelled out in a message; a wrong config can make every tensor one.
+const SHOWN: usize = 8;
+
+impl fmt::Display for Mismatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let missing = self.missing.iter().map(|(name, near)| match near {
+            Some(near) => format!("`{name}` (stored: `{near}`?)"),
+            None => format!("`{name}`"),
+        });
+        let surplus = self.surplus.iter().map(|name| format!("`{name}`"));
+        let shaped =
+            self.misshapen.iter().map(|(name, want, got)| format!("`{name}` is {got:?}, expected {want:?}"));
+        let kinds = [
+            ("missing", self.missing.len(), missing.take(SHOWN).collect::<Vec<_>>()),
+            ("surplus", self.surplus.len(), surplus.take(SHOWN).collect()),
+            ("misshapen", self.misshapen.len(), shaped.take(SHOWN).collect()),
+        ];
+        let parts = kinds.into_iter().filter(|(_, count, _)| *count > 0).map(|(kind, count, shown)| {
+            let more = if count > shown.len() {
+                format!(" and {} more", count - shown.len())
+            } else {
+                String::new()
+            };
+            format!("{count} {kind}: {}{more}", shown.join(", "))
+        });
+        f.write_str(&parts.collect::<Vec<_>>().join("; "))
+    }
+}

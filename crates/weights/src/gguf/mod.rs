@@ -1,0 +1,232 @@
+//! GGUF files of the Llama architecture, as llama.cpp writes them.
+//!
+//! Parsing and dequantisation are `anamnesis`'s, always with f32 output: its bf16 default would round. What is done
+//! here is what a comparison with Hugging Face's model needs: names, the order of dimensions, the order of query
+//! and key rows, a `config.json`, a tokenizer.
+
+mod blocks;
+mod config;
+mod metadata;
+mod names;
+mod rules;
+mod tokenizer;
+mod unpermute;
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+
+use anamnesis::{GgufFrontMatter, GgufTensorInfo, GgufType, parse_gguf_front_matter_from_reader};
+use serde_json::Value;
+use ulpscope_floats::{DType, Floats};
+use ulpscope_llama::LlamaConfig;
+
+use crate::map::Map;
+use crate::{StoredTensor, WeightsError};
+use metadata::Metadata;
+use unpermute::HalfSplit;
+
+/// llama.cpp's form of `llama3` scaling: a divisor for every rotary frequency.
+const ROPE_FREQS: &str = "rope_freqs.weight";
+
+/// A mapped GGUF file whose front matter has been read.
+pub(crate) struct Gguf {
+    map: Map,
+    metadata: Metadata,
+    /// By PyTorch's name; what has no such name stays under its own, to be reported as surplus.
+    tensors: BTreeMap<String, Entry>,
+    rope_factors: Option<Vec<f32>>,
+    ignored: Vec<String>,
+}
+
+struct Entry {
+    info: GgufTensorInfo,
+    /// Row-major, the reverse of what the file lists.
+    shape: Vec<usize>,
+}
+
+impl Gguf {
+    pub(crate) fn open(path: &Path) -> Result<Self, WeightsError> {
+        let map = Map::open(path)?;
+        let front = read_front_matter(path)?;
+        let metadata = Metadata::new(path, front.metadata);
+        metadata.require_llama()?;
+        let mut gguf =
+            Gguf { map, metadata, tensors: BTreeMap::new(), rope_factors: None, ignored: Vec::new() };
+        for info in front.tensor_infos {
+            let shape = info.shape.iter().rev().copied().collect();
+            let entry = Entry { shape, info };
+            let own = entry.info.name.clone();
+            if own == ROPE_FREQS {
+                let factors = gguf.values(&entry, None)?.to_f32();
+                if let Some(bad) = factors.iter().find(|f| !(f.is_finite() && **f > 0.0)) {
+                    return Err(gguf
+                        .metadata
+                        .wrong(format!("`{ROPE_FREQS}` holds {bad}; a divisor must be positive")));
+                }
+                gguf.rope_factors = Some(factors);
+            } else if names::is_ignored(&own) {
+                gguf.ignored.push(own);
+            } else if gguf
+                .tensors
+                .insert(names::from_gguf(&own).unwrap_or_else(|| own.clone()), entry)
+                .is_some()
+            {
+                return Err(gguf.metadata.wrong(format!("tensor `{own}` is there twice")));
+            }
+        }
+        Ok(gguf)
+    }
+
+    /// What config.json would say.
+    pub(crate) fn config_json(&self) -> Result<Value, WeightsError> {
+        let shape = |name: &str| self.tensors.get(name).map(|e| e.shape.as_slice());
+        config::config_json(&self.metadata, &shape)
+    }
+
+    pub(crate) fn shapes(&self) -> impl Iterator<Item = (&str, &[usize])> {
+        self.tensors.iter().map(|(name, entry)| (name.as_str(), entry.shape.as_slice()))
+    }
+
+    pub(crate) fn ignored(&self) -> Vec<String> {
+        self.ignored.clone()
+    }
+
+    pub(crate) fn rope_factors(&self) -> Option<&[f32]> {
+        self.rope_factors.as_deref()
+    }
+
+    pub(crate) fn tokenizer(&self) -> Result<tokenizers::Tokenizer, WeightsError> {
+        tokenizer::build(&self.metadata)
+    }
+
+    /// Whether every tensor can be turned into numbers, and the rotary divisors fit.
+    pub(crate) fn check_parameters(&self, config: &LlamaConfig) -> Result<(), WeightsError> {
+        for (name, entry) in &self.tensors {
+            let integer =
+                matches!(entry.info.dtype, GgufType::I8 | GgufType::I16 | GgufType::I32 | GgufType::I64);
+            if integer || entry.info.byte_len.is_none() {
+                return Err(WeightsError::StoredDType {
+                    file: self.map.path().to_owned(),
+                    name: name.clone(),
+                    dtype: entry.info.dtype.to_string(),
+                    accepted: "F64, F32, BF16, F16 or a quantised block type",
+                });
+            }
+            let (row, block) = (entry.shape.last().copied().unwrap_or(0), entry.info.dtype.block_size());
+            if !row.is_multiple_of(block) {
+                let kind = entry.info.dtype;
+                let reason =
+                    format!("`{name}` has rows of {row} numbers, which {kind} blocks of {block} cannot fill");
+                return Err(self.metadata.wrong(reason));
+            }
+        }
+        let half = config.head_dim / 2;
+        match &self.rope_factors {
+            Some(f) if f.len() != half => {
+                Err(self.metadata.wrong(format!("`{ROPE_FREQS}` holds {} numbers, expected {half}", f.len())))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// One parameter; `None` if there is none of this name.
+    pub(crate) fn tensor(
+        &self,
+        name: &str,
+        config: &LlamaConfig,
+    ) -> Option<Result<StoredTensor<'_>, WeightsError>> {
+        let entry = self.tensors.get(name)?;
+        let heads = match name.rsplit('.').nth(1) {
+            Some("q_proj") => Some(config.num_attention_heads),
+            Some("k_proj") => Some(config.num_key_value_heads),
+            _ => None,
+        };
+        let order = heads.map(|heads| HalfSplit { half: entry.shape[0] / heads / 2 });
+        let stored = match entry.info.dtype {
+            GgufType::F64 => DType::F64.to_string(),
+            GgufType::F32 => DType::F32.to_string(),
+            GgufType::BF16 => DType::Bf16.to_string(),
+            GgufType::F16 => DType::F16.to_string(),
+            other => other.to_string(),
+        };
+        Some(self.values(entry, order).map(|values| StoredTensor {
+            name: name.to_owned(),
+            shape: entry.shape.clone(),
+            stored,
+            values,
+        }))
+    }
+
+    fn values(&self, entry: &Entry, order: Option<HalfSplit>) -> Result<Floats<'_>, WeightsError> {
+        let Entry { info, shape } = entry;
+        let whole = || Some((usize::try_from(info.data_offset).ok()?, usize::try_from(info.byte_len?).ok()?));
+        let (start, length) =
+            whole().ok_or_else(|| self.metadata.wrong(format!("`{}` has no size", info.name)))?;
+        let bytes = self.map.bytes(start..start.saturating_add(length))?;
+        let dtype = match info.dtype {
+            GgufType::F64 => DType::F64,
+            GgufType::F32 => DType::F32,
+            GgufType::BF16 => DType::Bf16,
+            GgufType::F16 => DType::F16,
+            block => {
+                let row = shape.last().copied().unwrap_or(0);
+                let rows = shape.iter().rev().skip(1).product();
+                return blocks::dequantise(bytes, block, rows, row, order)
+                    .map(Floats::from)
+                    .map_err(|e| self.metadata.wrong(format!("`{}`: {e}", info.name)));
+            }
+        };
+        let values = Floats::from_bytes(dtype, bytes);
+        Ok(match order {
+            Some(order) => order.undo(values, shape.iter().skip(1).product()),
+            None => values,
+        })
+    }
+}
+
+/// Reads everything before the tensors, and nothing of them.
+///
+/// The parser is young and its input may be anything; a panic in it becomes an error like any other. (None was
+/// seen in a hundred thousand damaged files, but a crash here would take a whole run with it.)
+fn read_front_matter(path: &Path) -> Result<GgufFrontMatter, WeightsError> {
+    let file = File::open(path).map_err(|e| WeightsError::io(path, e))?;
+    let wrong = |reason: String| WeightsError::Gguf { path: path.to_owned(), reason };
+    let front = catch_unwind(AssertUnwindSafe(|| parse_gguf_front_matter_from_reader(file)))
+        .map_err(|_| wrong("its parser failed on it".to_owned()))?
+        .map_err(|e| wrong(e.to_string()))?;
+    let mut seen = HashMap::new();
+    for info in &front.tensor_infos {
+        if seen.insert(info.name.as_str(), ()).is_some() {
+            return Err(wrong(format!("tensor `{}` is there twice", info.name.escape_debug())));
+        }
+    }
+    Ok(front)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every block type, with random bits in its blocks, against the values that llama.cpp's own `gguf` package gives.
+    #[test]
+    fn every_block_type_is_bit_equal_to_the_reference() {
+        let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures");
+        let gguf = Gguf::open(&fixtures.join("quants.gguf")).unwrap();
+        let expected = std::fs::read(fixtures.join("quants.safetensors")).unwrap();
+        let expected = safetensors::SafeTensors::deserialize(&expected).unwrap();
+        assert!(expected.len() >= 20);
+        assert_eq!(gguf.tensors.len(), expected.len());
+        for (name, view) in expected.iter() {
+            let entry = &gguf.tensors[name];
+            assert_eq!(entry.shape, view.shape(), "{name}");
+            let values = Floats::from(gguf.values(entry, None).unwrap().to_f32());
+            assert!(values.bytes() == view.data(), "{name} differs");
+            // Row by row, as for a permuted tensor, it is the same rows.
+            let order = HalfSplit { half: 1 };
+            let again = Floats::from(gguf.values(entry, Some(order)).unwrap().to_f32());
+            assert!(again == values, "{name} differs row by row");
+        }
+    }
+}

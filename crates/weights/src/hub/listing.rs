@@ -1,0 +1,265 @@
+//! What the hub says about a revision: its commit, and its files.
+
+use std::collections::BTreeSet;
+
+use hf_hub::api::sync::{Api, ApiBuilder};
+use hf_hub::{Repo, RepoType};
+use serde::Deserialize;
+
+use super::cache::is_commit;
+use crate::source::{Options, SourceError, unsafe_name};
+
+const SINGLE: &str = "model.safetensors";
+const INDEX: &str = "model.safetensors.index.json";
+const CONFIG: &str = "config.json";
+/// Taken along where they exist.
+const OPTIONAL: [&str; 2] = ["tokenizer.json", "tokenizer_config.json"];
+
+/// The files of one commit.
+#[derive(Debug)]
+pub(super) struct Listing {
+    /// The commit, 40 hexadecimal digits.
+    pub(super) commit: String,
+    repo: String,
+    files: Vec<Sibling>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Answer {
+    sha: String,
+    siblings: Vec<Sibling>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Sibling {
+    rfilename: String,
+    #[serde(default)]
+    lfs: Option<Lfs>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Lfs {
+    #[serde(default)]
+    sha256: Option<String>,
+}
+
+/// The client all requests go through. `staging` is where it keeps what it downloads.
+pub(super) fn client(options: &Options, staging: &std::path::Path) -> Result<Api, SourceError> {
+    ApiBuilder::from_cache(hf_hub::Cache::new(staging.to_path_buf()))
+        .with_endpoint(options.endpoint.clone())
+        .with_token(options.token.clone())
+        .with_progress(false)
+        // Its own retries lose their place in the file when a resumed attempt got nothing.
+        .with_retries(0)
+        .with_user_agent("ulpscope", env!("CARGO_PKG_VERSION"))
+        .build()
+        .map_err(|error| SourceError::Unreachable {
+            endpoint: options.shown_endpoint(),
+            reason: options.shown(&error.to_string()),
+        })
+}
+
+/// Asks the hub which commit `revision` stands for now, and for its files.
+pub(super) fn fetch(repo: &str, revision: &str, options: &Options) -> Result<Listing, SourceError> {
+    let endpoint = options.shown_endpoint();
+    // This request stores nothing, so any folder will do.
+    let api = client(options, std::path::Path::new(""))?;
+    let asked = Repo::with_revision(repo.into(), RepoType::Model, revision.into());
+    let unreachable = |error: String| SourceError::Unreachable {
+        endpoint: endpoint.clone(),
+        reason: options.shown(&error),
+    };
+    let mut response = api
+        .repo(asked)
+        .info_request()
+        .query("blobs", "true")
+        .config()
+        .http_status_as_error(false)
+        .timeout_resolve(Some(options.connect_timeout))
+        .timeout_connect(Some(options.connect_timeout))
+        .timeout_global(Some(options.stall_timeout))
+        .build()
+        .call()
+        .map_err(|error| match error {
+            ureq::Error::Timeout(ureq::Timeout::Resolve | ureq::Timeout::Connect) => {
+                unreachable(error.to_string())
+            }
+            ureq::Error::Timeout(_) => SourceError::Stalled {
+                what: format!("the file list of {repo}"),
+                waited: options.stall_timeout,
+            },
+            other => unreachable(other.to_string()),
+        })?;
+    let status = response.status().as_u16();
+    let code = response.headers().get("x-error-code").and_then(|c| c.to_str().ok()).unwrap_or("").to_owned();
+    match status {
+        200 => {}
+        401 | 403 => {
+            return Err(SourceError::Refused {
+                endpoint,
+                repo: repo.into(),
+                status,
+                token_sent: options.token.is_some(),
+            });
+        }
+        404 => {
+            let missing = match code.as_str() {
+                "RevisionNotFound" => format!("revision {revision} of {repo}"),
+                "RepoNotFound" => format!("repository {repo}"),
+                _ => format!("repository {repo}, or no revision {revision} of it"),
+            };
+            return Err(SourceError::NotFound { endpoint, missing });
+        }
+        _ => {
+            return Err(SourceError::Status { endpoint, status, what: format!("the file list of {repo}") });
+        }
+    }
+    let body = response.body_mut().read_to_vec().map_err(|error| unreachable(error.to_string()))?;
+    parse(repo, &body, &endpoint)
+}
+
+fn parse(repo: &str, body: &[u8], endpoint: &str) -> Result<Listing, SourceError> {
+    let bad = |reason: String| SourceError::BadAnswer {
+        endpoint: endpoint.into(),
+        what: format!("the file list of {repo}"),
+        reason: crate::source::one_line(&reason),
+    };
+    // Bytes that are no UTF-8 turn into U+FFFD, which no file name may contain: so the error can quote it.
+    let answer: Answer =
+        serde_json::from_str(&String::from_utf8_lossy(body)).map_err(|error| bad(error.to_string()))?;
+    if !is_commit(&answer.sha) {
+        return Err(bad(format!("{:?} is not a commit", answer.sha)));
+    }
+    for file in &answer.siblings {
+        if let Some(reason) = unsafe_name(&file.rfilename) {
+            return Err(SourceError::HostileName { repo: repo.into(), name: file.rfilename.clone(), reason });
+        }
+    }
+    Ok(Listing { commit: answer.sha, repo: repo.into(), files: answer.siblings })
+}
+
+impl Listing {
+    fn has(&self, name: &str) -> bool {
+        self.files.iter().any(|file| file.rfilename == name)
+    }
+
+    /// The sha256 that the listing announces for a file, lower-case, where it does.
+    pub(super) fn sha256(&self, name: &str) -> Option<String> {
+        let file = self.files.iter().find(|file| file.rfilename == name)?;
+        Some(file.lfs.as_ref()?.sha256.as_ref()?.to_ascii_lowercase())
+    }
+
+    /// The files beside the weights.
+    pub(super) fn small_files(&self) -> impl Iterator<Item = &'static str> + '_ {
+        [CONFIG].into_iter().chain(OPTIONAL).filter(|name| self.has(name))
+    }
+
+    /// The files one would have wanted and this commit does not have.
+    pub(super) fn absent_files(&self) -> impl Iterator<Item = &'static str> + '_ {
+        OPTIONAL.into_iter().filter(|name| !self.has(name))
+    }
+
+    /// The files that hold the weights: the single one if there is one, as transformers has it, else the
+    /// shards, for which `read_index` fetches and reads the index.
+    pub(super) fn weight_files(
+        &self,
+        read_index: impl FnOnce(&str) -> Result<BTreeSet<String>, SourceError>,
+    ) -> Result<BTreeSet<String>, SourceError> {
+        let none = |reason: String| {
+            Err(SourceError::NoCheckpoint { repo: self.repo.clone(), commit: self.commit.clone(), reason })
+        };
+        let ggufs: Vec<&str> =
+            self.files.iter().map(|f| f.rfilename.as_str()).filter(|f| f.ends_with(".gguf")).collect();
+        let sharded = self.has(INDEX);
+        if !self.has(SINGLE) && !sharded {
+            return match ggufs.first() {
+                Some(first) => none(format!(
+                    "has only GGUF files; choose one, `hf download {} {first}`, and give the path it prints",
+                    self.repo
+                )),
+                None => {
+                    none(format!("has neither {SINGLE} nor {INDEX}; choose a repository with safetensors"))
+                }
+            };
+        }
+        if !self.has(CONFIG) {
+            return none(format!("has no {CONFIG}, so it is not a transformers checkpoint"));
+        }
+        if self.has(SINGLE) {
+            return Ok(BTreeSet::from([SINGLE.to_owned()]));
+        }
+        let shards = read_index(INDEX)?;
+        match shards.iter().find(|shard| !self.has(shard)) {
+            Some(missing) => none(format!("is incomplete: its index names {missing}, which is not there")),
+            None => Ok(shards),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
+
+    fn listing(files: &[&str]) -> Result<Listing, SourceError> {
+        let siblings: Vec<_> = files.iter().map(|f| serde_json::json!({ "rfilename": f })).collect();
+        let body = serde_json::json!({ "sha": COMMIT, "siblings": siblings, "tags": ["x"] });
+        parse("org/name", body.to_string().as_bytes(), "http://h")
+    }
+
+    fn no_index(_: &str) -> Result<BTreeSet<String>, SourceError> {
+        panic!("the index is not needed")
+    }
+
+    #[test]
+    fn the_single_file_is_preferred_and_the_rest_left_alone() {
+        let listing = listing(&[
+            "README.md",
+            CONFIG,
+            SINGLE,
+            INDEX,
+            "model-00001-of-00002.safetensors",
+            "tokenizer.json",
+            "adapter_model.safetensors",
+        ])
+        .unwrap();
+        assert_eq!(listing.small_files().collect::<Vec<_>>(), [CONFIG, "tokenizer.json"]);
+        assert_eq!(listing.absent_files().collect::<Vec<_>>(), ["tokenizer_config.json"]);
+        assert_eq!(listing.weight_files(no_index).unwrap(), BTreeSet::from([SINGLE.to_owned()]));
+    }
+
+    #[test]
+    fn shards_come_from_the_index_and_must_be_listed() {
+        let both = listing(&[CONFIG, INDEX, "a.safetensors", "b.safetensors"]).unwrap();
+        let shards = BTreeSet::from(["a.safetensors".to_owned(), "b.safetensors".to_owned()]);
+        assert_eq!(both.weight_files(|_| Ok(shards.clone())).unwrap(), shards);
+        let one = listing(&[CONFIG, INDEX, "a.safetensors"]).unwrap();
+        let error = one.weight_files(|_| Ok(shards.clone())).unwrap_err().to_string();
+        assert!(error.contains("b.safetensors"), "{error}");
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_explained() {
+        let reason = |files: &[&str]| listing(files).unwrap().weight_files(no_index).unwrap_err().to_string();
+        assert!(reason(&[CONFIG, "m.Q4.gguf"]).contains("hf download org/name m.Q4.gguf"));
+        assert!(reason(&[CONFIG, "pytorch_model.bin"]).contains("neither model.safetensors"));
+        assert!(reason(&[SINGLE]).contains("no config.json"));
+    }
+
+    #[test]
+    fn hostile_names_and_other_answers_are_refused() {
+        for name in ["../../x", "/etc/x", "a\\..\\b", "a//b"] {
+            let error = listing(&[CONFIG, name]).unwrap_err().to_string();
+            assert!(error.contains(&format!("{name:?}")), "{error}");
+        }
+        let bytes = format!("{{\"sha\":\"{COMMIT}\",\"siblings\":[{{\"rfilename\":\"a\u{1}b\"}}]}}");
+        let latin: Vec<u8> = bytes.bytes().map(|b| if b == 1 { 0xe9 } else { b }).collect();
+        let error = parse("org/name", &latin, "http://h").unwrap_err().to_string();
+        assert!(error.contains("not valid UTF-8"), "{error}");
+        for body in ["<html>", "{}", r#"{"sha":"../x","siblings":[]}"#] {
+            let error = parse("org/name", body.as_bytes(), "http://h").unwrap_err();
+            assert!(matches!(error, SourceError::BadAnswer { .. }), "{error}");
+        }
+    }
+}

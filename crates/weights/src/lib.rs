@@ -1,0 +1,48 @@
+//! Checkpoints, and the recipes that make runnable models of them.
+//!
+//! - [`Checkpoint`]: a Hugging Face directory or a GGUF file, opened by its headers, checked, and mapped.
+//! - [`Recipe`]: what is done to its parameters and to the model's buffers, as the calls a PyTorch user would write.
+//! - [`Conversion`]: what that did to each of them, counted.
+//! - [`locate`]: from a name that a user types to a path on disk, by way of the hub's cache and the hub.
+//!
+//! No forward pass runs here, and nothing here prints.
+//!
+//! ```
+//! use std::path::Path;
+//! use ulpscope_weights::{Action, Checkpoint, Recipe};
+//!
+//! let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/tiny-llama");
+//! let checkpoint = Checkpoint::open(&model)?;
+//! let recipe: Recipe = "load(f32).to(bf16)".parse()?;
+//!
+//! let stored = checkpoint.tensor("model.norm.weight")?;
+//! let (values, conversion) = recipe.parameter(&stored, checkpoint.auto_dtype());
+//! assert_eq!(values.len(), checkpoint.config().hidden_size);
+//! assert_eq!(conversion.action, Action::Rounded);
+//! assert!(conversion.changed > 0 && conversion.overflowed == 0);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod arm;
+mod checkpoint;
+mod convert;
+mod error;
+mod gguf;
+mod hub;
+mod map;
+mod package;
+mod recipe;
+mod shards;
+mod source;
+mod suggest;
+mod tensor;
+mod tokenizer;
+
+pub use arm::{Arm, BUFFERS};
+pub use checkpoint::{Checkpoint, Format};
+pub use convert::{Action, Conversion};
+pub use error::{Mismatch, WeightsError};
+pub use recipe::{LoadDType, Recipe, RecipeError, Step};
+
+pub use source::{Located, ModelRef, Options, Progress, Source, SourceError, locate, locate_first};
+pub use tensor::StoredTensor;

@@ -1,0 +1,204 @@
+//! The safetensors files of a directory: one, or several under an index.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+use std::path::{Component, Path, PathBuf};
+
+use safetensors::tensor::{Dtype, SafeTensorError, SafeTensors};
+use serde_json::Value;
+use ulpscope_floats::{DType, Floats};
+
+use crate::map::{Map, read_json};
+use crate::{StoredTensor, WeightsError};
+
+pub(crate) const SINGLE: &str = "model.safetensors";
+pub(crate) const INDEX: &str = "model.safetensors.index.json";
+
+/// What a header says about one tensor.
+pub(crate) struct Entry {
+    shard: usize,
+    dtype: Dtype,
+    pub(crate) shape: Vec<usize>,
+    range: Range<usize>,
+}
+
+/// All tensors of a directory, mapped, none read.
+pub(crate) struct Shards {
+    maps: Vec<Map>,
+    tensors: BTreeMap<String, Entry>,
+    /// The shard index, if there is one.
+    index: Option<PathBuf>,
+}
+
+impl Shards {
+    /// Maps the files and reads their headers. Like transformers, a `model.safetensors` comes before an index.
+    pub(crate) fn open(dir: &Path) -> Result<Self, WeightsError> {
+        let (single, index) = (dir.join(SINGLE), dir.join(INDEX));
+        let mut shards = Shards { maps: Vec::new(), tensors: BTreeMap::new(), index: None };
+        if single.exists() {
+            shards.add(&single)?;
+        } else if index.exists() {
+            let weight_map = read_index(&index)?;
+            for file in weight_map.values().collect::<BTreeSet<_>>() {
+                shards.add(&dir.join(file))?;
+            }
+            for (name, file) in &weight_map {
+                let wrong = match shards.tensors.get(name) {
+                    None => format!("it lists tensor `{name}` in `{file}`, which does not hold it"),
+                    Some(entry) if shards.maps[entry.shard].path() != dir.join(file) => {
+                        format!("it lists tensor `{name}` in `{file}`, but another shard holds it")
+                    }
+                    Some(_) => continue,
+                };
+                return Err(WeightsError::ShardIndex { path: index, reason: wrong });
+            }
+            shards.index = Some(index);
+        } else {
+            let pickled =
+                ["pytorch_model.bin", "pytorch_model.bin.index.json"].iter().any(|f| dir.join(f).exists());
+            return Err(WeightsError::NoWeights { dir: dir.to_owned(), pickled });
+        }
+        Ok(shards)
+    }
+
+    fn add(&mut self, path: &Path) -> Result<(), WeightsError> {
+        let map = Map::open(path)?;
+        let header = |reason| WeightsError::Header { file: path.to_owned(), reason };
+        let (length, metadata) =
+            SafeTensors::read_metadata(map.all()).map_err(|e| header(explain(&e, map.all())))?;
+        let shard = self.maps.len();
+        for (name, info) in metadata.tensors() {
+            let (start, end) = info.data_offsets;
+            let range = 8 + length + start..8 + length + end;
+            let entry = Entry { shard, dtype: info.dtype, shape: info.shape.clone(), range };
+            if let Some(first) = self.tensors.insert(name.clone(), entry) {
+                let other = self.maps[first.shard].path().display().to_string();
+                return Err(header(format!("tensor `{name}` is also in `{other}`")));
+            }
+        }
+        self.maps.push(map);
+        Ok(())
+    }
+
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.tensors.keys().map(String::as_str)
+    }
+
+    pub(crate) fn entry(&self, name: &str) -> Option<&Entry> {
+        self.tensors.get(name)
+    }
+
+    /// Lets `from` be found as `to`.
+    pub(crate) fn rename(&mut self, from: &str, to: &str) {
+        if let Some(entry) = self.tensors.remove(from) {
+            self.tensors.insert(to.to_owned(), entry);
+        }
+    }
+
+    /// The index and the safetensors files.
+    pub(crate) fn files(&self) -> impl Iterator<Item = &Path> {
+        self.index.as_deref().into_iter().chain(self.maps.iter().map(Map::path))
+    }
+
+    /// The format of a tensor, if it is one that a parameter may have.
+    pub(crate) fn dtype(&self, name: &str, entry: &Entry) -> Result<DType, WeightsError> {
+        match entry.dtype {
+            Dtype::F64 => Ok(DType::F64),
+            Dtype::F32 => Ok(DType::F32),
+            Dtype::BF16 => Ok(DType::Bf16),
+            Dtype::F16 => Ok(DType::F16),
+            other => Err(WeightsError::StoredDType {
+                file: self.maps[entry.shard].path().to_owned(),
+                name: name.to_owned(),
+                dtype: format!("{other:?}"),
+                accepted: "F64, F32, BF16 or F16",
+            }),
+        }
+    }
+
+    /// A tensor, borrowed from the map where its alignment allows.
+    pub(crate) fn tensor(&self, name: &str, entry: &Entry) -> Result<StoredTensor<'_>, WeightsError> {
+        let dtype = self.dtype(name, entry)?;
+        let values = Floats::from_bytes(dtype, self.bytes(entry)?);
+        Ok(StoredTensor {
+            name: name.to_owned(),
+            shape: entry.shape.clone(),
+            stored: dtype.to_string(),
+            values,
+        })
+    }
+
+    /// Whether two tensors have the same format, shape and bits.
+    pub(crate) fn same(&self, a: &Entry, b: &Entry) -> Result<bool, WeightsError> {
+        Ok(a.dtype == b.dtype && a.shape == b.shape && self.bytes(a)? == self.bytes(b)?)
+    }
+
+    fn bytes(&self, entry: &Entry) -> Result<&[u8], WeightsError> {
+        self.maps[entry.shard].bytes(entry.range.clone())
+    }
+}
+
+/// Reads `weight_map`, refusing names that would lead out of the directory.
+fn read_index(path: &Path) -> Result<BTreeMap<String, String>, WeightsError> {
+    let wrong = |reason: String| WeightsError::ShardIndex { path: path.to_owned(), reason };
+    let json = read_json(path)?;
+    let map = json
+        .get("weight_map")
+        .and_then(Value::as_object)
+        .ok_or_else(|| wrong("it has no `weight_map`".into()))?;
+    if map.is_empty() {
+        return Err(wrong("its `weight_map` is empty".into()));
+    }
+    map.iter()
+        .map(|(name, file)| {
+            let file =
+                file.as_str().ok_or_else(|| wrong(format!("the file of `{name}` is {file}, not a name")))?;
+            let mut parts = Path::new(file).components();
+            let plain = matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None));
+            if !plain || file.contains(['/', '\\', '\0']) || !file.ends_with(".safetensors") {
+                let file = file.escape_debug();
+                return Err(wrong(format!(
+                    "`{file}` is not the plain name of a .safetensors file beside it"
+                )));
+            }
+            Ok((name.clone(), file.to_owned()))
+        })
+        .collect()
+}
+
+/// What the format's own checks found, in a sentence with the numbers in it.
+fn explain(error: &SafeTensorError, file: &[u8]) -> String {
+    let declared = file.get(..8).and_then(|b| b.try_into().ok()).map_or(0, u64::from_le_bytes);
+    let held = file.len();
+    match error {
+        SafeTensorError::HeaderTooSmall if held == 0 => "it is empty".into(),
+        SafeTensorError::HeaderTooSmall => {
+            format!("it has {held} bytes, fewer than the 8 that say how long its header is")
+        }
+        SafeTensorError::HeaderTooLarge => {
+            format!("it announces a header of {declared} bytes; 100 MB is the limit")
+        }
+        SafeTensorError::InvalidHeaderLength => {
+            format!(
+                "it announces a header of {declared} bytes, but has {held} bytes in all; was it cut short?"
+            )
+        }
+        SafeTensorError::InvalidHeader(_) => "its header is not UTF-8".into(),
+        SafeTensorError::InvalidHeaderDeserialization(e) => {
+            format!("its header is not the JSON expected: {e}")
+        }
+        SafeTensorError::InvalidOffset(name) => {
+            format!(
+                "tensor `{name}` does not begin where the one before it ends (a hole, an overlap or a negative length)"
+            )
+        }
+        SafeTensorError::TensorInvalidInfo => {
+            "a tensor's shape and dtype do not fill the bytes it is given".into()
+        }
+        SafeTensorError::MetadataIncompleteBuffer => {
+            format!("its tensors do not end where the file does ({held} bytes); was it cut short?")
+        }
+        SafeTensorError::ValidationOverflow => "a tensor's size overflows".into(),
+        other => other.to_string(),
+    }
+}
