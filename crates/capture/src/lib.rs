@@ -1,0 +1,24 @@
+//! Probes that record, force and patch activations, and the files that activations are kept in.
+//!
+//! Everything here is a [`Probe`](ulpscope_llama::Probe), an argument of the forward pass: there are no hooks to
+//! register, and none to remove.
+//!
+//! ```
+//! use burn::tensor::{Device, Tensor};
+//! use ulpscope_capture::Recorder;
+//! use ulpscope_floats::Floats;
+//! use ulpscope_llama::{Probe, Site, bridge};
+//!
+//! let mut recorder = Recorder::new(|site| site == Site::Norm);
+//! let x: Tensor<1> = bridge::tensor(&Floats::from(vec![0.5f32]), [1], &Device::flex());
+//! recorder.at(Site::Norm, x); // the model does this
+//! assert_eq!(recorder.activations[&Site::Norm].values.get(0), 0.5);
+//! ```
+
+mod pattern;
+mod probes;
+mod trace;
+
+pub use pattern::{Pattern, PatternError};
+pub use probes::{Activation, Activations, Force, Observer, Patch, Recorder};
+pub use trace::{Trace, TraceError};

@@ -1,0 +1,110 @@
+//! Patterns that choose sites by name.
+
+use std::fmt;
+use std::str::FromStr;
+
+use ulpscope_llama::Site;
+
+/// A glob over site names: `*` stands for any run of characters, `?` for one; several patterns are joined by commas.
+///
+/// ```
+/// use ulpscope_capture::Pattern;
+///
+/// let pattern: Pattern = "model.layers.0.*,lm_head".parse()?;
+/// assert!(pattern.matches("model.layers.0.mlp.up_proj".parse()?));
+/// assert!(!pattern.matches("model.layers.10".parse()?));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pattern(String);
+
+/// A pattern that can match nothing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no pattern for sites; try `*` or `model.layers.0.*`")]
+pub struct PatternError(String);
+
+impl Pattern {
+    /// Matches every site.
+    pub fn all() -> Self {
+        Pattern("*".to_owned())
+    }
+
+    /// Whether the site is chosen.
+    pub fn matches(&self, site: Site) -> bool {
+        self.0 == "*" || self.matches_name(&site.to_string())
+    }
+
+    /// Whether a site of this name is chosen.
+    pub fn matches_name(&self, name: &str) -> bool {
+        self.0.split(',').any(|glob| glob_matches(glob.trim().as_bytes(), name.as_bytes()))
+    }
+}
+
+impl FromStr for Pattern {
+    type Err = PatternError;
+
+    fn from_str(s: &str) -> Result<Self, PatternError> {
+        if s.split(',').any(|part| part.trim().is_empty()) {
+            return Err(PatternError(s.to_owned()));
+        }
+        Ok(Pattern(s.to_owned()))
+    }
+}
+
+impl fmt::Display for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+/// Backtracks to the last `*` only, so that the time is at most the product of the lengths.
+fn glob_matches(glob: &[u8], name: &[u8]) -> bool {
+    let (mut g, mut n) = (0, 0);
+    let mut star = None;
+    while n < name.len() {
+        match glob.get(g) {
+            Some(b'*') => {
+                star = Some((g, n));
+                g += 1;
+            }
+            Some(&c) if c == b'?' || c == name[n] => (g, n) = (g + 1, n + 1),
+            _ => match star {
+                Some((at, from)) => {
+                    star = Some((at, from + 1));
+                    (g, n) = (at + 1, from + 1);
+                }
+                None => return false,
+            },
+        }
+    }
+    glob[g..].iter().all(|&c| c == b'*')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn globs() {
+        for (glob, name, expected) in [
+            ("*", "anything", true),
+            ("a*c", "abbbc", true),
+            ("a*c", "abbb", false),
+            ("a?c", "abc", true),
+            ("a?c", "ac", false),
+            ("*.q_proj", "model.layers.3.self_attn.q_proj", true),
+            ("", "", true),
+            ("**a", "bba", true),
+        ] {
+            assert_eq!(glob_matches(glob.as_bytes(), name.as_bytes()), expected, "{glob} {name}");
+        }
+        let long = "a".repeat(20_000);
+        assert!(!glob_matches(b"*a*a*a*a*b", long.as_bytes()));
+    }
+
+    #[test]
+    fn empty_parts_are_refused() {
+        assert!("".parse::<Pattern>().is_err());
+        assert!("a,,b".parse::<Pattern>().is_err());
+    }
+}

@@ -1,0 +1,163 @@
+//! Trace files: the activations of one arm for one prompt, on disk.
+//!
+//! A trace is a safetensors file. Its keys are sites, each tensor is bit for bit what the arm held, and
+//! `__metadata__` says where it comes from: `model`, `recipe`, `attention`, `ids` (a JSON list), whatever else the
+//! writer knows. A file that a PyTorch hook script writes with module paths as keys is a trace too.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use safetensors::tensor::TensorView;
+use safetensors::{Dtype, SafeTensors};
+use ulpscope_floats::{DType, Floats};
+
+use crate::probes::Activation;
+
+/// The activations of one arm for one prompt. Keys are names: a foreign trace may have others than our sites.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Trace {
+    /// Where it comes from.
+    pub about: BTreeMap<String, String>,
+    /// Activations by name of site.
+    pub activations: BTreeMap<String, Activation>,
+    /// Tensors in the file that are no floating-point numbers, and were skipped.
+    pub skipped: Vec<String>,
+}
+
+/// Why a trace could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum TraceError {
+    /// The file can't be read or written.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The file is no safetensors file, or a broken one.
+    #[error("{} is no trace: {reason}", path.display())]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+impl Trace {
+    /// Reads a trace.
+    ///
+    /// # Errors
+    /// [`TraceError`] names the file and what is wrong with it.
+    pub fn read(path: &Path) -> Result<Self, TraceError> {
+        let io = |source| TraceError::Io { path: path.to_owned(), source };
+        let format = |reason: String| TraceError::Format { path: path.to_owned(), reason };
+        let bytes = std::fs::read(path).map_err(io)?;
+        let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|e| format(e.to_string()))?;
+        let file = SafeTensors::deserialize(&bytes).map_err(|e| format(e.to_string()))?;
+        let mut trace = Trace::default();
+        trace.about.extend(header.metadata().clone().unwrap_or_default());
+        for (name, view) in file.tensors() {
+            match format_of(view.dtype()) {
+                Some(dtype) => {
+                    let values = Floats::from_bytes(dtype, view.data()).into_owned();
+                    trace.activations.insert(name, Activation { shape: view.shape().to_vec(), values });
+                }
+                None => trace.skipped.push(name),
+            }
+        }
+        trace.skipped.sort();
+        Ok(trace)
+    }
+
+    /// Writes the trace: to a temporary file beside `path`, which then takes its name.
+    ///
+    /// # Errors
+    /// [`TraceError::Io`], also where a device, a pipe or a socket stands at `path`; nothing is left behind.
+    pub fn write(&self, path: &Path) -> Result<(), TraceError> {
+        let io = |source| TraceError::Io { path: path.to_owned(), source };
+        if path.metadata().is_ok_and(|found| !found.is_file() && !found.is_dir()) {
+            // The rename below would destroy it: run as root, `--out /dev/null` would cost the system its device.
+            let reason = "a device, pipe or socket is there, which a file must not take the place of";
+            return Err(io(std::io::Error::new(std::io::ErrorKind::InvalidInput, reason)));
+        }
+        let views = self.activations.iter().map(|(name, a)| {
+            let dtype = match a.values.dtype() {
+                DType::F64 => Dtype::F64,
+                DType::F32 => Dtype::F32,
+                DType::Bf16 => Dtype::BF16,
+                DType::F16 => Dtype::F16,
+            };
+            let view =
+                TensorView::new(dtype, a.shape.clone(), a.values.bytes()).expect("shape and values agree");
+            (name.as_str(), view)
+        });
+        let about: HashMap<String, String> = self.about.clone().into_iter().collect();
+        let bytes = safetensors::serialize(views, Some(about))
+            .map_err(|e| TraceError::Format { path: path.to_owned(), reason: e.to_string() })?;
+        let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let mut builder = tempfile::Builder::new();
+        builder.prefix(".ulpscope-");
+        #[cfg(unix)]
+        {
+            // The default, 0600, is for secrets; a trace is as readable as the umask lets it be.
+            use std::os::unix::fs::PermissionsExt;
+            builder.permissions(std::fs::Permissions::from_mode(0o666));
+        }
+        let mut file = builder.tempfile_in(folder).map_err(io)?;
+        file.write_all(&bytes).and_then(|()| file.as_file().sync_all()).map_err(io)?;
+        file.persist(path).map_err(|e| io(e.error))?;
+        Ok(())
+    }
+}
+
+fn format_of(dtype: Dtype) -> Option<DType> {
+    match dtype {
+        Dtype::F64 => Some(DType::F64),
+        Dtype::F32 => Some(DType::F32),
+        Dtype::BF16 => Some(DType::Bf16),
+        Dtype::F16 => Some(DType::F16),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn trace() -> Trace {
+        let values = Floats::from(vec![1.0f32, f32::NAN, -0.0, f32::INFINITY]).cast(DType::Bf16);
+        let mut trace = Trace::default();
+        trace.about.insert("recipe".to_owned(), "load(bf16)".to_owned());
+        trace.activations.insert("lm_head".to_owned(), Activation { shape: vec![1, 2, 2], values });
+        trace
+    }
+
+    #[test]
+    fn a_trace_is_read_back_bit_for_bit() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("t.safetensors");
+        trace().write(&path).unwrap();
+        let read = Trace::read(&path).unwrap();
+        assert_eq!(read.about, trace().about);
+        let (a, b) = (&read.activations["lm_head"], &trace().activations["lm_head"]);
+        assert_eq!((a.values.bytes(), &a.shape), (b.values.bytes(), &b.shape));
+    }
+
+    #[test]
+    fn broken_traces_are_refused_with_their_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("t.safetensors");
+        trace().write(&path).unwrap();
+        let whole = std::fs::read(&path).unwrap();
+        for len in 0..whole.len() {
+            std::fs::write(&path, &whole[..len]).unwrap();
+            let error = Trace::read(&path).unwrap_err().to_string();
+            assert!(error.contains("t.safetensors"), "{error}");
+        }
+        assert!(Trace::read(&folder.path().join("absent")).is_err());
+        assert!(trace().write(&folder.path().join("no/such/folder/t")).is_err());
+    }
+}
