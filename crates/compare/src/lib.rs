@@ -1,0 +1,43 @@
+//! Arms in lockstep, block by block: what differs, and where it is introduced.
+//!
+//! A part of the model (embedding, block, head) is loaded for every arm, every prompt runs through it in every arm,
+//! each site is compared, and the part is dropped. Memory holds one part and the live activations. Parameters that
+//! are bit-identical between arms are held once.
+//!
+//! Each arm runs twice through a part: on its own state, which shows the divergence that has accumulated, and on
+//! the reference's state with every site's output replaced by the reference's (teacher forcing), which shows what
+//! each single operation *introduces*.
+//!
+//! ```no_run
+//! use burn::tensor::Device;
+//! use ulpscope_capture::Pattern;
+//! use ulpscope_compare::{NamedArm, Plan, compare};
+//! use ulpscope_llama::AttentionKind;
+//! use ulpscope_weights::{Arm, Checkpoint};
+//!
+//! let checkpoint = Checkpoint::open("SmolLM2-135M".as_ref())?;
+//! let arm = |name: &str, recipe: &str| -> Result<_, Box<dyn std::error::Error>> {
+//!     let arm = Arm::new(&checkpoint, recipe.parse()?);
+//!     Ok(NamedArm { name: name.to_owned(), arm, attention: AttentionKind::Sdpa })
+//! };
+//! let plan = Plan {
+//!     arms: vec![arm("a", "load(bf16)")?, arm("b", "load(f32).to(bf16)")?],
+//!     prompts: vec![vec![22007, 6463, 314]],
+//!     sites: Pattern::all(),
+//!     device: Device::default(),
+//! };
+//! let findings = compare(&plan, |_| ())?;
+//! println!("{:?}", findings.first);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod buffers;
+mod error;
+mod lockstep;
+mod parts;
+mod plan;
+mod sites;
+
+pub use error::CompareError;
+pub use lockstep::{Findings, Step, compare, compare_weights};
+pub use plan::{NamedArm, Plan};
