@@ -95,8 +95,9 @@ impl Trace {
             (name.as_str(), view)
         });
         let about: HashMap<String, String> = self.about.clone().into_iter().collect();
-        let bytes = safetensors::serialize(views, Some(about))
+        let mut bytes = safetensors::serialize(views, Some(about))
             .map_err(|e| TraceError::Format { path: path.to_owned(), reason: e.to_string() })?;
+        sort_header(&mut bytes);
         let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let mut builder = tempfile::Builder::new();
         builder.prefix(".ulpscope-");
@@ -110,6 +111,22 @@ impl Trace {
         file.write_all(&bytes).and_then(|()| file.as_file().sync_all()).map_err(io)?;
         file.persist(path).map_err(|e| io(e.error))?;
         Ok(())
+    }
+}
+
+/// Puts the header's keys in order: `serialize` takes metadata from a hash map, in another order on every run, and
+/// the same trace is to be the same file.
+fn sort_header(bytes: &mut [u8]) {
+    type Header = BTreeMap<String, BTreeMap<String, serde_json::Value>>;
+    let Some((length, rest)) = bytes.split_first_chunk_mut() else { return };
+    let Some(header) = rest.get_mut(..u64::from_le_bytes(*length) as usize) else { return };
+    let sorted = serde_json::from_slice::<Header>(header).and_then(|h| serde_json::to_vec(&h));
+    // The same entries have the same length; what is left is the padding that aligns the data.
+    if let Ok(sorted) = sorted
+        && sorted.len() <= header.len()
+    {
+        header.fill(b' ');
+        header[..sorted.len()].copy_from_slice(&sorted);
     }
 }
 
@@ -144,6 +161,33 @@ mod tests {
         assert_eq!(read.about, trace().about);
         let (a, b) = (&read.activations["lm_head"], &trace().activations["lm_head"]);
         assert_eq!((a.values.bytes(), &a.shape), (b.values.bytes(), &b.shape));
+    }
+
+    #[test]
+    fn the_same_trace_is_the_same_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut trace = trace();
+        trace.about.extend((0..20).map(|i| (format!("key {i}"), "\"é\n".repeat(i))));
+        let write = |name: &str| {
+            let path = folder.path().join(name);
+            trace.write(&path).unwrap();
+            (std::fs::read(&path).unwrap(), Trace::read(&path).unwrap())
+        };
+        let ((first, read), (second, _)) = (write("a"), write("b"));
+        assert!(first == second);
+        assert_eq!(read.about, trace.about);
+        assert_eq!(read.activations["lm_head"].values.bytes(), trace.activations["lm_head"].values.bytes());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_socket_is_not_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("socket");
+        let _socket = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        assert!(trace().write(&path).unwrap_err().to_string().contains("device, pipe or socket"));
+        assert!(!path.metadata().unwrap().is_file());
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 
     #[test]

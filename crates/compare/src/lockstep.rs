@@ -202,10 +202,10 @@ impl<'a> Ledger<'a> {
         let start = lanes[0].clone();
         let mut reference = Recorder::new(|_| true);
         lanes[0].x = part.forward(0, &start, attention(0), &mut reference);
-        for i in 1..plan.arms.len() {
-            let forced = start.in_dtype_of(&lanes[i]);
+        for (i, lane) in lanes.iter_mut().enumerate().skip(1) {
+            let forced = start.in_dtype_of(lane);
             let mut own = Recorder::new(|_| true);
-            lanes[i].x = part.forward(i, &lanes[i], attention(i), &mut own);
+            lane.x = part.forward(i, lane, attention(i), &mut own);
             let mut taught = Activations::new();
             let observe = |site, activation| {
                 taught.insert(site, activation);

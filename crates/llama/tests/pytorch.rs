@@ -1,4 +1,5 @@
 //! The model against PyTorch's own activations (tests/fixtures/goldens, written by tests/fixtures/make.py).
+#![allow(clippy::print_stdout, reason = "what was measured is worth reading, with --nocapture")]
 
 use std::collections::HashMap;
 use std::fs;

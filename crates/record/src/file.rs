@@ -208,12 +208,20 @@ fn contradiction(record: &RunRecord) -> Option<(String, String, String)> {
         return Some((format!("arms[{index}].name"), format!("{arm} again"), expected));
     }
     let prompts = record.prompts.len();
+    let unknown = |arm: &str| !arms.contains(&arm);
+    let known = || format!("the arms are {}", arms.join(", "));
+    let weights = record.weights.different.iter().enumerate();
+    let weights = weights.map(|(i, w)| (format!("weights.different[{i}].arm"), &w.arm));
+    let buffers = record.buffers.iter().enumerate().map(|(i, b)| (format!("buffers[{i}].arm"), &b.arm));
+    if let Some((field, arm)) = weights.chain(buffers).find(|(_, arm)| unknown(arm)) {
+        return Some((field, arm.clone(), known()));
+    }
     let sites = record.sites.iter().enumerate().map(|(i, s)| (format!("sites[{i}]"), &s.arm, s.prompt));
     let logits = record.logits.iter().enumerate().map(|(i, l)| (format!("logits[{i}]"), &l.arm, l.prompt));
     let first = record.first.iter().enumerate().map(|(i, f)| (format!("first[{i}]"), &f.arm, f.prompt));
     for (field, arm, prompt) in sites.chain(logits).chain(first) {
-        if !arms.contains(&arm.as_str()) {
-            return Some((format!("{field}.arm"), arm.clone(), format!("the arms are {}", arms.join(", "))));
+        if unknown(arm) {
+            return Some((format!("{field}.arm"), arm.clone(), known()));
         }
         if prompt >= prompts {
             let expected = format!("there are {prompts} prompts, counted from 0");
@@ -257,6 +265,18 @@ mod tests {
     #[test]
     fn the_golden_file_is_written_byte_for_byte() {
         assert_eq!(small().to_json().unwrap(), SMALL);
+    }
+
+    /// Run as root, a rename over `/dev/null` would cost the system its device.
+    #[cfg(unix)]
+    #[test]
+    fn a_socket_is_not_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("socket");
+        let _socket = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        assert_eq!(replace(&path, b"x").unwrap_err().kind(), io::ErrorKind::InvalidInput);
+        assert!(!path.metadata().unwrap().is_file());
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 
     #[test]
