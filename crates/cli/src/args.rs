@@ -1,0 +1,301 @@
+//! The command line, as typed. No type of the argument parser leaves this file.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::{Parser, Subcommand};
+use ulpscope_capture::Pattern;
+use ulpscope_llama::AttentionKind;
+use ulpscope_weights::{ModelRef, Recipe};
+
+use crate::fail_on::Condition;
+
+/// Two copies of one LLM disagree: where does it start, what caused it, does it matter?
+#[derive(Debug, Parser)]
+#[command(name = "ulpscope", version = crate::provenance::VERSION, max_term_width = 100)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the same prompts through two or more arms in lockstep, and report how far they diverge and where
+    Compare(CompareArgs),
+    /// Compare state dicts and buffers only; no forward pass
+    Weights(WeightsArgs),
+    /// Write one arm's activations to a safetensors file
+    Trace(TraceArgs),
+    /// Compare two traces, ours or another program's
+    Diff(DiffArgs),
+    /// Draw the pictures of a finished run
+    Plot(PlotArgs),
+    /// List the sites that can be observed in a model
+    Sites(SitesArgs),
+}
+
+/// Which model, and how it becomes an arm.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ArmArgs {
+    /// A hub id (`org/name`, `org/name@revision`), a directory in Hugging Face layout, or a `.gguf` file. With two
+    /// of them, arm a is loaded from the first and arm b from the second
+    #[arg(value_name = "MODEL", required = true, num_args = 1..=2)]
+    pub(crate) models: Vec<String>,
+
+    /// Another source for the first model, tried when those before it can't be had; repeatable
+    #[arg(long, value_name = "MODEL")]
+    pub(crate) fallback: Vec<String>,
+
+    /// Recipe of arm a, the reference, as the chain of calls one would write in PyTorch; `@eager` or `@sdpa` behind
+    /// it chooses the attention of this arm alone
+    #[arg(long, value_name = "RECIPE", default_value = "load(bf16)")]
+    pub(crate) a: ArmSpec,
+
+    /// Recipe of arm b [default: `load(f32).to(bf16)`; with two models, that of arm a]
+    #[arg(long, value_name = "RECIPE")]
+    pub(crate) b: Option<ArmSpec>,
+
+    /// A further arm; repeatable
+    #[arg(long = "arm", value_name = "NAME=RECIPE")]
+    pub(crate) more: Vec<NamedSpec>,
+
+    /// How attention is computed: `sdpa` or `eager`
+    #[arg(long, default_value = "sdpa")]
+    pub(crate) attention: AttentionKind,
+
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
+}
+
+/// Where models come from.
+#[derive(Debug, clap::Args)]
+pub(crate) struct SourceArgs {
+    /// Use only what is already on this machine (as does HF_HUB_OFFLINE=1)
+    #[arg(long)]
+    pub(crate) offline: bool,
+
+    /// Say nothing on stderr but errors
+    #[arg(long, short)]
+    pub(crate) quiet: bool,
+}
+
+/// What to run through the arms.
+#[derive(Debug, clap::Args)]
+pub(crate) struct PromptArgs {
+    /// A prompt; repeatable [default: `Gravity is`]
+    #[arg(long = "prompt", value_name = "TEXT", allow_hyphen_values = true)]
+    pub(crate) texts: Vec<String>,
+
+    /// A prompt as token ids, such as `1,17,250`; repeatable
+    #[arg(long, value_name = "IDS")]
+    pub(crate) ids: Vec<Ids>,
+}
+
+/// Where to compute.
+#[derive(Debug, clap::Args)]
+pub(crate) struct DeviceArgs {
+    /// The device that computes: `flex` (this CPU) or `cuda[:N]`
+    #[arg(long, default_value = "flex")]
+    pub(crate) device: String,
+
+    /// Threads to compute with [default: one per core]. The result does not depend on it
+    #[arg(long, value_name = "N")]
+    pub(crate) threads: Option<usize>,
+}
+
+/// Arguments of `compare`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct CompareArgs {
+    #[command(flatten)]
+    pub(crate) arms: ArmArgs,
+
+    #[command(flatten)]
+    pub(crate) prompts: PromptArgs,
+
+    /// Sites to report, as a glob: `model.layers.0.*`
+    #[arg(long, value_name = "GLOB", default_value = "*")]
+    pub(crate) sites: Pattern,
+
+    #[command(flatten)]
+    pub(crate) device: DeviceArgs,
+
+    /// Write record.json, summary.md and pictures into this folder
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+
+    /// Draw the pictures as SVG, too
+    #[arg(long, requires = "out")]
+    pub(crate) svg: bool,
+
+    /// Print the record as JSON instead of tables
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// Exit with status 3 if this holds for any arm and prompt, such as `kl>1e-3` or `equal<1`; repeatable
+    #[arg(long, value_name = "CONDITION")]
+    pub(crate) fail_on: Vec<Condition>,
+
+    /// Name of the experiment, for the record
+    #[arg(long, hide = true)]
+    pub(crate) experiment: Option<String>,
+}
+
+/// Arguments of `weights`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct WeightsArgs {
+    #[command(flatten)]
+    pub(crate) arms: ArmArgs,
+
+    /// Show this parameter or buffer in every arm, as PyTorch prints it
+    #[arg(long, value_name = "NAME")]
+    pub(crate) tensor: Option<String>,
+
+    /// Print JSON instead of tables
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Arguments of `trace`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct TraceArgs {
+    /// A hub id, a directory in Hugging Face layout, or a `.gguf` file
+    pub(crate) model: String,
+
+    /// The recipe
+    #[arg(long, default_value = "load(bf16)")]
+    pub(crate) recipe: Recipe,
+
+    /// How attention is computed: `sdpa` or `eager`
+    #[arg(long, default_value = "sdpa")]
+    pub(crate) attention: AttentionKind,
+
+    #[command(flatten)]
+    pub(crate) prompts: PromptArgs,
+
+    /// Sites to record, as a glob
+    #[arg(long, value_name = "GLOB", default_value = "*")]
+    pub(crate) sites: Pattern,
+
+    #[command(flatten)]
+    pub(crate) device: DeviceArgs,
+
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
+
+    /// The file to write
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: PathBuf,
+}
+
+/// Arguments of `diff`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct DiffArgs {
+    /// The reference trace
+    pub(crate) a: PathBuf,
+
+    /// The trace to compare with it
+    pub(crate) b: PathBuf,
+
+    /// Sites to compare, as a glob
+    #[arg(long, value_name = "GLOB", default_value = "*")]
+    pub(crate) sites: Pattern,
+
+    /// Print JSON instead of a table
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Arguments of `plot`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct PlotArgs {
+    /// The folder of a finished run, or its record.json
+    pub(crate) run: PathBuf,
+
+    /// Where to put the pictures [default: beside the record]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+
+    /// Draw the pictures as SVG, too
+    #[arg(long)]
+    pub(crate) svg: bool,
+
+    /// The layer whose sites are shown one by one
+    #[arg(long, default_value_t = 0)]
+    pub(crate) layer: usize,
+
+    /// The prompt to show
+    #[arg(long, default_value_t = 0)]
+    pub(crate) prompt: usize,
+}
+
+/// Arguments of `sites`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct SitesArgs {
+    /// A hub id, a directory in Hugging Face layout, or a `.gguf` file
+    pub(crate) model: String,
+
+    /// How attention is computed: `sdpa` or `eager`
+    #[arg(long, default_value = "sdpa")]
+    pub(crate) attention: AttentionKind,
+
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
+}
+
+/// A recipe, with the attention of this arm if it is to differ from the others'.
+#[derive(Clone, Debug)]
+pub(crate) struct ArmSpec {
+    pub(crate) recipe: Recipe,
+    pub(crate) attention: Option<AttentionKind>,
+}
+
+impl FromStr for ArmSpec {
+    type Err = String;
+
+    fn from_str(s: &str) -> Result<Self, String> {
+        let (recipe, attention) = match s.rsplit_once('@') {
+            Some((recipe, attention)) => (recipe, Some(attention.parse()?)),
+            None => (s, None),
+        };
+        Ok(ArmSpec { recipe: recipe.parse::<Recipe>().map_err(|e| e.to_string())?, attention })
+    }
+}
+
+/// A recipe with a name for its arm.
+#[derive(Clone, Debug)]
+pub(crate) struct NamedSpec {
+    pub(crate) name: String,
+    pub(crate) spec: ArmSpec,
+}
+
+impl FromStr for NamedSpec {
+    type Err = String;
+
+    fn from_str(s: &str) -> Result<Self, String> {
+        let (name, spec) = s.split_once('=').ok_or("an arm is written `name=RECIPE`")?;
+        let fits = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+        if name.is_empty() || !name.chars().all(fits) {
+            return Err(format!("`{name}` is no name for an arm; use letters, digits, `-`, `_`, `.`"));
+        }
+        Ok(NamedSpec { name: name.to_owned(), spec: spec.parse()? })
+    }
+}
+
+/// Token ids.
+#[derive(Clone, Debug)]
+pub(crate) struct Ids(pub(crate) Vec<u32>);
+
+impl FromStr for Ids {
+    type Err = String;
+
+    fn from_str(s: &str) -> Result<Self, String> {
+        let parse = |id: &str| id.trim().parse().map_err(|_| format!("`{}` is no token id", id.trim()));
+        s.split(',').map(parse).collect::<Result<_, _>>().map(Ids)
+    }
+}
+
+/// Checks that a model is written as something that can name one, before any work is done.
+pub(crate) fn model_ref(text: &str) -> anyhow::Result<ModelRef> {
+    Ok(text.parse()?)
+}

@@ -1,0 +1,38 @@
+//! From arguments to arms.
+
+use anyhow::Result;
+use ulpscope_compare::NamedArm;
+use ulpscope_weights::{Arm, Recipe};
+
+use crate::args::{ArmArgs, ArmSpec};
+use crate::model::{self, Opened};
+use crate::progress::Talk;
+
+/// The sources of each model that was named.
+pub(crate) fn sources(args: &ArmArgs) -> Vec<Vec<String>> {
+    let mut sources: Vec<Vec<String>> = args.models.iter().map(|m| vec![m.clone()]).collect();
+    sources[0].extend(args.fallback.iter().cloned());
+    sources
+}
+
+/// Opens the models: one, or one for each of the first two arms.
+pub(crate) fn open(args: &ArmArgs, talk: &Talk) -> Result<Vec<Opened>> {
+    sources(args).iter().map(|sources| model::open(sources, &args.source, talk)).collect()
+}
+
+/// The arms, the reference first.
+pub(crate) fn build<'a>(args: &ArmArgs, models: &'a [Opened]) -> Result<Vec<NamedArm<'a>>> {
+    let second = match (&args.b, models.len()) {
+        (Some(b), _) => b.clone(),
+        (None, 1) => ArmSpec { recipe: "load(f32).to(bf16)".parse::<Recipe>()?, attention: None },
+        (None, _) => args.a.clone(),
+    };
+    let specs = [("a", &args.a), ("b", &second)];
+    let specs = specs.into_iter().chain(args.more.iter().map(|more| (more.name.as_str(), &more.spec)));
+    let arm = |(i, (name, spec)): (usize, (&str, &ArmSpec))| NamedArm {
+        name: name.to_owned(),
+        arm: Arm::new(&models[if i == 1 { models.len() - 1 } else { 0 }].checkpoint, spec.recipe.clone()),
+        attention: spec.attention.unwrap_or(args.attention),
+    };
+    Ok(specs.enumerate().map(arm).collect())
+}

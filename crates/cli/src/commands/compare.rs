@@ -1,0 +1,83 @@
+//! `ulpscope compare`: prompts through arms in lockstep.
+
+use std::time::Instant;
+
+use anyhow::Result;
+use ulpscope_compare::{Plan, compare};
+use ulpscope_llama::ACCUMULATION;
+use ulpscope_record::{Model, Provenance, RunRecord, SCHEMA, Settings};
+
+use crate::args::CompareArgs;
+use crate::commands::{Outcome, arms, print};
+use crate::model::Opened;
+use crate::output::Output;
+use crate::progress::Talk;
+use crate::{device, provenance, tables};
+
+pub(crate) fn run(args: &CompareArgs) -> Result<Outcome> {
+    let begun = Instant::now();
+    let talk = Talk::new(args.arms.source.quiet);
+    let output = args.out.as_deref().map(Output::open).transpose()?;
+    let (device, threads) = device::open(&args.device)?;
+    let mut provenance =
+        Provenance::gather(&args.device.device, threads, ACCUMULATION, Some(provenance::GIT));
+    let models = arms::open(&args.arms, &talk)?;
+    let prompts = models[0].prompts(&args.prompts)?;
+    let ids = prompts.iter().map(|p| p.ids.clone()).collect();
+    let plan =
+        Plan { arms: arms::build(&args.arms, &models)?, prompts: ids, sites: args.sites.clone(), device };
+    plan.check()?;
+
+    // Hashing reads every byte of the model; it does so while the model computes.
+    let (findings, described) = std::thread::scope(|scope| {
+        let described = scope.spawn(|| models.iter().map(describe).collect::<Result<Vec<Model>>>());
+        let bar = talk.steps("comparing", 0);
+        let findings = compare(&plan, |step| {
+            bar.set_length(step.total as u64);
+            bar.set_position(step.done as u64);
+        });
+        bar.finish_and_clear();
+        (findings, described.join().expect("hashing does not panic"))
+    });
+    let (findings, mut described) = (findings?, described?);
+    provenance.elapsed_s = begun.elapsed().as_secs_f64();
+
+    let mut arms = findings.arms;
+    if described.len() > 1 {
+        arms[1].model = described.pop();
+    }
+    let record = RunRecord {
+        schema: SCHEMA,
+        provenance,
+        settings: Settings {
+            models: arms::sources(&args.arms),
+            sites: args.sites.to_string(),
+            device: args.device.device.clone(),
+            experiment: args.experiment.clone(),
+        },
+        model: described.remove(0),
+        arms,
+        prompts,
+        weights: findings.weights,
+        buffers: findings.buffers,
+        sites: findings.sites,
+        logits: findings.logits,
+        first: findings.first,
+        coverage: findings.coverage,
+    };
+    if let Some(output) = &output {
+        output.write(&record, args.svg)?;
+    }
+    if args.json {
+        print(&record.to_json()?)?;
+    } else {
+        let written = args.out.as_ref().map(|out| format!("\nwritten to {}\n", out.display()));
+        print(&(tables::record(&record) + &written.unwrap_or_default()))?;
+    }
+    let violations: Vec<String> = args.fail_on.iter().flat_map(|c| c.violations(&record)).collect();
+    Ok(if violations.is_empty() { Outcome::Done } else { Outcome::Failed(violations) })
+}
+
+fn describe(model: &Opened) -> Result<Model> {
+    Ok(model.describe(model.checkpoint.sha256()?))
+}

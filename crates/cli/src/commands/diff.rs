@@ -1,0 +1,71 @@
+//! `ulpscope diff`: two traces, ours or another program's.
+
+use anyhow::{Result, bail};
+use serde_json::json;
+use ulpscope_capture::{Trace, TraceError};
+use ulpscope_llama::Site;
+use ulpscope_metrics::difference;
+
+use crate::args::DiffArgs;
+use crate::commands::{Outcome, print};
+use crate::tables;
+
+pub(crate) fn run(args: &DiffArgs) -> Result<Outcome> {
+    let read = |path| -> Result<Trace, TraceError> { Trace::read(path) };
+    let (a, b) = (read(&args.a)?, read(&args.b)?);
+    if let (Some(ours), Some(theirs)) = (a.about.get("ids"), b.about.get("ids"))
+        && !same_ids(ours, theirs)
+    {
+        bail!("the traces are of different prompts: {ours} against {theirs}");
+    }
+    let mut names: Vec<&String> = a.activations.keys().filter(|n| b.activations.contains_key(*n)).collect();
+    names.retain(|name| args.sites.matches_name(name));
+    // Our own sites in forward order; names we do not know, by name, at the end.
+    names.sort_by_key(|name| {
+        (name.parse::<Site>().map_or((1, None), |site| (0, Some(site))), (*name).clone())
+    });
+    if names.is_empty() {
+        bail!("the traces have no site in common that `{}` matches: nothing was compared", args.sites);
+    }
+    let mut rows = Vec::new();
+    let mut not_compared = Vec::new();
+    for name in names {
+        let (x, y) = (&a.activations[name], &b.activations[name]);
+        if x.shape == y.shape {
+            rows.push((name.clone(), x.shape.clone(), difference(&x.values, &y.values)?));
+        } else {
+            not_compared.push(format!("{name}: shape {:?} against {:?}", x.shape, y.shape));
+        }
+    }
+    for (holder, other, trace) in [("a", &b, &a), ("b", &a, &b)] {
+        let alone = trace
+            .activations
+            .keys()
+            .filter(|n| !other.activations.contains_key(*n) && args.sites.matches_name(n));
+        not_compared.extend(alone.map(|name| format!("{name}: only in {holder}")));
+        not_compared.extend(
+            trace.skipped.iter().map(|name| format!("{name}: no floating-point numbers in {holder}")),
+        );
+    }
+    if args.json {
+        let sites: Vec<_> = rows.iter().map(|(site, shape, d)| json!({
+            "site": site, "shape": shape, "equal": d.equal_fraction(), "mean_abs": d.mean_abs(), "max_abs": d.max_abs,
+            "rms": d.rms(), "cosine": d.cosine(), "nonfinite": d.nonfinite,
+        })).collect();
+        let first = rows.iter().find(|(_, _, d)| !d.identical()).map(|(site, ..)| site);
+        let found = json!({ "sites": sites, "first": first, "not_compared": not_compared });
+        print(&(serde_json::to_string_pretty(&found)? + "\n"))?;
+    } else {
+        print(&tables::diff(&rows, &not_compared))?;
+    }
+    Ok(Outcome::Done)
+}
+
+/// Whether two lists of ids are the same: other programs put spaces where we put none.
+fn same_ids(a: &str, b: &str) -> bool {
+    let list = |text| serde_json::from_str::<Vec<u64>>(text);
+    match (list(a), list(b)) {
+        (Ok(a), Ok(b)) => a == b,
+        _ => a == b,
+    }
+}

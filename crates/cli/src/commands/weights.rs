@@ -1,0 +1,89 @@
+//! `ulpscope weights`: state dicts and buffers, no forward pass.
+
+use anyhow::{Result, bail};
+use serde_json::json;
+use ulpscope_compare::{NamedArm, compare_weights};
+use ulpscope_floats::Floats;
+use ulpscope_metrics::{difference, relation};
+use ulpscope_record::Corner;
+use ulpscope_weights::BUFFERS;
+
+use crate::args::WeightsArgs;
+use crate::commands::{Outcome, arms, print};
+use crate::progress::Talk;
+use crate::{tables, torch};
+
+pub(crate) fn run(args: &WeightsArgs) -> Result<Outcome> {
+    let talk = Talk::new(args.arms.source.quiet);
+    let models = arms::open(&args.arms, &talk)?;
+    let arms = arms::build(&args.arms, &models)?;
+    if let Some(name) = &args.tensor {
+        return tensor(&arms, name);
+    }
+    let bar = talk.steps("comparing", 0);
+    let findings = compare_weights(&arms, |step| {
+        bar.set_length(step.total as u64);
+        bar.set_position(step.done as u64);
+    })?;
+    bar.finish_and_clear();
+    if args.json {
+        let found =
+            json!({ "arms": findings.arms, "weights": findings.weights, "buffers": findings.buffers });
+        print(&(serde_json::to_string_pretty(&found)? + "\n"))?;
+    } else {
+        let state = tables::weights(&findings.arms, &findings.weights, &findings.buffers);
+        print(&(tables::arms(&findings.arms) + &state))?;
+    }
+    Ok(Outcome::Done)
+}
+
+/// One tensor in every arm, and how it differs from the reference's.
+fn tensor(arms: &[NamedArm], name: &str) -> Result<Outcome> {
+    let mut reference: Option<Floats> = None;
+    for NamedArm { name: arm_name, arm, .. } in arms {
+        let (shape, values) = if let Some(buffer) = BUFFERS.iter().position(|b| *b == name) {
+            let rotary = arm.rotary().0;
+            let values = if buffer == 0 { rotary.inv_freq } else { rotary.original_inv_freq };
+            (vec![values.len()], values)
+        } else {
+            let tied = name == "lm_head.weight" && arm.config().tie_word_embeddings;
+            let stored = arm.checkpoint().tensor(if tied { "model.embed_tokens.weight" } else { name })?;
+            (stored.shape.clone(), arm.parameter(&stored).0.into_owned())
+        };
+        let shown = torch::tensor(&corner(&shape, &values)?);
+        print(&format!("{name} in {arm_name}: {}, {shape:?}\n{shown}\n", arm.recipe()))?;
+        let Some(reference) = &reference else {
+            reference = Some(values);
+            continue;
+        };
+        let d = difference(reference, &values)?;
+        let same = reference.dtype() == values.dtype() && d.identical();
+        let related = relation(reference, &values)
+            .map_or_else(|| "no simple relation found".to_owned(), |r| r.to_string());
+        print(&format!(
+            "{}: equal {}, mean |a-b| {}, max |a-b| {}, {related}\n\n",
+            if same { "identical" } else { "different" },
+            ulpscope_record::text::percent(d.equal_fraction()),
+            ulpscope_record::text::number(d.mean_abs()),
+            ulpscope_record::text::number(d.max_abs),
+        ))?;
+    }
+    Ok(Outcome::Done)
+}
+
+fn corner(shape: &[usize], values: &Floats) -> Result<Corner> {
+    let (rows, columns) = match *shape {
+        [columns] => (1, columns),
+        [rows, columns] => (rows, columns),
+        _ => bail!("a tensor of shape {shape:?} can't be shown"),
+    };
+    let edges = |len: usize| -> Vec<usize> {
+        if len <= 6 { (0..len).collect() } else { (0..3).chain(len - 3..len).collect() }
+    };
+    let row = |r: usize| edges(columns).into_iter().map(|c| values.get(r * columns + c)).collect();
+    Ok(Corner {
+        shape: shape.to_vec(),
+        dtype: values.dtype().to_string(),
+        rows: edges(rows).into_iter().map(row).collect(),
+    })
+}

@@ -1,0 +1,40 @@
+//! Devices by name.
+
+use anyhow::{Result, bail};
+use burn::tensor::Device;
+
+use crate::args::DeviceArgs;
+
+/// The device, and the number of threads that compute on this machine's side.
+pub(crate) fn open(args: &DeviceArgs) -> Result<(Device, usize)> {
+    if args.threads == Some(0) {
+        bail!("--threads 0: at least one thread has to compute");
+    }
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(args.threads.unwrap_or(0));
+    // The pool is made once, before anything uses it.
+    pool.build_global()?;
+    Ok((by_name(&args.device)?, rayon::current_num_threads()))
+}
+
+fn by_name(name: &str) -> Result<Device> {
+    match name.split_once(':').unwrap_or((name, "0")) {
+        ("flex", "0") => Ok(Device::flex()),
+        ("cuda", index) => match index.parse::<usize>() {
+            Ok(index) => cuda(index),
+            Err(_) => bail!("--device {name}: `{index}` is no index of a GPU"),
+        },
+        _ => bail!("--device {name}: known are `flex` and `cuda[:N]`"),
+    }
+}
+
+#[cfg(feature = "cuda")]
+fn cuda(index: usize) -> Result<Device> {
+    Ok(Device::cuda(index))
+}
+
+#[cfg(not(feature = "cuda"))]
+fn cuda(_index: usize) -> Result<Device> {
+    bail!(
+        "--device cuda: this ulpscope was built without the feature `cuda`; build it with `--features cuda`"
+    )
+}

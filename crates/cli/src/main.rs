@@ -1,0 +1,57 @@
+//! The `ulpscope` command: two copies of one LLM disagree; where does it start, what caused it, does it matter?
+//!
+//! This binary only wires: arguments, devices, models, printing. What it knows how to do is in the crates.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is the part that prints")]
+
+mod args;
+mod commands;
+mod device;
+mod fail_on;
+mod model;
+mod output;
+mod progress;
+mod provenance;
+mod tables;
+mod torch;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::{Args, Command};
+use crate::commands::Outcome;
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    match run(args) {
+        Ok(Outcome::Done) => ExitCode::SUCCESS,
+        Ok(Outcome::Failed(findings)) => {
+            for finding in findings {
+                eprintln!("ulpscope: {finding}");
+            }
+            ExitCode::from(3)
+        }
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("ulpscope: {}", commands::one_sentence(&error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: Args) -> anyhow::Result<Outcome> {
+    match args.command {
+        Command::Compare(args) => commands::compare::run(&args),
+        Command::Weights(args) => commands::weights::run(&args),
+        Command::Trace(args) => commands::trace::run(&args),
+        Command::Diff(args) => commands::diff::run(&args),
+        Command::Plot(args) => commands::plot::run(&args),
+        Command::Sites(args) => commands::sites::run(&args),
+    }
+}
+
+/// Whoever read our output has seen enough.
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let kind = |e: &std::io::Error| e.kind() == std::io::ErrorKind::BrokenPipe;
+    error.chain().any(|cause| cause.downcast_ref().is_some_and(kind))
+}

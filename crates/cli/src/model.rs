@@ -1,0 +1,82 @@
+//! From a name on the command line to an open checkpoint, and from text to token ids.
+
+use anyhow::{Context, Result, bail};
+use ulpscope_record::{Model, ModelFile, Prompt};
+use ulpscope_weights::{Checkpoint, Located, ModelRef, Options, locate_first};
+
+use crate::args::{PromptArgs, SourceArgs, model_ref};
+use crate::progress::Talk;
+
+/// A checkpoint, and where it was found.
+pub(crate) struct Opened {
+    pub(crate) checkpoint: Checkpoint,
+    pub(crate) located: Located,
+}
+
+/// Opens the first source that can be had, and says in a line each why the others could not.
+pub(crate) fn open(sources: &[String], args: &SourceArgs, talk: &Talk) -> Result<Opened> {
+    let references = sources.iter().map(|s| model_ref(s)).collect::<Result<Vec<ModelRef>>>()?;
+    let mut options = Options::from_env();
+    options.offline |= args.offline;
+    let located = match &references[..] {
+        [only] => ulpscope_weights::locate(only, &options, &mut talk.download())?,
+        several => locate_first(several, &options, &mut talk.download())?,
+    };
+    for reason in &located.unavailable {
+        talk.say(&format!("not available: {reason}"));
+    }
+    let checkpoint = Checkpoint::open(&located.path)?;
+    for key in &checkpoint.config().ignored {
+        talk.say(&format!("config.json: `{key}` is not used, as in transformers' Llama"));
+    }
+    Ok(Opened { checkpoint, located })
+}
+
+impl Opened {
+    /// The model as a record names it.
+    pub(crate) fn describe(&self, files: Vec<(String, String)>) -> Model {
+        let Located { name, kind, revision, unavailable, .. } = &self.located;
+        Model {
+            name: name.clone(),
+            source: kind.to_string(),
+            revision: revision.clone(),
+            stand_in: !unavailable.is_empty(),
+            unavailable: unavailable.clone(),
+            config: self.checkpoint.config_json().clone(),
+            files: files.into_iter().map(|(path, sha256)| ModelFile { path, sha256 }).collect(),
+        }
+    }
+
+    /// Prompts as token ids: texts through the model's tokenizer, ids as they are.
+    pub(crate) fn prompts(&self, args: &PromptArgs) -> Result<Vec<Prompt>> {
+        let default = [String::from("Gravity is")];
+        let texts = if args.texts.is_empty() && args.ids.is_empty() { &default[..] } else { &args.texts };
+        // Ids need no tokenizer; where there is one, it shows what they stand for.
+        let tokenizer = self.checkpoint.tokenizer();
+        let mut prompts = Vec::new();
+        for text in texts {
+            let tokenizer =
+                tokenizer.as_ref().map_err(|e| anyhow::anyhow!("{e}; or give token ids with --ids"))?;
+            let encoding = tokenizer.encode(text.as_str(), true).map_err(|e| anyhow::anyhow!("{e}"));
+            let ids = encoding.with_context(|| format!("tokenising {text:?}"))?.get_ids().to_vec();
+            if ids.is_empty() {
+                bail!(
+                    "the prompt {text:?} has no tokens; give a text that is not empty, or token ids with --ids"
+                );
+            }
+            prompts.push(Prompt { text: Some(text.clone()), ids, tokens: Vec::new() });
+        }
+        prompts.extend(args.ids.iter().map(|ids| Prompt {
+            text: None,
+            ids: ids.0.clone(),
+            tokens: Vec::new(),
+        }));
+        if let Ok(tokenizer) = &tokenizer {
+            for prompt in &mut prompts {
+                prompt.tokens =
+                    prompt.ids.iter().map(|&id| tokenizer.decode(&[id], false).unwrap_or_default()).collect();
+            }
+        }
+        Ok(prompts)
+    }
+}

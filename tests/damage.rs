@@ -1,0 +1,172 @@
+//! Files that are cut short, or whose headers lie.
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+use crate::util::{Checkpoint, Dir, fixture};
+
+/// Runs on the tiny model with these bytes for weights, and expects a refusal that names the file.
+#[track_caller]
+fn refused(bytes: &[u8], parts: &[&str]) {
+    let dir = Dir::new();
+    let path = Checkpoint::tiny().write(&dir, "model");
+    fs::write(dir.join("model/model.safetensors"), bytes).unwrap();
+    dir.run(["compare", &path, "--out", "run"]).fails(&[&["model.safetensors"], parts].concat());
+    assert!(!dir.join("run").exists(), "nothing is left of the run");
+}
+
+fn tiny_bytes() -> Vec<u8> {
+    fs::read(fixture("tiny-llama/model.safetensors")).unwrap()
+}
+
+/// The header of a safetensors file and its data.
+fn split(bytes: &[u8]) -> (Value, &[u8]) {
+    let length = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    (serde_json::from_slice(&bytes[8..8 + length]).unwrap(), &bytes[8 + length..])
+}
+
+fn join(header: &Value, data: &[u8]) -> Vec<u8> {
+    let header = header.to_string();
+    [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), data].concat()
+}
+
+#[test]
+fn safetensors_cut_short() {
+    let whole = tiny_bytes();
+    refused(&[], &["empty"]);
+    for length in [1, 7, 8, 9, 500, 5000, whole.len() / 2, whole.len() - 1] {
+        refused(&whole[..length], &[]);
+    }
+    refused(&[&whole[..], b"x"].concat(), &[]);
+}
+
+#[test]
+fn safetensors_headers_that_lie() {
+    let whole = tiny_bytes();
+    let (header, data) = split(&whole);
+    for length in [1u64 << 60, u64::MAX, 1 << 32, whole.len() as u64, 0, 1] {
+        let mut bytes = whole.clone();
+        bytes[..8].copy_from_slice(&length.to_le_bytes());
+        refused(&bytes, &[]);
+    }
+    let (norm, q) = ("model.norm.weight", "model.layers.0.self_attn.q_proj.weight");
+    let changed = |change: &dyn Fn(&mut Value)| {
+        let mut header = header.clone();
+        change(&mut header);
+        join(&header, data)
+    };
+    refused(&changed(&|h| h[norm]["data_offsets"] = h[q]["data_offsets"].clone()), &[]);
+    refused(&changed(&|h| h[norm]["data_offsets"][1] = json!(u64::MAX)), &[]);
+    refused(&changed(&|h| h[norm]["data_offsets"] = json!([256, 0])), &[]);
+    refused(&changed(&|h| h[norm]["shape"] = json!([65])), &[]);
+    refused(&changed(&|h| h[norm]["shape"] = json!([u64::MAX, 2])), &[]);
+    refused(&changed(&|h| h[norm]["shape"] = json!([-64])), &[]);
+    refused(&changed(&|h| h[norm]["dtype"] = json!("F33")), &[]);
+    refused(&changed(&|h| h[norm] = json!(null)), &[]);
+    refused(&changed(&|h| *h = json!([])), &[]);
+    refused(&changed(&|h| _ = h.as_object_mut().unwrap().remove(norm)), &[]);
+    refused(&join(&header, &data[256..]), &[]);
+
+    let text = header.to_string().replacen('{', "(", 1);
+    refused(&[&(text.len() as u64).to_le_bytes()[..], text.as_bytes(), data].concat(), &[]);
+    let mut bytes = whole.clone();
+    bytes[12] = 0xff;
+    refused(&bytes, &[]);
+    refused(b"<html><body>404 Not Found</body></html>", &[]);
+    refused(b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n", &[]);
+}
+
+#[test]
+fn shards_that_are_not_all_there() {
+    let folder = fixture("configs/sharded");
+    let shard = fs::read_dir(&folder)
+        .unwrap()
+        .map(|f| f.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.ends_with(".safetensors"))
+        .min()
+        .unwrap();
+    let copy = |dir: &Dir| {
+        for file in fs::read_dir(&folder).unwrap().map(Result::unwrap) {
+            fs::copy(file.path(), dir.join(file.file_name())).unwrap();
+        }
+    };
+    let whole = Dir::new();
+    copy(&whole);
+    whole.run(["compare", ".", "--ids", "1"]).ok();
+
+    fs::remove_file(whole.join(&shard)).unwrap();
+    whole.run(["compare", ".", "--ids", "1"]).fails(&[&shard]);
+
+    let index = "model.safetensors.index.json";
+    for (text, part) in [
+        ("{}", "weight_map"),
+        ("{\"weight_map\": {}}", "empty"),
+        ("{\"weight_map\": {\"x\": \"../../secret.safetensors\"}}", "plain name"),
+        ("{\"weight_map\": {\"x\": 3}}", "`x`"),
+        ("{\"weight", "JSON"),
+    ] {
+        let dir = Dir::new();
+        copy(&dir);
+        fs::write(dir.join(index), text).unwrap();
+        dir.run(["compare", ".", "--ids", "1"]).fails(&[index, part]);
+    }
+    let dir = Dir::new();
+    copy(&dir);
+    let text = fs::read_to_string(dir.join(index)).unwrap();
+    fs::write(dir.join(index), text.replacen("model.norm.weight", "model.norm.wait", 1)).unwrap();
+    dir.run(["compare", ".", "--ids", "1"]).fails(&["model.norm.wait"]);
+}
+
+#[test]
+fn ggufs_cut_short() {
+    for name in ["tiny-llama.gguf", "tiny-llama-mixed.gguf"] {
+        let whole = fs::read(fixture(name)).unwrap();
+        let dir = Dir::new();
+        let mut lengths = vec![0, 1, 3, 4, 7, 8, 15, 23, 24, 31, 40, 100, 333, 1000, 5000, 10_000, 20_000];
+        lengths.extend([whole.len() / 2, whole.len() - 4096, whole.len() - 1]);
+        for length in lengths {
+            fs::write(dir.join("cut.gguf"), &whole[..length]).unwrap();
+            let run = dir.run(["compare", "cut.gguf", "--ids", "1", "--out", "run"]);
+            run.check(run.code == Some(1), &format!("{name} cut to {length} of {} bytes", whole.len()));
+            run.fails(&["cut.gguf"]);
+            assert_eq!(dir.listing(), ["cut.gguf"]);
+        }
+    }
+}
+
+/// One byte of the header at a time: a refusal or a run, never a crash.
+#[test]
+fn ggufs_with_a_wrong_byte() {
+    let whole = fs::read(fixture("rope-llama3.gguf")).unwrap();
+    let dir = Dir::new();
+    let mut refused = 0;
+    for at in (0..600).step_by(13) {
+        let mut bytes = whole.clone();
+        bytes[at] = bytes[at].wrapping_add(0x80);
+        fs::write(dir.join("odd.gguf"), bytes).unwrap();
+        let run = dir.run(["compare", "odd.gguf", "--ids", "1", "--quiet", "--sites", "lm_head"]);
+        run.check(matches!(run.code, Some(0 | 1)), &format!("byte {at}"));
+        if run.code == Some(1) {
+            run.fails(&[]);
+            refused += 1;
+        }
+    }
+    assert!(refused > 5, "{refused} of 47 were refused");
+}
+
+#[test]
+fn ggufs_that_announce_too_much() {
+    let whole = fs::read(fixture("tiny-llama.gguf")).unwrap();
+    let dir = Dir::new();
+    // Magic, version, then the numbers of tensors and of metadata entries.
+    for (at, value) in [(4, 99), (8, 1u64 << 60), (8, u64::MAX), (16, 1 << 60), (16, u64::MAX), (8, 0)] {
+        let mut bytes = whole.clone();
+        let width = if at == 4 { 4 } else { 8 };
+        bytes[at..at + width].copy_from_slice(&value.to_le_bytes()[..width]);
+        fs::write(dir.join("big.gguf"), bytes).unwrap();
+        dir.run(["compare", "big.gguf", "--ids", "1"]).fails(&["big.gguf"]);
+    }
+    fs::write(dir.join("page.gguf"), "<html>404</html>").unwrap();
+    dir.run(["compare", "page.gguf"]).fails(&["page.gguf"]);
+}

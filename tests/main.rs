@@ -1,0 +1,12 @@
+//! End to end: the `ulpscope` binary on the fixtures, without a network and without Python.
+
+#![allow(clippy::print_stdout, reason = "a test that can not run here says why")]
+
+mod checkpoint;
+mod compare;
+mod damage;
+mod input;
+mod output;
+mod pytorch;
+mod trace;
+mod util;
