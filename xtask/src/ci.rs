@@ -1,0 +1,115 @@
+//! `cargo xtask ci`: everything that must hold beside `cargo test --workspace`.
+
+use std::process::{ExitCode, Stdio};
+use std::time::Instant;
+
+use anyhow::{Result, bail};
+
+use crate::shell::{self, cargo};
+
+/// Crates that must stay free of burn.
+const WITHOUT_BURN: [&str; 4] = ["ulpscope-floats", "ulpscope-metrics", "ulpscope-record", "ulpscope-plot"];
+
+/// Arguments of `ci`.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Only this step
+    #[arg(value_enum)]
+    only: Option<Step>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Step {
+    Format,
+    Experiment,
+    Invariants,
+    Lints,
+    Docs,
+    Cuda,
+}
+
+type Check = fn() -> Result<()>;
+
+const STEPS: [(Step, Check); 6] = [
+    (Step::Format, || shell::run(&mut cargo(&["fmt", "--all", "--check"]))),
+    (Step::Experiment, experiment),
+    (Step::Invariants, invariants),
+    (Step::Lints, || {
+        shell::run(&mut cargo(&[
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--quiet",
+            "--",
+            "--deny",
+            "warnings",
+        ]))
+    }),
+    (Step::Docs, || {
+        shell::run(
+            cargo(&["doc", "--workspace", "--no-deps", "--quiet"]).env("RUSTDOCFLAGS", "--deny warnings"),
+        )
+    }),
+    // The variable stops a build script from downloading LLVM, which a type-check does not need.
+    (Step::Cuda, || {
+        shell::run(
+            cargo(&["check", "--quiet", "--package", "ulpscope", "--features", "cuda"]).env("DOCS_RS", "1"),
+        )
+    }),
+];
+
+pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    for (step, check) in STEPS {
+        if args.only.is_none_or(|only| only == step) {
+            let begun = Instant::now();
+            eprintln!("ci: {step:?}");
+            check()?;
+            eprintln!("ci: {step:?} holds, {:.0} s", begun.elapsed().as_secs_f64());
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The founding experiment on whichever model can be had, and its replay.
+fn experiment() -> Result<()> {
+    let out = shell::root().join("target/experiments/ci");
+    let run = |extra: &[&str]| {
+        let mut command = cargo(&["xtask", "experiment"]);
+        shell::run(command.args(extra).stdout(Stdio::null()))
+    };
+    let folder = out.to_string_lossy().into_owned();
+    run(&["load-vs-cast", "--out", &folder])?;
+    run(&["--replay", &out.join("record.json").to_string_lossy(), "--threads", "1"])
+}
+
+/// The absences that the code map promises.
+fn invariants() -> Result<()> {
+    for package in WITHOUT_BURN {
+        let tree = cargo(&["tree", "--quiet", "--edges", "normal", "--package", package, "--prefix", "none"])
+            .output()?;
+        if !tree.status.success() {
+            bail!("cargo tree failed for {package}: {}", String::from_utf8_lossy(&tree.stderr).trim());
+        }
+        let tree = String::from_utf8_lossy(&tree.stdout);
+        if let Some(line) = tree.lines().find(|line| line.starts_with("burn")) {
+            bail!("{package} must not depend on burn, but does: {line}");
+        }
+    }
+    let users = cargo(&[
+        "tree",
+        "--quiet",
+        "--workspace",
+        "--prefix",
+        "none",
+        "--invert",
+        "ulpscope",
+        "--depth",
+        "1",
+    ])
+    .output()?;
+    let users = String::from_utf8_lossy(&users.stdout);
+    if let Some(line) = users.lines().find(|line| !line.starts_with("ulpscope v") && !line.is_empty()) {
+        bail!("nothing may depend on the command-line crate, but {line} does");
+    }
+    Ok(())
+}

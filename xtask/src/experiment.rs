@@ -1,0 +1,224 @@
+//! `cargo xtask experiment`: a run that is written down in a file, and can be repeated from its record.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result, bail};
+use serde::Deserialize;
+use ulpscope_record::{RunRecord, differences};
+
+use crate::shell;
+
+/// Arguments of `experiment`.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// The experiment: a name from xtask/experiments, or a file like those
+    #[arg(default_value = "load-vs-cast", value_name = "NAME|FILE")]
+    experiment: String,
+
+    /// Where to write [default: target/experiments/NAME]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+
+    /// The model to use instead of those that the experiment names; repeatable, the first that can be had is used
+    #[arg(long, value_name = "MODEL")]
+    model: Vec<String>,
+
+    /// The device that computes: `flex` (this CPU) or `cuda[:N]`
+    #[arg(long, default_value = "flex")]
+    device: String,
+
+    /// Threads to compute with [default: one per core]
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+
+    /// Draw the pictures as SVG, too
+    #[arg(long)]
+    svg: bool,
+
+    /// Use only what is already on this machine
+    #[arg(long)]
+    offline: bool,
+
+    /// Repeat the run of this record, and fail if anything but times comes out differently
+    #[arg(long, value_name = "RECORD", conflicts_with_all = ["experiment", "model"])]
+    replay: Option<PathBuf>,
+}
+
+/// An experiment, as its file describes it.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Experiment {
+    /// One line that says what is asked.
+    title: String,
+    /// Sources of the model, each tried when the one before it can't be had; folders are relative to the workspace.
+    models: Vec<String>,
+    /// Attention of the arms that name none.
+    attention: String,
+    /// Prompts.
+    prompts: Vec<String>,
+    /// Sites to report.
+    #[serde(default = "every_site")]
+    sites: String,
+    /// The arms, the reference first.
+    arms: Vec<Arm>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Arm {
+    name: String,
+    recipe: String,
+    #[serde(default)]
+    attention: Option<String>,
+}
+
+fn every_site() -> String {
+    "*".to_owned()
+}
+
+pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    if let Some(path) = &args.replay {
+        return replay(args, path);
+    }
+    let (name, experiment) = read(&args.experiment)?;
+    eprintln!("{name}: {}", experiment.title);
+    let out = args
+        .out
+        .clone()
+        .map_or_else(|| Ok(shell::root().join("target/experiments").join(&name)), absolute)?;
+    let models = if args.model.is_empty() {
+        experiment.models
+    } else {
+        args.model.iter().map(|m| model(m)).collect::<Result<_>>()?
+    };
+    let arms: Vec<_> = experiment
+        .arms
+        .iter()
+        .map(|arm| {
+            let attention = arm.attention.as_ref().unwrap_or(&experiment.attention);
+            (arm.name.clone(), format!("{}@{attention}", arm.recipe))
+        })
+        .collect();
+    let mut command = compare(args, &[models], &arms, &experiment.sites, &args.device, Some(&name))?;
+    command.args(experiment.prompts.iter().flat_map(|p| ["--prompt", p]));
+    finish(command, &out)
+}
+
+/// Runs what a record says was run, and compares the records.
+fn replay(args: &Args, path: &Path) -> Result<ExitCode> {
+    let before = RunRecord::read(path)?;
+    let arms: Vec<_> =
+        before.arms.iter().map(|a| (a.name.clone(), format!("{}@{}", a.recipe, a.attention))).collect();
+    let out =
+        args.out.clone().map_or_else(|| Ok(shell::root().join("target/experiments/replay")), absolute)?;
+    let settings = &before.settings;
+    let mut command = compare(
+        args,
+        &settings.models,
+        &arms,
+        &settings.sites,
+        &settings.device,
+        settings.experiment.as_deref(),
+    )?;
+    for prompt in &before.prompts {
+        let ids: Vec<_> = prompt.ids.iter().map(u32::to_string).collect();
+        match &prompt.text {
+            Some(text) => command.args(["--prompt", text]),
+            None => command.args(["--ids", &ids.join(",")]),
+        };
+    }
+    let code = finish(command, &out)?;
+    if code != ExitCode::SUCCESS {
+        return Ok(code);
+    }
+    let different = differences(&before, &RunRecord::read(out.join("record.json"))?);
+    if different.is_empty() {
+        println!("replay of {}: every number is the same", path.display());
+        return Ok(ExitCode::SUCCESS);
+    }
+    println!("replay of {}: these differ", path.display());
+    for line in different {
+        println!("  {line}");
+    }
+    Ok(ExitCode::FAILURE)
+}
+
+/// The command line of `ulpscope compare`, but for prompts and output.
+fn compare(
+    args: &Args,
+    models: &[Vec<String>],
+    arms: &[(String, String)],
+    sites: &str,
+    device: &str,
+    experiment: Option<&str>,
+) -> Result<Command> {
+    let [(first, a), (second, b), more @ ..] = arms else { bail!("an experiment needs at least two arms") };
+    if (first.as_str(), second.as_str()) != ("a", "b") {
+        bail!("the first two arms are called a and b, not {first} and {second}");
+    }
+    let Some(([model, fallbacks @ ..], others)) = models.split_first().map(|(m, o)| (&m[..], o)) else {
+        bail!("no model is named")
+    };
+    let features: Vec<String> = device.starts_with("cuda").then(|| "cuda".to_owned()).into_iter().collect();
+    let mut command = Command::new(shell::ulpscope(&features)?);
+    command.current_dir(shell::root()).args(["compare", model]);
+    command.args(others.iter().filter_map(|sources| sources.first()));
+    command.args(fallbacks.iter().flat_map(|f| ["--fallback", f]));
+    command.args(["--a", a, "--b", b, "--sites", sites, "--device", device]);
+    command.args(more.iter().flat_map(|(name, spec)| ["--arm".to_owned(), format!("{name}={spec}")]));
+    if let Some(name) = experiment {
+        command.args(["--experiment", name]);
+    }
+    if let Some(threads) = args.threads {
+        command.args(["--threads", &threads.to_string()]);
+    }
+    if args.svg {
+        command.arg("--svg");
+    }
+    if args.offline {
+        command.arg("--offline");
+    }
+    Ok(command)
+}
+
+fn finish(mut command: Command, out: &Path) -> Result<ExitCode> {
+    command.arg("--out").arg(out);
+    let status = shell::status(&mut command)?;
+    Ok(status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from))
+}
+
+/// An experiment by name or by file.
+fn read(which: &str) -> Result<(String, Experiment)> {
+    let folder = shell::root().join("xtask/experiments");
+    let known = folder.join(format!("{which}.toml"));
+    let path = if known.exists() { known } else { PathBuf::from(which) };
+    let text = fs::read_to_string(&path).with_context(|| {
+        let mut names: Vec<String> = fs::read_dir(&folder)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .filter_map(|f| Some(f.path().file_stem()?.to_string_lossy().into_owned()))
+            .collect();
+        names.sort();
+        format!("`{which}` is neither a readable file nor one of {}", names.join(", "))
+    })?;
+    let experiment: Experiment =
+        toml::from_str(&text).with_context(|| format!("{} is no experiment", path.display()))?;
+    if experiment.models.is_empty() {
+        bail!("{}: `models` is empty", path.display());
+    }
+    let name = path.file_stem().context("a file has a name")?.to_string_lossy().into_owned();
+    Ok((name, experiment))
+}
+
+/// A model named on the command line: a path is relative to where the user stands.
+fn model(name: &str) -> Result<String> {
+    let path = Path::new(name);
+    Ok(if path.exists() { absolute(path.to_owned())?.display().to_string() } else { name.to_owned() })
+}
+
+fn absolute(path: PathBuf) -> Result<PathBuf> {
+    std::path::absolute(&path).with_context(|| format!("{} is no path", path.display()))
+}

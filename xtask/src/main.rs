@@ -1,0 +1,44 @@
+//! Reproducible experiments, fixtures and checks: `cargo xtask help` lists them.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command for people")]
+
+mod ci;
+mod experiment;
+mod fixtures;
+mod shell;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Reproducible experiments, fixtures and checks.
+#[derive(Parser)]
+#[command(name = "cargo xtask", max_term_width = 100)]
+struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run an experiment, by default the founding one, and write its record, summary and pictures
+    Experiment(experiment::Args),
+    /// Make the test fixtures anew with PyTorch (needs Python and a network)
+    Fixtures(fixtures::Args),
+    /// What CI runs beside the tests: format, lints, docs, dependency invariants, CUDA type-check, one real run
+    Ci(ci::Args),
+}
+
+fn main() -> ExitCode {
+    let result = match Args::parse().command {
+        Command::Experiment(args) => experiment::run(&args),
+        Command::Fixtures(args) => fixtures::run(&args),
+        Command::Ci(args) => ci::run(&args),
+    };
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
