@@ -10,7 +10,7 @@
 //! use ulpscope_llama::{Probe, Site, bridge};
 //!
 //! let mut recorder = Recorder::new(|site| site == Site::Norm);
-//! let x: Tensor<1> = bridge::tensor(&Floats::from(vec![0.5f32]), [1], &Device::flex());
+//! let x: Tensor<1> = bridge::tensor(Floats::from(vec![0.5f32]), [1], &Device::flex());
 //! recorder.at(Site::Norm, x); // the model does this
 //! assert_eq!(recorder.activations[&Site::Norm].values.get(0), 0.5);
 //! ```

@@ -30,9 +30,9 @@ impl Activation {
         let dtype = bridge::dtype(like);
         let (shape, device) = (like.dims(), like.device());
         Some(if self.values.dtype() == dtype {
-            bridge::tensor(&self.values, shape, &device)
+            bridge::tensor(self.values.view(), shape, &device)
         } else {
-            bridge::tensor(&self.values.cast(dtype), shape, &device)
+            bridge::tensor(self.values.cast(dtype), shape, &device)
         })
     }
 }
@@ -138,7 +138,7 @@ mod tests {
     use burn::tensor::Device;
 
     fn at(probe: &mut impl Probe, site: Site, values: &[f32]) -> Vec<f32> {
-        let x: Tensor<1> = bridge::tensor(&Floats::from(values), [values.len()], &Device::flex());
+        let x: Tensor<1> = bridge::tensor(Floats::from(values), [values.len()], &Device::flex());
         bridge::floats(&probe.at(site, x)).to_f32()
     }
 

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use clap::{Parser, Subcommand};
 use ulpscope_capture::Pattern;
-use ulpscope_llama::AttentionKind;
+use ulpscope_llama::{Accumulation, Arithmetic, AttentionKind};
 use ulpscope_weights::{ModelRef, Recipe};
 
 use crate::fail_on::Condition;
@@ -48,7 +48,7 @@ pub(crate) struct ArmArgs {
     pub(crate) fallback: Vec<String>,
 
     /// Recipe of arm a, the reference, as the chain of calls one would write in PyTorch; `@eager` or `@sdpa` behind
-    /// it chooses the attention of this arm alone
+    /// it chooses the attention of this arm alone, `@sequential` and the like its order of summation
     #[arg(long, value_name = "RECIPE", default_value = "load(bf16)")]
     pub(crate) a: ArmSpec,
 
@@ -63,6 +63,12 @@ pub(crate) struct ArmArgs {
     /// How attention is computed: `sdpa` or `eager`
     #[arg(long, default_value = "sdpa")]
     pub(crate) attention: AttentionKind,
+
+    /// Order of summation in matrix products: `tile32`, `tile32-blocked`, `dot2`, `dot2-lanes`, `sequential`, `reversed`,
+    /// `pairwise`, `split-k(N)` or `exact`. PyTorch uses `tile32` on CPUs with AMX, `dot2` on those with AVX512_BF16
+    /// alone
+    #[arg(long, value_name = "ORDER", default_value = "tile32")]
+    pub(crate) accumulation: Accumulation,
 
     #[command(flatten)]
     pub(crate) source: SourceArgs,
@@ -170,6 +176,10 @@ pub(crate) struct TraceArgs {
     #[arg(long, default_value = "sdpa")]
     pub(crate) attention: AttentionKind,
 
+    /// Order of summation in matrix products, as in `compare`
+    #[arg(long, value_name = "ORDER", default_value = "tile32")]
+    pub(crate) accumulation: Accumulation,
+
     #[command(flatten)]
     pub(crate) prompts: PromptArgs,
 
@@ -243,22 +253,48 @@ pub(crate) struct SitesArgs {
     pub(crate) source: SourceArgs,
 }
 
-/// A recipe, with the attention of this arm if it is to differ from the others'.
+/// A recipe, with the arithmetic of this arm where it is to differ from the others'.
 #[derive(Clone, Debug)]
 pub(crate) struct ArmSpec {
     pub(crate) recipe: Recipe,
-    pub(crate) attention: Option<AttentionKind>,
+    attention: Option<AttentionKind>,
+    accumulation: Option<Accumulation>,
+}
+
+impl ArmSpec {
+    /// A recipe that says nothing about arithmetic.
+    pub(crate) fn of(recipe: Recipe) -> Self {
+        ArmSpec { recipe, attention: None, accumulation: None }
+    }
+
+    /// The arm's arithmetic, where `default` fills in what was not said.
+    pub(crate) fn arithmetic(&self, default: Arithmetic) -> Arithmetic {
+        Arithmetic {
+            attention: self.attention.unwrap_or(default.attention),
+            accumulation: self.accumulation.unwrap_or(default.accumulation),
+        }
+    }
 }
 
 impl FromStr for ArmSpec {
     type Err = String;
 
     fn from_str(s: &str) -> Result<Self, String> {
-        let (recipe, attention) = match s.rsplit_once('@') {
-            Some((recipe, attention)) => (recipe, Some(attention.parse()?)),
-            None => (s, None),
-        };
-        Ok(ArmSpec { recipe: recipe.parse::<Recipe>().map_err(|e| e.to_string())?, attention })
+        let mut parts = s.split('@');
+        let recipe = parts.next().unwrap_or_default();
+        let mut spec = ArmSpec::of(recipe.parse::<Recipe>().map_err(|e| e.to_string())?);
+        for part in parts {
+            if let Ok(attention) = part.parse() {
+                spec.attention = Some(attention);
+            } else if let Ok(accumulation) = part.parse() {
+                spec.accumulation = Some(accumulation);
+            } else {
+                return Err(format!(
+                    "`@{part}` names neither an attention (eager, sdpa) nor an order of summation"
+                ));
+            }
+        }
+        Ok(spec)
     }
 }
 

@@ -1,11 +1,9 @@
 //! Arms in lockstep: load a part of the model, run every arm and prompt through it, compare, drop it, go on.
 
-use burn::tensor::Tensor;
+use burn::tensor::{Device, Tensor};
 use ulpscope_capture::{Activation, Activations, Force, Recorder};
 use ulpscope_floats::DType;
-use ulpscope_llama::{
-    ACCUMULATION, AttentionKind, Block, Embedding, Head, Probe, RotaryEmbedding, RotaryTables, Site,
-};
+use ulpscope_llama::{Arithmetic, Block, Embedding, Head, Probe, RotaryEmbedding, RotaryTables, Site};
 use ulpscope_metrics::difference;
 use ulpscope_record::{Arm, Buffer, Coverage, First, LogitDivergence, SiteDivergence, Weights};
 use ulpscope_weights::BUFFERS;
@@ -49,7 +47,7 @@ pub struct Step {
 /// [`CompareError`] if the arms do not fit together or a checkpoint can't be read.
 pub fn compare_weights(arms: &[NamedArm], mut progress: impl FnMut(Step)) -> Result<Findings, CompareError> {
     check_arms(arms)?;
-    let device = burn::tensor::Device::default();
+    let device = Device::default();
     let mut loader = Loader::new(arms, &device);
     let layers = arms[0].arm.config().num_hidden_layers;
     let total = layers + 2;
@@ -59,7 +57,7 @@ pub fn compare_weights(arms: &[NamedArm], mut progress: impl FnMut(Step)) -> Res
     }
     count_tied_head(arms, &mut loader);
     let rotary = rotary(arms, &mut loader);
-    Ok(findings(arms, loader, &rotary, Vec::new(), Vec::new(), Vec::new(), Coverage::default()))
+    Ok(findings(arms, &device, loader, &rotary, Vec::new(), Vec::new(), Vec::new(), Coverage::default()))
 }
 
 /// Runs a comparison.
@@ -106,7 +104,7 @@ pub fn compare(plan: &Plan, mut progress: impl FnMut(Step)) -> Result<Findings, 
 
     let Ledger { mut sites, logits, first, coverage, .. } = ledger;
     sites.sort_by_key(|s| (arms.iter().position(|a| a.name == s.arm), s.prompt));
-    Ok(findings(arms, loader, &rotary, sites, logits, first, coverage))
+    Ok(findings(arms, device, loader, &rotary, sites, logits, first, coverage))
 }
 
 /// One part of the model, for every arm.
@@ -116,16 +114,10 @@ enum Part<'a> {
 }
 
 impl Part<'_> {
-    fn forward(
-        &self,
-        arm: usize,
-        lane: &Lane,
-        attention: AttentionKind,
-        probe: &mut impl Probe,
-    ) -> Tensor<3> {
+    fn forward(&self, arm: usize, lane: &Lane, arithmetic: Arithmetic, probe: &mut impl Probe) -> Tensor<3> {
         match self {
-            Part::Blocks(blocks) => blocks[arm].forward(lane.x.clone(), &lane.rope, attention, probe),
-            Part::Heads(heads) => heads[arm].forward(lane.x.clone(), probe),
+            Part::Blocks(blocks) => blocks[arm].forward(lane.x.clone(), &lane.rope, arithmetic, probe),
+            Part::Heads(heads) => heads[arm].forward(lane.x.clone(), arithmetic.accumulation, probe),
         }
     }
 }
@@ -198,19 +190,19 @@ impl<'a> Ledger<'a> {
     /// Runs a part for every arm on its own state, and for each but the reference once more on the reference's.
     fn run(&mut self, prompt: usize, lanes: &mut [Lane], part: &Part) {
         let plan = self.plan;
-        let attention = |i: usize| plan.arms[i].attention;
+        let arithmetic = |i: usize| plan.arms[i].arithmetic;
         let start = lanes[0].clone();
         let mut reference = Recorder::new(|_| true);
-        lanes[0].x = part.forward(0, &start, attention(0), &mut reference);
+        lanes[0].x = part.forward(0, &start, arithmetic(0), &mut reference);
         for (i, lane) in lanes.iter_mut().enumerate().skip(1) {
             let forced = start.in_dtype_of(lane);
             let mut own = Recorder::new(|_| true);
-            lane.x = part.forward(i, lane, attention(i), &mut own);
+            lane.x = part.forward(i, lane, arithmetic(i), &mut own);
             let mut taught = Activations::new();
             let observe = |site, activation| {
                 taught.insert(site, activation);
             };
-            part.forward(i, &forced, attention(i), &mut Force::new(&reference.activations, observe));
+            part.forward(i, &forced, arithmetic(i), &mut Force::new(&reference.activations, observe));
             self.compare(i, prompt, &reference.activations, &own.activations, &taught);
         }
     }
@@ -292,6 +284,7 @@ fn rotary(arms: &[NamedArm], loader: &mut Loader) -> Vec<RotaryEmbedding> {
 
 fn findings(
     arms: &[NamedArm],
+    device: &Device,
     loader: Loader,
     rotary: &[RotaryEmbedding],
     sites: Vec<SiteDivergence>,
@@ -305,9 +298,9 @@ fn findings(
         Arm {
             name: arm.name.clone(),
             recipe: arm.arm.recipe().to_string(),
-            attention: arm.attention.to_string(),
+            attention: arm.arithmetic.attention.to_string(),
             dtype: arm.arm.dtype().to_string(),
-            accumulation: accumulation(arm.arm.dtype()).to_owned(),
+            accumulation: accumulation(arm, device),
             model: None,
             conversions,
         }
@@ -325,10 +318,12 @@ fn findings(
     }
 }
 
-fn accumulation(dtype: DType) -> &'static str {
-    match dtype {
-        DType::F64 => "f64, device order",
-        _ => ACCUMULATION,
+/// The order of summation, where it is ours to choose.
+fn accumulation(arm: &NamedArm, device: &Device) -> String {
+    match arm.arm.dtype() {
+        DType::F64 => "device".to_owned(),
+        _ if ulpscope_llama::owns(device) => arm.arithmetic.accumulation.to_string(),
+        _ => "device".to_owned(),
     }
 }
 
@@ -336,14 +331,14 @@ fn accumulation(dtype: DType) -> &'static str {
 fn coverage(plan: &Plan) -> Coverage {
     let mut coverage = Coverage::default();
     let reference = &plan.arms[0];
-    let sites_of = |arm: &NamedArm| Site::all(arm.arm.config(), arm.attention);
+    let sites_of = |arm: &NamedArm| Site::all(arm.arm.config(), arm.arithmetic.attention);
     for arm in &plan.arms[1..] {
         let (ours, theirs) = (sites_of(reference), sites_of(arm));
         let common: Vec<Site> = theirs.iter().copied().filter(|s| ours.contains(s)).collect();
         for (holder, sites) in [(reference, &ours), (arm, &theirs)] {
             let alone = sites.len() - common.len();
             if alone > 0 {
-                let NamedArm { name, attention, .. } = holder;
+                let (name, attention) = (&holder.name, holder.arithmetic.attention);
                 coverage.not_compared.push(format!(
                     "{alone} sites that only `{name}` has, because its attention is {attention}"
                 ));

@@ -121,7 +121,7 @@ impl Parameters for PartParameters<'_> {
     fn tensor<const D: usize>(&mut self, name: &str, shape: [usize; D]) -> Result<Tensor<D>, CompareError> {
         let values =
             self.own.get(name).or_else(|| self.reference.get(name)).expect("the part holds its parameters");
-        Ok(bridge::tensor(values, shape, self.device))
+        Ok(bridge::tensor(values.view(), shape, self.device))
     }
 }
 

@@ -2,20 +2,20 @@
 
 use burn::tensor::Device;
 use ulpscope_capture::Pattern;
-use ulpscope_llama::{AttentionKind, LlamaConfig};
+use ulpscope_llama::{Arithmetic, LlamaConfig};
 use ulpscope_weights::Arm;
 
 use crate::CompareError;
 
-/// An arm of a comparison: a recipe applied to a checkpoint, and how its attention is computed.
+/// An arm of a comparison: a recipe applied to a checkpoint, and its arithmetic.
 #[derive(Clone)]
 pub struct NamedArm<'a> {
     /// Name in tables and records.
     pub name: String,
     /// Recipe and checkpoint.
     pub arm: Arm<'a>,
-    /// Semantics of its attention.
-    pub attention: AttentionKind,
+    /// Semantics of its attention, and the order of summation.
+    pub arithmetic: Arithmetic,
 }
 
 /// A comparison: every prompt through every arm; the first arm is the reference.

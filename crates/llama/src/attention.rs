@@ -3,10 +3,10 @@
 //! T tokens, H query heads, G key/value heads, D head width, C the residual stream's width.
 
 use burn::tensor::{DType, Tensor};
-use ulpscope_floats::Floats;
+use ulpscope_floats::{DType as Format, Floats};
+use ulpscope_kernels::{Accumulation, Linear, bridge, matmul, matmul_transposed};
 
-use crate::bridge;
-use crate::linear::Linear;
+use crate::arithmetic::Arithmetic;
 use crate::ops::{add, map, narrow, scale, wide};
 use crate::probe::Probe;
 use crate::rotary::RotaryTables;
@@ -41,36 +41,35 @@ impl Attention {
         &self,
         x: Tensor<3>,
         rope: &RotaryTables,
-        kind: AttentionKind,
+        arithmetic: Arithmetic,
         layer: usize,
         probe: &mut impl Probe,
     ) -> Tensor<3> {
         let site = |s| Site::Block(layer, s);
-        let q = probe.at(site(BlockSite::QProj), self.q_proj.forward(x.clone()));
-        let k = probe.at(site(BlockSite::KProj), self.k_proj.forward(x.clone()));
-        let v = probe.at(site(BlockSite::VProj), self.v_proj.forward(x));
+        let order = arithmetic.accumulation;
+        let q = probe.at(site(BlockSite::QProj), self.q_proj.forward(x.clone(), order));
+        let k = probe.at(site(BlockSite::KProj), self.k_proj.forward(x.clone(), order));
+        let v = probe.at(site(BlockSite::VProj), self.v_proj.forward(x, order));
 
         let q = probe.at(site(BlockSite::QRope), rope.rotate(self.split(q, self.num_attention_heads)));
         let k = probe.at(site(BlockSite::KRope), rope.rotate(self.split(k, self.num_key_value_heads)));
-        let k = self.share(k);
-        let v = self.share(self.split(v, self.num_key_value_heads));
+        let v = self.split(v, self.num_key_value_heads);
 
         let scaling = (self.head_dim as f64).powf(-0.5);
-        let mixed = match kind {
+        let mixed = match arithmetic.attention {
             AttentionKind::Eager => {
-                let scores = scores(q, k, scaling);
-                let scores = probe.at(site(BlockSite::Scores), scores);
+                let scores = probe.at(site(BlockSite::Scores), scores(q, k, scaling, order));
                 let probs = probe.at(site(BlockSite::Probs), softmax(scores));
-                let dtype = probs.dtype();
-                narrow(wide(probs).matmul(wide(v)), dtype)
+                let dtype = bridge::dtype(&probs);
+                matmul(probs, v, order, dtype)
             }
-            AttentionKind::Sdpa => fused(q, k, v, scaling),
+            AttentionKind::Sdpa => fused(q, k, v, scaling, order),
         };
         let [batch, _, tokens, _] = mixed.dims();
         let context =
             mixed.swap_dims(1, 2).reshape([batch, tokens, self.num_attention_heads * self.head_dim]);
         let context = probe.at(site(BlockSite::Context), context);
-        probe.at(site(BlockSite::OProj), self.o_proj.forward(context))
+        probe.at(site(BlockSite::OProj), self.o_proj.forward(context, order))
     }
 
     /// `[1, T, heads·D]` to `[1, heads, T, D]`.
@@ -78,27 +77,13 @@ impl Attention {
         let [batch, tokens, _] = x.dims();
         x.reshape([batch, tokens, heads, self.head_dim]).swap_dims(1, 2)
     }
-
-    /// Repeats each key or value head for the H / G query heads that share it: `[1, G, T, D]` to `[1, H, T, D]`.
-    fn share(&self, x: Tensor<4>) -> Tensor<4> {
-        let repeats = self.num_attention_heads / self.num_key_value_heads;
-        let [batch, groups, tokens, width] = x.dims();
-        x.unsqueeze_dim::<5>(2).expand([batch, groups, repeats, tokens, width]).reshape([
-            batch,
-            groups * repeats,
-            tokens,
-            width,
-        ])
-    }
 }
 
 /// `R(R(R(q kᵀ) · scale) + mask)`, `[1, H, T, T]`. The mask adds the dtype's most negative finite value, so that
 /// a masked score keeps trace of nothing but does not become infinite.
-fn scores(q: Tensor<4>, k: Tensor<4>, scaling: f64) -> Tensor<4> {
-    let dtype = q.dtype();
-    let tokens = q.dims()[2];
-    let products = narrow(wide(q).matmul(wide(k).transpose()), dtype);
-    let scaled = scale(products, scaling);
+fn scores(q: Tensor<4>, k: Tensor<4>, scaling: f64, order: Accumulation) -> Tensor<4> {
+    let (dtype, tokens) = (bridge::dtype(&q), q.dims()[2]);
+    let scaled = scale(matmul_transposed(q, k, order, dtype), scaling);
     let mask = causal(tokens, bridge::dtype(&scaled).min(), &scaled);
     add(scaled, mask)
 }
@@ -117,13 +102,13 @@ fn softmax(scores: Tensor<4>) -> Tensor<4> {
 /// Scores stay in f32, `P = R(exp(s - m))` is rounded before it is normalised, the sum is of the unrounded
 /// exponentials, and `R(P v / Σ)` is rounded once. Keys come in blocks of 512; `m` is the maximum up to and
 /// including the block, and what was summed before is rescaled.
-fn fused(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, scaling: f64) -> Tensor<4> {
+fn fused(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, scaling: f64, order: Accumulation) -> Tensor<4> {
     let dtype = q.dtype();
     let fast_exp = !matches!(dtype, DType::F32 | DType::F64);
+    let compute = if dtype == DType::F64 { Format::F64 } else { Format::F32 };
     let tokens = q.dims()[2];
-    let all = wide(q).matmul(wide(k).transpose()) * scaling;
+    let all = matmul_transposed(q, k, order, compute) * scaling;
     let all = all.clone() + causal(tokens, f64::NEG_INFINITY, &all);
-    let v = wide(v);
 
     let mut state: Option<(Tensor<4>, Tensor<4>, Tensor<4>)> = None; // maximum, sum, unnormalised output
     for start in (0..tokens).step_by(KEY_BLOCK) {
@@ -136,8 +121,7 @@ fn fused(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, scaling: f64) -> Tensor<4> {
         };
         let e = exponentials(s - max.clone(), fast_exp);
         let sum = e.clone().sum_dim(3);
-        let p = wide(narrow(e, dtype));
-        let out = p.matmul(v.clone().narrow(2, start, width));
+        let out = matmul(narrow(e, dtype), v.clone().narrow(2, start, width), order, compute);
         state = Some(match state {
             None => (max, sum, out),
             Some((before, sum_before, out_before)) => {
@@ -165,7 +149,7 @@ fn exponentials(x: Tensor<4>, fast: bool) -> Tensor<4> {
         vectors.iter_mut().for_each(|x| *x = exp_u20(*x));
         rest.iter_mut().for_each(|x| *x = f64::from(*x).exp() as f32);
     }
-    bridge::tensor(&values.into(), shape, &device)
+    bridge::tensor(values.into(), shape, &device)
 }
 
 /// Malossi's exponential as PyTorch has it for flash attention (`fexp_u20`): `2^x` with a cubic for the fraction,
@@ -187,7 +171,7 @@ fn causal(tokens: usize, masked: f64, like: &Tensor<4>) -> Tensor<4> {
     let values: Vec<f64> =
         (0..tokens * tokens).map(|i| if i % tokens > i / tokens { masked } else { 0.0 }).collect();
     let values = Floats::from(values).cast(bridge::dtype(like));
-    bridge::tensor(&values, [1, 1, tokens, tokens], &like.device())
+    bridge::tensor(values, [1, 1, tokens, tokens], &like.device())
 }
 
 #[cfg(test)]

@@ -1,17 +1,18 @@
 //! One transformer block.
 
 use burn::tensor::Tensor;
+use ulpscope_kernels::Linear;
 
+use crate::arithmetic::Arithmetic;
 use crate::attention::Attention;
 use crate::config::LlamaConfig;
-use crate::linear::Linear;
 use crate::mlp::Mlp;
 use crate::norm::RmsNorm;
 use crate::ops::add;
 use crate::parameters::Parameters;
 use crate::probe::Probe;
 use crate::rotary::RotaryTables;
-use crate::site::{AttentionKind, BlockSite, Site};
+use crate::site::{BlockSite, Site};
 
 /// `model.layers.N`: attention and feed-forward, each normalised before and added to the residual stream.
 #[derive(Clone, Debug)]
@@ -78,17 +79,17 @@ impl Block {
         &self,
         x: Tensor<3>,
         rope: &RotaryTables,
-        attention: AttentionKind,
+        arithmetic: Arithmetic,
         probe: &mut impl Probe,
     ) -> Tensor<3> {
         let n = self.index;
         let normed =
             probe.at(Site::Block(n, BlockSite::InputLayernorm), self.input_layernorm.forward(x.clone()));
-        let attended = self.self_attn.forward(normed, rope, attention, n, probe);
+        let attended = self.self_attn.forward(normed, rope, arithmetic, n, probe);
         let mid = probe.at(Site::Block(n, BlockSite::ResidMid), add(x, attended));
         let normed = self.post_attention_layernorm.forward(mid.clone());
         let normed = probe.at(Site::Block(n, BlockSite::PostAttentionLayernorm), normed);
-        let fed = self.mlp.forward(normed, n, probe);
+        let fed = self.mlp.forward(normed, arithmetic.accumulation, n, probe);
         probe.at(Site::Block(n, BlockSite::Output), add(mid, fed))
     }
 }

@@ -10,7 +10,7 @@
 //! ```
 //! use burn::tensor::{Device, Tensor};
 //! use ulpscope_floats::Floats;
-//! use ulpscope_llama::{AttentionKind, Llama, LlamaConfig, Parameters, RotaryEmbedding, bridge};
+//! use ulpscope_llama::{Arithmetic, Llama, LlamaConfig, Parameters, RotaryEmbedding, bridge};
 //!
 //! /// Every parameter is 0.02.
 //! struct Constant(Device);
@@ -19,7 +19,7 @@
 //!     type Error = std::convert::Infallible;
 //!     fn tensor<const D: usize>(&mut self, _name: &str, shape: [usize; D]) -> Result<Tensor<D>, Self::Error> {
 //!         let values = Floats::from(vec![0.02f32; shape.iter().product()]);
-//!         Ok(bridge::tensor(&values, shape, &self.0))
+//!         Ok(bridge::tensor(values, shape, &self.0))
 //!     }
 //! }
 //!
@@ -29,7 +29,7 @@
 //! }))?;
 //! let device = Device::flex();
 //! let model = Llama::new(&config, RotaryEmbedding::new(&config), &mut Constant(device))?;
-//! let logits = model.forward(&[1, 2, 3], AttentionKind::Sdpa, &mut ());
+//! let logits = model.forward(&[1, 2, 3], Arithmetic::default(), &mut ());
 //! assert_eq!(logits.dims(), [1, 3, 10]);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
@@ -39,11 +39,10 @@
 //! No KV cache, no sampling, no batch: a comparison runs a prompt once. No burn-nn modules: they round elsewhere.
 
 mod activation;
+mod arithmetic;
 mod attention;
 mod block;
-pub mod bridge;
 mod config;
-mod linear;
 mod mlp;
 mod model;
 mod norm;
@@ -55,10 +54,10 @@ mod rotary;
 mod site;
 
 pub use activation::Activation;
+pub use arithmetic::Arithmetic;
 pub use attention::Attention;
 pub use block::Block;
 pub use config::{ConfigError, LlamaConfig};
-pub use linear::Linear;
 pub use mlp::Mlp;
 pub use model::{Embedding, Head, Llama};
 pub use norm::RmsNorm;
@@ -67,7 +66,4 @@ pub use probe::Probe;
 pub use rope::{RopeKind, RopeParameters};
 pub use rotary::{RotaryEmbedding, RotaryTables};
 pub use site::{AttentionKind, BlockSite, Site, UnknownSite};
-
-/// How matrix products are summed, for records: 16-bit operands are widened exactly, products and sums are f32 in
-/// the order of the device's own kernel, and the result is rounded once.
-pub const ACCUMULATION: &str = "f32, device order";
+pub use ulpscope_kernels::{Accumulation, Linear, bridge, name as kernel, owns};

@@ -1,9 +1,9 @@
 //! The gated feed-forward layer.
 
 use burn::tensor::Tensor;
+use ulpscope_kernels::{Accumulation, Linear};
 
 use crate::activation::Activation;
-use crate::linear::Linear;
 use crate::ops::mul;
 use crate::probe::Probe;
 use crate::site::{BlockSite, Site};
@@ -23,13 +23,19 @@ impl Mlp {
     ///
     /// # Precision
     /// Five roundings to the storage dtype: gate, up, the activation, the product, down.
-    pub fn forward(&self, x: Tensor<3>, layer: usize, probe: &mut impl Probe) -> Tensor<3> {
+    pub fn forward(
+        &self,
+        x: Tensor<3>,
+        order: Accumulation,
+        layer: usize,
+        probe: &mut impl Probe,
+    ) -> Tensor<3> {
         let site = |s| Site::Block(layer, s);
-        let gate = probe.at(site(BlockSite::GateProj), self.gate_proj.forward(x.clone()));
+        let gate = probe.at(site(BlockSite::GateProj), self.gate_proj.forward(x.clone(), order));
         // PyTorch evaluates the activation before `up_proj`, but the order of sites follows the layers' names.
-        let up = probe.at(site(BlockSite::UpProj), self.up_proj.forward(x));
+        let up = probe.at(site(BlockSite::UpProj), self.up_proj.forward(x, order));
         let act = probe.at(site(BlockSite::ActFn), self.act_fn.forward(gate));
         let product = probe.at(site(BlockSite::Product), mul(act, up));
-        probe.at(site(BlockSite::DownProj), self.down_proj.forward(product))
+        probe.at(site(BlockSite::DownProj), self.down_proj.forward(product, order))
     }
 }

@@ -1,16 +1,16 @@
 //! The parts of the model that stand outside its blocks, and the whole.
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
+use ulpscope_kernels::{Accumulation, Linear, bridge};
 
+use crate::arithmetic::Arithmetic;
 use crate::block::Block;
-use crate::bridge;
 use crate::config::LlamaConfig;
-use crate::linear::Linear;
 use crate::norm::RmsNorm;
 use crate::parameters::Parameters;
 use crate::probe::Probe;
 use crate::rotary::RotaryEmbedding;
-use crate::site::{AttentionKind, Site};
+use crate::site::Site;
 
 /// `model.embed_tokens`: one row per token.
 #[derive(Clone, Debug)]
@@ -79,9 +79,9 @@ impl Head {
     }
 
     /// `[1, T, C]` to logits `[1, T, V]`, in the storage dtype.
-    pub fn forward(&self, x: Tensor<3>, probe: &mut impl Probe) -> Tensor<3> {
+    pub fn forward(&self, x: Tensor<3>, order: Accumulation, probe: &mut impl Probe) -> Tensor<3> {
         let x = probe.at(Site::Norm, self.norm.forward(x));
-        probe.at(Site::LmHead, self.lm_head.forward(x))
+        probe.at(Site::LmHead, self.lm_head.forward(x, order))
     }
 }
 
@@ -116,14 +116,14 @@ impl Llama {
     ///
     /// # Panics
     /// If `ids` is empty or has an id outside the vocabulary.
-    pub fn forward(&self, ids: &[u32], attention: AttentionKind, probe: &mut impl Probe) -> Tensor<3> {
+    pub fn forward(&self, ids: &[u32], arithmetic: Arithmetic, probe: &mut impl Probe) -> Tensor<3> {
         assert!(!ids.is_empty(), "a prompt has at least one token");
         let mut x = self.embedding.forward(ids, probe);
         let rope = self.rotary.forward(ids.len(), bridge::dtype(&x), &self.device(), probe);
         for block in &self.blocks {
-            x = block.forward(x, &rope, attention, probe);
+            x = block.forward(x, &rope, arithmetic, probe);
         }
-        self.head.forward(x, probe)
+        self.head.forward(x, arithmetic.accumulation, probe)
     }
 
     /// The device that holds the parameters.

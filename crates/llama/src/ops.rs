@@ -5,7 +5,7 @@
 
 use burn::tensor::{DType, Device, Tensor};
 
-use crate::bridge;
+use ulpscope_kernels::bridge;
 
 /// `x` in the dtype it is computed in: f64 stays, everything else becomes f32. Exact.
 pub(crate) fn wide<const D: usize>(x: Tensor<D>) -> Tensor<D> {
@@ -47,5 +47,5 @@ pub(crate) fn map<const D: usize>(x: Tensor<D>, f: impl Fn(f64) -> f64) -> Tenso
         ulpscope_floats::Floats::F64(v) => v.iter().map(|&x| f(x)).collect::<Vec<f64>>().into(),
         other => other.to_f32().iter().map(|&x| f(f64::from(x)) as f32).collect::<Vec<f32>>().into(),
     };
-    bridge::tensor(&values, shape, &device)
+    bridge::tensor(values, shape, &device)
 }

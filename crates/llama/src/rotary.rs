@@ -3,12 +3,12 @@
 use burn::tensor::{Device, Tensor};
 use ulpscope_floats::{DType, Floats};
 
-use crate::bridge;
 use crate::config::LlamaConfig;
 use crate::ops::{add, mul};
 use crate::probe::Probe;
 use crate::rope::RopeParameters;
 use crate::site::Site;
+use ulpscope_kernels::bridge;
 
 /// `model.rotary_emb`: two buffers that no state dict holds, and the tables made from them.
 ///
@@ -103,7 +103,7 @@ impl RotaryEmbedding {
                 let exact = angles.map(|(p, k)| f(f64::from(p as f32 * frequencies[k])) as f32 * scaling);
                 Floats::from(exact.collect::<Vec<f32>>()).cast(dtype)
             };
-            bridge::tensor(&values, [1, tokens, 2 * half], device)
+            bridge::tensor(values, [1, tokens, 2 * half], device)
         };
         let cos = probe.at(Site::RotaryCos, table(f64::cos));
         let sin = probe.at(Site::RotarySin, table(f64::sin));

@@ -6,10 +6,11 @@ use std::str::FromStr;
 use crate::config::LlamaConfig;
 
 /// How attention is computed; two declared semantics, as in transformers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum AttentionKind {
     /// Separate operations, each rounded to the storage dtype.
     Eager,
+    #[default]
     /// PyTorch's fused `scaled_dot_product_attention` on CPU: scores stay in f32.
     Sdpa,
 }

@@ -90,6 +90,6 @@ impl Parameters for Source<'_> {
         let stored = self.arm.checkpoint.tensor(name)?;
         let (values, conversion) = self.arm.parameter(&stored);
         self.conversions.push(conversion);
-        Ok(bridge::tensor(&values, shape, self.device))
+        Ok(bridge::tensor(values, shape, self.device))
     }
 }

@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use ulpscope_compare::NamedArm;
+use ulpscope_llama::Arithmetic;
 use ulpscope_weights::{Arm, Recipe};
 
 use crate::args::{ArmArgs, ArmSpec};
@@ -24,15 +25,16 @@ pub(crate) fn open(args: &ArmArgs, talk: &Talk) -> Result<Vec<Opened>> {
 pub(crate) fn build<'a>(args: &ArmArgs, models: &'a [Opened]) -> Result<Vec<NamedArm<'a>>> {
     let second = match (&args.b, models.len()) {
         (Some(b), _) => b.clone(),
-        (None, 1) => ArmSpec { recipe: "load(f32).to(bf16)".parse::<Recipe>()?, attention: None },
+        (None, 1) => ArmSpec::of("load(f32).to(bf16)".parse::<Recipe>()?),
         (None, _) => args.a.clone(),
     };
+    let default = Arithmetic { attention: args.attention, accumulation: args.accumulation };
     let specs = [("a", &args.a), ("b", &second)];
     let specs = specs.into_iter().chain(args.more.iter().map(|more| (more.name.as_str(), &more.spec)));
     let arm = |(i, (name, spec)): (usize, (&str, &ArmSpec))| NamedArm {
         name: name.to_owned(),
         arm: Arm::new(&models[if i == 1 { models.len() - 1 } else { 0 }].checkpoint, spec.recipe.clone()),
-        attention: spec.attention.unwrap_or(args.attention),
+        arithmetic: spec.arithmetic(default),
     };
     Ok(specs.enumerate().map(arm).collect())
 }

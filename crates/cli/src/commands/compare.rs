@@ -4,7 +4,6 @@ use std::time::Instant;
 
 use anyhow::Result;
 use ulpscope_compare::{Plan, compare};
-use ulpscope_llama::ACCUMULATION;
 use ulpscope_record::{Model, Provenance, RunRecord, SCHEMA, Settings};
 
 use crate::args::CompareArgs;
@@ -19,8 +18,12 @@ pub(crate) fn run(args: &CompareArgs) -> Result<Outcome> {
     let talk = Talk::new(args.arms.source.quiet);
     let output = args.out.as_deref().map(Output::open).transpose()?;
     let (device, threads) = device::open(&args.device)?;
-    let mut provenance =
-        Provenance::gather(&args.device.device, threads, ACCUMULATION, Some(provenance::GIT));
+    let mut provenance = Provenance::gather(
+        &args.device.device,
+        threads,
+        &ulpscope_llama::kernel(&device),
+        Some(provenance::GIT),
+    );
     let models = arms::open(&args.arms, &talk)?;
     let prompts = models[0].prompts(&args.prompts)?;
     let ids = prompts.iter().map(|p| p.ids.clone()).collect();

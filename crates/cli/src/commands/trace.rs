@@ -2,7 +2,7 @@
 
 use anyhow::{Result, bail};
 use ulpscope_capture::{Recorder, Trace};
-use ulpscope_llama::ACCUMULATION;
+use ulpscope_llama::Arithmetic;
 use ulpscope_weights::Arm;
 
 use crate::args::TraceArgs;
@@ -29,7 +29,8 @@ pub(crate) fn run(args: &TraceArgs) -> Result<Outcome> {
     }
     let (llama, _) = arm.load(&device)?;
     let mut recorder = Recorder::new(|site| args.sites.matches(site));
-    llama.forward(&prompt.ids, args.attention, &mut recorder);
+    let arithmetic = Arithmetic { attention: args.attention, accumulation: args.accumulation };
+    llama.forward(&prompt.ids, arithmetic, &mut recorder);
     if recorder.activations.is_empty() {
         bail!("no site matches `{}`; `ulpscope sites {}` lists them", args.sites, args.model);
     }
@@ -38,7 +39,7 @@ pub(crate) fn run(args: &TraceArgs) -> Result<Outcome> {
         ("recipe", args.recipe.to_string()),
         ("attention", args.attention.to_string()),
         ("ids", serde_json::to_string(&prompt.ids)?),
-        ("accumulation", ACCUMULATION.to_owned()),
+        ("accumulation", args.accumulation.to_string()),
         ("ulpscope", crate::provenance::VERSION.to_owned()),
     ];
     let mut about: std::collections::BTreeMap<_, _> = about.map(|(k, v)| (k.to_owned(), v)).into();

@@ -7,7 +7,7 @@ use ulpscope_floats::{DType, Floats, bf16, f16};
 ///
 /// # Panics
 /// If `shape` does not hold exactly `values.len()` elements.
-pub fn tensor<const D: usize>(values: &Floats, shape: [usize; D], device: &Device) -> Tensor<D> {
+pub fn tensor<const D: usize>(values: Floats, shape: [usize; D], device: &Device) -> Tensor<D> {
     assert_eq!(
         values.len(),
         shape.iter().product::<usize>(),
@@ -15,10 +15,10 @@ pub fn tensor<const D: usize>(values: &Floats, shape: [usize; D], device: &Devic
         values.len()
     );
     let data = match values {
-        Floats::F64(v) => TensorData::new(v.to_vec(), shape),
-        Floats::F32(v) => TensorData::new(v.to_vec(), shape),
-        Floats::Bf16(v) => TensorData::new(v.to_vec(), shape),
-        Floats::F16(v) => TensorData::new(v.to_vec(), shape),
+        Floats::F64(v) => TensorData::new(v.into_owned(), shape),
+        Floats::F32(v) => TensorData::new(v.into_owned(), shape),
+        Floats::Bf16(v) => TensorData::new(v.into_owned(), shape),
+        Floats::F16(v) => TensorData::new(v.into_owned(), shape),
     };
     let dtype = data.dtype();
     Tensor::from_data(data, (device, dtype))
@@ -29,15 +29,23 @@ pub fn tensor<const D: usize>(values: &Floats, shape: [usize; D], device: &Devic
 /// # Panics
 /// If the device fails to hand them over, or the dtype is none of [`DType`]'s.
 pub fn floats<const D: usize>(tensor: &Tensor<D>) -> Floats<'static> {
-    fn values<E: burn::tensor::Element + Clone>(data: &TensorData) -> Vec<E> {
-        data.as_slice::<E>().expect("the dtype was just asked").to_vec()
-    }
     let data = tensor.to_data();
-    match dtype(tensor) {
-        DType::F64 => Floats::from(values::<f64>(&data)),
-        DType::F32 => Floats::from(values::<f32>(&data)),
-        DType::Bf16 => Floats::from(values::<bf16>(&data)),
-        DType::F16 => Floats::from(values::<f16>(&data)),
+    view(&data).into_owned()
+}
+
+/// The values of a tensor's data, borrowed.
+///
+/// # Panics
+/// If the dtype is none of [`DType`]'s.
+pub(crate) fn view(data: &TensorData) -> Floats<'_> {
+    fn slice<E: burn::tensor::Element>(data: &TensorData) -> &[E] {
+        data.as_slice::<E>().expect("the dtype was just asked")
+    }
+    match dtype_of(data.dtype()) {
+        DType::F64 => Floats::from(slice::<f64>(data)),
+        DType::F32 => Floats::from(slice::<f32>(data)),
+        DType::Bf16 => Floats::from(slice::<bf16>(data)),
+        DType::F16 => Floats::from(slice::<f16>(data)),
     }
 }
 
@@ -46,7 +54,11 @@ pub fn floats<const D: usize>(tensor: &Tensor<D>) -> Floats<'static> {
 /// # Panics
 /// If it is none of [`DType`]'s; the model makes no other.
 pub fn dtype<const D: usize>(tensor: &Tensor<D>) -> DType {
-    match tensor.dtype() {
+    dtype_of(tensor.dtype())
+}
+
+fn dtype_of(dtype: burn::tensor::DType) -> DType {
+    match dtype {
         burn::tensor::DType::F64 => DType::F64,
         burn::tensor::DType::F32 => DType::F32,
         burn::tensor::DType::BF16 => DType::Bf16,

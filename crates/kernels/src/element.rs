@@ -1,0 +1,161 @@
+//! Formats in which activations are stored and, between operations, rounded to.
+
+use rayon::prelude::*;
+use ulpscope_floats::{Floats, bf16, bf16_to_f32, f16, f16_to_f32, round_bf16, round_f16};
+
+use crate::KernelError;
+use crate::output::Output;
+use crate::storage::Storage;
+
+/// A storage format whose numbers are computed with in f32.
+pub(crate) trait Element: Storage + Output {
+    /// The number of this format nearest to `x`, ties to even, as f32.
+    fn rounded(x: f32) -> f32;
+
+    /// The typed slice, if the format is this one.
+    fn of<'a>(x: &'a Floats) -> Option<&'a [Self]>;
+
+    /// The numbers, with their format as data.
+    fn view(x: &[Self]) -> Floats<'_>;
+
+    /// As [`Element::view`], owned.
+    fn wrap(x: Vec<Self>) -> Floats<'static>;
+
+    /// Widens a run of numbers, exactly.
+    ///
+    /// # Panics
+    /// If the lengths differ.
+    fn read(x: &[Self], out: &mut [f32]);
+}
+
+impl Element for bf16 {
+    #[inline(always)]
+    fn rounded(x: f32) -> f32 {
+        round_bf16(x)
+    }
+
+    fn of<'a>(x: &'a Floats) -> Option<&'a [Self]> {
+        if let Floats::Bf16(x) = x { Some(x) } else { None }
+    }
+
+    fn view(x: &[Self]) -> Floats<'_> {
+        Floats::from(x)
+    }
+
+    fn wrap(x: Vec<Self>) -> Floats<'static> {
+        Floats::from(x)
+    }
+
+    fn read(x: &[Self], out: &mut [f32]) {
+        bf16_to_f32(x, out);
+    }
+}
+
+impl Element for f16 {
+    #[inline(always)]
+    fn rounded(x: f32) -> f32 {
+        round_f16(x)
+    }
+
+    fn of<'a>(x: &'a Floats) -> Option<&'a [Self]> {
+        if let Floats::F16(x) = x { Some(x) } else { None }
+    }
+
+    fn view(x: &[Self]) -> Floats<'_> {
+        Floats::from(x)
+    }
+
+    fn wrap(x: Vec<Self>) -> Floats<'static> {
+        Floats::from(x)
+    }
+
+    fn read(x: &[Self], out: &mut [f32]) {
+        f16_to_f32(x, out);
+    }
+}
+
+impl Element for f32 {
+    #[inline(always)]
+    fn rounded(x: f32) -> f32 {
+        x
+    }
+
+    fn of<'a>(x: &'a Floats) -> Option<&'a [Self]> {
+        if let Floats::F32(x) = x { Some(x) } else { None }
+    }
+
+    fn view(x: &[Self]) -> Floats<'_> {
+        Floats::from(x)
+    }
+
+    fn wrap(x: Vec<Self>) -> Floats<'static> {
+        Floats::from(x)
+    }
+
+    fn read(x: &[Self], out: &mut [f32]) {
+        out.copy_from_slice(x);
+    }
+}
+
+/// Runs `$body` with `$T` as the type of the elements, or returns the error that kernels do not read the format.
+macro_rules! with_element {
+    ($dtype:expr, $what:literal, $T:ident => $body:expr) => {
+        match $dtype {
+            ulpscope_floats::DType::F32 => {
+                type $T = f32;
+                $body
+            }
+            ulpscope_floats::DType::Bf16 => {
+                type $T = ulpscope_floats::bf16;
+                $body
+            }
+            ulpscope_floats::DType::F16 => {
+                type $T = ulpscope_floats::f16;
+                $body
+            }
+            dtype => return Err($crate::KernelError::DType { what: $what, dtype }),
+        }
+    };
+}
+pub(crate) use with_element;
+
+/// The elements of an argument that must have the format and the length of another.
+pub(crate) fn expect<'a, T: Element>(
+    x: &'a Floats,
+    len: usize,
+    what: &'static str,
+) -> Result<&'a [T], KernelError> {
+    if x.len() != len {
+        return Err(KernelError::Length { what, expected: len, got: x.len() });
+    }
+    T::of(x).ok_or(KernelError::Mixed { what, expected: T::DTYPE, got: x.dtype() })
+}
+
+/// Refuses a run of numbers that is no whole number of rows.
+pub(crate) fn expect_rows(x: &Floats, row: usize, what: &'static str) -> Result<(), KernelError> {
+    if row == 0 {
+        return Err(KernelError::Empty { what: "the length of a row" });
+    }
+    if x.len().is_multiple_of(row) { Ok(()) } else { Err(KernelError::Rows { what, row, got: x.len() }) }
+}
+
+/// Fills each row of a new `[rows, row]`, from several threads if there is enough to do. `scratch` is a row of f32.
+pub(crate) fn map_rows<T: Element>(
+    len: usize,
+    row: usize,
+    fill: impl Fn(usize, &mut [f32], &mut [T]) + Sync,
+) -> Vec<T> {
+    /// Elements for which waking another thread pays.
+    const WORTH_A_THREAD: usize = 1 << 14;
+    let mut out = vec![T::ZERO; len];
+    if len < 2 * WORTH_A_THREAD {
+        let mut scratch = vec![0.0; row];
+        out.chunks_exact_mut(row).enumerate().for_each(|(i, out)| fill(i, &mut scratch, out));
+    } else {
+        out.par_chunks_exact_mut(row)
+            .with_min_len(WORTH_A_THREAD.div_ceil(row))
+            .enumerate()
+            .for_each_init(|| vec![0.0; row], |scratch, (i, out)| fill(i, scratch, out));
+    }
+    out
+}

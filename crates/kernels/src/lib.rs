@@ -1,0 +1,57 @@
+//! Matrix products whose order of summation is declared, on slices.
+//!
+//! Two honest kernels for one bf16 product disagree in one output of ten thousand, only because they add in another
+//! order. A tool that judges differences has to own that order: here it has a name ([`Accumulation`]), a definition in
+//! plain scalar code ([`dot`]), and fast paths ([`Path`]) that give the same bits on every CPU.
+//!
+//! - [`linear`]: `x wᵀ + b` for f32, bf16 and f16, with one rounding at the end. An element of the result depends on
+//!   its row of x and of the weight alone, not on how many rows or threads there are.
+//! - [`PackedWeight`]: a weight in its storage dtype, laid out for streaming; [`Weight::Rows`] reads one as it lies in
+//!   a checkpoint.
+//! - [`rms_norm`], [`rotary`], [`silu_up`], [`softmax`], [`attention_eager`], [`attention_sdpa`]: what stands between
+//!   the products of a Llama, rounded where PyTorch's CPU kernels round, in their order and with their [`exp()`].
+//! - [`ExactSum`]: sums of products without rounding, behind [`Accumulation::Exact`].
+//!
+//! What is not here: tensors, devices, models. Subnormal numbers are numbers, by every path; an instruction that
+//! flushes them is used only where the exponents prove that none can occur.
+
+mod attention;
+pub mod bridge;
+mod by_path;
+mod element;
+mod error;
+mod exact;
+mod exact_row;
+mod exp;
+mod gate;
+mod lanes;
+mod linear;
+mod matmul;
+mod norm;
+mod order;
+mod output;
+mod path;
+mod plan;
+mod range;
+mod reference;
+mod rotary;
+mod softmax;
+mod storage;
+mod sum;
+mod tile;
+mod weight;
+
+pub use attention::{Attention, attention_eager, attention_sdpa};
+pub use error::KernelError;
+pub use exact::ExactSum;
+pub use exp::{exp, exp_fast};
+pub use gate::{silu, silu_up};
+pub use linear::{Projection, linear, linear_group_on, linear_on};
+pub use matmul::{Linear, matmul, matmul_transposed, name, owns};
+pub use norm::{rms_norm, rms_norm_on};
+pub use order::Accumulation;
+pub use path::{PATH_VARIABLE, Path};
+pub use reference::dot;
+pub use rotary::rotary;
+pub use softmax::softmax;
+pub use weight::{PackedWeight, Weight};

@@ -1,0 +1,355 @@
+//! `y = x wᵀ + b` with a declared order of summation.
+
+use std::borrow::Cow;
+use std::sync::OnceLock;
+
+use rayon::prelude::*;
+use ulpscope_floats::{DType, Floats, bf16, f16};
+
+use crate::exact_row::exact_row;
+use crate::output::{Cell, Output, grid, narrow};
+use crate::plan::{Leaf, Plan};
+use crate::range::Range;
+use crate::storage::{Storage, WIDTH};
+use crate::tile::{Block, MAX_PANELS, MAX_ROWS, Tile, panels_at_once, row_blocks};
+use crate::weight::{PackedWeight, Panels, Scratch, Weight};
+use crate::{Accumulation, KernelError, Path};
+
+/// Rows of x that stay in a core's cache while panels pass by, in bytes of f32.
+const ROWS_IN_CACHE: usize = 192 << 10;
+/// Multiplications below which waking other threads costs more than it saves.
+const WORTH_A_THREAD: usize = 1 << 16;
+
+/// The rows of `x` times a weight: `y[m, n] = Σ_k x[m, k]·w[n, k] + b[n]`, by the path that [`Path::detect`] finds.
+///
+/// # Shapes
+/// - `x`: `[M, K]`, any M; `weight`: `[N, K]`; `bias`: `[N]`; returns `[M, N]`
+///
+/// # Precision
+/// The sum in f32 in the given order, the bias (widened) added to it in f32, and one rounding to `out`.
+/// [`Accumulation::Exact`] rounds once in all. x, weight, bias and output each have their own format: f32, bf16 or
+/// f16. An element of the result depends on its row of x, its row of the weight and its bias, and on nothing else:
+/// not on M, N, the threads, or the CPU. (Which NaN comes out is nobody's contract.)
+///
+/// # Errors
+/// If lengths do not fit together, something is f64, or `ULPSCOPE_CPU` asks for what there is not.
+///
+/// ```
+/// use ulpscope_floats::{DType, Floats};
+/// use ulpscope_kernels::{Accumulation, PackedWeight, linear};
+///
+/// let weight = Floats::from(vec![1.0f32, 2.0, 3.0, 4.0, 5.0, 6.0]).cast(DType::Bf16);
+/// let weight = PackedWeight::new(&weight, 2, 3)?; // two outputs, three inputs
+/// let x = Floats::from(vec![1.0f32, 0.0, -1.0]).cast(DType::Bf16);
+/// let y = linear(&x, (&weight).into(), None, Accumulation::Tile32, DType::F32)?;
+/// assert_eq!(y, Floats::from(vec![-2.0f32, -2.0]));
+/// # Ok::<(), ulpscope_kernels::KernelError>(())
+/// ```
+pub fn linear(
+    x: &Floats,
+    weight: Weight,
+    bias: Option<&Floats>,
+    order: Accumulation,
+    out: DType,
+) -> Result<Floats<'static>, KernelError> {
+    linear_on(Path::detect()?, x, weight, bias, order, out)
+}
+
+/// [`linear`] by a path of the caller's choice. The bits are the same by every path.
+///
+/// # Errors
+/// As [`linear`], and if this CPU cannot run the path.
+pub fn linear_on(
+    path: Path,
+    x: &Floats,
+    weight: Weight,
+    bias: Option<&Floats>,
+    order: Accumulation,
+    out: DType,
+) -> Result<Floats<'static>, KernelError> {
+    let projection = Projection { weight, bias };
+    let mut all = linear_group_on(path, x, &[projection], order, out)?;
+    Ok(all.pop().expect("one product for one weight"))
+}
+
+/// A weight and the bias that goes with it.
+#[derive(Clone, Copy, Debug)]
+pub struct Projection<'a> {
+    /// `[N, K]`.
+    pub weight: Weight<'a>,
+    /// `[N]`, added in f32 before the result is rounded.
+    pub bias: Option<&'a Floats<'a>>,
+}
+
+impl<'a> From<&'a PackedWeight> for Projection<'a> {
+    fn from(weight: &'a PackedWeight) -> Self {
+        Projection { weight: weight.into(), bias: None }
+    }
+}
+
+/// [`linear`] with several weights that share x (query, key and value, say): the same bits, for less waiting of threads
+/// for each other.
+///
+/// # Shapes
+/// - `x`: `[M, K]`, any M; each weight: `[N, K]`, each with its own N; returns one `[M, N]` for each
+///
+/// # Errors
+/// As [`linear_on`], and if the weights differ in K.
+pub fn linear_group_on(
+    path: Path,
+    x: &Floats,
+    projections: &[Projection],
+    order: Accumulation,
+    out: DType,
+) -> Result<Vec<Floats<'static>>, KernelError> {
+    let path = path.checked()?;
+    let Some(first) = projections.first() else { return Ok(Vec::new()) };
+    let inputs = first.weight.inputs();
+    for Projection { weight, bias } in projections {
+        weight.check()?;
+        if weight.inputs() != inputs {
+            let what = "a row of a weight beside others";
+            return Err(KernelError::Length { what, expected: inputs, got: weight.inputs() });
+        }
+        if let Some(bias) = bias
+            && bias.len() != weight.outputs()
+        {
+            return Err(KernelError::Length {
+                what: "the bias",
+                expected: weight.outputs(),
+                got: bias.len(),
+            });
+        }
+    }
+    if !x.len().is_multiple_of(inputs) {
+        return Err(KernelError::Rows { what: "x", row: inputs, got: x.len() });
+    }
+    if x.dtype() == DType::F64 {
+        return Err(KernelError::DType { what: "x", dtype: DType::F64 });
+    }
+    let job = Job { path, x, order, inputs };
+    match out {
+        DType::F32 => job.run::<f32>(projections, Floats::from),
+        DType::Bf16 => job.run::<bf16>(projections, Floats::from),
+        DType::F16 => job.run::<f16>(projections, Floats::from),
+        DType::F64 => Err(KernelError::DType { what: "the output", dtype: out }),
+    }
+}
+
+/// A checked call.
+struct Job<'a> {
+    path: Path,
+    x: &'a Floats<'a>,
+    order: Accumulation,
+    inputs: usize,
+}
+
+impl Job<'_> {
+    fn run<O: Output>(
+        &self,
+        projections: &[Projection],
+        wrap: fn(Vec<O>) -> Floats<'static>,
+    ) -> Result<Vec<Floats<'static>>, KernelError> {
+        let rows = self.x.len() / self.inputs;
+        let zeros = |p: &Projection| vec![O::ZERO; rows * p.weight.outputs()];
+        let mut all: Vec<Vec<O>> = projections.iter().map(zeros).collect();
+        let tasks: Vec<Task> = projections.iter().map(Task::new).collect::<Result<_, _>>()?;
+        if rows > 0 {
+            let input = Input::new(self);
+            let plan = Plan::new(self.order, self.inputs);
+            let shared = Shared { job: self, input: &input, plan: plan.as_ref() };
+
+            // Cells are rows whose x fits the cache, and enough columns to give every thread several, so that none
+            // waits long at the end.
+            let height = (ROWS_IN_CACHE / (4 * self.inputs)).max(MAX_ROWS) / MAX_ROWS * MAX_ROWS;
+            let columns: usize = projections.iter().map(|p| p.weight.outputs()).sum();
+            let wanted = (8 * rayon::current_num_threads()).div_ceil(rows.div_ceil(height));
+            let panels = columns.div_ceil(WIDTH).div_ceil(wanted);
+            let width = WIDTH * panels.next_multiple_of(MAX_PANELS).min(64);
+            let work = all.iter_mut().zip(projections).zip(&tasks).flat_map(|((y, p), task)| {
+                grid(y, p.weight.outputs(), height, width).into_iter().map(move |cell| (task, cell))
+            });
+            if rows * columns * self.inputs < WORTH_A_THREAD {
+                work.for_each(|(task, cell)| task.run(&shared, cell));
+            } else {
+                let work: Vec<_> = work.collect();
+                work.into_par_iter().with_max_len(1).for_each(|(task, cell)| task.run(&shared, cell));
+            }
+        }
+        Ok(all.into_iter().map(wrap).collect())
+    }
+}
+
+/// x, as the kernels want it.
+struct Input<'a> {
+    x: &'a Floats<'a>,
+    /// x widened to f32, once something asks for it.
+    wide: OnceLock<Cow<'a, [f32]>>,
+    /// One range per row, if anything will ask for them.
+    ranges: Option<Vec<Range>>,
+}
+
+impl<'a> Input<'a> {
+    fn new(job: &'a Job) -> Self {
+        fn ranges<T: Storage>(x: &[T], row: usize) -> Vec<Range> {
+            if x.len() < WORTH_A_THREAD {
+                return x.chunks_exact(row).map(Range::of).collect();
+            }
+            x.par_chunks_exact(row).with_min_len(16).map(Range::of).collect()
+        }
+        let wanted =
+            matches!(job.path, Path::Portable | Path::Avx512Bf16) && job.order != Accumulation::Exact;
+        let ranges = wanted.then(|| match job.x {
+            Floats::F32(x) => Some(ranges(x, job.inputs)),
+            Floats::Bf16(x) => Some(ranges(x, job.inputs)),
+            Floats::F16(x) => Some(ranges(x, job.inputs)),
+            Floats::F64(_) => None,
+        });
+        Input { x: job.x, wide: OnceLock::new(), ranges: ranges.flatten() }
+    }
+
+    fn wide(&self) -> &[f32] {
+        self.wide.get_or_init(|| self.x.as_f32())
+    }
+}
+
+/// What all threads share.
+struct Shared<'a> {
+    job: &'a Job<'a>,
+    input: &'a Input<'a>,
+    /// `None` for the exact order.
+    plan: Option<&'a Plan>,
+}
+
+/// One weight, its type still data.
+enum Task<'a> {
+    F32(Typed<'a, f32>),
+    Bf16(Typed<'a, bf16>),
+    F16(Typed<'a, f16>),
+}
+
+impl<'a> Task<'a> {
+    fn new(projection: &'a Projection) -> Result<Self, KernelError> {
+        let Projection { weight, bias } = projection;
+        let bias = bias.map(|bias| bias.as_f32());
+        if let Some(panels) = weight.panels() {
+            Ok(Task::Bf16(Typed { panels, bias }))
+        } else if let Some(panels) = weight.panels() {
+            Ok(Task::F16(Typed { panels, bias }))
+        } else if let Some(panels) = weight.panels() {
+            Ok(Task::F32(Typed { panels, bias }))
+        } else {
+            Err(KernelError::DType { what: "the weight", dtype: weight.dtype() })
+        }
+    }
+
+    fn run<O: Output>(&self, shared: &Shared, cell: Cell<O>) {
+        match self {
+            Task::F32(typed) => typed.run(shared, cell),
+            Task::Bf16(typed) => typed.run(shared, cell),
+            Task::F16(typed) => typed.run(shared, cell),
+        }
+    }
+}
+
+/// One weight.
+struct Typed<'a, T> {
+    panels: Panels<'a, T>,
+    bias: Option<Cow<'a, [f32]>>,
+}
+
+/// One or two panels, the second the same as the first if a kernel for two is to compute one.
+struct Columns<'a, T> {
+    /// Columns of the output.
+    range: std::ops::Range<usize>,
+    panels: &'a [&'a [T]],
+    ranges: Option<[Range; 2]>,
+}
+
+impl<T: Storage> Typed<'_, T> {
+    fn run<O: Output>(&self, shared: &Shared, mut cell: Cell<O>) {
+        let mut scratch: [Scratch; MAX_PANELS] = Default::default();
+        let path = shared.job.path;
+        let step = if shared.plan.is_some() { panels_at_once(path, cell.rows().len()) } else { 1 };
+        let ranged = shared.input.ranges.is_some();
+        let end = cell.columns().end;
+        for first in cell.columns().step_by(step * WIDTH) {
+            let [a, b] = &mut scratch;
+            let (left, left_range) = self.panels.get(path, first / WIDTH, ranged, a);
+            let (right, right_range) = if step == 1 || first + WIDTH >= end {
+                (left, left_range)
+            } else {
+                self.panels.get(path, first / WIDTH + 1, ranged, b)
+            };
+            let ranges = left_range.zip(right_range).map(|(left, right)| [left, right]);
+            let panels = &[left, right][..step];
+            let columns = Columns { range: first..end.min(first + step * WIDTH), panels, ranges };
+            match shared.plan {
+                Some(plan) => self.columns(shared, plan, &mut cell, columns),
+                None => self.exact(shared, &mut cell, columns),
+            }
+        }
+    }
+
+    fn columns<O: Output>(&self, shared: &Shared, plan: &Plan, cell: &mut Cell<O>, columns: Columns<T>) {
+        let Shared { job, input, .. } = shared;
+        // What the exponents of every row of the cell prove together with those of these panels.
+        let proved = |claim: fn(Range, Range) -> bool| match (&input.ranges, columns.ranges) {
+            (Some(x), Some(w)) => x[cell.rows()].iter().all(|x| w.iter().all(|w| claim(*x, *w))),
+            _ => false,
+        };
+        let mut path = job.path;
+        let dot = match job.x {
+            Floats::Bf16(x) if path == Path::Avx512Bf16 && T::DTYPE == DType::Bf16 => {
+                (plan.leaf == Leaf::OddFirst && proved(Range::never_subnormal)).then_some(x)
+            }
+            _ => None,
+        };
+        if path == Path::Avx512Bf16 && dot.is_none() {
+            path = Path::Avx512;
+        }
+        let exact = path == Path::Portable && proved(Range::exact_products);
+
+        let mut sums = [0.0; MAX_ROWS * MAX_PANELS * WIDTH];
+        let bias = self.bias.as_ref().map(|bias| &bias[columns.range.clone()]);
+        let rows = cell.rows();
+        let mut row = rows.start;
+        while row < rows.end {
+            let block = row_blocks(path, rows.end - row);
+            let tile = Tile { path, rows: block, exact };
+            let x = row * job.inputs..(row + block) * job.inputs;
+            if let Some(values) = dot {
+                let mut panels: [&[bf16]; MAX_PANELS] = [&[]; MAX_PANELS];
+                for (to, panel) in panels.iter_mut().zip(columns.panels) {
+                    *to = bytemuck::cast_slice(panel);
+                }
+                let panels = &panels[..columns.panels.len()];
+                tile.run_dot_bf16(&mut Block { plan, x: &values[x], panels, out: &mut sums });
+            } else {
+                let x = &input.wide()[x];
+                tile.run(&mut Block { plan, x, panels: columns.panels, out: &mut sums });
+            }
+            let sums = sums.chunks_exact_mut(columns.panels.len() * WIDTH);
+            for (r, sums) in sums.take(block).enumerate() {
+                let sums = &mut sums[..columns.range.len()];
+                if let Some(bias) = bias {
+                    sums.iter_mut().zip(bias).for_each(|(sum, bias)| *sum += bias);
+                }
+                narrow(path, sums, cell.part(row + r, columns.range.clone()));
+            }
+            row += block;
+        }
+    }
+
+    fn exact<O: Output>(&self, shared: &Shared, cell: &mut Cell<O>, columns: Columns<T>) {
+        let Shared { job, input, .. } = shared;
+        let bias = self.bias.as_ref().map(|bias| &bias[columns.range.clone()]);
+        for row in cell.rows() {
+            let x = &input.wide()[row * job.inputs..(row + 1) * job.inputs];
+            exact_row(job.path, x, columns.panels[0], bias, cell.part(row, columns.range.clone()));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,167 @@
+//! Matrix products of tensors: by this crate's kernels where they can, by the device's own otherwise.
+
+use std::sync::Arc;
+
+use burn::tensor::{Device, Tensor};
+use ulpscope_floats::{DType, Floats};
+
+use crate::{Accumulation, PackedWeight, Path, Weight, bridge, linear};
+
+/// Whether products on this device go through this crate's kernels, so that their order of summation is the one asked
+/// for. f64 is the exception: it serves as the truth, and is multiplied by the device.
+pub fn owns(device: &Device) -> bool {
+    *device == Device::flex()
+}
+
+/// What multiplies on this device, for a record: the kernels and the CPU path, or the device itself.
+pub fn name(device: &Device) -> String {
+    if owns(device) {
+        let path = Path::detect().map_or_else(|error| error.to_string(), |path| path.name().to_owned());
+        format!("ulpscope-kernels, {path}")
+    } else {
+        "burn, in the device's own order".to_owned()
+    }
+}
+
+/// `y = x Wᵀ + b`, rounded once.
+///
+/// The weight stays in its storage dtype: packed for the kernels, or as a tensor on a device that multiplies itself.
+#[derive(Clone, Debug)]
+pub struct Linear {
+    weight: Place,
+    outputs: usize,
+    inputs: usize,
+}
+
+#[derive(Clone, Debug)]
+enum Place {
+    Packed {
+        weight: Arc<PackedWeight>,
+        bias: Option<Arc<Floats<'static>>>,
+    },
+    /// In the compute dtype, so that a 16-bit weight is widened once, not at every call.
+    Device {
+        weight: Tensor<2>,
+        bias: Option<Tensor<1>>,
+    },
+}
+
+impl Linear {
+    /// From PyTorch's layout: `weight` `[out, in]`, `bias` `[out]`.
+    ///
+    /// # Panics
+    /// If the weight has no elements.
+    pub fn new(weight: Tensor<2>, bias: Option<Tensor<1>>) -> Self {
+        let [outputs, inputs] = weight.dims();
+        let place = if owns(&weight.device()) && bridge::dtype(&weight) != DType::F64 {
+            let data = weight.into_data();
+            let packed =
+                PackedWeight::new(&bridge::view(&data), outputs, inputs).expect("its shape holds its values");
+            Place::Packed { weight: Arc::new(packed), bias: bias.map(|b| Arc::new(bridge::floats(&b))) }
+        } else {
+            Place::Device { weight: wide(weight), bias: bias.map(wide) }
+        };
+        Linear { weight: place, outputs, inputs }
+    }
+
+    /// # Shapes
+    /// - `x`: `[B, T, in]`, returns `[B, T, out]`
+    ///
+    /// # Precision
+    /// Products and sums in f32, in the order `order` (f64 for f64, in the device's order), the bias added before the
+    /// only rounding, to the dtype of `x`.
+    ///
+    /// # Panics
+    /// If `x` has another width.
+    pub fn forward(&self, x: Tensor<3>, order: Accumulation) -> Tensor<3> {
+        let [batch, tokens, inputs] = x.dims();
+        assert_eq!(inputs, self.inputs, "a linear layer of {} inputs was given {inputs}", self.inputs);
+        let (shape, device, dtype) = ([batch, tokens, self.outputs], x.device(), bridge::dtype(&x));
+        match &self.weight {
+            Place::Packed { weight, bias } => {
+                let data = x.into_data();
+                let y = linear(&bridge::view(&data), (&**weight).into(), bias.as_deref(), order, dtype);
+                bridge::tensor(y.expect("shapes and dtypes were checked"), shape, &device)
+            }
+            Place::Device { weight, bias } => {
+                let x = wide(x).reshape([batch * tokens, inputs]);
+                let mut y = x.matmul(weight.clone().transpose());
+                if let Some(bias) = bias {
+                    y = y + bias.clone().unsqueeze();
+                }
+                y.cast(bridge::burn_dtype(dtype)).reshape(shape)
+            }
+        }
+    }
+}
+
+/// `a bᵀ` for each head.
+///
+/// # Shapes
+/// - `a`: `[1, H, M, K]`, `b`: `[1, G, N, K]` with G dividing H: each of `b` serves H / G neighbours of `a`
+/// - returns `[1, H, M, N]`
+///
+/// # Precision
+/// As [`Linear::forward`], rounded once to `out`.
+pub fn matmul_transposed(a: Tensor<4>, b: Tensor<4>, order: Accumulation, out: DType) -> Tensor<4> {
+    let ([batch, heads, m, k], [_, groups, n, _]) = (a.dims(), b.dims());
+    let device = a.device();
+    if !owns(&device) || bridge::dtype(&a) == DType::F64 {
+        let b = share(b, heads / groups);
+        return wide(a).matmul(wide(b).transpose()).cast(bridge::burn_dtype(out));
+    }
+    let (a, b) = (a.into_data(), b.into_data());
+    let (a, b) = (bridge::view(&a), bridge::view(&b));
+    let products = (0..heads).map(|head| {
+        let group = head / (heads / groups);
+        let (x, values) =
+            (a.slice(head * m * k..(head + 1) * m * k), b.slice(group * n * k..(group + 1) * n * k));
+        linear(&x, Weight::Rows { values: &values, outputs: n, inputs: k }, None, order, out)
+            .expect("shapes and dtypes were checked")
+    });
+    bridge::tensor(join(products.collect()), [batch, heads, m, n], &device)
+}
+
+/// `a b` for each head, as [`matmul_transposed`] on the transpose of `b`.
+///
+/// # Shapes
+/// - `a`: `[1, H, M, K]`, `b`: `[1, G, K, N]`, returns `[1, H, M, N]`
+pub fn matmul(a: Tensor<4>, b: Tensor<4>, order: Accumulation, out: DType) -> Tensor<4> {
+    matmul_transposed(a, b.transpose(), order, out)
+}
+
+/// Repeats each key or value head for the query heads that share it: `[1, G, T, D]` to `[1, G·repeats, T, D]`.
+fn share(x: Tensor<4>, repeats: usize) -> Tensor<4> {
+    let [batch, groups, tokens, width] = x.dims();
+    let x = x.unsqueeze_dim::<5>(2).expand([batch, groups, repeats, tokens, width]);
+    x.reshape([batch, groups * repeats, tokens, width])
+}
+
+/// The compute dtype: f64 stays, everything else becomes f32.
+fn wide<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    match bridge::dtype(&x) {
+        DType::F64 | DType::F32 => x,
+        _ => x.cast(burn::tensor::DType::F32),
+    }
+}
+
+/// One array of the heads' results.
+fn join(parts: Vec<Floats>) -> Floats<'static> {
+    macro_rules! joined {
+        ($variant:ident) => {{
+            let mut all = Vec::with_capacity(parts.iter().map(Floats::len).sum());
+            for part in &parts {
+                if let Floats::$variant(v) = part {
+                    all.extend_from_slice(v);
+                }
+            }
+            all.into()
+        }};
+    }
+    match parts.first().map_or(DType::F32, Floats::dtype) {
+        DType::F64 => joined!(F64),
+        DType::F32 => joined!(F32),
+        DType::Bf16 => joined!(Bf16),
+        DType::F16 => joined!(F16),
+    }
+}

@@ -1,0 +1,117 @@
+//! Root-mean-square normalisation.
+
+use ulpscope_floats::Floats;
+
+use crate::by_path::by_path;
+use crate::element::{Element, expect, expect_rows, map_rows, with_element};
+use crate::storage::Storage;
+use crate::sum::cascade;
+use crate::{KernelError, Path};
+
+/// `y = R(w · R(x · (1 / √(mean(x²) + ε))))`, row by row, as Hugging Face's Llama computes it on PyTorch's CPU.
+///
+/// # Shapes
+/// - `x`: `[T, C]`, any T; `weight`: `[C]`, which says what C is; returns `[T, C]`
+///
+/// # Precision
+/// f32 between the two roundings R to the format that all share: squares rounded, added up in the order of
+/// `torch.mean`, divided by C, ε (rounded to f32) added, then the root and its reciprocal as two operations.
+///
+/// # Errors
+/// If formats or lengths do not fit together.
+///
+/// ```
+/// use ulpscope_floats::{DType, Floats};
+///
+/// let x = Floats::from(vec![3.0f32, -4.0]).cast(DType::Bf16);
+/// let weight = Floats::from(vec![1.0f32, 2.0]).cast(DType::Bf16);
+/// let y = ulpscope_kernels::rms_norm(&x, &weight, 1e-5)?;
+/// assert_eq!((y.get(0), y.get(1)), (0.84765625, -2.265625)); // ±4 / √12.5 rounded before it is doubled
+/// # Ok::<(), ulpscope_kernels::KernelError>(())
+/// ```
+pub fn rms_norm(x: &Floats, weight: &Floats, eps: f64) -> Result<Floats<'static>, KernelError> {
+    rms_norm_on(Path::detect()?, x, weight, eps)
+}
+
+/// [`rms_norm`] by a path of the caller's choice, with the same bits.
+///
+/// # Errors
+/// As [`rms_norm`], and if this CPU cannot run the path.
+pub fn rms_norm_on(
+    path: Path,
+    x: &Floats,
+    weight: &Floats,
+    eps: f64,
+) -> Result<Floats<'static>, KernelError> {
+    let path = path.checked()?;
+    let width = weight.len();
+    expect_rows(x, width, "x")?;
+    with_element!(x.dtype(), "x", T => {
+        let (x, w) = (expect::<T>(x, x.len(), "x")?, expect::<T>(weight, width, "the weight")?);
+        let w: Vec<f32> = w.iter().map(|w| w.widen()).collect();
+        let y = map_rows(x.len(), width, |i, scratch, out| {
+            T::read(&x[i * width..(i + 1) * width], scratch);
+            let root = inverse_root(path, scratch, eps as f32);
+            for (x, w) in scratch.iter_mut().zip(&w) {
+                *x = w * T::rounded(*x * root);
+            }
+            crate::output::narrow(path, scratch, out);
+        });
+        Ok(T::wrap(y))
+    })
+}
+
+#[inline(always)]
+fn inverse_root_body<const FMA: bool>(x: &[f32], eps: f32) -> f32 {
+    let squares: Vec<f32> = x.iter().map(|x| x * x).collect();
+    let mean = cascade(&squares) / x.len() as f32;
+    1.0 / (mean + eps).sqrt()
+}
+by_path!(inverse_root(x: &[f32], eps: f32) -> f32 = inverse_root_body);
+
+#[cfg(test)]
+mod tests {
+    use ulpscope_floats::DType;
+
+    use super::*;
+
+    #[test]
+    fn it_follows_the_formula_in_every_format() {
+        for dtype in [DType::F32, DType::Bf16, DType::F16] {
+            let (rows, width) = (5, 576);
+            let x: Vec<f32> = (0..rows * width).map(|i| (i as f32 * 0.7).sin() * 3.0).collect();
+            let w: Vec<f32> = (0..width).map(|i| 1.0 + (i as f32).cos()).collect();
+            let (x, w) = (Floats::from(x).cast(dtype), Floats::from(w).cast(dtype));
+            let y = rms_norm_on(Path::Portable, &x, &w, 1e-5).unwrap();
+            for path in Path::available() {
+                assert_eq!(rms_norm_on(path, &x, &w, 1e-5).unwrap(), y, "{path}");
+            }
+            for (t, x) in x.to_f32().chunks_exact(width).enumerate() {
+                let mean = x.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>() / width as f64;
+                for (i, x) in x.iter().enumerate() {
+                    let want = f64::from(*x) / (mean + 1e-5).sqrt() * w.get(i);
+                    let got = y.get(t * width + i);
+                    // Two roundings of the format, its subnormal spacing, and a few roundings of f32.
+                    let allowed = want.abs() * (2.1 * dtype.unit_roundoff() + 1e-6)
+                        + if dtype == DType::F16 { (-24f64).exp2() } else { 0.0 };
+                    assert!((got - want).abs() <= allowed, "{dtype}: {got} is not {want}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        let x = Floats::from(vec![1.0f32; 6]);
+        let w = |n| Floats::from(vec![1.0f32; n]);
+        assert!(rms_norm(&x, &w(4), 0.0).unwrap_err().to_string().contains("rows of 4"));
+        assert!(rms_norm(&x, &w(0), 0.0).is_err());
+        assert!(
+            rms_norm(&x, &w(3).cast(DType::Bf16), 0.0)
+                .unwrap_err()
+                .to_string()
+                .contains("the weight is bf16")
+        );
+        assert!(rms_norm(&x.cast(DType::F64), &w(3), 0.0).unwrap_err().to_string().contains("f64"));
+    }
+}

@@ -1,0 +1,131 @@
+//! Which instructions a kernel uses. The bits it computes do not depend on that.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::OnceLock;
+
+use crate::KernelError;
+
+/// The environment variable that names the path to use: `portable`, `avx2`, `avx512` or `avx512-bf16`.
+pub const PATH_VARIABLE: &str = "ULPSCOPE_CPU";
+
+/// A set of instructions, slowest first. All give the same bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Path {
+    /// Whatever the compiler makes of plain Rust.
+    Portable,
+    /// AVX2, FMA and F16C.
+    Avx2,
+    /// AVX-512 F, BW and VL: products and sums in f32.
+    Avx512,
+    /// With `vdpbf16ps` besides, for [`Accumulation::Dot2`](crate::Accumulation::Dot2) of bf16 numbers. It takes
+    /// subnormal numbers for zero, so that it is used only where their exponents prove that none can occur.
+    Avx512Bf16,
+}
+
+impl Path {
+    /// Every path, slowest first.
+    pub const ALL: [Path; 4] = [Path::Portable, Path::Avx2, Path::Avx512, Path::Avx512Bf16];
+
+    /// The paths that this CPU can run, slowest first. The first is always [`Path::Portable`].
+    pub fn available() -> Vec<Path> {
+        Path::ALL.into_iter().filter(|path| path.is_available()).collect()
+    }
+
+    /// Whether this CPU has the instructions.
+    pub fn is_available(self) -> bool {
+        #[cfg(target_arch = "x86_64")]
+        {
+            use std::is_x86_feature_detected as has;
+            let avx2 = has!("avx2") && has!("fma") && has!("f16c");
+            let avx512 = avx2 && has!("avx512f") && has!("avx512bw") && has!("avx512vl");
+            match self {
+                Path::Portable => true,
+                Path::Avx2 => avx2,
+                Path::Avx512 => avx512,
+                Path::Avx512Bf16 => avx512 && has!("avx512bf16"),
+            }
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        {
+            self == Path::Portable
+        }
+    }
+
+    /// This path, if the CPU can run it.
+    ///
+    /// # Errors
+    /// [`KernelError::MissingInstructions`] if not.
+    pub fn checked(self) -> Result<Path, KernelError> {
+        if self.is_available() {
+            return Ok(self);
+        }
+        let available: Vec<_> = Path::available().iter().map(Path::to_string).collect();
+        Err(KernelError::MissingInstructions { name: self.name(), available: available.join(", ") })
+    }
+
+    /// The path that `ULPSCOPE_CPU` names, or the fastest one. Read once, when first asked.
+    ///
+    /// # Errors
+    /// If the variable names no path, or one that this CPU cannot run.
+    pub fn detect() -> Result<Path, KernelError> {
+        static DETECTED: OnceLock<Result<Path, KernelError>> = OnceLock::new();
+        DETECTED.get_or_init(|| Path::choose(std::env::var(PATH_VARIABLE).ok().as_deref())).clone()
+    }
+
+    /// What [`Path::detect`] answers if the variable has this value.
+    fn choose(name: Option<&str>) -> Result<Path, KernelError> {
+        match name {
+            None | Some("") => Ok(Path::available().last().copied().unwrap_or(Path::Portable)),
+            Some(name) => name.parse::<Path>()?.checked(),
+        }
+    }
+
+    /// The name that the environment variable and records use.
+    pub fn name(self) -> &'static str {
+        match self {
+            Path::Portable => "portable",
+            Path::Avx2 => "avx2",
+            Path::Avx512 => "avx512",
+            Path::Avx512Bf16 => "avx512-bf16",
+        }
+    }
+}
+
+impl fmt::Display for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for Path {
+    type Err = KernelError;
+
+    fn from_str(name: &str) -> Result<Self, KernelError> {
+        let unknown = || KernelError::UnknownPath { name: name.to_owned() };
+        Path::ALL.into_iter().find(|path| path.name() == name).ok_or_else(unknown)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_variable_names_a_path_or_is_refused() {
+        assert_eq!(Path::choose(None), Ok(*Path::available().last().unwrap()));
+        assert_eq!(Path::choose(Some("")), Path::choose(None));
+        assert_eq!(Path::choose(Some("portable")), Ok(Path::Portable));
+        let error = Path::choose(Some("amx2")).unwrap_err().to_string();
+        assert!(error.contains("amx2") && error.contains("ULPSCOPE_CPU"), "{error}");
+        for path in Path::ALL {
+            match Path::choose(Some(path.name())) {
+                Ok(chosen) => assert!(chosen == path && path.is_available()),
+                Err(error) => {
+                    assert!(!path.is_available());
+                    assert!(error.to_string().contains("portable"), "{error}");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! Softmax over rows.
+
+use ulpscope_floats::Floats;
+
+use crate::element::{Element, expect, expect_rows, map_rows, with_element};
+use crate::exp::exp_in_place;
+use crate::output::narrow;
+use crate::sum::sixteen_lanes;
+use crate::{KernelError, Path};
+
+/// `R(exp(x - max) · (1 / Σ))`, row by row: `softmax(x, dtype=float32)` in PyTorch on CPU, cast back.
+///
+/// # Shapes
+/// - `x`: `[rows, width]`, returns the same
+///
+/// # Precision
+/// f32 with [`exp`](crate::exp()); the sum in sixteen lanes (element i joins lane i mod 16), combined at distances 8, 4,
+/// 2, 1, or from the left if there are fewer than sixteen; its reciprocal multiplied; one rounding to the format of x.
+///
+/// # Errors
+/// If x is f64 or no whole number of rows.
+pub fn softmax(x: &Floats, width: usize) -> Result<Floats<'static>, KernelError> {
+    let path = Path::detect()?;
+    expect_rows(x, width, "x")?;
+    with_element!(x.dtype(), "x", T => {
+        let x = expect::<T>(x, x.len(), "x")?;
+        let y = map_rows(x.len(), width, |i, scratch, out| {
+            T::read(&x[i * width..(i + 1) * width], scratch);
+            softmax_row(path, scratch);
+            narrow(path, scratch, out);
+        });
+        Ok(T::wrap(y))
+    })
+}
+
+/// The softmax of one row, unrounded.
+pub(crate) fn softmax_row(path: Path, row: &mut [f32]) {
+    let max = max(row);
+    exp_in_place(path, row, max);
+    let inverse = 1.0 / sixteen_lanes(row);
+    row.iter_mut().for_each(|x| *x *= inverse);
+}
+
+/// The largest number, NaN if there is one.
+pub(crate) fn max(row: &[f32]) -> f32 {
+    // Lanes, so that the compiler can vectorise; any order gives the same maximum but for the sign of a zero, which
+    // the difference to it does not show.
+    let mut lanes = [f32::NEG_INFINITY; 16];
+    let mut nan = false;
+    for chunk in row.chunks(16) {
+        for (lane, x) in lanes.iter_mut().zip(chunk) {
+            *lane = if *x > *lane { *x } else { *lane };
+            nan |= x.is_nan();
+        }
+    }
+    if nan { f32::NAN } else { lanes.into_iter().fold(f32::NEG_INFINITY, f32::max) }
+}
+
+#[cfg(test)]
+mod tests {
+    use ulpscope_floats::DType;
+
+    use super::*;
+
+    #[test]
+    fn rows_sum_to_one_and_follow_the_formula() {
+        for width in [1, 3, 15, 16, 17, 40, 512] {
+            let x: Vec<f32> = (0..3 * width).map(|i| (i as f32 * 1.7).sin() * 6.0).collect();
+            for dtype in [DType::F32, DType::Bf16, DType::F16] {
+                let x = Floats::from(x.clone()).cast(dtype);
+                let y = softmax(&x, width).unwrap();
+                for row in 0..3 {
+                    let x: Vec<f64> = (0..width).map(|i| x.get(row * width + i)).collect();
+                    let total: f64 = x.iter().map(|x| x.exp()).sum();
+                    for (i, x) in x.iter().enumerate() {
+                        let (got, want) = (y.get(row * width + i), x.exp() / total);
+                        let allowed = want * (dtype.unit_roundoff() + 3e-6) + 3e-8;
+                        assert!((got - want).abs() <= allowed, "{dtype} {width}: {got} is not {want}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn masked_rows_are_uniform_and_nan_spreads() {
+        let y = softmax(&Floats::from(vec![f32::MIN; 4]), 4).unwrap();
+        assert_eq!(y, Floats::from(vec![0.25f32; 4]));
+        let y = softmax(&Floats::from(vec![0.0, f32::NAN, 1.0]), 3).unwrap();
+        assert!((0..3).all(|i| y.get(i).is_nan()));
+    }
+}

@@ -1,0 +1,123 @@
+//! From run-time choices to the function compiled for them.
+
+use ulpscope_floats::bf16;
+
+use super::{Block, run};
+use crate::Path;
+use crate::lanes::Portable;
+#[cfg(target_arch = "x86_64")]
+use crate::lanes::{Avx2, Avx512};
+use crate::storage::Storage;
+
+/// The most rows and panels that any kernel takes at once.
+pub(crate) const MAX_ROWS: usize = 8;
+/// See [`MAX_ROWS`].
+pub(crate) const MAX_PANELS: usize = 2;
+
+/// How many panels the kernels of a path should take at once for this many rows.
+///
+/// Few rows wait for the memory, which delivers one panel after the other faster than two at a time. Many rows want
+/// every number in a register used often, as far as there are registers.
+pub(crate) fn panels_at_once(path: Path, rows: usize) -> usize {
+    match path {
+        Path::Portable | Path::Avx2 => 1,
+        Path::Avx512 | Path::Avx512Bf16 if rows <= MAX_ROWS => 1,
+        Path::Avx512 | Path::Avx512Bf16 => 2,
+    }
+}
+
+/// How many rows of `rows` that are left the kernels of a path take at once.
+pub(crate) fn row_blocks(path: Path, rows: usize) -> usize {
+    let sizes: &[usize] = match path {
+        Path::Portable => &[2, 1],
+        Path::Avx2 => &[3, 2, 1],
+        Path::Avx512 => &[6, 4, 3, 2, 1],
+        Path::Avx512Bf16 => &[8, 6, 4, 3, 2, 1],
+    };
+    sizes.iter().copied().find(|&size| size <= rows).unwrap_or(1)
+}
+
+/// A choice of kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Tile {
+    pub(crate) path: Path,
+    pub(crate) rows: usize,
+    /// Every product is known to be exact in f32.
+    pub(crate) exact: bool,
+}
+
+/// Calls the function compiled for `$rows`, which `$call` names as `MR`.
+macro_rules! by_rows {
+    ($rows:expr, [$($mr:literal),*], $call:expr) => {
+        match $rows {
+            $($mr => {
+                const MR: usize = $mr;
+                // SAFETY: whoever calls `Tile::run` has checked that the CPU has the instructions.
+                unsafe { $call }
+            })*
+            rows => unreachable!("no kernel takes {rows} rows"),
+        }
+    };
+}
+
+impl Tile {
+    /// Computes a block whose x has been widened to f32.
+    pub(crate) fn run<T: Storage>(self, block: &mut Block<f32, T>) {
+        match self.path {
+            Path::Portable if self.exact => by_rows!(self.rows, [1, 2], portable::<true, T, MR, 1>(block)),
+            Path::Portable => by_rows!(self.rows, [1, 2], portable::<false, T, MR, 1>(block)),
+            #[cfg(target_arch = "x86_64")]
+            Path::Avx2 => by_rows!(self.rows, [1, 2, 3], avx2::<T, MR, 1>(block)),
+            #[cfg(target_arch = "x86_64")]
+            Path::Avx512 | Path::Avx512Bf16 if block.panels.len() == 1 => {
+                by_rows!(self.rows, [1, 2, 3, 4, 6], avx512::<T, MR, 1>(block))
+            }
+            #[cfg(target_arch = "x86_64")]
+            Path::Avx512 | Path::Avx512Bf16 => {
+                by_rows!(self.rows, [1, 2, 3, 4, 6], avx512::<T, MR, 2>(block))
+            }
+            #[cfg(not(target_arch = "x86_64"))]
+            _ => unreachable!("the path was checked"),
+        }
+    }
+
+    /// Computes a block of bf16 numbers that proved free of subnormal sums, by [`Path::Avx512Bf16`].
+    #[cfg(target_arch = "x86_64")]
+    pub(crate) fn run_dot_bf16(self, block: &mut Block<bf16, bf16>) {
+        assert_eq!(self.path, Path::Avx512Bf16);
+        if block.panels.len() == 1 {
+            by_rows!(self.rows, [1, 2, 3, 4, 6, 8], super::dot_bf16::run::<MR, 1>(block))
+        } else {
+            by_rows!(self.rows, [1, 2, 3, 4, 6, 8], super::dot_bf16::run::<MR, 2>(block))
+        }
+    }
+
+    /// There is no such path here.
+    #[cfg(not(target_arch = "x86_64"))]
+    pub(crate) fn run_dot_bf16(self, _: &mut Block<bf16, bf16>) {
+        unreachable!("the path was checked")
+    }
+}
+
+/// # Safety
+/// None needed; it is unsafe to have the signature of its siblings.
+unsafe fn portable<const EXACT: bool, T: Storage, const MR: usize, const NV: usize>(
+    block: &mut Block<f32, T>,
+) {
+    // SAFETY: plain Rust runs everywhere.
+    unsafe { run::<Portable<EXACT>, T, MR, NV>(block) }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn avx2<T: Storage, const MR: usize, const NV: usize>(block: &mut Block<f32, T>) {
+    // SAFETY: this function's callers have the instructions.
+    unsafe { run::<Avx2, T, MR, NV>(block) }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+fn avx512<T: Storage, const MR: usize, const NV: usize>(block: &mut Block<f32, T>) {
+    // SAFETY: this function's callers have the instructions.
+    unsafe { run::<Avx512, T, MR, NV>(block) }
+}

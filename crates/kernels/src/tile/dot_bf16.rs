@@ -1,0 +1,110 @@
+//! [`Leaf::OddFirst`](crate::plan::Leaf::OddFirst) by `vdpbf16ps`, which takes a pair of products in one instruction.
+//!
+//! It adds the odd product, rounds, adds the even one and rounds again, both fused: that order's definition. But it
+//! takes subnormal numbers for zero, in and out, whatever the control register says. The caller has to rule them out.
+
+use std::arch::x86_64::*;
+
+use ulpscope_floats::bf16;
+
+use super::{AHEAD, Block};
+use crate::plan::{Leaf, Segment};
+use crate::storage::WIDTH;
+
+type Sums<const MR: usize, const NV: usize> = [[__m512; NV]; MR];
+
+/// As [`run`](super::run), for a plan of odd-first chains, on bf16 numbers none of whose sums can be subnormal.
+#[target_feature(enable = "avx512f,avx512bf16")]
+pub(super) fn run<const MR: usize, const NV: usize>(block: &mut Block<bf16, bf16>) {
+    block.assert_fits::<MR, NV>();
+    let plan = block.plan;
+    assert_eq!(plan.leaf, Leaf::OddFirst);
+    let mut stack: Vec<Sums<MR, NV>> = Vec::with_capacity(plan.depth);
+    for segment in &plan.segments {
+        // SAFETY: the block fits, and plans stay within their length.
+        let mut sums = unsafe { chain::<MR, NV>(block, segment) };
+        for _ in 0..segment.merges {
+            let left = stack.pop().expect("a plan merges what it has pushed");
+            for r in 0..MR {
+                for v in 0..NV {
+                    sums[r][v] = _mm512_add_ps(left[r][v], sums[r][v]);
+                }
+            }
+        }
+        stack.push(sums);
+    }
+    let sums = stack.pop().expect("a plan leaves one sum");
+    for r in 0..MR {
+        for v in 0..NV {
+            let out = &mut block.out[(r * NV + v) * WIDTH..][..WIDTH];
+            // SAFETY: `out` has sixteen elements.
+            unsafe { _mm512_storeu_ps(out.as_mut_ptr(), sums[r][v]) };
+        }
+    }
+}
+
+/// # Safety
+/// The segment lies within the plan's length, and the block fits.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bf16")]
+unsafe fn chain<const MR: usize, const NV: usize>(
+    block: &Block<bf16, bf16>,
+    segment: &Segment,
+) -> Sums<MR, NV> {
+    let length = block.plan.length;
+    let x = block.x.as_ptr();
+    let mut panels = [std::ptr::null(); NV];
+    for v in 0..NV {
+        panels[v] = block.panels[v].as_ptr();
+    }
+    let mut acc = [[_mm512_setzero_ps(); NV]; MR];
+    // A lone element's other half is zero on both sides, and adding that changes nothing: no sum is -0 here, since
+    // that takes a product too small for f32.
+    if let Some(p) = segment.lone.filter(|_| segment.step < 0) {
+        // SAFETY: a lone pair's even index is below the length.
+        take(&mut acc, &panels, p, |r| unsafe { i32::from((*x.add(r * length + 2 * p)).to_bits()) });
+    }
+    let mut p = segment.start;
+    for _ in 0..segment.pairs {
+        // SAFETY: both indices of a whole pair are below the length.
+        take(&mut acc, &panels, p, |r| unsafe { x.add(r * length + 2 * p).cast::<i32>().read_unaligned() });
+        p = p.wrapping_add_signed(segment.step);
+    }
+    if let Some(p) = segment.lone.filter(|_| segment.step > 0) {
+        // SAFETY: as above.
+        take(&mut acc, &panels, p, |r| unsafe { i32::from((*x.add(r * length + 2 * p)).to_bits()) });
+    }
+    acc
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bf16")]
+fn take<const MR: usize, const NV: usize>(
+    acc: &mut Sums<MR, NV>,
+    panels: &[*const bf16; NV],
+    p: usize,
+    x: impl Fn(usize) -> i32,
+) {
+    let mut w = [_mm512_setzero_si512(); NV];
+    if NV == 1 {
+        let ahead = panels[0].wrapping_add(p * 2 * WIDTH).cast::<i8>().wrapping_add(AHEAD);
+        _mm_prefetch::<_MM_HINT_T0>(ahead);
+    }
+    for v in 0..NV {
+        // SAFETY: p is a pair of every panel, 32 numbers.
+        w[v] = unsafe { _mm512_loadu_si512(panels[v].add(p * 2 * WIDTH).cast()) };
+    }
+    for r in 0..MR {
+        let pair = _mm512_set1_epi32(x(r));
+        for v in 0..NV {
+            // SAFETY: both are 512 bits without invalid patterns.
+            let (x, w) = unsafe {
+                (
+                    std::mem::transmute::<__m512i, __m512bh>(pair),
+                    std::mem::transmute::<__m512i, __m512bh>(w[v]),
+                )
+            };
+            acc[r][v] = _mm512_dpbf16_ps(acc[r][v], x, w);
+        }
+    }
+}

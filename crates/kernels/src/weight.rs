@@ -1,0 +1,207 @@
+//! Weights, packed for streaming or as they lie in a checkpoint.
+
+use rayon::prelude::*;
+use ulpscope_floats::{DType, Floats};
+
+use crate::range::Range;
+use crate::storage::{Storage, WIDTH, pack_panel, panel_len, with_storage};
+use crate::{KernelError, Path};
+
+/// 64 bytes that do not straddle cache lines, which every load of a panel relies on for speed.
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C, align(64))]
+struct Line([u8; 64]);
+
+/// A weight `[N, K]` in its storage dtype, rearranged so that a product reads it front to back.
+///
+/// Sixteen outputs lie side by side (padded with zeros if N is no multiple of 16), pairs of indices (k, k+1) follow
+/// each other. No bit of any value changes.
+#[derive(Clone)]
+pub struct PackedWeight {
+    outputs: usize,
+    inputs: usize,
+    dtype: DType,
+    lines: Vec<Line>,
+    /// One per panel.
+    ranges: Vec<Range>,
+}
+
+impl PackedWeight {
+    /// Packs `values`, row-major `[outputs, inputs]`, on all threads of the current pool.
+    ///
+    /// # Errors
+    /// If a dimension is 0, the number of values is another, or they are f64.
+    pub fn new(values: &Floats, outputs: usize, inputs: usize) -> Result<Self, KernelError> {
+        fn pack<T: Storage>(rows: &[T], outputs: usize, inputs: usize) -> (Vec<Line>, Vec<Range>) {
+            let bytes = panel_len(inputs) * size_of::<T>();
+            let panels = outputs.div_ceil(WIDTH);
+            // What the variable asks for, if it can be had; the panels are the same by every path.
+            let path = Path::detect().unwrap_or(Path::Portable);
+            let mut lines = vec![Line([0; 64]); panels * bytes / size_of::<Line>()];
+            let ranges = lines
+                .par_chunks_mut(bytes / size_of::<Line>())
+                .enumerate()
+                .map(|(i, lines)| {
+                    let panel = bytemuck::cast_slice_mut(lines);
+                    pack_panel(path, rows, inputs, i * WIDTH, panel);
+                    Range::of(panel)
+                })
+                .collect();
+            (lines, ranges)
+        }
+        check(values, outputs, inputs)?;
+        let (lines, ranges) = with_storage!(values, "the weight", rows => pack(rows, outputs, inputs));
+        Ok(PackedWeight { outputs, inputs, dtype: values.dtype(), lines, ranges })
+    }
+
+    /// N, the length of an output row.
+    pub fn outputs(&self) -> usize {
+        self.outputs
+    }
+
+    /// K, the length of an input row.
+    pub fn inputs(&self) -> usize {
+        self.inputs
+    }
+
+    /// The storage format of the values.
+    pub fn dtype(&self) -> DType {
+        self.dtype
+    }
+
+    /// Bytes of memory the values take, padding included.
+    pub fn bytes(&self) -> usize {
+        self.lines.len() * size_of::<Line>()
+    }
+}
+
+impl std::fmt::Debug for PackedWeight {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "PackedWeight[{}, {}] {}", self.outputs, self.inputs, self.dtype)
+    }
+}
+
+/// A weight that a product can use.
+#[derive(Clone, Copy, Debug)]
+pub enum Weight<'a> {
+    /// Packed beforehand: the fastest, if it is used more than once.
+    Packed(&'a PackedWeight),
+    /// Row-major as in a checkpoint (a memory map, say). Panels are packed as the product comes to them and forgotten
+    /// again, so that no second copy is ever held.
+    Rows {
+        /// The values, `[outputs, inputs]`.
+        values: &'a Floats<'a>,
+        /// N.
+        outputs: usize,
+        /// K.
+        inputs: usize,
+    },
+}
+
+impl<'a> From<&'a PackedWeight> for Weight<'a> {
+    fn from(weight: &'a PackedWeight) -> Self {
+        Weight::Packed(weight)
+    }
+}
+
+impl Weight<'_> {
+    /// N, the length of an output row.
+    pub fn outputs(&self) -> usize {
+        match self {
+            Weight::Packed(weight) => weight.outputs,
+            Weight::Rows { outputs, .. } => *outputs,
+        }
+    }
+
+    /// K, the length of an input row.
+    pub fn inputs(&self) -> usize {
+        match self {
+            Weight::Packed(weight) => weight.inputs,
+            Weight::Rows { inputs, .. } => *inputs,
+        }
+    }
+
+    /// The storage format of the values.
+    pub fn dtype(&self) -> DType {
+        match self {
+            Weight::Packed(weight) => weight.dtype,
+            Weight::Rows { values, .. } => values.dtype(),
+        }
+    }
+
+    /// Refuses what has no order of summation or too few values.
+    pub(crate) fn check(&self) -> Result<(), KernelError> {
+        match self {
+            Weight::Packed(_) => Ok(()),
+            Weight::Rows { values, outputs, inputs } => check(values, *outputs, *inputs),
+        }
+    }
+
+    /// The panels of this weight, if its format is `T`.
+    pub(crate) fn panels<T: Storage>(&self) -> Option<Panels<'_, T>> {
+        if self.dtype() != T::DTYPE {
+            return None;
+        }
+        Some(match self {
+            Weight::Packed(weight) => {
+                let values = bytemuck::cast_slice(&weight.lines);
+                Panels { values, inputs: weight.inputs, ranges: Some(&weight.ranges) }
+            }
+            Weight::Rows { values, inputs, .. } => Panels {
+                values: bytemuck::try_cast_slice(values.bytes()).ok()?,
+                inputs: *inputs,
+                ranges: None,
+            },
+        })
+    }
+}
+
+fn check(values: &Floats, outputs: usize, inputs: usize) -> Result<(), KernelError> {
+    for (what, length) in [("the number of outputs", outputs), ("the number of inputs", inputs)] {
+        if length == 0 {
+            return Err(KernelError::Empty { what });
+        }
+    }
+    let expected = outputs.saturating_mul(inputs);
+    if values.len() != expected {
+        return Err(KernelError::Length { what: "the weight", expected, got: values.len() });
+    }
+    Ok(())
+}
+
+/// The panels of a weight, there already or packed on demand.
+#[derive(Clone, Copy)]
+pub(crate) struct Panels<'a, T> {
+    values: &'a [T],
+    inputs: usize,
+    /// `None` if the values are row-major.
+    ranges: Option<&'a [Range]>,
+}
+
+/// Room for a panel packed on demand, on a cache line's boundary.
+#[derive(Default)]
+pub(crate) struct Scratch(Vec<Line>);
+
+impl<'a, T: Storage> Panels<'a, T> {
+    /// Panel `i` and its range. The range of one packed on demand is only worked out if `ranged`; the caller must not
+    /// rely on it otherwise.
+    pub(crate) fn get<'s>(
+        &self,
+        path: Path,
+        i: usize,
+        ranged: bool,
+        scratch: &'s mut Scratch,
+    ) -> (&'s [T], Option<Range>)
+    where
+        'a: 's,
+    {
+        let len = panel_len(self.inputs);
+        if let Some(ranges) = self.ranges {
+            return (&self.values[i * len..(i + 1) * len], Some(ranges[i]));
+        }
+        scratch.0.resize(len * size_of::<T>() / size_of::<Line>(), Line([0; 64]));
+        let panel: &mut [T] = bytemuck::cast_slice_mut(&mut scratch.0);
+        pack_panel(path, self.values, self.inputs, i * WIDTH, panel);
+        (panel, ranged.then(|| Range::of(panel)))
+    }
+}

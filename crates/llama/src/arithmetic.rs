@@ -1,0 +1,21 @@
+//! The choices that a Llama's formulas leave to whoever computes them.
+
+use ulpscope_kernels::Accumulation;
+
+use crate::site::AttentionKind;
+
+/// What is declared about the arithmetic beyond the dtypes, which come with the parameters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Arithmetic {
+    /// Semantics of attention.
+    pub attention: AttentionKind,
+    /// Order of summation in matrix products, on devices whose order we own.
+    pub accumulation: Accumulation,
+}
+
+impl From<AttentionKind> for Arithmetic {
+    /// This attention, in the default order.
+    fn from(attention: AttentionKind) -> Self {
+        Arithmetic { attention, ..Arithmetic::default() }
+    }
+}
