@@ -37,7 +37,7 @@ pub fn floats<const D: usize>(tensor: &Tensor<D>) -> Floats<'static> {
 ///
 /// # Panics
 /// If the dtype is none of [`DType`]'s.
-pub(crate) fn view(data: &TensorData) -> Floats<'_> {
+pub fn view(data: &TensorData) -> Floats<'_> {
     fn slice<E: burn::tensor::Element>(data: &TensorData) -> &[E] {
         data.as_slice::<E>().expect("the dtype was just asked")
     }
@@ -75,4 +75,18 @@ pub fn burn_dtype(dtype: DType) -> burn::tensor::DType {
         DType::Bf16 => burn::tensor::DType::BF16,
         DType::F16 => burn::tensor::DType::F16,
     }
+}
+
+/// Applies a kernel to the values of a tensor. The result has the tensor's shape and whatever dtype the kernel gives.
+///
+/// # Panics
+/// If the kernel refuses, or returns another number of values: a caller's mistake in both cases.
+pub fn map<const D: usize>(
+    x: Tensor<D>,
+    kernel: impl FnOnce(&Floats) -> Result<Floats<'static>, crate::KernelError>,
+) -> Tensor<D> {
+    let (shape, device) = (x.dims(), x.device());
+    let data = x.into_data();
+    let y = kernel(&view(&data)).unwrap_or_else(|error| panic!("a kernel was misused: {error}"));
+    tensor(y, shape, &device)
 }

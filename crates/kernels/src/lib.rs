@@ -47,7 +47,7 @@ pub use exact::ExactSum;
 pub use exp::{exp, exp_fast};
 pub use gate::{silu, silu_up};
 pub use linear::{Projection, linear, linear_group_on, linear_on};
-pub use matmul::{Linear, matmul, matmul_transposed, name, owns};
+pub use matmul::{Linear, handles, matmul, matmul_transposed, name, owns};
 pub use norm::{rms_norm, rms_norm_on};
 pub use order::Accumulation;
 pub use path::{PATH_VARIABLE, Path};

@@ -13,6 +13,11 @@ pub fn owns(device: &Device) -> bool {
     *device == Device::flex()
 }
 
+/// Whether this tensor's operations go through this crate's kernels: see [`owns`].
+pub fn handles<const D: usize>(x: &Tensor<D>) -> bool {
+    owns(&x.device()) && bridge::dtype(x) != DType::F64
+}
+
 /// What multiplies on this device, for a record: the kernels and the CPU path, or the device itself.
 pub fn name(device: &Device) -> String {
     if owns(device) {

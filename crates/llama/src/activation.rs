@@ -1,6 +1,7 @@
 //! The activations of the feed-forward layer that Llama checkpoints name in `hidden_act`.
 
 use burn::tensor::{DType, Tensor};
+use ulpscope_kernels::{bridge, handles, silu};
 
 use crate::ops::{add, map, mul, narrow, scale, wide};
 
@@ -42,6 +43,7 @@ impl Activation {
     pub(crate) fn forward(self, x: Tensor<3>) -> Tensor<3> {
         let dtype = x.dtype();
         match self {
+            Activation::Silu if handles(&x) => bridge::map(x, silu),
             Activation::Silu => {
                 let x = wide(x);
                 // f32's `exp` must overflow where PyTorch's does, so that large negative inputs give -0.

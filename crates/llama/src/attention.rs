@@ -4,18 +4,13 @@
 
 use burn::tensor::{DType, Tensor};
 use ulpscope_floats::{DType as Format, Floats};
-use ulpscope_kernels::{Accumulation, Linear, bridge, matmul, matmul_transposed};
+use ulpscope_kernels::{Accumulation, Linear, attention_sdpa, bridge, handles, matmul, matmul_transposed};
 
 use crate::arithmetic::Arithmetic;
 use crate::ops::{add, map, narrow, scale, wide};
 use crate::probe::Probe;
 use crate::rotary::RotaryTables;
 use crate::site::{AttentionKind, BlockSite, Site};
-
-/// Keys per block of the fused attention; a row's maximum is known block by block.
-const KEY_BLOCK: usize = 512;
-/// Lanes of PyTorch's vectorised exponential; columns beyond a multiple of this take the exact one.
-const LANES: usize = 16;
 
 /// Mixes tokens causally: `softmax(q kᵀ / √D) v`, heads concatenated, then `o_proj`.
 #[derive(Clone, Debug)]
@@ -90,6 +85,10 @@ fn scores(q: Tensor<4>, k: Tensor<4>, scaling: f64, order: Accumulation) -> Tens
 
 /// `exp(s - max) · (1 / Σ)` in f32, rounded to the dtype of the scores.
 fn softmax(scores: Tensor<4>) -> Tensor<4> {
+    let width = scores.dims()[3];
+    if handles(&scores) {
+        return bridge::map(scores, |scores| ulpscope_kernels::softmax(scores, width));
+    }
     let dtype = scores.dtype();
     let s = wide(scores);
     let e = map(s.clone() - s.max_dim(3), f64::exp);
@@ -97,73 +96,32 @@ fn softmax(scores: Tensor<4>) -> Tensor<4> {
     narrow(e * sum.recip(), dtype)
 }
 
-/// PyTorch's flash attention on CPU.
+/// `R(P v / Σ)` with `P = R(exp(s - max))`: scores stay wide, probabilities are rounded before they are normalised.
 ///
-/// Scores stay in f32, `P = R(exp(s - m))` is rounded before it is normalised, the sum is of the unrounded
-/// exponentials, and `R(P v / Σ)` is rounded once. Keys come in blocks of 512; `m` is the maximum up to and
-/// including the block, and what was summed before is rescaled.
+/// On this machine's CPU it is PyTorch's flash attention, one kernel with blocks of keys and PyTorch's exponential.
+/// Elsewhere, and for f64, it is the formula as it stands, all keys at once.
 fn fused(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, scaling: f64, order: Accumulation) -> Tensor<4> {
+    if handles(&q) {
+        return flash(q, k, v, scaling, order);
+    }
     let dtype = q.dtype();
-    let fast_exp = !matches!(dtype, DType::F32 | DType::F64);
     let compute = if dtype == DType::F64 { Format::F64 } else { Format::F32 };
     let tokens = q.dims()[2];
-    let all = matmul_transposed(q, k, order, compute) * scaling;
-    let all = all.clone() + causal(tokens, f64::NEG_INFINITY, &all);
-
-    let mut state: Option<(Tensor<4>, Tensor<4>, Tensor<4>)> = None; // maximum, sum, unnormalised output
-    for start in (0..tokens).step_by(KEY_BLOCK) {
-        let width = KEY_BLOCK.min(tokens - start);
-        let s = all.clone().narrow(3, start, width);
-        let block_max = s.clone().max_dim(3);
-        let max = match &state {
-            Some((before, ..)) => before.clone().max_pair(block_max),
-            None => block_max,
-        };
-        let e = exponentials(s - max.clone(), fast_exp);
-        let sum = e.clone().sum_dim(3);
-        let out = matmul(narrow(e, dtype), v.clone().narrow(2, start, width), order, compute);
-        state = Some(match state {
-            None => (max, sum, out),
-            Some((before, sum_before, out_before)) => {
-                let rescale = map(before - max.clone(), f64::exp);
-                (max, sum_before * rescale.clone() + sum, out_before * rescale + out)
-            }
-        });
-    }
-    let (_, sum, out) = state.expect("a prompt has at least one token");
-    narrow(out * sum.recip(), dtype)
+    let scores = matmul_transposed(q, k, order, compute) * scaling;
+    let scores = scores.clone() + causal(tokens, f64::NEG_INFINITY, &scores);
+    let e = map(scores.clone() - scores.max_dim(3), f64::exp);
+    let sum = e.clone().sum_dim(3);
+    narrow(matmul(narrow(e, dtype), v, order, compute) * sum.recip(), dtype)
 }
 
-/// `exp` of each element. 16-bit formats take PyTorch's fast polynomial in full vectors of a row and the exact
-/// function in the rest of it.
-fn exponentials(x: Tensor<4>, fast: bool) -> Tensor<4> {
-    if !fast {
-        return map(x, f64::exp);
-    }
-    let (device, shape) = (x.device(), x.dims());
-    let width = shape[3];
-    let full = width / LANES * LANES;
-    let mut values = bridge::floats(&x).to_f32();
-    for row in values.chunks_exact_mut(width) {
-        let (vectors, rest) = row.split_at_mut(full);
-        vectors.iter_mut().for_each(|x| *x = exp_u20(*x));
-        rest.iter_mut().for_each(|x| *x = f64::from(*x).exp() as f32);
-    }
-    bridge::tensor(values.into(), shape, &device)
-}
-
-/// Malossi's exponential as PyTorch has it for flash attention (`fexp_u20`): `2^x` with a cubic for the fraction,
-/// written straight into the bits of a float. Relative error up to 1.1e-4.
-fn exp_u20(x: f32) -> f32 {
-    const C: [f32; 4] = [0.000_107_034_35, 0.303_542_6, -0.224_338_36, -0.079_204_24];
-    if x < -87.0 {
-        return 0.0;
-    }
-    let s = x * std::f32::consts::LOG2_E;
-    let f = s - s.floor();
-    let correction = f.mul_add(f.mul_add(f.mul_add(C[3], C[2]), C[1]), C[0]);
-    let bits = (s - correction).mul_add(8_388_608.0, 127.0 * 8_388_608.0);
-    f32::from_bits(bits as i32 as u32)
+/// [`fused`] as one kernel, which holds the scores of a few queries at a time.
+fn flash(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, scale: f64, order: Accumulation) -> Tensor<4> {
+    let ([_, heads, _, head_dim], [_, groups, _, _]) = (q.dims(), k.dims());
+    let shape = ulpscope_kernels::Attention { heads, groups, head_dim, scale, order };
+    let token_major = |x: Tensor<4>| x.swap_dims(1, 2);
+    let (k, v) = (token_major(k).into_data(), token_major(v).into_data());
+    let attend = |q: &Floats| attention_sdpa(&shape, q, &bridge::view(&k), &bridge::view(&v));
+    token_major(bridge::map(token_major(q), attend))
 }
 
 /// A causal mask `[1, 1, T, T]`: `masked` where the key comes after the query, 0 elsewhere; dtype and device of `like`.
@@ -172,21 +130,4 @@ fn causal(tokens: usize, masked: f64, like: &Tensor<4>) -> Tensor<4> {
         (0..tokens * tokens).map(|i| if i % tokens > i / tokens { masked } else { 0.0 }).collect();
     let values = Floats::from(values).cast(bridge::dtype(like));
     bridge::tensor(values, [1, 1, tokens, tokens], &like.device())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The worst relative error that PyTorch documents for its polynomial.
-    #[test]
-    fn the_fast_exponential_is_as_good_as_pytorchs() {
-        for i in 0..8000 {
-            let x = -(i as f32) / 100.0;
-            let exact = f64::from(x).exp();
-            let relative = (f64::from(exp_u20(x)) - exact).abs() / exact;
-            assert!(relative < 1.2e-4, "exp({x}): {relative}");
-        }
-        assert_eq!(exp_u20(f32::NEG_INFINITY), 0.0);
-    }
 }

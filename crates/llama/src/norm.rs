@@ -1,6 +1,7 @@
 //! Root-mean-square normalisation, as Hugging Face's Llama rounds it.
 
 use burn::tensor::Tensor;
+use ulpscope_kernels::{bridge, handles, rms_norm};
 
 use crate::ops::{mul, narrow, wide};
 
@@ -24,9 +25,14 @@ impl RmsNorm {
     /// - `x`: `[1, T, C]`, returns the same
     ///
     /// # Precision
-    /// Mean, root and quotient in f32 (f64 for f64): the sum divided by C, then `1 / √`, as two roundings. Rounded
+    /// Mean, root and quotient in f32 (f64 for f64): the sum, in the order of PyTorch's CPU code where the kernels are
+    /// ours, divided by C, then `1 / √`, as two roundings. Rounded
     /// to the storage dtype after normalising, and again after the weight.
     pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
+        if handles(&x) {
+            let weight = self.weight.to_data();
+            return bridge::map(x, |x| rms_norm(x, &bridge::view(&weight), self.eps));
+        }
         let dtype = x.dtype();
         let x = wide(x);
         let variance = x.clone().square().sum_dim(2) / x.dims()[2] as f64;

@@ -8,7 +8,7 @@ use crate::ops::{add, mul};
 use crate::probe::Probe;
 use crate::rope::RopeParameters;
 use crate::site::Site;
-use ulpscope_kernels::bridge;
+use ulpscope_kernels::{bridge, handles, rotary};
 
 /// `model.rotary_emb`: two buffers that no state dict holds, and the tables made from them.
 ///
@@ -120,7 +120,13 @@ impl RotaryTables {
     /// # Precision
     /// Three roundings to the storage dtype: of both products and of their sum.
     pub fn rotate(&self, x: Tensor<4>) -> Tensor<4> {
-        let half = x.dims()[3] / 2;
+        let head_dim = x.dims()[3];
+        if handles(&x) {
+            let (cos, sin) = (self.cos.to_data(), self.sin.to_data());
+            let turn = |x: &Floats| rotary(x, &bridge::view(&cos), &bridge::view(&sin), head_dim);
+            return bridge::map(x.swap_dims(1, 2), turn).swap_dims(1, 2);
+        }
+        let half = head_dim / 2;
         let (first, second) = (x.clone().narrow(3, 0, half), x.clone().narrow(3, half, half));
         let rotated = Tensor::cat(vec![-second, first], 3);
         add(mul(x, self.cos.clone().unsqueeze_dim(1)), mul(rotated, self.sin.clone().unsqueeze_dim(1)))
