@@ -8,5 +8,6 @@ mod damage;
 mod input;
 mod output;
 mod pytorch;
+mod real;
 mod trace;
 mod util;

@@ -13,6 +13,8 @@ pub(crate) fn open(args: &DeviceArgs) -> Result<(Device, usize)> {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(args.threads.unwrap_or(0));
     // The pool is made once, before anything uses it.
     pool.build_global()?;
+    // A CPU path that was asked for and can't be had is an error now, not in the middle of the work.
+    ulpscope_kernels::Path::detect()?;
     Ok((by_name(&args.device)?, rayon::current_num_threads()))
 }
 

@@ -57,7 +57,7 @@ pub fn compare_weights(arms: &[NamedArm], mut progress: impl FnMut(Step)) -> Res
     }
     count_tied_head(arms, &mut loader);
     let rotary = rotary(arms, &mut loader);
-    Ok(findings(arms, &device, loader, &rotary, Vec::new(), Vec::new(), Vec::new(), Coverage::default()))
+    Ok(findings(loader, &rotary, Vec::new(), Vec::new(), Vec::new(), Coverage::default()))
 }
 
 /// Runs a comparison.
@@ -104,7 +104,7 @@ pub fn compare(plan: &Plan, mut progress: impl FnMut(Step)) -> Result<Findings, 
 
     let Ledger { mut sites, logits, first, coverage, .. } = ledger;
     sites.sort_by_key(|s| (arms.iter().position(|a| a.name == s.arm), s.prompt));
-    Ok(findings(arms, device, loader, &rotary, sites, logits, first, coverage))
+    Ok(findings(loader, &rotary, sites, logits, first, coverage))
 }
 
 /// One part of the model, for every arm.
@@ -283,8 +283,6 @@ fn rotary(arms: &[NamedArm], loader: &mut Loader) -> Vec<RotaryEmbedding> {
 }
 
 fn findings(
-    arms: &[NamedArm],
-    device: &Device,
     loader: Loader,
     rotary: &[RotaryEmbedding],
     sites: Vec<SiteDivergence>,
@@ -292,7 +290,7 @@ fn findings(
     first: Vec<First>,
     coverage: Coverage,
 ) -> Findings {
-    let (weights, conversions) = (loader.weights, loader.conversions);
+    let Loader { arms, device, weights, conversions } = loader;
     let described = arms.iter().zip(conversions).map(|(arm, mut conversions)| {
         conversions.sort_by_key(|c| BUFFERS.contains(&c.name.as_str())); // parameters first
         Arm {

@@ -14,8 +14,8 @@ use crate::plan::NamedArm;
 
 /// Compares parameters part by part, and remembers what it found.
 pub(crate) struct Loader<'a> {
-    arms: &'a [NamedArm<'a>],
-    device: &'a Device,
+    pub(crate) arms: &'a [NamedArm<'a>],
+    pub(crate) device: &'a Device,
     /// How the state dicts compare so far.
     pub(crate) weights: Weights,
     /// What each arm's recipe did so far.

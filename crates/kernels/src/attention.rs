@@ -62,11 +62,17 @@ pub fn attention_eager(
             let (scale, masked) = (shape.scale as f32, T::DTYPE.min() as f32);
             let probs = map_rows(scores.len(), tokens, |row, scratch, out: &mut [T]| {
                 T::read(&scores[row * tokens..(row + 1) * tokens], scratch);
-                let seen = row % tokens + 1;
-                for (key, s) in scratch.iter_mut().enumerate() {
-                    let mask = if key < seen { 0.0 } else { masked };
-                    *s = T::rounded(T::rounded(*s * scale) + mask);
-                }
+                // Rounded by a detour through the storage format, which is what whole-vector code can do.
+                let round = |x: &mut [f32], out: &mut [T]| {
+                    narrow(path, x, out);
+                    T::read(out, x);
+                };
+                scratch.iter_mut().for_each(|s| *s *= scale);
+                round(scratch, out);
+                let (seen, later) = scratch.split_at_mut(row % tokens + 1);
+                seen.iter_mut().for_each(|s| *s += 0.0); // makes +0 of -0
+                later.iter_mut().for_each(|s| *s += masked);
+                round(scratch, out);
                 softmax_row(path, scratch);
                 narrow(path, scratch, out);
             });
@@ -146,9 +152,13 @@ impl Attention {
         }
         let share = heads / groups;
         let head = |x: &[T], all: usize, heads: std::ops::Range<usize>| -> Vec<T> {
-            let of_token =
-                |head: usize| x.chunks_exact(all * head_dim).map(move |x| &x[head * head_dim..][..head_dim]);
-            heads.flat_map(of_token).flatten().copied().collect()
+            let mut rows = Vec::with_capacity(heads.len() * tokens * head_dim);
+            for head in heads {
+                for token in x.chunks_exact(all * head_dim) {
+                    rows.extend_from_slice(&token[head * head_dim..][..head_dim]);
+                }
+            }
+            rows
         };
         // One cell per group: the columns of the heads that share its keys.
         let cells = grid(&mut out, heads * head_dim, tokens, share * head_dim);
@@ -168,8 +178,18 @@ impl Attention {
 }
 
 /// `[rows, width]` to `[width, rows]`.
-fn transposed<T: Copy>(x: &[T], width: usize) -> Vec<T> {
-    (0..width).flat_map(|column| x.iter().skip(column).step_by(width).copied()).collect()
+fn transposed<T: Element>(x: &[T], width: usize) -> Vec<T> {
+    let rows = x.len() / width;
+    let mut columns = vec![T::ZERO; x.len()];
+    // A few rows at a time, so that the cache lines of both sides are used up while they are there.
+    for start in (0..rows).step_by(16) {
+        for column in 0..width {
+            for row in start..rows.min(start + 16) {
+                columns[column * rows + row] = x[row * width + column];
+            }
+        }
+    }
+    columns
 }
 
 /// What is known of a row after some blocks of keys.

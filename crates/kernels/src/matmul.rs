@@ -45,10 +45,7 @@ enum Place {
         bias: Option<Arc<Floats<'static>>>,
     },
     /// In the compute dtype, so that a 16-bit weight is widened once, not at every call.
-    Device {
-        weight: Tensor<2>,
-        bias: Option<Tensor<1>>,
-    },
+    Device(Box<(Tensor<2>, Option<Tensor<1>>)>),
 }
 
 impl Linear {
@@ -64,7 +61,7 @@ impl Linear {
                 PackedWeight::new(&bridge::view(&data), outputs, inputs).expect("its shape holds its values");
             Place::Packed { weight: Arc::new(packed), bias: bias.map(|b| Arc::new(bridge::floats(&b))) }
         } else {
-            Place::Device { weight: wide(weight), bias: bias.map(wide) }
+            Place::Device(Box::new((wide(weight), bias.map(wide))))
         };
         Linear { weight: place, outputs, inputs }
     }
@@ -88,7 +85,8 @@ impl Linear {
                 let y = linear(&bridge::view(&data), (&**weight).into(), bias.as_deref(), order, dtype);
                 bridge::tensor(y.expect("shapes and dtypes were checked"), shape, &device)
             }
-            Place::Device { weight, bias } => {
+            Place::Device(layer) => {
+                let (weight, bias) = &**layer;
                 let x = wide(x).reshape([batch * tokens, inputs]);
                 let mut y = x.matmul(weight.clone().transpose());
                 if let Some(bias) = bias {

@@ -15,7 +15,7 @@ pub(crate) use dispatch::{MAX_PANELS, MAX_ROWS, Tile, panels_at_once, row_blocks
 
 /// How far ahead of the numbers in use memory is asked for more, in bytes: the hardware's own prefetching stops at
 /// the end of each page.
-const AHEAD: usize = 8192;
+const AHEAD: usize = 4096;
 
 /// What one call of a kernel works on.
 ///

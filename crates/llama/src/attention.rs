@@ -117,6 +117,8 @@ fn fused(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, scaling: f64, order: Accumula
 /// [`fused`] as one kernel, which holds the scores of a few queries at a time.
 fn flash(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, scale: f64, order: Accumulation) -> Tensor<4> {
     let ([_, heads, _, head_dim], [_, groups, _, _]) = (q.dims(), k.dims());
+    // PyTorch's flash attention has an order of its own where its linear layers have this one.
+    let order = if order == Accumulation::Dot2 { Accumulation::Sequential } else { order };
     let shape = ulpscope_kernels::Attention { heads, groups, head_dim, scale, order };
     let token_major = |x: Tensor<4>| x.swap_dims(1, 2);
     let (k, v) = (token_major(k).into_data(), token_major(v).into_data());

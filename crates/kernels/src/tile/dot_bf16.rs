@@ -19,21 +19,26 @@ pub(super) fn run<const MR: usize, const NV: usize>(block: &mut Block<bf16, bf16
     block.assert_fits::<MR, NV>();
     let plan = block.plan;
     assert_eq!(plan.leaf, Leaf::OddFirst);
-    let mut stack: Vec<Sums<MR, NV>> = Vec::with_capacity(plan.depth);
-    for segment in &plan.segments {
+    let sums = if let [segment] = plan.segments.as_slice() {
         // SAFETY: the block fits, and plans stay within their length.
-        let mut sums = unsafe { chain::<MR, NV>(block, segment) };
-        for _ in 0..segment.merges {
-            let left = stack.pop().expect("a plan merges what it has pushed");
-            for r in 0..MR {
-                for v in 0..NV {
-                    sums[r][v] = _mm512_add_ps(left[r][v], sums[r][v]);
+        unsafe { chain::<MR, NV>(block, segment) }
+    } else {
+        let mut stack: Vec<Sums<MR, NV>> = Vec::with_capacity(plan.depth);
+        for segment in &plan.segments {
+            // SAFETY: as above.
+            let mut sums = unsafe { chain::<MR, NV>(block, segment) };
+            for _ in 0..segment.merges {
+                let left = stack.pop().expect("a plan merges what it has pushed");
+                for r in 0..MR {
+                    for v in 0..NV {
+                        sums[r][v] = _mm512_add_ps(left[r][v], sums[r][v]);
+                    }
                 }
             }
+            stack.push(sums);
         }
-        stack.push(sums);
-    }
-    let sums = stack.pop().expect("a plan leaves one sum");
+        stack.pop().expect("a plan leaves one sum")
+    };
     for r in 0..MR {
         for v in 0..NV {
             let out = &mut block.out[(r * NV + v) * WIDTH..][..WIDTH];
