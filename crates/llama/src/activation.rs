@@ -1,7 +1,7 @@
 //! The activations of the feed-forward layer that Llama checkpoints name in `hidden_act`.
 
 use burn::tensor::{DType, Tensor};
-use ulpscope_kernels::{bridge, handles, silu};
+use ulpscope_kernels::{bridge, handles, silu, silu_up};
 
 use crate::ops::{add, map, mul, narrow, scale, wide};
 
@@ -41,9 +41,16 @@ impl Activation {
     /// Computed in f32 (f64 for f64) and rounded once to the storage dtype; [`Activation::GeluNew`] is written
     /// with separate operations in transformers and rounds after each.
     pub(crate) fn forward(self, x: Tensor<3>) -> Tensor<3> {
+        if self == Activation::Silu && handles(&x) {
+            return bridge::map(x, silu);
+        }
+        self.by_formula(x)
+    }
+
+    /// The formula in burn's operations: what other devices run, f64, and activations without a kernel.
+    fn by_formula(self, x: Tensor<3>) -> Tensor<3> {
         let dtype = x.dtype();
         match self {
-            Activation::Silu if handles(&x) => bridge::map(x, silu),
             Activation::Silu => {
                 let x = wide(x);
                 // f32's `exp` must overflow where PyTorch's does, so that large negative inputs give -0.
@@ -78,6 +85,17 @@ impl Activation {
     }
 }
 
+impl Activation {
+    /// `act(gate) · up`, the activation rounded before it is multiplied: in one pass where a kernel can.
+    pub(crate) fn gate(self, gate: Tensor<3>, up: Tensor<3>) -> Tensor<3> {
+        if self == Activation::Silu && handles(&gate) {
+            let up = up.into_data();
+            return bridge::map(gate, |gate| silu_up(gate, &bridge::view(&up)));
+        }
+        mul(self.forward(gate), up)
+    }
+}
+
 /// `√(2 / π)`.
 const SQRT_2_OVER_PI: f64 = 0.797_884_560_802_865_4;
 
@@ -90,4 +108,23 @@ fn erf(x: f32) -> f32 {
     let r = C[4].mul_add(t, C[3]).mul_add(t, C[2]).mul_add(t, C[1]).mul_add(t, C[0]);
     let exp = f64::from(-(x * x)).exp() as f32;
     (-exp * t).mul_add(r, 1.0).copysign(x)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{DTYPES, flips, noise};
+
+    #[test]
+    fn kernel_and_formula_agree() {
+        for dtype in DTYPES {
+            let (x, up) = (noise([1, 64, 33], 1, dtype), noise([1, 64, 33], 2, dtype));
+            let formula = Activation::Silu.by_formula(x.clone());
+            // PyTorch's exponential, which the kernel has, is within an ulp of the nearest f32.
+            let allowed = if dtype == ulpscope_floats::DType::F32 { 600 } else { 1 };
+            assert!(flips(&Activation::Silu.forward(x.clone()), &formula) <= allowed, "{dtype}");
+            let product = mul(Activation::Silu.forward(x.clone()), up.clone());
+            assert_eq!(flips(&Activation::Silu.gate(x, up), &product), 0, "{dtype}");
+        }
+    }
 }

@@ -4,7 +4,10 @@
 
 use burn::tensor::{DType, Tensor};
 use ulpscope_floats::{DType as Format, Floats};
-use ulpscope_kernels::{Accumulation, Linear, attention_sdpa, bridge, handles, matmul, matmul_transposed};
+use ulpscope_kernels::{
+    Accumulation, Attention as Shape, KernelError, Linear, attention_eager, attention_sdpa, bridge, handles,
+    matmul, matmul_transposed,
+};
 
 use crate::arithmetic::Arithmetic;
 use crate::ops::{add, map, narrow, scale, wide};
@@ -51,7 +54,11 @@ impl Attention {
         let v = self.split(v, self.num_key_value_heads);
 
         let scaling = (self.head_dim as f64).powf(-0.5);
+        let seen = probe.wants(site(BlockSite::Scores)) || probe.wants(site(BlockSite::Probs));
         let mixed = match arithmetic.attention {
+            AttentionKind::Eager if handles(&q) && !seen => {
+                by_kernel(attention_eager, q, k, v, scaling, order)
+            }
             AttentionKind::Eager => {
                 let scores = probe.at(site(BlockSite::Scores), scores(q, k, scaling, order));
                 let probs = probe.at(site(BlockSite::Probs), softmax(scores));
@@ -89,6 +96,10 @@ fn softmax(scores: Tensor<4>) -> Tensor<4> {
     if handles(&scores) {
         return bridge::map(scores, |scores| ulpscope_kernels::softmax(scores, width));
     }
+    softmax_by_formula(scores)
+}
+
+fn softmax_by_formula(scores: Tensor<4>) -> Tensor<4> {
     let dtype = scores.dtype();
     let s = wide(scores);
     let e = map(s.clone() - s.max_dim(3), f64::exp);
@@ -102,8 +113,20 @@ fn softmax(scores: Tensor<4>) -> Tensor<4> {
 /// Elsewhere, and for f64, it is the formula as it stands, all keys at once.
 fn fused(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, scaling: f64, order: Accumulation) -> Tensor<4> {
     if handles(&q) {
-        return flash(q, k, v, scaling, order);
+        // PyTorch's flash attention has an order of its own where its linear layers have this one.
+        let order = if order == Accumulation::Dot2 { Accumulation::Sequential } else { order };
+        return by_kernel(attention_sdpa, q, k, v, scaling, order);
     }
+    fused_by_formula(q, k, v, scaling, order)
+}
+
+fn fused_by_formula(
+    q: Tensor<4>,
+    k: Tensor<4>,
+    v: Tensor<4>,
+    scaling: f64,
+    order: Accumulation,
+) -> Tensor<4> {
     let dtype = q.dtype();
     let compute = if dtype == DType::F64 { Format::F64 } else { Format::F32 };
     let tokens = q.dims()[2];
@@ -114,15 +137,23 @@ fn fused(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, scaling: f64, order: Accumula
     narrow(matmul(narrow(e, dtype), v, order, compute) * sum.recip(), dtype)
 }
 
-/// [`fused`] as one kernel, which holds the scores of a few queries at a time.
-fn flash(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, scale: f64, order: Accumulation) -> Tensor<4> {
+/// A kernel for a whole attention, token-major.
+type Kernel = fn(&Shape, &Floats, &Floats, &Floats) -> Result<Floats<'static>, KernelError>;
+
+/// Attention as one kernel, which holds the scores of a few queries at a time.
+fn by_kernel(
+    kernel: Kernel,
+    q: Tensor<4>,
+    k: Tensor<4>,
+    v: Tensor<4>,
+    scale: f64,
+    order: Accumulation,
+) -> Tensor<4> {
     let ([_, heads, _, head_dim], [_, groups, _, _]) = (q.dims(), k.dims());
-    // PyTorch's flash attention has an order of its own where its linear layers have this one.
-    let order = if order == Accumulation::Dot2 { Accumulation::Sequential } else { order };
-    let shape = ulpscope_kernels::Attention { heads, groups, head_dim, scale, order };
+    let shape = Shape { heads, groups, head_dim, scale, order };
     let token_major = |x: Tensor<4>| x.swap_dims(1, 2);
     let (k, v) = (token_major(k).into_data(), token_major(v).into_data());
-    let attend = |q: &Floats| attention_sdpa(&shape, q, &bridge::view(&k), &bridge::view(&v));
+    let attend = |q: &Floats| kernel(&shape, q, &bridge::view(&k), &bridge::view(&v));
     token_major(bridge::map(token_major(q), attend))
 }
 
@@ -132,4 +163,35 @@ fn causal(tokens: usize, masked: f64, like: &Tensor<4>) -> Tensor<4> {
         (0..tokens * tokens).map(|i| if i % tokens > i / tokens { masked } else { 0.0 }).collect();
     let values = Floats::from(values).cast(bridge::dtype(like));
     bridge::tensor(values, [1, 1, tokens, tokens], &like.device())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{DTYPES, flips, noise};
+
+    #[test]
+    fn kernels_and_formulas_agree() {
+        for dtype in DTYPES {
+            let scores = noise([1, 2, 30, 30], 1, dtype);
+            let differ = flips(&softmax(scores.clone()), &softmax_by_formula(scores));
+            assert!(differ <= if dtype == Format::F32 { 900 } else { 2 }, "{dtype}: {differ}");
+
+            let (q, k, v) = (
+                noise([1, 4, 30, 16], 2, dtype),
+                noise([1, 2, 30, 16], 3, dtype),
+                noise([1, 2, 30, 16], 4, dtype),
+            );
+            let order = Accumulation::Tile32;
+            let ours = bridge::floats(&fused(q.clone(), k.clone(), v.clone(), 0.25, order));
+            let formula = bridge::floats(&fused_by_formula(q.clone(), k.clone(), v.clone(), 0.25, order));
+            let largest = (0..ours.len()).map(|i| (ours.get(i) - formula.get(i)).abs()).fold(0.0, f64::max);
+            // The kernel takes PyTorch's fast exponential, whose relative error is 1.1e-4.
+            assert!(largest <= 1e-3 + dtype.unit_roundoff() * 8.0, "{dtype}: {largest}");
+
+            let eager = by_kernel(attention_eager, q.clone(), k.clone(), v.clone(), 0.25, order);
+            let steps = matmul(softmax(super::scores(q, k, 0.25, order)), v, order, dtype);
+            assert_eq!(flips(&eager, &steps), 0, "{dtype}");
+        }
+    }
 }

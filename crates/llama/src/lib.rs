@@ -52,6 +52,8 @@ mod probe;
 mod rope;
 mod rotary;
 mod site;
+#[cfg(test)]
+mod testing;
 
 pub use activation::Activation;
 pub use arithmetic::Arithmetic;

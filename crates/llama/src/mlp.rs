@@ -34,8 +34,13 @@ impl Mlp {
         let gate = probe.at(site(BlockSite::GateProj), self.gate_proj.forward(x.clone(), order));
         // PyTorch evaluates the activation before `up_proj`, but the order of sites follows the layers' names.
         let up = probe.at(site(BlockSite::UpProj), self.up_proj.forward(x, order));
-        let act = probe.at(site(BlockSite::ActFn), self.act_fn.forward(gate));
-        let product = probe.at(site(BlockSite::Product), mul(act, up));
+        let product = if probe.wants(site(BlockSite::ActFn)) {
+            let act = probe.at(site(BlockSite::ActFn), self.act_fn.forward(gate));
+            mul(act, up)
+        } else {
+            self.act_fn.gate(gate, up)
+        };
+        let product = probe.at(site(BlockSite::Product), product);
         probe.at(site(BlockSite::DownProj), self.down_proj.forward(product, order))
     }
 }

@@ -126,9 +126,29 @@ impl RotaryTables {
             let turn = |x: &Floats| rotary(x, &bridge::view(&cos), &bridge::view(&sin), head_dim);
             return bridge::map(x.swap_dims(1, 2), turn).swap_dims(1, 2);
         }
-        let half = head_dim / 2;
+        self.by_formula(x)
+    }
+
+    /// The formula in burn's operations: what other devices run, and f64.
+    fn by_formula(&self, x: Tensor<4>) -> Tensor<4> {
+        let half = x.dims()[3] / 2;
         let (first, second) = (x.clone().narrow(3, 0, half), x.clone().narrow(3, half, half));
         let rotated = Tensor::cat(vec![-second, first], 3);
         add(mul(x, self.cos.clone().unsqueeze_dim(1)), mul(rotated, self.sin.clone().unsqueeze_dim(1)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{DTYPES, flips, noise};
+
+    #[test]
+    fn kernel_and_formula_agree() {
+        for dtype in DTYPES {
+            let tables = RotaryTables { cos: noise([1, 5, 16], 1, dtype), sin: noise([1, 5, 16], 2, dtype) };
+            let x = noise([1, 3, 5, 16], 3, dtype);
+            assert_eq!(flips(&tables.rotate(x.clone()), &tables.by_formula(x)), 0, "{dtype}");
+        }
     }
 }
