@@ -23,8 +23,8 @@ pub(crate) struct Loader<'a> {
 }
 
 /// The parameters of one part, for one arm. The reference's own are shared by the arms that hold the same bits.
-pub(crate) struct Part {
-    values: HashMap<String, Floats<'static>>,
+pub(crate) struct Part<'c> {
+    values: HashMap<String, Floats<'c>>,
     /// Whether every parameter has the reference's dtype and bits.
     pub(crate) same_as_reference: bool,
 }
@@ -37,12 +37,12 @@ impl<'a> Loader<'a> {
     /// Reads the parameters `names` for every arm, applies its recipe, and compares them with the reference's.
     ///
     /// A checkpoint that serves several arms is read, and its blocks dequantised, once.
-    pub(crate) fn load(&mut self, names: &[String]) -> Result<Vec<Part>, CompareError> {
+    pub(crate) fn load(&mut self, names: &[String]) -> Result<Vec<Part<'a>>, CompareError> {
         let empty = |first: bool| Part { values: HashMap::new(), same_as_reference: first };
-        let mut parts: Vec<Part> = (0..self.arms.len()).map(|i| empty(i == 0)).collect();
+        let mut parts: Vec<Part<'a>> = (0..self.arms.len()).map(|i| empty(i == 0)).collect();
         let mut same = vec![true; self.arms.len()];
         for name in names {
-            let mut stored: Vec<(*const (), StoredTensor)> = Vec::new();
+            let mut stored: Vec<(*const (), StoredTensor<'a>)> = Vec::new();
             for NamedArm { arm, .. } in self.arms {
                 let key = std::ptr::from_ref(arm.checkpoint()).cast();
                 if !stored.iter().any(|(k, _)| *k == key) {
@@ -54,9 +54,9 @@ impl<'a> Loader<'a> {
                 &stored.iter().find(|(k, _)| *k == key).expect("it was just read").1
             };
             let mut identical = true;
-            let mut reference: Option<Floats> = None;
+            let mut reference: Option<Floats<'a>> = None;
             for (i, NamedArm { name: arm_name, arm, .. }) in self.arms.iter().enumerate() {
-                let (values, conversion) = arm.parameter(of(arm));
+                let (values, conversion) = arm.parameter_of(of(arm));
                 self.conversions[i].push(conversion_record(conversion));
                 let Some(reference) = &reference else {
                     reference = Some(values);
@@ -69,11 +69,11 @@ impl<'a> Loader<'a> {
                 same[i] = false;
                 let shape = of(arm).shape.clone();
                 self.weights.different.push(tensor_difference(name, arm_name, shape, reference, &values));
-                parts[i].values.insert(name.clone(), values.into_owned());
+                parts[i].values.insert(name.clone(), values);
             }
             self.weights.compared += 1;
             self.weights.identical += usize::from(identical);
-            parts[0].values.insert(name.clone(), reference.expect("there is a reference arm").into_owned());
+            parts[0].values.insert(name.clone(), reference.expect("there is a reference arm"));
         }
         for (part, same) in parts.iter_mut().zip(same) {
             part.same_as_reference = same;
@@ -110,8 +110,8 @@ impl<'a> Loader<'a> {
 
 /// Hands one arm's parameters to its module: its own where they differ, the reference's where they do not.
 pub(crate) struct PartParameters<'a> {
-    own: &'a HashMap<String, Floats<'static>>,
-    reference: &'a HashMap<String, Floats<'static>>,
+    own: &'a HashMap<String, Floats<'a>>,
+    reference: &'a HashMap<String, Floats<'a>>,
     device: &'a Device,
 }
 

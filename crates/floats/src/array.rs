@@ -192,6 +192,11 @@ impl<'a> Floats<'a> {
         with_slice!(self, v => Floats::from(&v[range]))
     }
 
+    /// Whether the numbers lie elsewhere, in a memory map say, so that a clone costs nothing.
+    pub fn is_borrowed(&self) -> bool {
+        with_slice!(self, v => matches!(v, Cow::Borrowed(_)))
+    }
+
     /// The same numbers, borrowed.
     pub fn view(&self) -> Floats<'_> {
         match self {

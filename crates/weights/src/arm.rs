@@ -50,6 +50,15 @@ impl<'a> Arm<'a> {
         self.recipe.parameter(stored, self.checkpoint.auto_dtype())
     }
 
+    /// The same for a tensor whose values may lie in the checkpoint's memory map: what is kept as it is stays there.
+    pub fn parameter_of<'c>(&self, stored: &StoredTensor<'c>) -> (Floats<'c>, Conversion) {
+        if stored.values.is_borrowed() {
+            return self.recipe.into_parameter(stored.clone(), self.checkpoint.auto_dtype());
+        }
+        let (values, conversion) = self.parameter(stored);
+        (values.into_owned(), conversion)
+    }
+
     /// The rotary embedding with its buffers as the recipe leaves them, and a report for each buffer.
     ///
     /// Loading computes both in f32 whatever the dtype; every later step casts them.
