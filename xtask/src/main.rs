@@ -1,9 +1,12 @@
 //! Reproducible experiments, fixtures and checks: `cargo xtask help` lists them.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command for people")]
 
+mod bench;
 mod ci;
 mod experiment;
 mod fixtures;
+mod memory;
+mod python;
 mod shell;
 
 use std::process::ExitCode;
@@ -22,8 +25,12 @@ struct Args {
 enum Command {
     /// Run an experiment, by default the founding one, and write its record, summary and pictures
     Experiment(experiment::Args),
+    /// Measure time and memory against PyTorch in one session, and print the table (needs Python; a network once)
+    Bench(bench::Args),
     /// Make the test fixtures anew with PyTorch (needs Python and a network)
     Fixtures(fixtures::Args),
+    /// Peak memory of a comparison as the model grows from 0.1 to 7 billion parameters (needs 14 GB of disk)
+    Memory(memory::Args),
     /// What CI runs beside the tests: format, lints, docs, dependency invariants, CUDA type-check, one real run
     Ci(ci::Args),
 }
@@ -31,7 +38,9 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Args::parse().command {
         Command::Experiment(args) => experiment::run(&args),
+        Command::Bench(args) => bench::run(&args),
         Command::Fixtures(args) => fixtures::run(&args),
+        Command::Memory(args) => memory::run(&args),
         Command::Ci(args) => ci::run(&args),
     };
     match result {

@@ -38,3 +38,8 @@ pub use relation::{Relation, Side, relation};
 pub use relative::max_relative;
 pub use rows::per_row;
 pub use ulps::{UlpHistogram, ulp_histogram};
+
+/// The README's example is about this crate, and runs with its tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;
