@@ -3,23 +3,31 @@
 //! T tokens, H query heads, G key/value heads (H a multiple of G), D head width. Everything is token-major, as linear
 //! layers deliver it, so that nothing is transposed.
 
-use rayon::prelude::*;
-use ulpscope_floats::{DType, Floats};
+use std::ops::Range;
 
-use crate::element::{Element, expect, map_rows, with_element};
-use crate::exp::{exp_fast_in_place, exp_in_place};
-use crate::linear::linear_on;
-use crate::output::{grid, narrow};
-use crate::range::Bits;
-use crate::softmax::softmax_row;
-use crate::sum::halve;
-use crate::weight::Weight;
+use rayon::prelude::*;
+use ulpscope_floats::Floats;
+
+use crate::element::{Element, expect, with_element};
+use crate::output::{Cell, grid};
 use crate::{Accumulation, KernelError, Path};
+
+mod eager;
+mod flash;
+mod product;
+mod queries;
+
+use product::{Matrix, Way};
+use queries::{Queries, Scratch};
 
 /// Keys per block of the fused attention; a row's maximum is known block by block.
 const KEY_BLOCK: usize = 512;
 /// Lanes of PyTorch's vectorised exponential; columns beyond a multiple of this take the exact one.
 const LANES: usize = 16;
+/// Scores that a thread holds at once, so that they stay in its cache.
+const SCORES: usize = 96 * KEY_BLOCK;
+/// Multiplications below which waking other threads costs more than it saves.
+const WORTH_A_THREAD: usize = 1 << 17;
 
 /// The shape and the arithmetic of an attention.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -56,29 +64,7 @@ pub fn attention_eager(
 ) -> Result<Floats<'static>, KernelError> {
     let path = Path::detect()?;
     with_element!(q.dtype(), "q", T => {
-        shape.by_group::<T>(q, k, v, |tokens, q, k, v| {
-            let scores = shape.product(path, &T::view(q), &T::view(k), shape.head_dim, T::DTYPE)?;
-            let scores = expect::<T>(&scores, scores.len(), "scores")?;
-            let (scale, masked) = (shape.scale as f32, T::DTYPE.min() as f32);
-            let probs = map_rows(scores.len(), tokens, |row, scratch, out: &mut [T]| {
-                T::read(&scores[row * tokens..(row + 1) * tokens], scratch);
-                // Rounded by a detour through the storage format, which is what whole-vector code can do.
-                let round = |x: &mut [f32], out: &mut [T]| {
-                    narrow(path, x, out);
-                    T::read(out, x);
-                };
-                scratch.iter_mut().for_each(|s| *s *= scale);
-                round(scratch, out);
-                let (seen, later) = scratch.split_at_mut(row % tokens + 1);
-                seen.iter_mut().for_each(|s| *s += 0.0); // makes +0 of -0
-                later.iter_mut().for_each(|s| *s += masked);
-                round(scratch, out);
-                softmax_row(path, scratch);
-                narrow(path, scratch, out);
-            });
-            let v = T::wrap(transposed(v, shape.head_dim));
-            shape.product(path, &T::wrap(probs), &v, tokens, T::DTYPE)
-        })
+        shape.by_group::<T>(path, q, k, v, usize::MAX, eager::eager)
     })
 }
 
@@ -104,31 +90,20 @@ pub fn attention_sdpa(
 ) -> Result<Floats<'static>, KernelError> {
     let path = Path::detect()?;
     with_element!(q.dtype(), "q", T => {
-        shape.by_group::<T>(q, k, v, |tokens, q, k, v| flash::<T>(path, shape, tokens, q, k, v))
+        shape.by_group::<T>(path, q, k, v, KEY_BLOCK, flash::flash)
     })
 }
 
 impl Attention {
-    /// `x wᵀ` for `x` `[M, length]` and `w` `[N, length]`.
-    fn product(
-        &self,
-        path: Path,
-        x: &Floats,
-        w: &Floats,
-        length: usize,
-        out: DType,
-    ) -> Result<Floats<'static>, KernelError> {
-        let weight = Weight::Rows { values: w, outputs: w.len() / length, inputs: length };
-        linear_on(path, x, weight, None, self.order, out)
-    }
-
-    /// Runs `mix` for every group: on q `[H / G · T, D]`, k and v `[T, D]`, head by head.
+    /// Runs `mix` for every group and span of tokens. It holds scores of up to `keys` keys at once.
     fn by_group<T: Element>(
         &self,
+        path: Path,
         q: &Floats,
         k: &Floats,
         v: &Floats,
-        mix: impl Fn(usize, &[T], &[T], &[T]) -> Result<Floats<'static>, KernelError> + Sync,
+        keys: usize,
+        mix: impl Fn(&Queries<T>, &mut Scratch<T>, &mut [T]) + Sync,
     ) -> Result<Floats<'static>, KernelError> {
         let Attention { heads, groups, head_dim, .. } = *self;
         for (what, n) in
@@ -150,132 +125,58 @@ impl Attention {
         if tokens == 0 {
             return Ok(T::wrap(out));
         }
-        let share = heads / groups;
-        let head = |x: &[T], all: usize, heads: std::ops::Range<usize>| -> Vec<T> {
-            let mut rows = Vec::with_capacity(heads.len() * tokens * head_dim);
-            for head in heads {
-                for token in x.chunks_exact(all * head_dim) {
-                    rows.extend_from_slice(&token[head * head_dim..][..head_dim]);
+        let (share, way) = (heads / groups, Way::new::<T>(path, self.order));
+        let parallel = heads * tokens * tokens * head_dim >= WORTH_A_THREAD;
+        let pack = |group: usize| {
+            let head = |x: &[T]| -> Vec<T> {
+                let mut rows = Vec::with_capacity(tokens * head_dim);
+                for token in x.chunks_exact(groups * head_dim) {
+                    rows.extend_from_slice(&token[group * head_dim..][..head_dim]);
                 }
-            }
-            rows
+                rows
+            };
+            (Matrix::of_rows(way, &head(k), head_dim), Matrix::of_columns(way, &head(v), head_dim))
         };
-        // One cell per group: the columns of the heads that share its keys.
-        let cells = grid(&mut out, heads * head_dim, tokens, share * head_dim);
-        cells.into_par_iter().enumerate().try_for_each(|(group, mut cell)| {
-            let q = head(q, heads, group * share..(group + 1) * share);
-            let (k, v) = (head(k, groups, group..group + 1), head(v, groups, group..group + 1));
-            let mixed = mix(tokens, &q, &k, &v)?;
-            let mixed = expect::<T>(&mixed, q.len(), "the context")?;
-            for (i, row) in mixed.chunks_exact(head_dim).enumerate() {
-                let start = (group * share + i / tokens) * head_dim;
-                cell.part(i % tokens, start..start + head_dim).copy_from_slice(row);
+        let packed: Vec<(Matrix<T>, Matrix<T>)> = if parallel {
+            (0..groups).into_par_iter().map(pack).collect()
+        } else {
+            (0..groups).map(pack).collect()
+        };
+
+        let work = |scratch: &mut Scratch<T>, mut cell: Cell<T>| {
+            let (columns, span) = (cell.columns(), cell.rows());
+            let (keys, values) = &packed[columns.start / (share * head_dim)];
+            let queries = Queries { way, shape: self, keys, values, tokens, span: span.clone() };
+            // A token's heads lie side by side, in q as in the output.
+            let place = |token: usize, columns: &Range<usize>| {
+                token * heads * head_dim + columns.start..token * heads * head_dim + columns.end
+            };
+            let rows = scratch.q.room(queries.rows(), head_dim);
+            for (token, rows) in span.clone().zip(rows.chunks_exact_mut(share * head_dim)) {
+                rows.copy_from_slice(&q[place(token, &columns)]);
             }
-            Ok(())
-        })?;
+            let mut mixed = std::mem::take(&mut scratch.out);
+            mixed.resize(queries.rows() * head_dim, T::ZERO);
+            mix(&queries, scratch, &mut mixed);
+            for (token, mixed) in span.zip(mixed.chunks_exact(share * head_dim)) {
+                cell.part(token, columns.clone()).copy_from_slice(mixed);
+            }
+            scratch.out = mixed;
+        };
+        // Powers of two, so that no span straddles two blocks of keys.
+        let fitting = SCORES / (share * keys.min(tokens));
+        let height = fitting.clamp(1, 128).next_power_of_two().min(32);
+        let mut cells = grid(&mut out, heads * head_dim, height, share * head_dim);
+        if parallel {
+            // The last tokens see most keys; with them first, threads end at about the same time.
+            cells.sort_by_key(|cell| std::cmp::Reverse(cell.rows().start));
+            cells.into_par_iter().with_max_len(1).for_each_init(Scratch::new, work);
+        } else {
+            let mut scratch = Scratch::new();
+            cells.into_iter().for_each(|cell| work(&mut scratch, cell));
+        }
         Ok(T::wrap(out))
     }
-}
-
-/// `[rows, width]` to `[width, rows]`.
-fn transposed<T: Element>(x: &[T], width: usize) -> Vec<T> {
-    let rows = x.len() / width;
-    let mut columns = vec![T::ZERO; x.len()];
-    // A few rows at a time, so that the cache lines of both sides are used up while they are there.
-    for start in (0..rows).step_by(16) {
-        for column in 0..width {
-            for row in start..rows.min(start + 16) {
-                columns[column * rows + row] = x[row * width + column];
-            }
-        }
-    }
-    columns
-}
-
-/// What is known of a row after some blocks of keys.
-#[derive(Clone, Copy)]
-struct State {
-    max: f32,
-    sum: f32,
-    /// What the last block's maximum did to everything before.
-    rescale: f32,
-}
-
-/// One group's share: q `[rows, D]`, where row i is of token i mod T.
-fn flash<T: Element>(
-    path: Path,
-    shape: &Attention,
-    tokens: usize,
-    q: &[T],
-    k: &[T],
-    v: &[T],
-) -> Result<Floats<'static>, KernelError> {
-    let width = shape.head_dim;
-    let rows = q.len() / width;
-    let scale = shape.scale as f32;
-    let mut states = vec![State { max: f32::NEG_INFINITY, sum: 0.0, rescale: 0.0 }; rows];
-    let mut out = vec![0.0f32; q.len()];
-    for start in (0..tokens).step_by(KEY_BLOCK) {
-        let keys = KEY_BLOCK.min(tokens - start);
-        let block = start * width..(start + keys) * width;
-        let scores = shape.product(path, &T::view(q), &T::view(&k[block.clone()]), width, DType::F32)?;
-        let mut scores = scores.to_f32();
-        scores.par_chunks_exact_mut(keys).with_min_len(32).zip(&mut states).enumerate().for_each(
-            |(row, (scores, state))| {
-                let seen = (row % tokens + 1).saturating_sub(start).min(keys);
-                let (seen, masked) = scores.split_at_mut(seen);
-                seen.iter_mut().for_each(|s| *s *= scale);
-                masked.fill(f32::NEG_INFINITY);
-                *state = state.take(path, scores, T::DTYPE != DType::F32);
-            },
-        );
-        let mut probs = vec![T::ZERO; scores.len()];
-        narrow(path, &scores, &mut probs);
-        let values = T::wrap(transposed(&v[block], width));
-        let mixed = shape.product(path, &T::wrap(probs), &values, keys, DType::F32)?;
-        for ((out, mixed), state) in
-            out.chunks_exact_mut(width).zip(mixed.as_f32().chunks_exact(width)).zip(&states)
-        {
-            for (out, mixed) in out.iter_mut().zip(mixed) {
-                *out = if start == 0 { *mixed } else { *out * state.rescale + mixed };
-            }
-        }
-    }
-    for (out, state) in out.chunks_exact_mut(width).zip(&states) {
-        let inverse = 1.0 / state.sum;
-        out.iter_mut().for_each(|x| *x *= inverse);
-    }
-    let mut rounded = vec![T::ZERO; out.len()];
-    narrow(path, &out, &mut rounded);
-    Ok(T::wrap(rounded))
-}
-
-impl State {
-    /// Turns a block's scores into exponentials and adds them up.
-    fn take(self, path: Path, scores: &mut [f32], fast: bool) -> State {
-        let max = crate::softmax::max(scores);
-        // NaN must win, as it does in PyTorch's maximum.
-        let max = if self.max > max { self.max } else { max };
-        let rescale = exact(self.max - max);
-        let (vectors, rest) = scores.split_at_mut(scores.len() / LANES * LANES);
-        if fast {
-            exp_fast_in_place(path, vectors, max);
-        } else {
-            exp_in_place(path, vectors, max);
-        }
-        rest.iter_mut().for_each(|x| *x = exact(*x - max));
-        let mut lanes = [0.0; LANES];
-        for vector in vectors.chunks_exact(LANES) {
-            lanes.iter_mut().zip(vector).for_each(|(lane, x)| *lane += x);
-        }
-        let sum = rest.iter().fold(halve(lanes), |sum, x| sum + x);
-        State { max, sum: self.sum * rescale + sum, rescale }
-    }
-}
-
-/// The exponential of a math library that rounds correctly.
-fn exact(x: f32) -> f32 {
-    f64::from(x).exp() as f32
 }
 
 #[cfg(test)]

@@ -16,9 +16,6 @@ pub(crate) trait Element: Storage + Output {
     fn of<'a>(x: &'a Floats) -> Option<&'a [Self]>;
 
     /// The numbers, with their format as data.
-    fn view(x: &[Self]) -> Floats<'_>;
-
-    /// As [`Element::view`], owned.
     fn wrap(x: Vec<Self>) -> Floats<'static>;
 
     /// Widens a run of numbers, exactly.
@@ -36,10 +33,6 @@ impl Element for bf16 {
 
     fn of<'a>(x: &'a Floats) -> Option<&'a [Self]> {
         if let Floats::Bf16(x) = x { Some(x) } else { None }
-    }
-
-    fn view(x: &[Self]) -> Floats<'_> {
-        Floats::from(x)
     }
 
     fn wrap(x: Vec<Self>) -> Floats<'static> {
@@ -61,10 +54,6 @@ impl Element for f16 {
         if let Floats::F16(x) = x { Some(x) } else { None }
     }
 
-    fn view(x: &[Self]) -> Floats<'_> {
-        Floats::from(x)
-    }
-
     fn wrap(x: Vec<Self>) -> Floats<'static> {
         Floats::from(x)
     }
@@ -82,10 +71,6 @@ impl Element for f32 {
 
     fn of<'a>(x: &'a Floats) -> Option<&'a [Self]> {
         if let Floats::F32(x) = x { Some(x) } else { None }
-    }
-
-    fn view(x: &[Self]) -> Floats<'_> {
-        Floats::from(x)
     }
 
     fn wrap(x: Vec<Self>) -> Floats<'static> {

@@ -1,6 +1,6 @@
 //! The exponentials that PyTorch's CPU kernels use, to the bit.
 
-use crate::by_path::{by_path, fma};
+use crate::by_path::fma;
 
 /// `e^x` as the vector code of SLEEF computes it (`expf`, error below 1 ulp): PyTorch's softmax and SiLU on CPU.
 ///
@@ -17,7 +17,7 @@ pub fn exp(x: f32) -> f32 {
 }
 
 /// `e^x` by Malossi's method: `2^s` with a cubic for the fraction of s, written straight into the bits of a float.
-/// Relative error up to 1.1e-4. PyTorch's flash attention on CPU takes it for whole vectors of 16-bit formats.
+/// Relative error up to 1.1e-4, for x up to 88. PyTorch's flash attention on CPU takes it for whole vectors of 16-bit formats.
 pub fn exp_fast(x: f32) -> f32 {
     malossi::<false>(x)
 }
@@ -35,10 +35,10 @@ pub(crate) fn sleef<const FMA: bool>(x: f32) -> f32 {
     }
     let u = 1.0 + fma::<FMA>(s * s, u, s);
     // In two steps, so that results near both ends of the range are not lost on the way.
-    let q = q.clamp(-200.0, 200.0) as i32;
+    let q = integer(q.clamp(-200.0, 200.0));
     let half = q >> 1;
-    let power = |n: i32| f32::from_bits(((n + 127) as u32) << 23);
-    let y = u * power(half) * power(q - half);
+    let power = |n: i32| f32::from_bits((n.wrapping_add(127) as u32) << 23);
+    let y = u * power(half) * power(q.wrapping_sub(half));
     let y = if x < -104.0 { 0.0 } else { y };
     if x > 100.0 { f32::INFINITY } else { y }
 }
@@ -51,32 +51,44 @@ pub(crate) fn malossi<const FMA: bool>(x: f32) -> f32 {
     let f = s - s.floor();
     let correction = fma::<FMA>(f, fma::<FMA>(f, fma::<FMA>(f, C[3], C[2]), C[1]), C[0]);
     let bits = fma::<FMA>(s - correction, TWO_23, 127.0 * TWO_23);
-    let y = f32::from_bits(bits as i32 as u32);
+    let y = f32::from_bits(large_integer(bits.min(2_147_483_520.0)));
     if x < -87.0 { 0.0 } else { y }
 }
 
+/// A whole number between -2^22 and 2^22 as an integer; anything for NaN. A cast would do the same, but it saturates,
+/// for which there are no vector instructions.
 #[inline(always)]
-fn exp_body<const FMA: bool>(x: &mut [f32], minus: f32) {
+fn integer(x: f32) -> i32 {
+    const MAGIC: f32 = 12_582_912.0; // 1.5 · 2^23, whose last bit is worth 1
+    (x + MAGIC).to_bits().wrapping_sub(MAGIC.to_bits()) as i32
+}
+
+/// A number from 2^23 to below 2^31 as an integer, which it is already: the significand, moved into place. As for
+/// [`integer`], a cast would do.
+#[inline(always)]
+fn large_integer(x: f32) -> u32 {
+    let bits = x.to_bits();
+    ((bits & 0x7f_ffff) | 0x80_0000) << ((bits >> 23).wrapping_sub(150) & 31)
+}
+
+/// `exp(x - minus)` where the numbers lie, with the instructions of whoever calls it.
+#[inline(always)]
+pub(crate) fn exp_body<const FMA: bool>(x: &mut [f32], minus: f32) {
     x.iter_mut().for_each(|x| *x = sleef::<FMA>(*x - minus));
 }
-by_path!(
-    /// `exp(x - minus)` where the numbers lie.
-    exp_in_place(x: &mut [f32], minus: f32) = exp_body
-);
-
+/// `exp_fast(x - minus)` where the numbers lie, with the instructions of whoever calls it.
 #[inline(always)]
-fn exp_fast_body<const FMA: bool>(x: &mut [f32], minus: f32) {
+pub(crate) fn exp_fast_body<const FMA: bool>(x: &mut [f32], minus: f32) {
     x.iter_mut().for_each(|x| *x = malossi::<FMA>(*x - minus));
 }
-by_path!(
-    /// `exp_fast(x - minus)` where the numbers lie.
-    exp_fast_in_place(x: &mut [f32], minus: f32) = exp_fast_body
-);
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::Path;
+    use crate::by_path::by_path;
+
+    by_path!(exp_in_place(x: &mut [f32], minus: f32) = exp_body);
+    by_path!(exp_fast_in_place(x: &mut [f32], minus: f32) = exp_fast_body);
 
     fn samples() -> Vec<f32> {
         let specials =
@@ -106,6 +118,18 @@ mod tests {
             assert!(relative < 1.2e-4, "exp({x}): {relative}");
         }
         assert_eq!(exp_fast(f32::NEG_INFINITY), 0.0);
+    }
+
+    /// [`integer`] and [`large_integer`] are casts, for all that the exponentials ask of them.
+    #[test]
+    fn integers_are_casts() {
+        for i in -200..=200 {
+            assert_eq!(integer(i as f32), i);
+        }
+        for bits in (8_388_608f32.to_bits()..2_147_483_648f32.to_bits()).step_by(13) {
+            let x = f32::from_bits(bits);
+            assert_eq!(large_integer(x), x as u32, "{x}");
+        }
     }
 
     #[test]

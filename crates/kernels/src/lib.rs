@@ -10,6 +10,7 @@
 //!   a checkpoint.
 //! - [`rms_norm`], [`rotary`], [`silu_up`], [`softmax`], [`attention_eager`], [`attention_sdpa`]: what stands between
 //!   the products of a Llama, rounded where PyTorch's CPU kernels round, in their order and with their [`exp()`].
+//! - [`recover()`], [`recognise()`]: the order in which anybody's sum is taken, found out by adding, as a [`SumTree`].
 //! - [`ExactSum`]: sums of products without rounding, behind [`Accumulation::Exact`].
 //!
 //! What is not here: tensors, devices, models. Subnormal numbers are numbers, by every path; an instruction that
@@ -33,12 +34,16 @@ mod output;
 mod path;
 mod plan;
 mod range;
+mod recognise;
+mod recover;
 mod reference;
 mod rotary;
 mod softmax;
 mod storage;
 mod sum;
 mod tile;
+mod tree;
+mod tree_text;
 mod weight;
 
 pub use attention::{Attention, attention_eager, attention_sdpa};
@@ -51,7 +56,10 @@ pub use matmul::{Linear, handles, matmul, matmul_transposed, name, owns};
 pub use norm::{rms_norm, rms_norm_on};
 pub use order::Accumulation;
 pub use path::{PATH_VARIABLE, Path};
+pub use recognise::{declared, recognise};
+pub use recover::{Masks, ProbeError, Recovered, recover};
 pub use reference::dot;
 pub use rotary::rotary;
 pub use softmax::softmax;
+pub use tree::SumTree;
 pub use weight::{PackedWeight, Weight};

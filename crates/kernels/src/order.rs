@@ -47,6 +47,9 @@ pub enum Accumulation {
     Dot2Lanes,
     /// One accumulator, k ascending.
     Sequential,
+    /// One accumulator, k ascending, in blocks of K as [`Accumulation::Dot2`] cuts them, summed apart and added up in
+    /// order: oneDNN's f16 on CPUs with AVX512_FP16, for two rows or more.
+    SequentialBlocked,
     /// One accumulator, k descending.
     Reversed,
     /// Stretches of 32 are summed in sequence and then combined as in binary counting: as soon as two neighbouring
@@ -62,25 +65,36 @@ pub enum Accumulation {
 
 impl Accumulation {
     /// Every order, [`Accumulation::SplitK`] with 4 stretches.
-    pub const ALL: [Accumulation; 9] = [
+    pub const ALL: [Accumulation; 10] = [
         Accumulation::Tile32,
         Accumulation::Tile32Blocked,
         Accumulation::Dot2,
         Accumulation::Dot2Lanes,
         Accumulation::Sequential,
+        Accumulation::SequentialBlocked,
         Accumulation::Reversed,
         Accumulation::Pairwise,
         Accumulation::SplitK(NonZeroUsize::new(4).unwrap()),
         Accumulation::Exact,
     ];
 
+    /// The order that products of this format are summed in unless another is asked for: PyTorch's on server CPUs with
+    /// AMX and AVX512_FP16, [`Accumulation::Tile32`] for bf16 and [`Accumulation::SequentialBlocked`] for f16. That of
+    /// its f32 products is not known; they take `Tile32`, too.
+    pub fn of(dtype: ulpscope_floats::DType) -> Self {
+        match dtype {
+            ulpscope_floats::DType::F16 => Accumulation::SequentialBlocked,
+            _ => Accumulation::Tile32,
+        }
+    }
+
     /// Length of the blocks whose sums are added in order at the end; `length` if there is only one.
     pub(crate) fn block(self, length: usize) -> usize {
         let equal = |blocks: usize, multiple: usize| length.div_ceil(blocks).next_multiple_of(multiple);
         match self {
             Accumulation::Tile32Blocked => equal(length.div_ceil(384).max(1), 32),
-            Accumulation::Dot2 if length > 1024 => 1024,
-            Accumulation::Dot2 if length > 512 => 512,
+            Accumulation::Dot2 | Accumulation::SequentialBlocked if length > 1024 => 1024,
+            Accumulation::Dot2 | Accumulation::SequentialBlocked if length > 512 => 512,
             Accumulation::SplitK(n) => equal(n.get(), 2),
             Accumulation::Pairwise => 32,
             _ => length,
@@ -96,6 +110,7 @@ impl fmt::Display for Accumulation {
             Accumulation::Dot2 => f.pad("dot2"),
             Accumulation::Dot2Lanes => f.pad("dot2-lanes"),
             Accumulation::Sequential => f.pad("sequential"),
+            Accumulation::SequentialBlocked => f.pad("sequential-blocked"),
             Accumulation::Reversed => f.pad("reversed"),
             Accumulation::Pairwise => f.pad("pairwise"),
             Accumulation::SplitK(n) => f.pad(&format!("split-k({n})")),

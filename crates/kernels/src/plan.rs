@@ -45,16 +45,28 @@ pub(crate) struct Plan {
 impl Plan {
     /// The plan of `order` for K = `length`, which is at least 1. [`Accumulation::Exact`] has none.
     pub(crate) fn new(order: Accumulation, length: usize) -> Option<Self> {
+        Plan::cut(order, length, length)
+    }
+
+    /// The plan of `order` for the first `length` of K = `whole` products, when all the others are zeros. `length` is
+    /// at least 1, and even if it is less than `whole`.
+    ///
+    /// The blocks are those of the whole. A block of zeros sums up to `+0`, and a zero added to a sum leaves it as it
+    /// is, unless the sum is `-0`: a result that is not `-0` is that of the plan for all of K.
+    pub(crate) fn cut(order: Accumulation, length: usize, whole: usize) -> Option<Self> {
         let leaf = match order {
             Accumulation::Tile32 | Accumulation::Tile32Blocked => Leaf::Tile32,
             Accumulation::Dot2 | Accumulation::Dot2Lanes | Accumulation::Reversed => Leaf::OddFirst,
-            Accumulation::Sequential | Accumulation::Pairwise | Accumulation::SplitK(_) => Leaf::EvenFirst,
+            Accumulation::Sequential
+            | Accumulation::SequentialBlocked
+            | Accumulation::Pairwise
+            | Accumulation::SplitK(_) => Leaf::EvenFirst,
             Accumulation::Exact => return None,
         };
         let mut segments = match order {
             Accumulation::Reversed => vec![backwards(length)],
             Accumulation::Dot2Lanes => lanes(length),
-            _ => blocks(length, order.block(length)),
+            _ => blocks(length, order.block(whole)),
         };
         match order {
             Accumulation::Pairwise => {

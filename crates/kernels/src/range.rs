@@ -3,6 +3,8 @@
 use bytemuck::Pod;
 use ulpscope_floats::{DType, bf16, f16};
 
+use crate::Path;
+
 /// The smallest and the largest exponent among the finite numbers of a run that are not zero.
 ///
 /// f32 holds the product of two 16-bit numbers exactly unless it is too small or too large. Where the exponents rule
@@ -25,6 +27,7 @@ const BIAS: i32 = 127;
 
 impl Range {
     /// The range of `values`.
+    #[inline(always)]
     pub(crate) fn of<T: Bits>(values: &[T]) -> Self {
         // Of magnitudes as integers, which order as the numbers do; zero wraps round to the far end.
         let (mut low, mut high) = (u32::MAX, 0);
@@ -43,6 +46,27 @@ impl Range {
             subnormal,
             precision,
         }
+    }
+
+    /// [`Range::of`], compiled for the path's instructions.
+    pub(crate) fn on<T: Bits>(path: Path, values: &[T]) -> Self {
+        #[cfg(target_arch = "x86_64")]
+        #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+        fn wide<T: Bits>(values: &[T]) -> Range {
+            Range::of(values)
+        }
+        match path {
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: a path that a product runs on has been checked against the CPU.
+            #[allow(unsafe_code)]
+            Path::Avx512 | Path::Avx512Bf16 => unsafe { wide(values) },
+            _ => Range::of(values),
+        }
+    }
+
+    /// All finite numbers are below `2^bound`.
+    pub(crate) fn bound(self) -> i32 {
+        self.largest - BIAS + 1
     }
 
     /// The lowest bit that any of the numbers has set lies at or above `2^quantum`.

@@ -21,7 +21,9 @@ pub fn dot(order: Accumulation, x: &[f32], w: &[f32]) -> f32 {
         Accumulation::Sequential => sequential(x, w),
         Accumulation::Reversed => (0..x.len()).rev().fold(0.0, |acc, k| x[k].mul_add(w[k], acc)),
         Accumulation::Pairwise => pairwise(blocks.map(|(x, w)| sequential(x, w))),
-        Accumulation::SplitK(_) => in_order(blocks.map(|(x, w)| sequential(x, w))),
+        Accumulation::SequentialBlocked | Accumulation::SplitK(_) => {
+            in_order(blocks.map(|(x, w)| sequential(x, w)))
+        }
         Accumulation::Exact => {
             let mut sum = ExactSum::default();
             x.iter().zip(w).for_each(|(&x, &w)| sum.add_product(x, w));
@@ -31,7 +33,7 @@ pub fn dot(order: Accumulation, x: &[f32], w: &[f32]) -> f32 {
 }
 
 fn in_order(sums: impl Iterator<Item = f32>) -> f32 {
-    sums.fold(0.0, |total, sum| total + sum)
+    sums.reduce(|total, sum| total + sum).unwrap_or(0.0)
 }
 
 fn sequential(x: &[f32], w: &[f32]) -> f32 {

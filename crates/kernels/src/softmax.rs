@@ -2,8 +2,9 @@
 
 use ulpscope_floats::Floats;
 
+use crate::by_path::by_path;
 use crate::element::{Element, expect, expect_rows, map_rows, with_element};
-use crate::exp::exp_in_place;
+use crate::exp::exp_body;
 use crate::output::narrow;
 use crate::sum::sixteen_lanes;
 use crate::{KernelError, Path};
@@ -33,27 +34,63 @@ pub fn softmax(x: &Floats, width: usize) -> Result<Floats<'static>, KernelError>
     })
 }
 
-/// The softmax of one row, unrounded.
-pub(crate) fn softmax_row(path: Path, row: &mut [f32]) {
+#[inline(always)]
+fn softmax_row_body<const FMA: bool>(row: &mut [f32]) {
     let max = max(row);
-    exp_in_place(path, row, max);
+    exp_body::<FMA>(row, max);
     let inverse = 1.0 / sixteen_lanes(row);
     row.iter_mut().for_each(|x| *x *= inverse);
 }
+by_path!(
+    /// The softmax of one row, unrounded.
+    softmax_row(row: &mut [f32]) = softmax_row_body
+);
+
+#[inline(always)]
+fn softmax_seen_body<const FMA: bool>(row: &mut [f32], known: usize, width: usize) {
+    let (vectors, beyond) = row.split_at_mut(known.next_multiple_of(16));
+    beyond.fill(0.0);
+    // Whole vectors: the exponential of -∞ is +0, which changes no sum.
+    vectors[known..].fill(f32::NEG_INFINITY);
+    let max = max(vectors);
+    exp_body::<FMA>(vectors, max);
+    let sum = sixteen_lanes(if width < 16 { &vectors[..known] } else { vectors });
+    let inverse = 1.0 / sum;
+    vectors.iter_mut().for_each(|x| *x *= inverse);
+}
+by_path!(
+    /// The softmax, unrounded, of a row of `width` scores, of which all but the first `known` become +0. `row` has room
+    /// for those in whole vectors of sixteen; what is beyond `known` becomes 0.
+    softmax_seen(row: &mut [f32], known: usize, width: usize) = softmax_seen_body
+);
 
 /// The largest number, NaN if there is one.
+#[inline(always)]
 pub(crate) fn max(row: &[f32]) -> f32 {
     // Lanes, so that the compiler can vectorise; any order gives the same maximum but for the sign of a zero, which
     // the difference to it does not show.
     let mut lanes = [f32::NEG_INFINITY; 16];
-    let mut nan = false;
-    for chunk in row.chunks(16) {
-        for (lane, x) in lanes.iter_mut().zip(chunk) {
-            *lane = if *x > *lane { *x } else { *lane };
-            nan |= x.is_nan();
+    let mut nan = [false; 16];
+    let (vectors, rest) = row.as_chunks::<16>();
+    for vector in vectors {
+        for i in 0..16 {
+            lanes[i] = if vector[i] > lanes[i] { vector[i] } else { lanes[i] };
+            nan[i] |= vector[i].is_nan();
         }
     }
-    if nan { f32::NAN } else { lanes.into_iter().fold(f32::NEG_INFINITY, f32::max) }
+    for (i, x) in rest.iter().enumerate() {
+        lanes[i] = if *x > lanes[i] { *x } else { lanes[i] };
+        nan[i] |= x.is_nan();
+    }
+    if nan.contains(&true) {
+        return f32::NAN;
+    }
+    for distance in [8, 4, 2, 1] {
+        for i in 0..distance {
+            lanes[i] = if lanes[i + distance] > lanes[i] { lanes[i + distance] } else { lanes[i] };
+        }
+    }
+    lanes[0]
 }
 
 #[cfg(test)]

@@ -10,7 +10,11 @@ use crate::{KernelError, Path};
 /// 64 bytes that do not straddle cache lines, which every load of a panel relies on for speed.
 #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C, align(64))]
-struct Line([u8; 64]);
+pub(crate) struct Line([u8; 64]);
+
+impl Line {
+    pub(crate) const ZERO: Line = Line([0; 64]);
+}
 
 /// A weight `[N, K]` in its storage dtype, rearranged so that a product reads it front to back.
 ///
@@ -37,7 +41,7 @@ impl PackedWeight {
             let panels = outputs.div_ceil(WIDTH);
             // What the variable asks for, if it can be had; the panels are the same by every path.
             let path = Path::detect().unwrap_or(Path::Portable);
-            let mut lines = vec![Line([0; 64]); panels * bytes / size_of::<Line>()];
+            let mut lines = vec![Line::ZERO; panels * bytes / size_of::<Line>()];
             let ranges = lines
                 .par_chunks_mut(bytes / size_of::<Line>())
                 .enumerate()
@@ -199,7 +203,7 @@ impl<'a, T: Storage> Panels<'a, T> {
         if let Some(ranges) = self.ranges {
             return (&self.values[i * len..(i + 1) * len], Some(ranges[i]));
         }
-        scratch.0.resize(len * size_of::<T>() / size_of::<Line>(), Line([0; 64]));
+        scratch.0.resize(len * size_of::<T>() / size_of::<Line>(), Line::ZERO);
         let panel: &mut [T] = bytemuck::cast_slice_mut(&mut scratch.0);
         pack_panel(path, self.values, self.inputs, i * WIDTH, panel);
         (panel, ranged.then(|| Range::of(panel)))

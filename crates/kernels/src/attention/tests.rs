@@ -1,5 +1,7 @@
 //! Both attentions against loops over single numbers.
 
+use ulpscope_floats::DType;
+
 use super::*;
 use crate::{dot, exp, exp_fast};
 
@@ -124,6 +126,141 @@ fn both_follow_their_definitions() {
                         );
                     }
                 }
+            }
+        }
+    }
+}
+
+/// Prompts around every length at which keys are left out, for every order of summation.
+#[test]
+fn what_is_left_out_changes_nothing() {
+    for order in Accumulation::ALL {
+        for dtype in [DType::F32, DType::Bf16, DType::F16] {
+            for tokens in [15, 17, 33, 71] {
+                let shape = Attention { heads: 2, groups: 1, head_dim: 5, scale: 0.4, order };
+                let q = wave(&shape, 2, tokens, 0.71, dtype);
+                let (k, v) = (wave(&shape, 1, tokens, 0.37, dtype), wave(&shape, 1, tokens, 0.23, dtype));
+                check(&shape, &q, &k, &v, |t| t % 3 == 0 || t + 2 > tokens);
+            }
+        }
+    }
+    let shape =
+        Attention { heads: 1, groups: 1, head_dim: 4, scale: 0.4, order: Accumulation::Tile32Blocked };
+    for order in [Accumulation::Tile32Blocked, Accumulation::Dot2, Accumulation::Pairwise] {
+        // Blocks of keys, and of the order within them; the length of a block depends on that of the prompt.
+        for tokens in [513, 1100] {
+            let shape = Attention { order, ..shape };
+            let [q, k, v] = [0.71, 0.37, 0.23].map(|f| wave(&shape, 1, tokens, f, DType::Bf16));
+            check(&shape, &q, &k, &v, |t| t % 251 == 7 || t % 512 > 509 || t + 1 == tokens);
+        }
+    }
+}
+
+/// The numbers for which a masked key could leave a trace: infinities, NaN, scores as large as the mask, sums that
+/// underflow to -0, and zeros of either sign to be added to those.
+#[test]
+fn masked_keys_leave_the_traces_they_should() {
+    for (dtype, order) in [DType::F32, DType::Bf16, DType::F16]
+        .into_iter()
+        .flat_map(|dtype| Accumulation::ALL.map(|order| (dtype, order)))
+    {
+        let shape = Attention { heads: 2, groups: 1, head_dim: 3, scale: 0.5, order };
+        let tokens = 37;
+        let plain = |heads: usize, f: f32| wave(&shape, heads, tokens, f, dtype).to_f32();
+        let (huge, tiny) = match dtype {
+            DType::F16 => (200.0, 6e-8),
+            _ => (1.5e19, 1e-40),
+        };
+        let specials: [(&str, [f32; 2]); 4] = [
+            ("infinite", [f32::INFINITY, 1.0]),
+            ("NaN", [f32::NAN, 1.0]),
+            ("huge", [huge, -huge]),
+            ("tiny", [-tiny, tiny]),
+        ];
+        for (what, [special, other]) in specials {
+            for place in 0..3 {
+                let mut all = [plain(2, 0.71), plain(1, 0.37), plain(1, 0.23)];
+                let last = all[place].len() - 4;
+                match what {
+                    // Of a key that only the last two tokens see.
+                    "infinite" | "NaN" => all[place][last] = special,
+                    "huge" => {
+                        for values in &mut all[..2] {
+                            values.iter_mut().enumerate().for_each(|(i, x)| {
+                                *x = if i % (5 + place) == 0 { special } else { other };
+                            });
+                        }
+                    }
+                    // Small probabilities of small values, then zeros.
+                    _ => {
+                        for (i, x) in all[2].iter_mut().enumerate() {
+                            *x = if i / 3 < 20 {
+                                special * (place + 1) as f32
+                            } else {
+                                [0.0, -0.0][i / 3 % 2]
+                            };
+                        }
+                    }
+                }
+                let [q, k, v] = all.map(|x| Floats::from(x).cast(dtype));
+                check(&shape, &q, &k, &v, |t| t % 4 == 0 || t > 17 && t < 23 || t > 34);
+            }
+        }
+    }
+}
+
+/// A sum of -0 becomes +0 by a masked zero of the other sign, and stays what it is by one of its own.
+#[test]
+fn negative_zeros_are_as_they_should_be() {
+    for (dtype, order) in
+        [DType::F32, DType::Bf16].into_iter().flat_map(|dtype| Accumulation::ALL.map(|order| (dtype, order)))
+    {
+        for later in [0.0, -0.0] {
+            let shape = Attention { heads: 1, groups: 1, head_dim: 1, scale: 1.0, order };
+            let tokens = 40;
+            // The first key has a probability of e^-60 or so and a value that is lost with it.
+            let k: Vec<f32> = (0..tokens).map(|i| if i == 0 { -60.0 } else { 0.0 }).collect();
+            let v = (0..tokens).map(|i| {
+                if i == 0 {
+                    -1e-40
+                } else if i < 20 {
+                    -0.0
+                } else {
+                    later
+                }
+            });
+            let v: Vec<f32> = v.collect();
+            let [q, k, v] = [vec![1.0; tokens], k, v].map(|x| Floats::from(x).cast(dtype));
+            check(&shape, &q, &k, &v, |t| t > 0);
+        }
+    }
+}
+
+/// A block of keys that is masked throughout turns an infinite maximum into NaN.
+#[test]
+fn an_infinite_score_is_not_forgotten() {
+    let shape = Attention { heads: 1, groups: 1, head_dim: 1, scale: 1.0, order: Accumulation::Sequential };
+    let k: Vec<f32> = (0..520).map(|i| if i == 0 { 1e30 } else { 0.0 }).collect();
+    let v: Vec<f32> = (0..520).map(|i| i as f32).collect();
+    let [q, k, v] = [vec![1e30; 520], k, v].map(|x| Floats::from(x).cast(DType::Bf16));
+    check(&shape, &q, &k, &v, |t| t % 100 == 3);
+}
+
+/// Compares some tokens of both attentions with the definitions, which compute every masked score.
+fn check(shape: &Attention, q: &Floats, k: &Floats, v: &Floats, which: impl Fn(usize) -> bool) {
+    let bits = |x: &[f32]| -> Vec<u32> {
+        x.iter().map(|x| if x.is_nan() { u32::MAX } else { x.to_bits() }).collect()
+    };
+    let tokens = k.len() / shape.groups / shape.head_dim;
+    let both: [(&str, Whole, Row); 2] =
+        [("eager", attention_eager, eager_row), ("sdpa", attention_sdpa, sdpa_row)];
+    for (name, whole, row) in both {
+        let got = whole(shape, q, k, v).unwrap();
+        for t in (0..tokens).filter(|t| which(*t)) {
+            for h in 0..shape.heads {
+                let (got, want) = (head(&got, shape.heads, shape.head_dim, h, t), row(shape, q, k, v, h, t));
+                let what = format!("{name} {} {}: head {h}, token {t} of {tokens}", shape.order, q.dtype());
+                assert_eq!(bits(&got), bits(&want), "{what}: {got:?} is not {want:?}");
             }
         }
     }

@@ -1,0 +1,62 @@
+//! The attention that rounds everything, for a block of queries.
+
+use super::LANES;
+use super::queries::{Queries, Scratch};
+use crate::element::Element;
+use crate::output::narrow;
+use crate::softmax::softmax_seen;
+
+/// Mixes the values for some queries, `[rows, D]`, which are in `scratch.q`.
+///
+/// Keys that no query sees are left out if their probability is certain to be +0 and nothing is infinite or NaN.
+pub(super) fn eager<T: Element>(queries: &Queries<T>, scratch: &mut Scratch<T>, out: &mut [T]) {
+    let Queries { way, shape, tokens, .. } = *queries;
+    let width = shape.head_dim;
+    let full = !masked_vanish(queries, scratch);
+    let plan = way.plan(width, width);
+    scratch.q.ready(way, plan.as_ref(), queries.keys);
+    let columns = if full { tokens } else { queries.span.end };
+    let Scratch { q, p, narrow: scores, wide, .. } = scratch;
+    let stride = queries.scores(q, plan.as_ref(), 0..columns, full, scores);
+    let (scale, masked) = (shape.scale as f32, T::DTYPE.min() as f32);
+    wide.resize(stride, 0.0);
+    for piece in queries.pieces() {
+        let seen = |row: usize| queries.token(row) + 1;
+        let length = if full { tokens } else { seen(piece.end - 1).next_multiple_of(LANES).min(tokens) };
+        for (row, scores) in piece.clone().zip(scores[piece.start * stride..].chunks_exact_mut(stride)) {
+            let known = if full { length } else { seen(row) };
+            let (row, seen) = (&mut wide[..known], seen(row));
+            let scores = &mut scores[..length];
+            T::read(&scores[..known], row);
+            // Rounded by a detour through the storage format, which is what whole-vector code can do.
+            let round = |x: &mut [f32], out: &mut [T]| {
+                narrow(way.path, x, &mut out[..x.len()]);
+                T::read(&out[..x.len()], x);
+            };
+            row.iter_mut().for_each(|s| *s *= scale);
+            round(row, scores);
+            let (earlier, later) = row.split_at_mut(seen);
+            earlier.iter_mut().for_each(|s| *s += 0.0); // makes +0 of -0
+            if !later.is_empty() {
+                later.iter_mut().for_each(|s| *s += masked);
+                round(row, scores);
+            }
+            softmax_seen(way.path, &mut wide[..stride], known, tokens);
+            narrow(way.path, &wide[..length], scores);
+        }
+        let fill = |i: usize, probs: &mut [T]| {
+            probs.copy_from_slice(&scores[(piece.start + i) * stride..][..length]);
+        };
+        let out = &mut out[piece.start * width..piece.end * width];
+        queries.mix(p, piece.len(), length, 0..tokens, fill, out);
+    }
+}
+
+/// Whether no score comes anywhere near the mask, so that the exponential of every masked one is +0 for certain.
+fn masked_vanish<T: Element>(queries: &Queries<T>, scratch: &Scratch<T>) -> bool {
+    let Queries { keys, values, shape, .. } = *queries;
+    let Some(q) = scratch.q.bound() else { return false };
+    let product = f64::from(q + keys.range.bound()).exp2() * shape.head_dim as f64;
+    // Half of that is left for the roundings of the sum and of the score.
+    keys.finite && values.finite && product * shape.scale.abs().max(1.0) < -T::DTYPE.min() / 8.0
+}

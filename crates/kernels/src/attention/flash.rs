@@ -1,0 +1,117 @@
+//! The fused attention, for a block of queries.
+
+use ulpscope_floats::DType;
+
+use super::queries::{Queries, Scratch};
+use super::{KEY_BLOCK, LANES};
+use crate::by_path::by_path;
+use crate::element::Element;
+use crate::exp::{exp_body, exp_fast_body};
+use crate::output::narrow;
+use crate::softmax::max;
+use crate::sum::halve;
+
+/// What is known of a row after some blocks of keys.
+#[derive(Clone, Copy)]
+pub(crate) struct State {
+    max: f32,
+    sum: f32,
+    /// What the last block's maximum did to everything before.
+    rescale: f32,
+}
+
+/// How a row's scores of one block of keys become exponentials.
+#[derive(Clone, Copy)]
+pub(crate) struct Take {
+    /// Columns that the row sees.
+    seen: usize,
+    /// Columns that come in whole vectors of the block.
+    whole: usize,
+    scale: f32,
+    /// By the exponential of 16-bit formats.
+    fast: bool,
+}
+
+/// Mixes the values for some queries, `[rows, D]`, which are in `scratch.q`.
+///
+/// Keys that no query sees are left out: their scores are -∞, the exponentials +0, and so is their share of every sum,
+/// unless a value is infinite or NaN.
+pub(super) fn flash<T: Element>(queries: &Queries<T>, scratch: &mut Scratch<T>, out: &mut [T]) {
+    let Queries { way, shape, keys, values, tokens, .. } = *queries;
+    let (width, rows) = (shape.head_dim, queries.rows());
+    let full = !values.finite;
+    let plan = way.plan(width, width);
+    scratch.q.ready(way, plan.as_ref(), keys);
+    let mut states = vec![State { max: f32::NEG_INFINITY, sum: 0.0, rescale: 0.0 }; rows];
+    let mut total = vec![0.0; rows * width];
+
+    let reach = if full { tokens } else { queries.span.end };
+    for start in (0..reach).step_by(KEY_BLOCK) {
+        let count = KEY_BLOCK.min(tokens - start);
+        let columns = count.min(reach - start);
+        let Scratch { q, p, wide: scores, mixed, .. } = scratch;
+        let stride = queries.scores(q, plan.as_ref(), start..start + columns, false, scores);
+        for piece in queries.pieces() {
+            let scores = &mut scores[piece.start * stride..piece.end * stride];
+            let seen = |row: usize| (queries.token(row) + 1).saturating_sub(start).min(count);
+            let length = if full { count } else { seen(piece.end - 1).next_multiple_of(LANES).min(count) };
+            for (row, scores) in piece.clone().zip(scores.chunks_exact_mut(stride)) {
+                let whole = length.min(count / LANES * LANES);
+                let fast = T::DTYPE != DType::F32;
+                let take = Take { seen: seen(row), whole, scale: shape.scale as f32, fast };
+                states[row] = exponentials(way.path, &mut scores[..length], states[row], take);
+            }
+            let fill = |i: usize, probs: &mut [T]| narrow(way.path, &scores[i * stride..][..length], probs);
+            mixed.resize(piece.len() * width, 0.0);
+            queries.mix(p, piece.len(), length, start..start + count, fill, mixed);
+            let totals = total[piece.start * width..].chunks_exact_mut(width);
+            for ((total, mixed), state) in totals.zip(mixed.chunks_exact(width)).zip(&states[piece]) {
+                for (total, mixed) in total.iter_mut().zip(mixed) {
+                    *total = if start == 0 { *mixed } else { *total * state.rescale + mixed };
+                }
+            }
+        }
+    }
+    for (total, state) in total.chunks_exact_mut(width).zip(&states) {
+        // A block that was left out would have added +0, which makes +0 of -0, and NaN where the maximum is infinite.
+        let left_out = reach.next_multiple_of(KEY_BLOCK) < tokens;
+        let (rest, rescale) =
+            if left_out { (0.0, if state.max.is_finite() { 1.0 } else { f32::NAN }) } else { (-0.0, 1.0) };
+        let inverse = 1.0 / (state.sum * rescale);
+        total.iter_mut().for_each(|x| *x = (*x * rescale + rest) * inverse);
+    }
+    narrow(way.path, &total, out);
+}
+
+#[inline(always)]
+fn exponentials_body<const FMA: bool>(scores: &mut [f32], before: State, take: Take) -> State {
+    let (seen, masked) = scores.split_at_mut(take.seen.min(scores.len()));
+    seen.iter_mut().for_each(|s| *s *= take.scale);
+    masked.fill(f32::NEG_INFINITY);
+    let max = max(scores);
+    // NaN must win, as it does in PyTorch's maximum.
+    let max = if before.max > max { before.max } else { max };
+    let rescale = exact(before.max - max);
+    let (vectors, rest) = scores.split_at_mut(take.whole);
+    if take.fast {
+        exp_fast_body::<FMA>(vectors, max);
+    } else {
+        exp_body::<FMA>(vectors, max);
+    }
+    rest.iter_mut().for_each(|x| *x = exact(*x - max));
+    let mut lanes = [0.0; LANES];
+    for vector in vectors.chunks_exact(LANES) {
+        lanes.iter_mut().zip(vector).for_each(|(lane, x)| *lane += x);
+    }
+    let sum = rest.iter().fold(halve(lanes), |sum, x| sum + x);
+    State { max, sum: before.sum * rescale + sum, rescale }
+}
+by_path!(
+    /// Turns a row's scores into exponentials and adds them up.
+    exponentials(scores: &mut [f32], before: State, take: Take) -> State = exponentials_body
+);
+
+/// The exponential of a math library that rounds correctly.
+fn exact(x: f32) -> f32 {
+    f64::from(x).exp() as f32
+}

@@ -1,0 +1,229 @@
+//! Products within one thread, on matrices that are packed once and read by many blocks of queries.
+
+use std::ops::Range as Span;
+
+use crate::element::Element;
+use crate::exact_row::exact_row;
+use crate::output::{Output, narrow};
+use crate::plan::{Leaf, Plan};
+use crate::range::Range;
+use crate::storage::{WIDTH, pack_panel, panel_len};
+use crate::tile::{Block, MAX_PANELS, MAX_ROWS, Tile, panels_at_once, row_blocks};
+use crate::weight::Line;
+use crate::{Accumulation, Path};
+use ulpscope_floats::{DType, bf16};
+
+/// How products are taken: the instructions, the order, and what these two make of pairs.
+#[derive(Clone, Copy)]
+pub(super) struct Way {
+    pub(super) path: Path,
+    pub(super) order: Accumulation,
+    /// Both sides of every product hold whole pairs (k, k+1) the other way round, and odd-first chains stand in for
+    /// even-first ones. The sums are the same, but there is an instruction for them.
+    swapped: bool,
+}
+
+impl Way {
+    pub(super) fn new<T: Element>(path: Path, order: Accumulation) -> Self {
+        let even_first = Plan::new(order, 2).is_some_and(|plan| plan.leaf == Leaf::EvenFirst);
+        Way { path, order, swapped: even_first && path == Path::Avx512Bf16 && T::DTYPE == DType::Bf16 }
+    }
+
+    /// The plan for the first `length` of `whole` products, when all the others are zeros.
+    pub(super) fn plan(&self, length: usize, whole: usize) -> Option<Plan> {
+        let mut plan = Plan::cut(self.order, length, whole)?;
+        if self.swapped {
+            plan.leaf = Leaf::OddFirst;
+        }
+        Some(plan)
+    }
+
+    /// Puts a row, or a run of whole rows of even length, in the order of pairs that products want.
+    pub(super) fn arrange<T: Copy>(&self, row: &mut [T]) {
+        if self.swapped {
+            row.chunks_exact_mut(2).for_each(|pair| pair.swap(0, 1));
+        }
+    }
+}
+
+/// A matrix `[outputs, length]` in panels.
+pub(super) struct Matrix<T> {
+    lines: Vec<Line>,
+    length: usize,
+    outputs: usize,
+    pub(super) range: Range,
+    /// Neither an infinity nor a NaN.
+    pub(super) finite: bool,
+    format: std::marker::PhantomData<T>,
+}
+
+impl<T: Element> Matrix<T> {
+    /// From its rows.
+    pub(super) fn of_rows(way: Way, rows: &[T], length: usize) -> Self {
+        let outputs = rows.len() / length;
+        Self::pack(way, outputs, length, |i, panel| pack_panel(way.path, rows, length, i * WIDTH, panel))
+    }
+
+    /// From its columns: `columns` is `[length, outputs]`.
+    pub(super) fn of_columns(way: Way, columns: &[T], outputs: usize) -> Self {
+        let length = columns.len() / outputs;
+        Self::pack(way, outputs, length, |i, panel| {
+            let width = WIDTH.min(outputs - i * WIDTH);
+            for (k, column) in columns.chunks_exact(outputs).enumerate() {
+                let to = &mut panel[k / 2 * 2 * WIDTH..][..2 * WIDTH];
+                for (lane, value) in column[i * WIDTH..][..width].iter().enumerate() {
+                    to[T::position(lane, k % 2)] = *value;
+                }
+            }
+        })
+    }
+
+    fn pack(way: Way, outputs: usize, length: usize, fill: impl Fn(usize, &mut [T])) -> Self {
+        let len = panel_len(length);
+        let panels = outputs.div_ceil(WIDTH);
+        let mut lines = vec![Line::ZERO; panels * len * size_of::<T>() / size_of::<Line>()];
+        let values: &mut [T] = bytemuck::cast_slice_mut(&mut lines);
+        for (i, panel) in values.chunks_exact_mut(len).enumerate() {
+            fill(i, panel);
+            // A lone last element stays where it is. Both halves of a pair lie side by side where pairs are swapped.
+            way.arrange(&mut panel[..length / 2 * 2 * WIDTH]);
+        }
+        let (range, finite) = (Range::of(values), values.iter().all(|x| x.magnitude() < T::INFINITY));
+        Matrix { lines, length, outputs, range, finite, format: std::marker::PhantomData }
+    }
+
+    /// Panel `i` from the product `start` (an even number) on.
+    fn panel(&self, i: usize, start: usize) -> &[T] {
+        let len = panel_len(self.length);
+        &bytemuck::cast_slice(&self.lines)[i * len + start * WIDTH..(i + 1) * len]
+    }
+
+    /// All panels.
+    pub(super) fn panels(&self) -> Span<usize> {
+        0..self.outputs.div_ceil(WIDTH)
+    }
+}
+
+/// The other side of a product: rows of x, in buffers that are used again.
+pub(super) struct Rows<T> {
+    length: usize,
+    values: Vec<T>,
+    wide: Vec<f32>,
+    /// What is proved of each row's sums: see [`Range`].
+    proofs: Vec<Proof>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Proof {
+    never_subnormal: bool,
+    exact_products: bool,
+}
+
+impl<T: Element> Rows<T> {
+    pub(super) fn new() -> Self {
+        Rows { length: 0, values: Vec::new(), wide: Vec::new(), proofs: Vec::new() }
+    }
+
+    /// Room for `rows` rows; what they hold is to be written over.
+    pub(super) fn room(&mut self, rows: usize, length: usize) -> &mut [T] {
+        self.length = length;
+        self.values.resize(rows * length, T::ZERO);
+        &mut self.values
+    }
+
+    /// To be called when the rows are written and before they are multiplied by `matrix`.
+    pub(super) fn ready(&mut self, way: Way, plan: Option<&Plan>, matrix: &Matrix<T>) {
+        let Rows { length, values, wide, proofs } = self;
+        let dot = way.path == Path::Avx512Bf16
+            && T::DTYPE == DType::Bf16
+            && plan.is_some_and(|plan| plan.leaf == Leaf::OddFirst);
+        proofs.clear();
+        for row in values.chunks_exact_mut(*length) {
+            way.arrange(row);
+            proofs.push(if dot || way.path == Path::Portable {
+                let range = Range::on(way.path, row);
+                Proof {
+                    never_subnormal: dot && range.never_subnormal(matrix.range),
+                    exact_products: range.exact_products(matrix.range),
+                }
+            } else {
+                Proof::default()
+            });
+        }
+        if !proofs.iter().all(|proof| proof.never_subnormal) {
+            wide.resize(values.len(), 0.0);
+            T::read(values, wide);
+        }
+    }
+
+    /// The largest exponent bound of |x| over all rows, `None` if some number is not finite.
+    pub(super) fn bound(&self) -> Option<i32> {
+        let finite = self.values.iter().all(|x| x.magnitude() < T::INFINITY);
+        finite.then(|| Range::of(&self.values).bound())
+    }
+
+    /// `out[row, n] = Σ_k x[row, k] · matrix[n, start + k]` for the outputs of some panels, in rows of `stride`.
+    ///
+    /// Of panel p, only the rows from `first_row(p)` on are computed. The rows must be [`Rows::ready`].
+    #[allow(clippy::too_many_arguments)] // all of them plain coordinates
+    pub(super) fn multiply<O: Output>(
+        &self,
+        way: Way,
+        plan: Option<&Plan>,
+        matrix: &Matrix<T>,
+        panels: Span<usize>,
+        start: usize,
+        first_row: impl Fn(usize) -> usize,
+        out: &mut [O],
+        stride: usize,
+    ) {
+        let step = if plan.is_some() { panels_at_once(way.path, usize::MAX) } else { 1 };
+        let mut sums = [0.0; MAX_ROWS * MAX_PANELS * WIDTH];
+        for panel in panels.clone().step_by(step) {
+            let count = step.min(panels.end - panel);
+            let both = [matrix.panel(panel, start), matrix.panel(panel + count - 1, start)];
+            let both = &both[..count];
+            let column = (panel - panels.start) * WIDTH;
+            let width = (count * WIDTH).min(stride - column);
+            let mut row = first_row(panel);
+            while row < self.proofs.len() {
+                let Some(plan) = plan else {
+                    let x = &self.wide[row * self.length..(row + 1) * self.length];
+                    exact_row(way.path, x, both[0], None, &mut out[row * stride + column..][..width]);
+                    row += 1;
+                    continue;
+                };
+                let block = self.tile(way.path, plan, row, both, &mut sums);
+                for (r, sums) in sums.chunks_exact(count * WIDTH).take(block).enumerate() {
+                    narrow(way.path, &sums[..width], &mut out[(row + r) * stride + column..][..width]);
+                }
+                row += block;
+            }
+        }
+    }
+
+    /// Multiplies as many rows as a kernel takes, and returns how many those are.
+    fn tile(&self, path: Path, plan: &Plan, row: usize, panels: &[&[T]], out: &mut [f32]) -> usize {
+        let left = self.proofs.len() - row;
+        let all = |rows: usize, claim: fn(&Proof) -> bool| self.proofs[row..row + rows].iter().all(claim);
+        let x = |rows: usize| row * self.length..(row + rows) * self.length;
+        let rows = row_blocks(path, left);
+        if all(rows, |proof| proof.never_subnormal) {
+            let mut cast: [&[bf16]; MAX_PANELS] = [&[]; MAX_PANELS];
+            cast.iter_mut().zip(panels).for_each(|(cast, panel)| *cast = bytemuck::cast_slice(panel));
+            let x = bytemuck::cast_slice(&self.values[x(rows)]);
+            Tile { path, rows, exact: false }.run_dot_bf16(&mut Block {
+                plan,
+                x,
+                panels: &cast[..panels.len()],
+                out,
+            });
+            return rows;
+        }
+        let path = path.min(Path::Avx512);
+        let rows = row_blocks(path, left);
+        let exact = all(rows, |proof| proof.exact_products);
+        Tile { path, rows, exact }.run(&mut Block { plan, x: &self.wide[x(rows)], panels, out });
+        rows
+    }
+}

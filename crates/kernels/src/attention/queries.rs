@@ -1,0 +1,121 @@
+//! What a block of queries works on.
+
+use std::ops::Range as Span;
+
+use super::Attention;
+use super::product::{Matrix, Rows, Way};
+use crate::element::Element;
+use crate::output::Output;
+use crate::plan::Plan;
+use crate::storage::WIDTH;
+
+/// Rows of probabilities that meet the values together: few enough to stay in the nearest cache, a multiple of what
+/// kernels take.
+const PIECE: usize = 24;
+
+/// The heads of one group, for a span of tokens: row i is of token `span.start + i / share` and head `i mod share`.
+pub(super) struct Queries<'a, T> {
+    pub(super) way: Way,
+    pub(super) shape: &'a Attention,
+    /// `[T, D]`.
+    pub(super) keys: &'a Matrix<T>,
+    /// `[D, T]`.
+    pub(super) values: &'a Matrix<T>,
+    /// T.
+    pub(super) tokens: usize,
+    pub(super) span: Span<usize>,
+}
+
+/// Buffers that a thread uses again.
+pub(super) struct Scratch<T> {
+    pub(super) q: Rows<T>,
+    pub(super) p: Rows<T>,
+    pub(super) narrow: Vec<T>,
+    pub(super) wide: Vec<f32>,
+    pub(super) mixed: Vec<f32>,
+    pub(super) out: Vec<T>,
+}
+
+impl<T: Element> Scratch<T> {
+    pub(super) fn new() -> Self {
+        Scratch {
+            q: Rows::new(),
+            p: Rows::new(),
+            narrow: Vec::new(),
+            wide: Vec::new(),
+            mixed: Vec::new(),
+            out: Vec::new(),
+        }
+    }
+}
+
+impl<T: Element> Queries<'_, T> {
+    fn share(&self) -> usize {
+        self.shape.heads / self.shape.groups
+    }
+
+    /// The number of rows.
+    pub(super) fn rows(&self) -> usize {
+        self.span.len() * self.share()
+    }
+
+    /// The token of a row.
+    pub(super) fn token(&self, row: usize) -> usize {
+        self.span.start + row / self.share()
+    }
+
+    /// The rows in portions.
+    pub(super) fn pieces(&self) -> impl Iterator<Item = Span<usize>> + use<T> {
+        let rows = self.rows();
+        (0..rows).step_by(PIECE).map(move |start| start..rows.min(start + PIECE))
+    }
+
+    /// Scores of these keys, whose number is rounded up to a whole panel and returned as the stride of `out`. Where a
+    /// whole panel is masked, `out` is left as it was, unless `all` are asked for.
+    pub(super) fn scores<O: Output>(
+        &self,
+        q: &Rows<T>,
+        plan: Option<&Plan>,
+        keys: Span<usize>,
+        all: bool,
+        out: &mut Vec<O>,
+    ) -> usize {
+        let stride = keys.len().next_multiple_of(WIDTH);
+        out.resize(self.rows() * stride, O::ZERO);
+        let panels = keys.start / WIDTH..keys.end.div_ceil(WIDTH);
+        let first_row = |panel: usize| {
+            if all { 0 } else { (panel * WIDTH).saturating_sub(self.span.start) * self.share() }
+        };
+        q.multiply(self.way, plan, self.keys, panels, 0, first_row, out, stride);
+        stride
+    }
+
+    /// `[rows, D]`: the values of the tokens `block`, weighted with probabilities of which all from the `length`-th of
+    /// the block on are zeros. `fill` writes the others, row by row.
+    pub(super) fn mix<O: Output>(
+        &self,
+        p: &mut Rows<T>,
+        rows: usize,
+        length: usize,
+        block: Span<usize>,
+        fill: impl Fn(usize, &mut [T]),
+        out: &mut [O],
+    ) {
+        let mut multiply = |total: usize, out: &mut [O]| {
+            for (i, row) in p.room(rows, total).chunks_exact_mut(total).enumerate() {
+                let (known, zeros) = row.split_at_mut(length);
+                fill(i, known);
+                zeros.fill(T::ZERO);
+            }
+            let plan = self.way.plan(total, block.len());
+            p.ready(self.way, plan.as_ref(), self.values);
+            let (panels, width) = (self.values.panels(), self.shape.head_dim);
+            p.multiply(self.way, plan.as_ref(), self.values, panels, block.start, |_| 0, out, width);
+        };
+        multiply(length, out);
+        // Whether zeros make +0 of -0 depends on the signs of the values they meet.
+        if length < block.len() && out.iter().any(|x| x.same(O::from_f64(-0.0))) {
+            multiply(block.len(), out);
+        }
+    }
+}
