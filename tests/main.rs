@@ -6,6 +6,7 @@ mod checkpoint;
 mod compare;
 mod damage;
 mod input;
+mod order;
 mod output;
 mod pytorch;
 mod real;

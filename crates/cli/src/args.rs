@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use clap::{Parser, Subcommand};
 use ulpscope_capture::Pattern;
+use ulpscope_floats::DType;
 use ulpscope_llama::{Accumulation, Arithmetic, AttentionKind};
 use ulpscope_weights::{ModelRef, Recipe};
 
@@ -33,6 +34,10 @@ pub(crate) enum Command {
     Plot(PlotArgs),
     /// List the sites that can be observed in a model
     Sites(SitesArgs),
+    /// Find out in which order a matrix product adds, by adding
+    Order(OrderArgs),
+    /// Time the forward pass (`cargo xtask bench` compares it with PyTorch's)
+    Bench(BenchArgs),
 }
 
 /// Which model, and how it becomes an arm.
@@ -64,11 +69,11 @@ pub(crate) struct ArmArgs {
     #[arg(long, default_value = "sdpa")]
     pub(crate) attention: AttentionKind,
 
-    /// Order of summation in matrix products: `tile32`, `tile32-blocked`, `dot2`, `dot2-lanes`, `sequential`, `reversed`,
+    /// Order of summation in matrix products [default: tile32; for f16 sequential-blocked]: `tile32`, `tile32-blocked`, `dot2`, `dot2-lanes`, `sequential`, `reversed`,
     /// `pairwise`, `split-k(N)` or `exact`. PyTorch uses `tile32` on CPUs with AMX, `dot2` on those with AVX512_BF16
     /// alone
-    #[arg(long, value_name = "ORDER", default_value = "tile32")]
-    pub(crate) accumulation: Accumulation,
+    #[arg(long, value_name = "ORDER")]
+    pub(crate) accumulation: Option<Accumulation>,
 
     #[command(flatten)]
     pub(crate) source: SourceArgs,
@@ -177,8 +182,8 @@ pub(crate) struct TraceArgs {
     pub(crate) attention: AttentionKind,
 
     /// Order of summation in matrix products, as in `compare`
-    #[arg(long, value_name = "ORDER", default_value = "tile32")]
-    pub(crate) accumulation: Accumulation,
+    #[arg(long, value_name = "ORDER")]
+    pub(crate) accumulation: Option<Accumulation>,
 
     #[command(flatten)]
     pub(crate) prompts: PromptArgs,
@@ -253,6 +258,113 @@ pub(crate) struct SitesArgs {
     pub(crate) source: SourceArgs,
 }
 
+/// Arguments of `order`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct OrderArgs {
+    #[command(flatten)]
+    pub(crate) device: DeviceArgs,
+
+    /// Who multiplies: `ours`, in a declared order, or `device`, burn's own product there [default: ours where we have
+    /// kernels, that is on flex]
+    #[arg(long, value_name = "WHO")]
+    pub(crate) kernel: Option<Multiplier>,
+
+    /// Format of both operands, and of the device's result: `bf16`, `f16` or `f32`
+    #[arg(long, default_value = "bf16")]
+    pub(crate) dtype: DType,
+
+    /// Rows of the product (tokens)
+    #[arg(short, long, value_name = "M", default_value_t = 3)]
+    pub(crate) m: usize,
+
+    /// Columns of the product (outputs)
+    #[arg(short, long, value_name = "N", default_value_t = 64)]
+    pub(crate) n: usize,
+
+    /// Products in each sum (inputs)
+    #[arg(short, long, value_name = "K", default_value_t = 576)]
+    pub(crate) k: usize,
+
+    /// The order to ask of our kernels [default: as in `compare` for this format]
+    #[arg(long, value_name = "ORDER")]
+    pub(crate) accumulation: Option<Accumulation>,
+
+    /// Print JSON instead of lines
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Who computes a matrix product.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Multiplier {
+    /// The kernels of this workspace.
+    Ours,
+    /// burn, on its device.
+    Device,
+}
+
+impl FromStr for Multiplier {
+    type Err = String;
+
+    fn from_str(s: &str) -> Result<Self, String> {
+        match s {
+            "ours" => Ok(Multiplier::Ours),
+            "device" => Ok(Multiplier::Device),
+            _ => Err(format!("`{s}` is neither `ours` nor `device`")),
+        }
+    }
+}
+
+/// Arguments of `bench`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct BenchArgs {
+    /// A hub id, a directory in Hugging Face layout, or a `.gguf` file
+    pub(crate) model: String,
+
+    /// The recipe
+    #[arg(long, default_value = "load(bf16)")]
+    pub(crate) recipe: Recipe,
+
+    /// Time the comparison with this second arm at every site, weights loaded anew, instead of a forward pass
+    #[arg(long, value_name = "RECIPE")]
+    pub(crate) b: Option<Recipe>,
+
+    /// Prompts that are compared in one go
+    #[arg(long, value_name = "P", default_value_t = 1, requires = "b")]
+    pub(crate) prompts: usize,
+
+    /// How attention is computed: `sdpa` or `eager`
+    #[arg(long, default_value = "sdpa")]
+    pub(crate) attention: AttentionKind,
+
+    /// Order of summation in matrix products, as in `compare`
+    #[arg(long, value_name = "ORDER")]
+    pub(crate) accumulation: Option<Accumulation>,
+
+    /// Length of a prompt; repeatable [default: 3 and 64]
+    #[arg(long, value_name = "N")]
+    pub(crate) tokens: Vec<usize>,
+
+    /// How often each is timed
+    #[arg(long, value_name = "R", default_value_t = 5)]
+    pub(crate) repeat: usize,
+
+    /// Time whatever each line of stdin asks for, `RECIPE TOKENS REPEAT` or `RECIPE RECIPE TOKENS PROMPTS REPEAT`, and
+    /// answer with a line: for taking turns with another program
+    #[arg(long, hide = true)]
+    pub(crate) turns: bool,
+
+    #[command(flatten)]
+    pub(crate) device: DeviceArgs,
+
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
+
+    /// Print JSON instead of lines
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 /// A recipe, with the arithmetic of this arm where it is to differ from the others'.
 #[derive(Clone, Debug)]
 pub(crate) struct ArmSpec {
@@ -267,11 +379,12 @@ impl ArmSpec {
         ArmSpec { recipe, attention: None, accumulation: None }
     }
 
-    /// The arm's arithmetic, where `default` fills in what was not said.
-    pub(crate) fn arithmetic(&self, default: Arithmetic) -> Arithmetic {
+    /// The arithmetic of an arm of this dtype, where what all arms share fills in what was not said of this one.
+    pub(crate) fn arithmetic(&self, all: &ArmArgs, dtype: DType) -> Arithmetic {
+        let order = self.accumulation.or(all.accumulation);
         Arithmetic {
-            attention: self.attention.unwrap_or(default.attention),
-            accumulation: self.accumulation.unwrap_or(default.accumulation),
+            attention: self.attention.unwrap_or(all.attention),
+            accumulation: order.unwrap_or(Accumulation::of(dtype)),
         }
     }
 }

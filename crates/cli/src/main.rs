@@ -47,6 +47,8 @@ fn run(args: Args) -> anyhow::Result<Outcome> {
         Command::Diff(args) => commands::diff::run(&args),
         Command::Plot(args) => commands::plot::run(&args),
         Command::Sites(args) => commands::sites::run(&args),
+        Command::Order(args) => commands::order::run(&args),
+        Command::Bench(args) => commands::bench::run(&args),
     }
 }
 

@@ -2,7 +2,6 @@
 
 use anyhow::Result;
 use ulpscope_compare::NamedArm;
-use ulpscope_llama::Arithmetic;
 use ulpscope_weights::{Arm, Recipe};
 
 use crate::args::{ArmArgs, ArmSpec};
@@ -28,13 +27,12 @@ pub(crate) fn build<'a>(args: &ArmArgs, models: &'a [Opened]) -> Result<Vec<Name
         (None, 1) => ArmSpec::of("load(f32).to(bf16)".parse::<Recipe>()?),
         (None, _) => args.a.clone(),
     };
-    let default = Arithmetic { attention: args.attention, accumulation: args.accumulation };
     let specs = [("a", &args.a), ("b", &second)];
     let specs = specs.into_iter().chain(args.more.iter().map(|more| (more.name.as_str(), &more.spec)));
-    let arm = |(i, (name, spec)): (usize, (&str, &ArmSpec))| NamedArm {
-        name: name.to_owned(),
-        arm: Arm::new(&models[if i == 1 { models.len() - 1 } else { 0 }].checkpoint, spec.recipe.clone()),
-        arithmetic: spec.arithmetic(default),
+    let arm = |(i, (name, spec)): (usize, (&str, &ArmSpec))| {
+        let model = &models[if i == 1 { models.len() - 1 } else { 0 }];
+        let arm = Arm::new(&model.checkpoint, spec.recipe.clone());
+        NamedArm { name: name.to_owned(), arithmetic: spec.arithmetic(args, arm.dtype()), arm }
     };
     Ok(specs.enumerate().map(arm).collect())
 }

@@ -1,8 +1,10 @@
 //! The commands, one file each.
 
 pub(crate) mod arms;
+pub(crate) mod bench;
 pub(crate) mod compare;
 pub(crate) mod diff;
+pub(crate) mod order;
 pub(crate) mod plot;
 pub(crate) mod sites;
 pub(crate) mod trace;

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, bail};
 use ulpscope_capture::{Recorder, Trace};
-use ulpscope_llama::Arithmetic;
+use ulpscope_llama::{Accumulation, Arithmetic};
 use ulpscope_weights::Arm;
 
 use crate::args::TraceArgs;
@@ -27,9 +27,10 @@ pub(crate) fn run(args: &TraceArgs) -> Result<Outcome> {
     if let Some(id) = prompt.ids.iter().find(|&&id| id as usize >= arm.config().vocab_size) {
         bail!("token id {id} is not in the vocabulary of {}", arm.config().vocab_size);
     }
+    let accumulation = args.accumulation.unwrap_or(Accumulation::of(arm.dtype()));
     let (llama, _) = arm.load(&device)?;
     let mut recorder = Recorder::new(|site| args.sites.matches(site));
-    let arithmetic = Arithmetic { attention: args.attention, accumulation: args.accumulation };
+    let arithmetic = Arithmetic { attention: args.attention, accumulation };
     llama.forward(&prompt.ids, arithmetic, &mut recorder);
     if recorder.activations.is_empty() {
         bail!("no site matches `{}`; `ulpscope sites {}` lists them", args.sites, args.model);
@@ -39,7 +40,7 @@ pub(crate) fn run(args: &TraceArgs) -> Result<Outcome> {
         ("recipe", args.recipe.to_string()),
         ("attention", args.attention.to_string()),
         ("ids", serde_json::to_string(&prompt.ids)?),
-        ("accumulation", args.accumulation.to_string()),
+        ("accumulation", accumulation.to_string()),
         ("ulpscope", crate::provenance::VERSION.to_owned()),
     ];
     let mut about: std::collections::BTreeMap<_, _> = about.map(|(k, v)| (k.to_owned(), v)).into();

@@ -1,0 +1,158 @@
+//! `ulpscope bench`: how long a forward pass, or a comparison, takes.
+
+use std::collections::BTreeMap;
+use std::io::BufRead;
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+use burn::tensor::Device;
+use serde_json::json;
+use ulpscope_capture::Pattern;
+use ulpscope_compare::{NamedArm, Plan, compare};
+use ulpscope_llama::{Accumulation, Arithmetic, AttentionKind, Llama, bridge};
+use ulpscope_weights::{Arm, Checkpoint, Recipe};
+
+use crate::args::BenchArgs;
+use crate::commands::{Outcome, print};
+use crate::progress::Talk;
+use crate::{device, model};
+
+pub(crate) fn run(args: &BenchArgs) -> Result<Outcome> {
+    let talk = Talk::new(args.source.quiet);
+    if args.repeat == 0 || args.prompts == 0 {
+        bail!("--repeat {} --prompts {}: once is the least", args.repeat, args.prompts);
+    }
+    let (device, threads) = device::open(&args.device)?;
+    let opened = model::open(std::slice::from_ref(&args.model), &args.source, &talk)?;
+    let mut bench = Bench {
+        checkpoint: &opened.checkpoint,
+        device,
+        attention: args.attention,
+        accumulation: args.accumulation,
+        models: BTreeMap::new(),
+    };
+    let about = json!({
+        "ulpscope": crate::provenance::VERSION,
+        "kernel": ulpscope_llama::kernel(&bench.device),
+        "accumulation": args.accumulation.map_or_else(|| "by format".to_owned(), |order| order.to_string()),
+        "attention": args.attention.to_string(),
+        "threads": threads,
+    });
+    if args.turns {
+        print(&format!("{about}\n"))?;
+        for line in std::io::stdin().lock().lines() {
+            let seconds = bench.turn(&line?)?;
+            print(&format!("{}\n", json!(seconds)))?;
+        }
+        return Ok(Outcome::Done);
+    }
+    let mut rows = Vec::new();
+    for &tokens in if args.tokens.is_empty() { &[3, 64][..] } else { &args.tokens } {
+        let seconds = match &args.b {
+            None => bench.forward(&args.recipe, tokens, args.repeat)?,
+            Some(b) => bench.audit([&args.recipe, b], tokens, args.prompts, args.repeat)?,
+        };
+        rows.push((tokens, seconds));
+    }
+    if args.json {
+        let rows: Vec<_> = rows.iter().map(|(n, s)| json!({ "tokens": n, "seconds": s })).collect();
+        print(&format!("{}\n", json!({ "about": about, "runs": rows })))?;
+    } else {
+        for (tokens, mut seconds) in rows {
+            seconds.sort_by(f64::total_cmp);
+            let [least, median, most] = [0, seconds.len() / 2, seconds.len() - 1].map(|i| seconds[i] * 1e3);
+            print(&format!("{tokens:>6} tokens  {median:>10.2} ms  ({least:.2} to {most:.2})\n"))?;
+        }
+    }
+    Ok(Outcome::Done)
+}
+
+struct Bench<'a> {
+    checkpoint: &'a Checkpoint,
+    device: Device,
+    attention: AttentionKind,
+    /// `None` for that of the format.
+    accumulation: Option<Accumulation>,
+    /// Loaded when first asked for.
+    models: BTreeMap<String, Llama>,
+}
+
+impl Bench<'_> {
+    fn arithmetic(&self, arm: &Arm) -> Arithmetic {
+        let accumulation = self.accumulation.unwrap_or(Accumulation::of(arm.dtype()));
+        Arithmetic { attention: self.attention, accumulation }
+    }
+
+    fn turn(&mut self, line: &str) -> Result<Vec<f64>> {
+        let number = |text: &str| text.parse::<usize>().with_context(|| format!("`{text}` is no number"));
+        match line.split_whitespace().collect::<Vec<_>>()[..] {
+            [recipe, tokens, repeat] => self.forward(&recipe.parse()?, number(tokens)?, number(repeat)?),
+            [a, b, tokens, prompts, repeat] => {
+                let recipes = [&a.parse()?, &b.parse()?];
+                self.audit(recipes, number(tokens)?, number(prompts)?, number(repeat)?)
+            }
+            _ => bail!("`{line}` asks for nothing known"),
+        }
+    }
+
+    /// Seconds for each of `repeat` forward passes without a probe, after one that does not count.
+    fn forward(&mut self, recipe: &Recipe, tokens: usize, repeat: usize) -> Result<Vec<f64>> {
+        let ids = self.prompt(tokens, 0)?;
+        let name = recipe.to_string();
+        let arm = Arm::new(self.checkpoint, recipe.clone());
+        let arithmetic = self.arithmetic(&arm);
+        if !self.models.contains_key(&name) {
+            let (model, _) = arm.load(&self.device)?;
+            self.models.insert(name.clone(), model);
+        }
+        let model = &self.models[&name];
+        let pass = || {
+            let begun = Instant::now();
+            // Reading the logits waits for devices that work in the background.
+            let logits = bridge::floats(&model.forward(&ids, arithmetic, &mut ()));
+            let seconds = begun.elapsed().as_secs_f64();
+            drop(logits);
+            seconds
+        };
+        pass();
+        Ok((0..repeat).map(|_| pass()).collect())
+    }
+
+    /// Seconds for each of `repeat` comparisons of two arms at every site, loading included.
+    fn audit(
+        &mut self,
+        recipes: [&Recipe; 2],
+        tokens: usize,
+        prompts: usize,
+        repeat: usize,
+    ) -> Result<Vec<f64>> {
+        let arms = recipes.into_iter().zip(["a", "b"]).map(|(recipe, name)| {
+            let arm = Arm::new(self.checkpoint, recipe.clone());
+            NamedArm { name: name.to_owned(), arithmetic: self.arithmetic(&arm), arm }
+        });
+        let plan = Plan {
+            arms: arms.collect(),
+            prompts: (0..prompts).map(|seed| self.prompt(tokens, seed)).collect::<Result<_>>()?,
+            sites: Pattern::all(),
+            device: self.device.clone(),
+        };
+        plan.check()?;
+        let once = || -> Result<f64> {
+            let begun = Instant::now();
+            compare(&plan, |_| ())?;
+            Ok(begun.elapsed().as_secs_f64())
+        };
+        once()?;
+        (0..repeat).map(|_| once()).collect()
+    }
+
+    /// Token ids without meaning: time does not depend on which they are. `forward.py` makes the same.
+    fn prompt(&self, tokens: usize, seed: usize) -> Result<Vec<u32>> {
+        let config = self.checkpoint.config();
+        if tokens == 0 || tokens > config.max_tokens() {
+            bail!("a prompt of {tokens} tokens: the model takes 1 to {}", config.max_tokens());
+        }
+        let id = |i: usize| ((i * 7919 + seed * 104_729 + 17) % config.vocab_size) as u32;
+        Ok((0..tokens).map(id).collect())
+    }
+}
