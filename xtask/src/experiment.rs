@@ -189,6 +189,11 @@ fn finish(mut command: Command, out: &Path) -> Result<ExitCode> {
     Ok(status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from))
 }
 
+/// The sources of an experiment's model, in the order in which they are tried.
+pub(crate) fn models(which: &str) -> Result<Vec<String>> {
+    Ok(read(which)?.1.models)
+}
+
 /// An experiment by name or by file.
 fn read(which: &str) -> Result<(String, Experiment)> {
     let folder = shell::root().join("xtask/experiments");

@@ -5,7 +5,7 @@ use std::process::{Command, ExitCode};
 
 use anyhow::Result;
 
-use crate::shell;
+use crate::{python, shell};
 
 /// Packages that the fixtures were made with; results depend on their versions.
 const PACKAGES: [&str; 6] =
@@ -22,20 +22,8 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let python = match &args.python {
         Some(python) => python.clone(),
-        None => environment()?,
+        None => python::environment("fixtures-venv", &PACKAGES)?,
     };
     shell::run(Command::new(python).arg("tests/fixtures/make.py").current_dir(shell::root()))?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// A virtual environment below `target`, made when it is not there.
-fn environment() -> Result<PathBuf> {
-    let folder = shell::root().join("target/fixtures-venv");
-    let python = folder.join(if cfg!(windows) { "Scripts/python.exe" } else { "bin/python" });
-    if !folder.join("complete").exists() {
-        shell::run(Command::new("python3").args(["-m", "venv"]).arg(&folder))?;
-        shell::run(Command::new(&python).args(["-m", "pip", "install", "--quiet"]).args(PACKAGES))?;
-        std::fs::write(folder.join("complete"), PACKAGES.join("\n"))?;
-    }
-    Ok(python)
 }
