@@ -5,7 +5,8 @@
 
 use burn::tensor::{DType, Device, Tensor};
 
-use ulpscope_kernels::bridge;
+use ulpscope_floats::Floats;
+use ulpscope_kernels::{bridge, handles};
 
 /// `x` in the dtype it is computed in: f64 stays, everything else becomes f32. Exact.
 pub(crate) fn wide<const D: usize>(x: Tensor<D>) -> Tensor<D> {
@@ -22,20 +23,49 @@ pub(crate) fn narrow<const D: usize>(x: Tensor<D>, dtype: DType) -> Tensor<D> {
 
 /// `x · y` element by element, rounded to the dtype of `x`.
 pub(crate) fn mul<const D: usize>(x: Tensor<D>, y: Tensor<D>) -> Tensor<D> {
+    if here(&x, &y) {
+        return zip(x, y, |x, y| x * y);
+    }
     let dtype = x.dtype();
     narrow(wide(x) * wide(y), dtype)
 }
 
 /// `x + y` element by element, rounded to the dtype of `x`.
 pub(crate) fn add<const D: usize>(x: Tensor<D>, y: Tensor<D>) -> Tensor<D> {
+    if here(&x, &y) {
+        return zip(x, y, |x, y| x + y);
+    }
     let dtype = x.dtype();
     narrow(wide(x) + wide(y), dtype)
 }
 
 /// `x · scale`, where the scalar is taken in the compute dtype, unrounded, as PyTorch takes a Python float.
 pub(crate) fn scale<const D: usize>(x: Tensor<D>, scale: f64) -> Tensor<D> {
+    if handles(&x) {
+        let by = scale as f32;
+        return bridge::map(x, |x| {
+            let scaled: Vec<f32> = x.as_f32().iter().map(|x| x * by).collect();
+            Ok(Floats::from(scaled).cast(x.dtype()))
+        });
+    }
     let dtype = x.dtype();
     narrow(wide(x) * scale, dtype)
+}
+
+/// Whether two tensors can be combined on this machine, element by element.
+fn here<const D: usize>(x: &Tensor<D>, y: &Tensor<D>) -> bool {
+    handles(x) && x.dims() == y.dims() && x.dtype() == y.dtype()
+}
+
+/// `f` of each pair in f32, rounded to the dtype of `x`, in a few plain passes.
+fn zip<const D: usize>(x: Tensor<D>, y: Tensor<D>, f: impl Fn(f32, f32) -> f32) -> Tensor<D> {
+    let y = y.into_data();
+    bridge::map(x, |x| {
+        let mut values = x.to_f32();
+        let y = bridge::view(&y);
+        values.iter_mut().zip(y.as_f32().iter()).for_each(|(x, y)| *x = f(*x, *y));
+        Ok(Floats::from(values).cast(x.dtype()))
+    })
 }
 
 /// Applies `f` to every value of a wide tensor, in f64 from f32, rounded once to the compute dtype.
@@ -44,7 +74,7 @@ pub(crate) fn scale<const D: usize>(x: Tensor<D>, scale: f64) -> Tensor<D> {
 pub(crate) fn map<const D: usize>(x: Tensor<D>, f: impl Fn(f64) -> f64) -> Tensor<D> {
     let (device, shape): (Device, [usize; D]) = (x.device(), x.dims());
     let values = match bridge::floats(&x) {
-        ulpscope_floats::Floats::F64(v) => v.iter().map(|&x| f(x)).collect::<Vec<f64>>().into(),
+        Floats::F64(v) => v.iter().map(|&x| f(x)).collect::<Vec<f64>>().into(),
         other => other.to_f32().iter().map(|&x| f(f64::from(x)) as f32).collect::<Vec<f32>>().into(),
     };
     bridge::tensor(values, shape, &device)
