@@ -76,6 +76,7 @@ pub fn compare(plan: &Plan, mut progress: impl FnMut(Step)) -> Result<Findings, 
     // The stem: embedding and rotary tables.
     let parts = loader.load(&part_names(arms, 0, layers))?;
     let embeddings = loader.build(&parts, |i, p| Embedding::new(arms[i].arm.config(), p))?;
+    let same_embedding: Vec<bool> = parts.iter().map(|part| part.same_as_reference).collect();
     drop(parts);
     let mut streams = Vec::with_capacity(prompts.len());
     for (prompt, ids) in prompts.iter().enumerate() {
@@ -93,7 +94,11 @@ pub fn compare(plan: &Plan, mut progress: impl FnMut(Step)) -> Result<Findings, 
         progress(Step { done: n + 2, total });
     }
 
-    let parts = loader.load(&part_names(arms, layers + 1, layers))?;
+    let mut parts = loader.load(&part_names(arms, layers + 1, layers))?;
+    for (i, same) in same_embedding.into_iter().enumerate() {
+        // A tied head is the embedding, which was loaded with the stem.
+        parts[i].same_as_reference &= same || !arms[i].arm.config().tie_word_embeddings;
+    }
     let heads = loader.build(&parts, |i, p| Head::new(arms[i].arm.config(), &embeddings[i], p))?;
     drop((parts, embeddings));
     count_tied_head(arms, &mut loader);
