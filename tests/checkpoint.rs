@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use crate::util::{Checkpoint, Dir, Run, Stored, entry, list, number, record};
+use crate::util::{Checkpoint, Dir, Run, Stored, entry, list, number, record, tiny};
 
 fn compare(model: &Checkpoint) -> Run {
     let dir = Dir::new();
@@ -224,4 +224,17 @@ fn a_tokenizer_that_is_none() {
         dir.run(["compare", &path]).fails(&["tokenizer", "--ids"]);
         dir.run(["compare", &path, "--ids", "1"]).ok();
     }
+}
+
+/// The head of a tied model is its own embedding, also where everything else in the head is the reference's.
+#[test]
+fn a_tied_head_follows_its_own_embedding() {
+    let dir = Dir::new();
+    let mut model = Checkpoint::tiny();
+    model.set("model.embed_tokens.weight", 300 * 64, 7.0);
+    let path = model.write(&dir, "model");
+    let run = dir.run(["compare", &tiny(), &path, "--a", "load(f32)", "--ids", "1,2,3", "--json"]).ok();
+    let record = run.json();
+    assert_eq!(record["first"][0]["site"], "lm_head");
+    assert!(record["logits"][0]["max_abs"].as_f64().unwrap() > 0.0);
 }
