@@ -33,11 +33,17 @@
 
 mod buffers;
 mod error;
+mod findings;
+mod heads;
 mod lockstep;
 mod parts;
 mod plan;
 mod sites;
+mod subject;
 
 pub use error::CompareError;
-pub use lockstep::{Findings, Step, compare, compare_weights};
+pub use findings::{Findings, compare, compare_weights};
+pub use heads::Compared;
+pub use lockstep::{Observed, Step, observe};
 pub use plan::{NamedArm, Plan};
+pub use subject::{Experiment, Made, Mix, Subject, Take, Watch};

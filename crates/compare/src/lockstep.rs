@@ -1,35 +1,33 @@
-//! Arms in lockstep: load a part of the model, run every arm and prompt through it, compare, drop it, go on.
+//! Subjects in lockstep: load a part of the model, run every subject and prompt through it, compare, drop it, go on.
 
-use burn::tensor::{Device, Tensor};
-use ulpscope_capture::{Activation, Activations, Force, Recorder};
+use std::collections::BTreeMap;
+
+use burn::tensor::Tensor;
+use ulpscope_capture::{Activations, Force, Recorder};
 use ulpscope_floats::DType;
-use ulpscope_llama::{Arithmetic, Block, Embedding, Head, Probe, RotaryEmbedding, RotaryTables, Site};
-use ulpscope_metrics::difference;
-use ulpscope_record::{Arm, Buffer, Coverage, First, LogitDivergence, SiteDivergence, Weights};
-use ulpscope_weights::BUFFERS;
+use ulpscope_llama::{Arithmetic, Block, Embedding, Head, Probe, RotaryEmbedding, RotaryTables, Site, owns};
+use ulpscope_record::{SiteDivergence, Weights};
 
 use crate::CompareError;
-use crate::parts::{Loader, conversion_record};
-use crate::plan::{NamedArm, Plan, check_arms};
-use crate::{buffers, sites};
+use crate::heads::{Compared, Heads};
+use crate::parts::Loader;
+use crate::sites::Measured;
+use crate::subject::{Experiment, Watch};
 
-/// What a comparison found: the parts of a record that do not depend on who ran it, when, and how the model was named.
-#[derive(Clone, Debug)]
-pub struct Findings {
-    /// The arms, with what each recipe did to every parameter and buffer.
-    pub arms: Vec<Arm>,
-    /// How the state dicts compare.
+/// What was observed of the subjects of an experiment.
+#[derive(Clone, Debug, Default)]
+pub struct Observed {
+    /// How the state dicts of the arms compare with the first arm's.
     pub weights: Weights,
-    /// How the buffers compare.
-    pub buffers: Vec<Buffer>,
-    /// Divergence by site.
+    /// What each subject's recipe did to every parameter; empty for mixtures.
+    pub conversions: Vec<Vec<ulpscope_record::Conversion>>,
+    /// Divergence by site of each subject whose sites are watched, in forward order; `arm` is the subject's name.
     pub sites: Vec<SiteDivergence>,
-    /// Divergence of the logits.
-    pub logits: Vec<LogitDivergence>,
-    /// First site at which each arm parts from the reference.
-    pub first: Vec<First>,
-    /// What was compared, and what was not.
-    pub coverage: Coverage,
+    /// The logits of each subject against each that it is compared with.
+    pub logits: Vec<Compared>,
+    /// The first site that differs, by subject and prompt, whether or not it was to be reported. Only of subjects that
+    /// are watched.
+    pub first: BTreeMap<(usize, usize), Site>,
 }
 
 /// How far a comparison has come.
@@ -41,320 +39,302 @@ pub struct Step {
     pub total: usize,
 }
 
-/// Compares state dicts and buffers only; no forward pass.
-///
-/// # Errors
-/// [`CompareError`] if the arms do not fit together or a checkpoint can't be read.
-pub fn compare_weights(arms: &[NamedArm], mut progress: impl FnMut(Step)) -> Result<Findings, CompareError> {
-    check_arms(arms)?;
-    let device = Device::default();
-    let mut loader = Loader::new(arms, &device);
-    let layers = arms[0].arm.config().num_hidden_layers;
-    let total = layers + 2;
-    for (done, part) in (0..total).map(|i| (i, part_names(arms, i, layers))) {
-        loader.load(&part)?;
+/// Reads and compares the arms' parameters only; no forward pass.
+pub(crate) fn read(
+    experiment: &Experiment,
+    mut progress: impl FnMut(Step),
+) -> Result<Observed, CompareError> {
+    let mut loader = Loader::new(experiment);
+    let parts = part_names(experiment);
+    let total = parts.len();
+    for (done, names) in parts.into_iter().enumerate() {
+        loader.load(names)?;
         progress(Step { done: done + 1, total });
     }
-    count_tied_head(arms, &mut loader);
-    let rotary = rotary(arms, &mut loader);
-    Ok(findings(loader, &rotary, Vec::new(), Vec::new(), Vec::new(), Coverage::default()))
+    Ok(of_weights(experiment, loader))
 }
 
-/// Runs a comparison.
+/// Runs every prompt through every subject.
 ///
 /// # Errors
-/// [`CompareError`] if the plan does not make sense or a checkpoint can't be read.
-pub fn compare(plan: &Plan, mut progress: impl FnMut(Step)) -> Result<Findings, CompareError> {
-    plan.check()?;
-    let Plan { arms, prompts, device, .. } = plan;
-    let layers = arms[0].arm.config().num_hidden_layers;
-    let total = layers + 2;
-    let mut loader = Loader::new(arms, device);
-    let rotary = rotary(arms, &mut loader);
-    let mut ledger = Ledger::new(plan);
+/// [`CompareError`] if the subjects or prompts do not fit together or a checkpoint can't be read.
+pub fn observe(experiment: &Experiment, mut progress: impl FnMut(Step)) -> Result<Observed, CompareError> {
+    experiment.check()?;
+    let subjects = experiment.subjects.len();
+    let rotary: Vec<RotaryEmbedding> = (0..subjects).map(|i| experiment.rotary(i)).collect();
+    let mut parts = part_names(experiment).into_iter();
+    let total = parts.len();
+    let mut loader = Loader::new(experiment);
+    let mut run = Run::new(experiment);
 
     // The stem: embedding and rotary tables.
-    let parts = loader.load(&part_names(arms, 0, layers))?;
-    let embeddings = loader.build(&parts, |i, p| Embedding::new(arms[i].arm.config(), p))?;
-    let same_embedding: Vec<bool> = parts.iter().map(|part| part.same_as_reference).collect();
-    drop(parts);
-    let mut streams = Vec::with_capacity(prompts.len());
-    for (prompt, ids) in prompts.iter().enumerate() {
-        streams.push(ledger.stem(prompt, ids, &embeddings, &rotary));
-    }
+    let stem = loader.load(parts.next().unwrap_or_default())?;
+    let embeddings = loader.build(&stem, |_, config, p| Embedding::new(config, p))?;
+    let mut streams: Vec<Vec<Lane>> =
+        (0..experiment.prompts.len()).map(|prompt| run.stem(prompt, &embeddings, &rotary)).collect();
     progress(Step { done: 1, total });
 
-    for n in 0..layers {
-        let parts = loader.load(&part_names(arms, n + 1, layers))?;
-        let blocks = loader.build(&parts, |i, p| Block::new(arms[i].arm.config(), n, p))?;
-        drop(parts);
+    for n in 0..total - 2 {
+        let part = loader.load(parts.next().unwrap_or_default())?;
+        let blocks = loader.build(&part, |_, config, p| Block::new(config, n, p))?;
+        drop(part);
         for (prompt, lanes) in streams.iter_mut().enumerate() {
-            ledger.run(prompt, lanes, &Part::Blocks(&blocks));
+            run.blocks(prompt, lanes, &blocks);
         }
         progress(Step { done: n + 2, total });
     }
 
-    let mut parts = loader.load(&part_names(arms, layers + 1, layers))?;
-    for (i, same) in same_embedding.into_iter().enumerate() {
-        // A tied head is the embedding, which was loaded with the stem.
-        parts[i].same_as_reference &= same || !arms[i].arm.config().tie_word_embeddings;
+    let mut part = loader.load(parts.next().unwrap_or_default())?;
+    if experiment.tied() {
+        part.also(&stem);
     }
-    let heads = loader.build(&parts, |i, p| Head::new(arms[i].arm.config(), &embeddings[i], p))?;
-    drop((parts, embeddings));
-    count_tied_head(arms, &mut loader);
-    for (prompt, lanes) in streams.iter_mut().enumerate() {
-        ledger.run(prompt, lanes, &Part::Heads(&heads));
+    let heads = loader.build(&part, |i, config, p| Head::new(config, &embeddings[i], p))?;
+    drop((part, embeddings, stem));
+    for (prompt, lanes) in streams.iter().enumerate() {
+        run.heads(prompt, lanes, &heads);
     }
     progress(Step { done: total, total });
 
-    let Ledger { mut sites, logits, first, coverage, .. } = ledger;
-    sites.sort_by_key(|s| (arms.iter().position(|a| a.name == s.arm), s.prompt));
-    Ok(findings(loader, &rotary, sites, logits, first, coverage))
+    let Run { mut sites, logits, first, .. } = run;
+    sites.sort_by_key(|s| (s.subject, s.prompt));
+    let sites =
+        sites.into_iter().map(|s| (s.subject, s)).map(|(i, s)| s.record(&experiment.subjects[i].name));
+    let sites = sites.collect();
+    Ok(Observed { sites, logits, first, ..of_weights(experiment, loader) })
 }
 
-/// One part of the model, for every arm.
-enum Part<'a> {
-    Blocks(&'a [Block]),
-    Heads(&'a [Head]),
-}
-
-impl Part<'_> {
-    fn forward(&self, arm: usize, lane: &Lane, arithmetic: Arithmetic, probe: &mut impl Probe) -> Tensor<3> {
-        match self {
-            Part::Blocks(blocks) => blocks[arm].forward(lane.x.clone(), &lane.rope, arithmetic, probe),
-            Part::Heads(heads) => heads[arm].forward(lane.x.clone(), arithmetic.accumulation, probe),
-        }
+fn of_weights(experiment: &Experiment, mut loader: Loader) -> Observed {
+    if experiment.tied() {
+        count_tied_head(&mut loader.weights);
     }
+    Observed { weights: loader.weights, conversions: loader.conversions, ..Observed::default() }
 }
 
-/// The state of one arm on one prompt.
+/// The state of one subject on one prompt.
 #[derive(Clone)]
-struct Lane {
+pub(crate) struct Lane {
     /// The residual stream, `[1, T, C]`.
-    x: Tensor<3>,
+    pub(crate) x: Tensor<3>,
     rope: RotaryTables,
 }
 
 impl Lane {
-    /// The same state, rounded or widened to what another arm holds.
-    fn in_dtype_of(&self, other: &Lane) -> Lane {
-        let dtype = other.x.dtype();
-        let cast = |x: &Tensor<3>| x.clone().cast(dtype);
+    /// The same state, rounded or widened to another format.
+    fn in_dtype(&self, dtype: DType) -> Lane {
+        let cast = |x: &Tensor<3>| x.clone().cast(ulpscope_llama::bridge::burn_dtype(dtype));
         Lane { x: cast(&self.x), rope: RotaryTables { cos: cast(&self.rope.cos), sin: cast(&self.rope.sin) } }
     }
 }
 
-/// Collects divergences as they come, in forward order.
-struct Ledger<'a> {
-    plan: &'a Plan<'a>,
-    sites: Vec<SiteDivergence>,
-    logits: Vec<LogitDivergence>,
-    first: Vec<First>,
-    coverage: Coverage,
+/// Collects what is observed as it comes, in forward order.
+struct Run<'a, 'e> {
+    experiment: &'e Experiment<'a>,
+    /// For each subject, whether another's sites are compared with its own.
+    referred: Vec<bool>,
+    sites: Vec<Measured>,
+    logits: Vec<Compared>,
+    first: BTreeMap<(usize, usize), Site>,
 }
 
-impl<'a> Ledger<'a> {
-    fn new(plan: &'a Plan<'a>) -> Self {
-        let first = plan.arms[1..].iter().flat_map(|arm| {
-            (0..plan.prompts.len()).map(|prompt| First { arm: arm.name.clone(), prompt, site: None })
-        });
-        Ledger {
-            plan,
+impl<'a, 'e> Run<'a, 'e> {
+    fn new(experiment: &'e Experiment<'a>) -> Self {
+        let subjects = &experiment.subjects;
+        let watches = |s: &&crate::Subject| s.watch != Watch::Logits;
+        let referred = (0..subjects.len())
+            .map(|i| subjects.iter().filter(watches).any(|s| s.against.first() == Some(&i)));
+        Run {
+            experiment,
+            referred: referred.collect(),
             sites: Vec::new(),
             logits: Vec::new(),
-            first: first.collect(),
-            coverage: coverage(plan),
+            first: BTreeMap::new(),
         }
     }
 
-    /// Runs the stem for every arm. Its sites have no inputs but the prompt: what differs there is introduced there.
-    fn stem(
-        &mut self,
-        prompt: usize,
-        ids: &[u32],
-        embeddings: &[Embedding],
-        rotary: &[RotaryEmbedding],
-    ) -> Vec<Lane> {
-        let plan = self.plan;
-        let mut lanes = Vec::with_capacity(plan.arms.len());
-        let mut reference = Activations::new();
-        for (i, arm) in plan.arms.iter().enumerate() {
+    /// Runs the stem for every subject. Its sites have no inputs but the prompt: what differs there is introduced there.
+    fn stem(&mut self, prompt: usize, embeddings: &[Embedding], rotary: &[RotaryEmbedding]) -> Vec<Lane> {
+        let experiment = self.experiment;
+        let ids = &experiment.prompts[prompt];
+        let mut lanes = Vec::with_capacity(experiment.subjects.len());
+        let mut seen = Vec::with_capacity(experiment.subjects.len());
+        for i in 0..experiment.subjects.len() {
             let mut own = Recorder::new(|_| true);
             let x = embeddings[i].forward(ids, &mut own);
-            let rope = rotary[i].forward(ids.len(), arm.arm.dtype(), &plan.device, &mut own);
+            let rope = rotary[i].forward(ids.len(), experiment.dtype(i), &experiment.device, &mut own);
             lanes.push(Lane { x, rope });
-            if i == 0 {
-                reference = own.activations;
-            } else {
-                self.compare(i, prompt, &reference, &own.activations, &own.activations);
+            seen.push(own.activations);
+        }
+        for i in 0..experiment.subjects.len() {
+            if let Some(&reference) = self.watched(i) {
+                self.compare(i, prompt, &seen[reference], Some(&seen[i]), &seen[i]);
             }
         }
         lanes
     }
 
-    /// Runs a part for every arm on its own state, and for each but the reference once more on the reference's.
-    fn run(&mut self, prompt: usize, lanes: &mut [Lane], part: &Part) {
-        let plan = self.plan;
-        let arithmetic = |i: usize| plan.arms[i].arithmetic;
-        let start = lanes[0].clone();
-        let mut reference = Recorder::new(|_| true);
-        lanes[0].x = part.forward(0, &start, arithmetic(0), &mut reference);
-        for (i, lane) in lanes.iter_mut().enumerate().skip(1) {
-            let forced = start.in_dtype_of(lane);
-            let mut own = Recorder::new(|_| true);
-            lane.x = part.forward(i, lane, arithmetic(i), &mut own);
-            let mut taught = Activations::new();
-            let observe = |site, activation| {
-                taught.insert(site, activation);
-            };
-            part.forward(i, &forced, arithmetic(i), &mut Force::new(&reference.activations, observe));
-            self.compare(i, prompt, &reference.activations, &own.activations, &taught);
+    fn blocks(&mut self, prompt: usize, lanes: &mut [Lane], blocks: &[Block]) {
+        let starts = lanes.to_vec();
+        let forward = |i: usize, lane: &Lane, arithmetic: Arithmetic, probe: &mut Probes| {
+            blocks[i].forward(lane.x.clone(), &lane.rope, arithmetic, probe)
+        };
+        let outputs = self.part(prompt, &starts, forward);
+        for (lane, x) in lanes.iter_mut().zip(outputs) {
+            lane.x = x;
         }
     }
 
-    /// Enters what arm `i` did at each site, on its own and when taught.
+    /// The head works on each token alone, so that long prompts run through it in stretches.
+    fn heads(&mut self, prompt: usize, lanes: &[Lane], heads: &[Head]) {
+        let experiment = self.experiment;
+        let tokens = experiment.prompts[prompt].len();
+        let ours = owns(&experiment.device) && (0..lanes.len()).all(|i| experiment.dtype(i) != DType::F64);
+        let stretch = if ours { STRETCH } else { tokens };
+        let mut whole = Heads::new(experiment, prompt);
+        let before = self.sites.len();
+        for start in (0..tokens).step_by(stretch) {
+            let rows = stretch.min(tokens - start);
+            let cut = |x: &Tensor<3>| x.clone().narrow(1, start, rows);
+            let starts: Vec<Lane> =
+                lanes.iter().map(|lane| Lane { x: cut(&lane.x), rope: lane.rope.clone() }).collect();
+            let forward = |i: usize, lane: &Lane, arithmetic: Arithmetic, probe: &mut Probes| {
+                heads[i].forward(lane.x.clone(), arithmetic.accumulation, probe)
+            };
+            let piece = self.sites.len();
+            let logits = self.part(prompt, &starts, forward);
+            whole.add(start, &logits);
+            if start > 0 {
+                let later = self.sites.split_off(piece);
+                self.sites[before..].iter_mut().zip(&later).for_each(|(site, later)| site.join(later));
+            }
+        }
+        self.logits.extend(whole.finish());
+    }
+
+    /// Runs a part for every subject on its own state, and for those whose introduced divergence is watched once more
+    /// on the other's.
+    fn part(
+        &mut self,
+        prompt: usize,
+        lanes: &[Lane],
+        forward: impl Fn(usize, &Lane, Arithmetic, &mut Probes) -> Tensor<3>,
+    ) -> Vec<Tensor<3>> {
+        let experiment = self.experiment;
+        let mut outputs = Vec::with_capacity(lanes.len());
+        let mut recorded: Vec<Option<Activations>> = Vec::with_capacity(lanes.len());
+        for (i, lane) in lanes.iter().enumerate() {
+            let arithmetic = experiment.subjects[i].arithmetic;
+            let all = self.referred[i] || experiment.subjects[i].watch == Watch::Everything;
+            let mut probe = if all { Probes::Record(Recorder::new(|_| true)) } else { Probes::Nothing };
+            outputs.push(forward(i, lane, arithmetic, &mut probe));
+            recorded.push(match probe {
+                Probes::Record(recorder) => Some(recorder.activations),
+                _ => None,
+            });
+        }
+        for i in 0..lanes.len() {
+            let Some(&reference) = self.watched(i) else { continue };
+            let given = recorded[reference].as_ref().expect("it is referred to");
+            let forced = lanes[reference].in_dtype(experiment.dtype(i));
+            let mut probe = Probes::Force(Teach { reference: given, taught: Activations::new() });
+            forward(i, &forced, experiment.subjects[i].arithmetic, &mut probe);
+            let Probes::Force(Teach { taught, .. }) = probe else { unreachable!("it was just made") };
+            let everything = experiment.subjects[i].watch == Watch::Everything;
+            self.compare(i, prompt, given, recorded[i].as_ref().filter(|_| everything), &taught);
+        }
+        outputs
+    }
+
+    /// The subject that the sites of subject `i` are compared with, if they are watched.
+    fn watched(&self, i: usize) -> Option<&'e usize> {
+        let subject = &self.experiment.subjects[i];
+        subject.against.first().filter(|_| subject.watch != Watch::Logits)
+    }
+
+    /// Enters what subject `i` did at each site, on its own, if that is watched, and when taught.
     fn compare(
         &mut self,
         i: usize,
         prompt: usize,
         reference: &Activations,
-        own: &Activations,
+        own: Option<&Activations>,
         taught: &Activations,
     ) {
-        let plan = self.plan;
-        let arm = &plan.arms[i].name;
-        let first =
-            self.first.iter_mut().find(|f| f.arm == *arm && f.prompt == prompt).expect("made in `new`");
         // A map of activations is sorted by site, and sites are ordered as the forward pass visits them.
-        for (&site, b) in own {
+        for &site in own.unwrap_or(taught).keys() {
             let (Some(a), Some(t)) = (reference.get(&site), taught.get(&site)) else { continue };
-            let mut divergence = sites::site(site, arm, prompt, a, b);
-            if first.site.is_none() && divergence.difference.equal < 1.0 {
-                first.site = Some(site.to_string());
+            let measured = Measured::new(site, (i, prompt), a, own.and_then(|own| own.get(&site)), t);
+            if !measured.own.identical() {
+                self.first.entry((i, prompt)).or_insert(site);
             }
-            if site == Site::LmHead {
-                self.logits.push(sites::logits(arm, prompt, a, b));
-            }
-            if plan.sites.matches(site) {
-                divergence.introduced = introduced(a, t);
-                self.coverage.compared += 1;
-                self.sites.push(divergence);
+            if self.experiment.sites.matches(site) {
+                self.sites.push(measured);
             }
         }
     }
 }
 
-fn introduced(reference: &Activation, taught: &Activation) -> ulpscope_record::Introduced {
-    sites::introduced(&difference(&reference.values, &taught.values).expect("both arms have the same shapes"))
+/// Tokens that go through the head at a time.
+const STRETCH: usize = 512;
+
+/// The probe of one run through one part.
+enum Probes<'a> {
+    Nothing,
+    Record(Recorder<fn(Site) -> bool>),
+    Force(Teach<'a>),
 }
 
-/// The parameters of part `i`: 0 is the embedding, then the blocks, then norm and head.
-fn part_names(arms: &[NamedArm], i: usize, layers: usize) -> Vec<String> {
+/// Teacher forcing that keeps what each site produced.
+struct Teach<'a> {
+    reference: &'a Activations,
+    taught: Activations,
+}
+
+impl Probe for Probes<'_> {
+    fn at<const D: usize>(&mut self, site: Site, x: Tensor<D>) -> Tensor<D> {
+        match self {
+            Probes::Nothing => x,
+            Probes::Record(recorder) => recorder.at(site, x),
+            Probes::Force(Teach { reference, taught }) => {
+                let keep = |site, activation| {
+                    taught.insert(site, activation);
+                };
+                Force::new(reference, keep).at(site, x)
+            }
+        }
+    }
+
+    fn wants(&self, _site: Site) -> bool {
+        !matches!(self, Probes::Nothing)
+    }
+}
+
+/// The parameters of each part of the model: the embedding, each block, norm and head.
+fn part_names(experiment: &Experiment) -> Vec<Vec<String>> {
     // An arm whose head is not tied has the most parameters.
-    let untied = arms.iter().find(|a| !a.arm.config().tie_word_embeddings).unwrap_or(&arms[0]);
-    let prefix = format!("model.layers.{}.", i.wrapping_sub(1));
-    let in_part = |name: &str| match i {
-        0 => name.starts_with("model.embed_tokens."),
-        _ if i <= layers => name.starts_with(&prefix),
-        _ => name.starts_with("model.norm.") || name.starts_with("lm_head."),
-    };
-    untied.arm.config().parameters().into_iter().map(|(name, _)| name).filter(|name| in_part(name)).collect()
+    let arms: Vec<_> = experiment.arms().map(|i| experiment.arm(i).config()).collect();
+    let most = arms.iter().find(|config| !config.tie_word_embeddings).unwrap_or(&arms[0]);
+    let layers = most.num_hidden_layers;
+    let mut parts = vec![Vec::new(); layers + 2];
+    for (name, _) in most.parameters() {
+        let layer = name.strip_prefix("model.layers.").and_then(|rest| rest.split('.').next()?.parse().ok());
+        let place = match layer {
+            Some(n) => 1 + usize::min(n, layers),
+            None if name.starts_with("model.embed_tokens.") => 0,
+            None => layers + 1,
+        };
+        parts[place].push(name);
+    }
+    parts
 }
 
 /// PyTorch's state dict lists a tied `lm_head.weight` beside the embedding it is; so does the count.
-fn count_tied_head(arms: &[NamedArm], loader: &mut Loader) {
-    if arms.iter().all(|a| a.arm.config().tie_word_embeddings) {
-        let embedding = "model.embed_tokens.weight";
-        let differs: Vec<_> =
-            loader.weights.different.iter().filter(|d| d.name == embedding).cloned().collect();
-        loader.weights.compared += 1;
-        loader.weights.identical += usize::from(differs.is_empty());
-        let renamed = differs
-            .into_iter()
-            .map(|d| ulpscope_record::TensorDifference { name: "lm_head.weight".to_owned(), ..d });
-        loader.weights.different.extend(renamed);
-    }
-}
-
-fn rotary(arms: &[NamedArm], loader: &mut Loader) -> Vec<RotaryEmbedding> {
-    arms.iter()
-        .zip(&mut loader.conversions)
-        .map(|(arm, conversions)| {
-            let (rotary, reports) = arm.arm.rotary();
-            conversions.extend(reports.into_iter().map(conversion_record));
-            rotary
-        })
-        .collect()
-}
-
-fn findings(
-    loader: Loader,
-    rotary: &[RotaryEmbedding],
-    sites: Vec<SiteDivergence>,
-    logits: Vec<LogitDivergence>,
-    first: Vec<First>,
-    coverage: Coverage,
-) -> Findings {
-    let Loader { arms, device, weights, conversions } = loader;
-    let described = arms.iter().zip(conversions).map(|(arm, mut conversions)| {
-        conversions.sort_by_key(|c| BUFFERS.contains(&c.name.as_str())); // parameters first
-        Arm {
-            name: arm.name.clone(),
-            recipe: arm.arm.recipe().to_string(),
-            attention: arm.arithmetic.attention.to_string(),
-            dtype: arm.arm.dtype().to_string(),
-            accumulation: accumulation(arm, device),
-            model: None,
-            conversions,
-        }
-    });
-    let buffers =
-        arms.iter().zip(rotary).skip(1).flat_map(|(arm, own)| buffers::compare(&arm.name, &rotary[0], own));
-    Findings {
-        arms: described.collect(),
-        weights,
-        buffers: buffers.collect(),
-        sites,
-        logits,
-        first,
-        coverage,
-    }
-}
-
-/// The order of summation, where it is ours to choose.
-fn accumulation(arm: &NamedArm, device: &Device) -> String {
-    match arm.arm.dtype() {
-        DType::F64 => "device".to_owned(),
-        _ if ulpscope_llama::owns(device) => arm.arithmetic.accumulation.to_string(),
-        _ => "device".to_owned(),
-    }
-}
-
-/// What the plan leaves out: sites that one of two attentions does not have, and sites that the pattern excludes.
-fn coverage(plan: &Plan) -> Coverage {
-    let mut coverage = Coverage::default();
-    let reference = &plan.arms[0];
-    let sites_of = |arm: &NamedArm| Site::all(arm.arm.config(), arm.arithmetic.attention);
-    for arm in &plan.arms[1..] {
-        let (ours, theirs) = (sites_of(reference), sites_of(arm));
-        let common: Vec<Site> = theirs.iter().copied().filter(|s| ours.contains(s)).collect();
-        for (holder, sites) in [(reference, &ours), (arm, &theirs)] {
-            let alone = sites.len() - common.len();
-            if alone > 0 {
-                let (name, attention) = (&holder.name, holder.arithmetic.attention);
-                coverage.not_compared.push(format!(
-                    "{alone} sites that only `{name}` has, because its attention is {attention}"
-                ));
-            }
-        }
-        let excluded = common.iter().filter(|s| !plan.sites.matches(**s)).count();
-        if excluded > 0 {
-            coverage.not_compared.push(format!(
-                "{excluded} sites of `{}` that the pattern `{}` does not match",
-                arm.name, plan.sites
-            ));
-        }
-        coverage.sites += common.len() * plan.prompts.len();
-    }
-    coverage
+fn count_tied_head(weights: &mut Weights) {
+    let embedding = "model.embed_tokens.weight";
+    let differs: Vec<_> = weights.different.iter().filter(|d| d.name == embedding).cloned().collect();
+    weights.compared += 1;
+    weights.identical += usize::from(differs.is_empty());
+    let renamed = differs
+        .into_iter()
+        .map(|d| ulpscope_record::TensorDifference { name: "lm_head.weight".to_owned(), ..d });
+    weights.different.extend(renamed);
 }

@@ -1,127 +1,179 @@
-//! Loading one part of the model for every arm, and comparing its parameters on the way.
+//! Loading one part of the model for every subject, and comparing the arms' parameters on the way.
 
 use std::collections::HashMap;
 
 use burn::tensor::{Device, Tensor};
-use ulpscope_floats::Floats;
-use ulpscope_llama::{Parameters, bridge};
+use ulpscope_floats::{DType, Floats};
+use ulpscope_llama::{LlamaConfig, Parameters, bridge};
 use ulpscope_metrics::{difference, relation};
 use ulpscope_record::{Conversion, TensorDifference, Weights};
 use ulpscope_weights::{Arm, StoredTensor};
 
 use crate::CompareError;
-use crate::plan::NamedArm;
+use crate::subject::Experiment;
 
-/// Compares parameters part by part, and remembers what it found.
-pub(crate) struct Loader<'a> {
-    pub(crate) arms: &'a [NamedArm<'a>],
-    pub(crate) device: &'a Device,
-    /// How the state dicts compare so far.
+/// Reads parameters part by part, applies the recipes, and compares the arms on the way.
+pub(crate) struct Loader<'a, 'e> {
+    experiment: &'e Experiment<'a>,
+    configs: Vec<LlamaConfig>,
+    /// How the arms' state dicts compare so far.
     pub(crate) weights: Weights,
-    /// What each arm's recipe did so far.
+    /// What each arm's recipe did so far; empty for mixtures.
     pub(crate) conversions: Vec<Vec<Conversion>>,
 }
 
-/// The parameters of one part, for one arm. The reference's own are shared by the arms that hold the same bits.
+/// The parameters of one part of the model: each distinct value once, and for each subject which of them are its own.
 pub(crate) struct Part<'c> {
-    values: HashMap<String, Floats<'c>>,
-    /// Whether every parameter has the reference's dtype and bits.
-    pub(crate) same_as_reference: bool,
+    values: HashMap<String, Vec<Floats<'c>>>,
+    /// One list of indices for each subject, parameters in the order of the names that were loaded.
+    picks: Vec<Vec<usize>>,
+    names: Vec<String>,
 }
 
-impl<'a> Loader<'a> {
-    pub(crate) fn new(arms: &'a [NamedArm<'a>], device: &'a Device) -> Self {
-        Loader { arms, device, weights: Weights::default(), conversions: vec![Vec::new(); arms.len()] }
+impl<'a, 'e> Loader<'a, 'e> {
+    pub(crate) fn new(experiment: &'e Experiment<'a>) -> Self {
+        let subjects = experiment.subjects.len();
+        let tied = experiment.tied();
+        let config = |i| LlamaConfig { tie_word_embeddings: tied, ..experiment.config(i) };
+        Loader {
+            experiment,
+            configs: (0..subjects).map(config).collect(),
+            weights: Weights::default(),
+            conversions: vec![Vec::new(); subjects],
+        }
     }
 
-    /// Reads the parameters `names` for every arm, applies its recipe, and compares them with the reference's.
+    /// Reads the parameters `names` for every subject, and compares those of the arms with the first arm's.
     ///
-    /// A checkpoint that serves several arms is read, and its blocks dequantised, once.
-    pub(crate) fn load(&mut self, names: &[String]) -> Result<Vec<Part<'a>>, CompareError> {
-        let empty = |first: bool| Part { values: HashMap::new(), same_as_reference: first };
-        let mut parts: Vec<Part<'a>> = (0..self.arms.len()).map(|i| empty(i == 0)).collect();
-        let mut same = vec![true; self.arms.len()];
-        for name in names {
+    /// A checkpoint that serves several arms is read, and its blocks dequantised, once. Equal bits are held once.
+    pub(crate) fn load(&mut self, names: Vec<String>) -> Result<Part<'a>, CompareError> {
+        let experiment = self.experiment;
+        let subjects = experiment.subjects.len();
+        let mut part = Part { values: HashMap::new(), picks: vec![Vec::new(); subjects], names };
+        for name in &part.names {
             let mut stored: Vec<(*const (), StoredTensor<'a>)> = Vec::new();
-            for NamedArm { arm, .. } in self.arms {
-                let key = std::ptr::from_ref(arm.checkpoint()).cast();
-                if !stored.iter().any(|(k, _)| *k == key) {
-                    stored.push((key, stored_tensor(arm, name)?));
-                }
-            }
-            let of = |arm: &Arm| {
-                let key: *const () = std::ptr::from_ref(arm.checkpoint()).cast();
-                &stored.iter().find(|(k, _)| *k == key).expect("it was just read").1
-            };
+            let mut distinct: Vec<Floats<'a>> = Vec::new();
+            let mut of_arm: Vec<Option<usize>> = vec![None; subjects];
+            let mut first: Option<usize> = None;
             let mut identical = true;
-            let mut reference: Option<Floats<'a>> = None;
-            for (i, NamedArm { name: arm_name, arm, .. }) in self.arms.iter().enumerate() {
-                let (values, conversion) = arm.parameter_of(of(arm));
-                self.conversions[i].push(conversion_record(conversion));
-                let Some(reference) = &reference else {
-                    reference = Some(values);
-                    continue;
+            for i in experiment.arms() {
+                let arm = experiment.arm(i);
+                let key: *const () = std::ptr::from_ref(arm.checkpoint()).cast();
+                let place = match stored.iter().position(|(k, _)| *k == key) {
+                    Some(place) => place,
+                    None => {
+                        stored.push((key, stored_tensor(arm, name)?));
+                        stored.len() - 1
+                    }
                 };
-                if reference.dtype() == values.dtype() && reference.bytes() == values.bytes() {
-                    continue;
+                let tensor = &stored[place].1;
+                let (values, conversion) = arm.parameter_of(tensor);
+                self.conversions[i].push(conversion_record(conversion));
+                let known = distinct.iter().position(|v| same_bits(v, &values));
+                if let Some(first) = first
+                    && known != Some(first)
+                {
+                    identical = false;
+                    let arm_name = &experiment.subjects[i].name;
+                    let difference = tensor_difference(
+                        name,
+                        arm_name,
+                        tensor.shape.clone(),
+                        &distinct[first],
+                        &values,
+                        arm.config(),
+                    );
+                    self.weights.different.push(difference);
                 }
-                identical = false;
-                same[i] = false;
-                let shape = of(arm).shape.clone();
-                self.weights.different.push(tensor_difference(name, arm_name, shape, reference, &values));
-                parts[i].values.insert(name.clone(), values);
+                let pick = known.unwrap_or_else(|| {
+                    distinct.push(values);
+                    distinct.len() - 1
+                });
+                first.get_or_insert(pick);
+                of_arm[i] = Some(pick);
             }
             self.weights.compared += 1;
             self.weights.identical += usize::from(identical);
-            parts[0].values.insert(name.clone(), reference.expect("there is a reference arm"));
+            for (i, picks) in part.picks.iter_mut().enumerate() {
+                let own = of_arm[experiment.origin(i, name)].expect("mixtures are made of arms");
+                picks.push(in_format(&mut distinct, own, experiment.dtype(i)));
+            }
+            part.values.insert(name.clone(), distinct);
         }
-        for (part, same) in parts.iter_mut().zip(same) {
-            part.same_as_reference = same;
-        }
-        Ok(parts)
+        Ok(part)
     }
 
-    /// Builds a module for every arm: once where the parameters are the reference's, bit for bit.
+    /// Builds a module for every subject: once for all that hold the same bits and settings.
     pub(crate) fn build<M: Clone>(
         &self,
-        parts: &[Part],
-        mut build: impl FnMut(usize, &mut PartParameters) -> Result<M, CompareError>,
+        part: &Part,
+        mut build: impl FnMut(usize, &LlamaConfig, &mut PartParameters) -> Result<M, CompareError>,
     ) -> Result<Vec<M>, CompareError> {
-        let mut modules: Vec<M> = Vec::with_capacity(parts.len());
-        for (i, part) in parts.iter().enumerate() {
-            // What is not a parameter but shapes the module (eps, activation) must be the same, too.
-            let config = |i: usize| self.arms[i].arm.config();
-            let same_settings = config(0).rms_norm_eps == config(i).rms_norm_eps
-                && config(0).hidden_act == config(i).hidden_act
-                && config(0).attention_bias == config(i).attention_bias
-                && config(0).mlp_bias == config(i).mlp_bias
-                && config(0).tie_word_embeddings == config(i).tie_word_embeddings;
-            if i > 0 && part.same_as_reference && same_settings {
-                modules.push(modules[0].clone());
+        let mut modules: Vec<M> = Vec::with_capacity(part.picks.len());
+        for i in 0..part.picks.len() {
+            if let Some(twin) = (0..i).find(|&j| part.same(i, j) && self.same_settings(i, j)) {
+                modules.push(modules[twin].clone());
                 continue;
             }
-            let mut parameters =
-                PartParameters { own: &part.values, reference: &parts[0].values, device: self.device };
-            modules.push(build(i, &mut parameters)?);
+            let mut parameters = PartParameters { part, subject: i, device: &self.experiment.device };
+            modules.push(build(i, &self.configs[i], &mut parameters)?);
         }
         Ok(modules)
     }
+
+    /// Whether what is not a parameter but shapes a module is the same for two subjects.
+    fn same_settings(&self, i: usize, j: usize) -> bool {
+        let settings = |c: &LlamaConfig| {
+            (c.rms_norm_eps.to_bits(), c.hidden_act, c.attention_bias, c.mlp_bias, c.tie_word_embeddings)
+        };
+        settings(&self.configs[i]) == settings(&self.configs[j])
+    }
 }
 
-/// Hands one arm's parameters to its module: its own where they differ, the reference's where they do not.
-pub(crate) struct PartParameters<'a> {
-    own: &'a HashMap<String, Floats<'a>>,
-    reference: &'a HashMap<String, Floats<'a>>,
-    device: &'a Device,
+impl Part<'_> {
+    /// Whether two subjects hold the same bits.
+    pub(crate) fn same(&self, i: usize, j: usize) -> bool {
+        self.picks[i] == self.picks[j]
+    }
+
+    /// Makes this part depend on the parameters of another as well.
+    pub(crate) fn also(&mut self, other: &Part) {
+        for (own, others) in self.picks.iter_mut().zip(&other.picks) {
+            own.extend(others);
+        }
+    }
+}
+
+/// The index of `distinct[own]` in another format, which is added if it is not there yet.
+fn in_format(distinct: &mut Vec<Floats>, own: usize, dtype: DType) -> usize {
+    if distinct[own].dtype() == dtype {
+        return own;
+    }
+    let cast = distinct[own].cast(dtype);
+    distinct.iter().position(|v| same_bits(v, &cast)).unwrap_or_else(|| {
+        distinct.push(cast);
+        distinct.len() - 1
+    })
+}
+
+fn same_bits(a: &Floats, b: &Floats) -> bool {
+    a.dtype() == b.dtype() && a.bytes() == b.bytes()
+}
+
+/// Hands one subject's parameters to its module.
+pub(crate) struct PartParameters<'p> {
+    part: &'p Part<'p>,
+    subject: usize,
+    device: &'p Device,
 }
 
 impl Parameters for PartParameters<'_> {
     type Error = CompareError;
 
     fn tensor<const D: usize>(&mut self, name: &str, shape: [usize; D]) -> Result<Tensor<D>, CompareError> {
-        let values =
-            self.own.get(name).or_else(|| self.reference.get(name)).expect("the part holds its parameters");
-        Ok(bridge::tensor(values.view(), shape, self.device))
+        let place = self.part.names.iter().position(|n| n == name).expect("the part holds its parameters");
+        let pick = self.part.picks[self.subject][place];
+        Ok(bridge::tensor(self.part.values[name][pick].view(), shape, self.device))
     }
 }
 
@@ -134,7 +186,14 @@ fn stored_tensor<'c>(arm: &Arm<'c>, name: &str) -> Result<StoredTensor<'c>, Comp
     Ok(arm.checkpoint().tensor(name)?)
 }
 
-fn tensor_difference(name: &str, arm: &str, shape: Vec<usize>, a: &Floats, b: &Floats) -> TensorDifference {
+fn tensor_difference(
+    name: &str,
+    arm: &str,
+    shape: Vec<usize>,
+    a: &Floats,
+    b: &Floats,
+    _config: &LlamaConfig,
+) -> TensorDifference {
     let d = difference(a, b).expect("both have the shape that the config gives");
     TensorDifference {
         name: name.to_owned(),

@@ -6,6 +6,7 @@ use ulpscope_llama::{Arithmetic, LlamaConfig};
 use ulpscope_weights::Arm;
 
 use crate::CompareError;
+use crate::subject::Experiment;
 
 /// An arm of a comparison: a recipe applied to a checkpoint, and its arithmetic.
 #[derive(Clone)]
@@ -38,35 +39,40 @@ impl Plan<'_> {
     /// [`CompareError`] says what does not fit.
     pub fn check(&self) -> Result<(), CompareError> {
         check_arms(&self.arms)?;
-        if self.prompts.is_empty() {
-            return Err(CompareError::NoPrompt);
-        }
-        for (index, ids) in self.prompts.iter().enumerate() {
-            if ids.is_empty() {
-                return Err(CompareError::EmptyPrompt { index });
-            }
-            for NamedArm { name, arm, .. } in &self.arms {
-                let (most, vocabulary) = (arm.config().max_tokens(), arm.config().vocab_size);
-                if ids.len() > most {
-                    return Err(CompareError::PromptTooLong {
-                        index,
-                        tokens: ids.len(),
-                        arm: name.clone(),
-                        most,
-                    });
-                }
-                if let Some(&id) = ids.iter().find(|&&id| id as usize >= vocabulary) {
-                    return Err(CompareError::UnknownToken {
-                        index,
-                        id,
-                        arm: name.clone(),
-                        last: vocabulary - 1,
-                    });
-                }
-            }
-        }
-        Ok(())
+        let configs: Vec<_> = self.arms.iter().map(|a| (a.name.as_str(), a.arm.config())).collect();
+        check_prompts(&self.prompts, &configs)
     }
+}
+
+impl Experiment<'_> {
+    /// Checks that every prompt can be run through every subject.
+    pub(crate) fn check(&self) -> Result<(), CompareError> {
+        let configs: Vec<_> = (0..self.subjects.len()).map(|i| self.config(i)).collect();
+        let named: Vec<_> = self.subjects.iter().map(|s| s.name.as_str()).zip(&configs).collect();
+        check_prompts(&self.prompts, &named)
+    }
+}
+
+fn check_prompts(prompts: &[Vec<u32>], configs: &[(&str, &LlamaConfig)]) -> Result<(), CompareError> {
+    if prompts.is_empty() {
+        return Err(CompareError::NoPrompt);
+    }
+    for (index, ids) in prompts.iter().enumerate() {
+        if ids.is_empty() {
+            return Err(CompareError::EmptyPrompt { index });
+        }
+        for (name, config) in configs {
+            let (arm, tokens) = ((*name).to_owned(), ids.len());
+            let (most, vocabulary) = (config.max_tokens(), config.vocab_size);
+            if tokens > most {
+                return Err(CompareError::PromptTooLong { index, tokens, arm, most });
+            }
+            if let Some(&id) = ids.iter().find(|&&id| id as usize >= vocabulary) {
+                return Err(CompareError::UnknownToken { index, id, arm, last: vocabulary - 1 });
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Checks that the arms have names of their own and models of one shape.

@@ -33,7 +33,7 @@ mod ulps;
 
 pub use difference::{ATOL, Difference, RTOL, difference};
 pub use error::MetricsError;
-pub use logits::{LogitDifference, Position, compare_logits};
+pub use logits::{LogitDifference, Position, compare_logits, nll};
 pub use relation::{Relation, Side, relation};
 pub use relative::max_relative;
 pub use rows::per_row;

@@ -18,6 +18,11 @@ pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> 
     Ok(Float::deserialize(from)?.0)
 }
 
+/// What a pair is that an older record does not have.
+pub(crate) fn nan_pair() -> [f64; 2] {
+    [f64::NAN; 2]
+}
+
 /// A list of numbers.
 pub mod vec {
     use super::{Deserialize, Deserializer, Float, Serializer};
@@ -46,6 +51,22 @@ pub mod rows {
     pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Vec<f64>>, D::Error> {
         let rows: Vec<Vec<Float>> = Vec::deserialize(from)?;
         Ok(rows.into_iter().map(super::plain).collect())
+    }
+}
+
+/// Two numbers: a pair of values, or the ends of an interval.
+pub mod two {
+    use super::{Deserialize, Deserializer, Float, Serializer};
+
+    /// Writes two numbers.
+    pub fn serialize<S: Serializer>(pair: &[f64; 2], to: S) -> Result<S::Ok, S::Error> {
+        to.collect_seq(pair.iter().map(|&value| Float(value)))
+    }
+
+    /// Reads exactly two numbers.
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<[f64; 2], D::Error> {
+        let [a, b]: [Float; 2] = Deserialize::deserialize(from)?;
+        Ok([a.0, b.0])
     }
 }
 

@@ -5,6 +5,7 @@
 //! somebody else or checked against a second run without the model at hand.
 //!
 //! - [`schema`]: the fields. Units and reference are stated at each of them.
+//! - [`explanation`]: what caused a divergence, how that was proved, and whether it matters.
 //! - [`mod@file`]: reading and writing. A file is either whole or not there; damaged input is one clear error.
 //! - [`float`]: numbers that JSON lacks (NaN and the infinities), bit-exact both ways.
 //! - [`provenance`]: what ran, where and when, the only part that two runs of one thing do not share.
@@ -23,6 +24,7 @@
 //! # Ok::<(), ulpscope_record::RecordError>(())
 //! ```
 
+pub mod explanation;
 pub mod file;
 pub mod float;
 mod layout;
@@ -32,6 +34,7 @@ pub mod schema;
 pub mod summary;
 pub mod text;
 
+pub use explanation::*;
 pub use file::RecordError;
 pub use same::differences;
 pub use schema::*;

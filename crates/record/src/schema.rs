@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::explanation::Explanation;
 use crate::float;
 
 /// The version of the schema that this crate writes.
@@ -37,6 +38,9 @@ pub struct RunRecord {
     pub first: Vec<First>,
     /// What was left out, and why. Empty when everything asked for was compared.
     pub coverage: Coverage,
+    /// From divergence to cause, where it was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub explanation: Option<Explanation>,
 }
 
 /// What ran, where and when.
@@ -280,10 +284,13 @@ pub struct Introduced {
     /// Largest absolute difference.
     #[serde(with = "float")]
     pub max_abs: f64,
+    /// Root of the mean squared difference.
+    #[serde(with = "float", default)]
+    pub rms: f64,
 }
 
 /// Divergence of the logits.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct LogitDivergence {
     /// The arm that is compared with the reference.
     pub arm: String,
@@ -333,6 +340,13 @@ pub struct PositionDivergence {
     pub kl: f64,
     /// Most likely token of the reference and of the arm.
     pub top1: [u32; 2],
+    /// Largest logit minus the second largest, of the reference and of the arm.
+    #[serde(with = "float::two", default)]
+    pub margin: [f64; 2],
+    /// Negative log-likelihood in nats of the prompt's next token, of the reference and of the arm; NaN at the last
+    /// position, which has none.
+    #[serde(with = "float::two", default = "float::nan_pair")]
+    pub nll: [f64; 2],
 }
 
 /// Pairs of values, evenly spaced over a tensor.
@@ -349,7 +363,7 @@ pub struct Sample {
 }
 
 /// The rows and columns that PyTorch shows of a large tensor: the first and last three of each.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Corner {
     /// Shape of the whole tensor.
     pub shape: Vec<usize>,

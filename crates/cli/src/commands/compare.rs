@@ -67,6 +67,7 @@ pub(crate) fn run(args: &CompareArgs) -> Result<Outcome> {
         logits: findings.logits,
         first: findings.first,
         coverage: findings.coverage,
+        explanation: None,
     };
     if let Some(output) = &output {
         output.write(&record, args.svg)?;

@@ -25,6 +25,11 @@ impl Softmax {
         Some(Softmax { log: logits.iter().map(|x| x - max - log_sum).collect(), probability })
     }
 
+    /// `ln p` of one token.
+    pub(super) fn log_of(&self, id: usize) -> f64 {
+        self.log[id]
+    }
+
     /// KL(p ‖ q) and KL(q ‖ p) in nats.
     ///
     /// With `d = ln p - ln q` and both summing to 1, `Σ p d = Σ p (d - 1 + e^-d)`. The terms on the right

@@ -108,6 +108,23 @@ pub fn compare_logits(
     Ok(summary(positions, top_k))
 }
 
+/// Negative log-likelihood in nats of token `id` under one row of logits, in f64; NaN if a logit is NaN or infinite.
+///
+/// # Panics
+/// If `id` is not below the length of the row.
+///
+/// ```
+/// use ulpscope_floats::Floats;
+/// let row = Floats::from(vec![0.0f64, 3f64.ln()]);
+/// assert!((ulpscope_metrics::nll(&row, 1) + 0.75f64.ln()).abs() < 1e-15);
+/// ```
+pub fn nll(row: &Floats, id: usize) -> f64 {
+    let mut x = vec![0.0; row.len()];
+    row.read_f64(0, &mut x);
+    assert!(id < x.len(), "token {id} has no logit among {}", x.len());
+    Softmax::of(&x).map_or(f64::NAN, |p| -p.log_of(id))
+}
+
 fn position(reference: &Floats, candidate: &Floats, start: usize, vocab: usize, top_k: usize) -> Position {
     let (mut x, mut y) = (vec![0.0; vocab], vec![0.0; vocab]);
     reference.read_f64(start, &mut x);

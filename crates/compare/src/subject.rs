@@ -1,0 +1,187 @@
+//! What an experiment runs: arms, and mixtures of two arms.
+
+use std::collections::BTreeSet;
+
+use burn::tensor::Device;
+use ulpscope_capture::Pattern;
+use ulpscope_floats::DType;
+use ulpscope_llama::{Arithmetic, LlamaConfig, RotaryEmbedding};
+use ulpscope_weights::{Arm, BUFFERS};
+
+/// Subjects in lockstep: each prompt through each of them.
+///
+/// [`compare`](crate::compare) is the plain case, arms against the first. Counterfactuals, noise floors and changes of
+/// the compute format are further subjects, so that one pass over the checkpoint answers all of them.
+#[derive(Clone)]
+pub struct Experiment<'a> {
+    /// What runs. A mixture refers to arms by their index here.
+    pub subjects: Vec<Subject<'a>>,
+    /// Token ids of each prompt.
+    pub prompts: Vec<Vec<u32>>,
+    /// The sites to report.
+    pub sites: Pattern,
+    /// The device that computes.
+    pub device: Device,
+}
+
+/// One thing that runs.
+#[derive(Clone)]
+pub struct Subject<'a> {
+    /// Name in what is observed.
+    pub name: String,
+    /// What it is made of.
+    pub made: Made<'a>,
+    /// A wider format to hold and compute everything in. Values stay as the recipe left them; `None`: the arm's own.
+    pub compute: Option<DType>,
+    /// Semantics of its attention, and the order of summation.
+    pub arithmetic: Arithmetic,
+    /// The subjects that its logits are compared with; its sites are compared with the first.
+    pub against: Vec<usize>,
+    /// Whether its sites are compared.
+    pub watch: Watch,
+}
+
+/// What is compared at a subject's sites.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Watch {
+    /// The logits alone: nothing is recorded on the way, so that operations may be fused.
+    #[default]
+    Logits,
+    /// What each site introduces on the other's inputs, and the logits.
+    Introduced,
+    /// What has accumulated at each site and what it introduces, and the logits.
+    Everything,
+}
+
+/// What a subject is made of.
+#[derive(Clone)]
+pub enum Made<'a> {
+    /// A recipe applied to a checkpoint.
+    Arm(Arm<'a>),
+    /// An arm with parts of another.
+    Mix(Mix),
+}
+
+/// An arm with parts of another, which is what a counterfactual is.
+#[derive(Clone, Debug)]
+pub struct Mix {
+    /// Index of the arm that everything else comes from.
+    pub base: usize,
+    /// Index of the arm that gives the parts.
+    pub donor: usize,
+    /// The parts.
+    pub take: Take,
+}
+
+/// Parts of an arm. The arithmetic is no part: a [`Subject`] states its own.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Take {
+    /// Keys of the state dict.
+    pub parameters: BTreeSet<String>,
+    /// What the recipe did to the buffers that no state dict holds.
+    pub buffers: bool,
+    /// Base and scaling of the rotary embedding, and the length it was made for.
+    pub rope: bool,
+    /// `rms_norm_eps`.
+    pub rms_norm_eps: bool,
+    /// `hidden_act`.
+    pub hidden_act: bool,
+    /// The format of parameters and activations.
+    pub dtype: bool,
+}
+
+impl Take {
+    /// Everything that either of two takes.
+    #[must_use]
+    pub fn and(mut self, other: &Take) -> Take {
+        self.parameters.extend(other.parameters.iter().cloned());
+        self.buffers |= other.buffers;
+        self.rope |= other.rope;
+        self.rms_norm_eps |= other.rms_norm_eps;
+        self.hidden_act |= other.hidden_act;
+        self.dtype |= other.dtype;
+        self
+    }
+}
+
+impl Mix {
+    /// A copy of the arm at this index: the same arm with another arithmetic.
+    pub fn copy(of: usize) -> Self {
+        Mix { base: of, donor: of, take: Take::default() }
+    }
+}
+
+impl<'a> Experiment<'a> {
+    /// The arm at an index.
+    ///
+    /// # Panics
+    /// If a mixture is there: mixtures are made of arms.
+    pub(crate) fn arm(&self, index: usize) -> &Arm<'a> {
+        match &self.subjects[index].made {
+            Made::Arm(arm) => arm,
+            Made::Mix(_) => panic!("a mixture is made of arms; subject {index} is a mixture itself"),
+        }
+    }
+
+    /// The architecture that a subject runs.
+    pub(crate) fn config(&self, index: usize) -> LlamaConfig {
+        let Made::Mix(mix) = &self.subjects[index].made else { return self.arm(index).config().clone() };
+        let (base, donor) = (self.arm(mix.base).config(), self.arm(mix.donor).config());
+        let mut config = base.clone();
+        if mix.take.rope {
+            config.rope = donor.rope.clone();
+            config.max_position_embeddings = donor.max_position_embeddings;
+        }
+        if mix.take.rms_norm_eps {
+            config.rms_norm_eps = donor.rms_norm_eps;
+        }
+        if mix.take.hidden_act {
+            config.hidden_act = donor.hidden_act;
+        }
+        config
+    }
+
+    /// The rotary embedding of a subject: computed from its config, then what the recipe does to buffers.
+    pub(crate) fn rotary(&self, index: usize) -> RotaryEmbedding {
+        let recipe = match &self.subjects[index].made {
+            Made::Arm(arm) => arm.recipe(),
+            Made::Mix(mix) if mix.take.buffers => self.arm(mix.donor).recipe(),
+            Made::Mix(mix) => self.arm(mix.base).recipe(),
+        };
+        let config = self.config(index);
+        let computed = RotaryEmbedding::new(&config);
+        let (inv_freq, _) = recipe.buffer(BUFFERS[0], computed.inv_freq);
+        let (original, _) = recipe.buffer(BUFFERS[1], computed.original_inv_freq);
+        RotaryEmbedding::from_buffers(&config, inv_freq.into_owned(), original.into_owned())
+    }
+
+    /// The format that a subject holds its parameters and activations in.
+    pub(crate) fn dtype(&self, index: usize) -> DType {
+        let own = match &self.subjects[index].made {
+            Made::Arm(arm) => arm.dtype(),
+            Made::Mix(mix) if mix.take.dtype => self.arm(mix.donor).dtype(),
+            Made::Mix(mix) => self.arm(mix.base).dtype(),
+        };
+        self.subjects[index].compute.unwrap_or(own)
+    }
+
+    /// The arm whose value a parameter of a subject is.
+    pub(crate) fn origin(&self, index: usize, parameter: &str) -> usize {
+        match &self.subjects[index].made {
+            Made::Arm(_) => index,
+            Made::Mix(mix) if mix.take.parameters.contains(parameter) => mix.donor,
+            Made::Mix(mix) => mix.base,
+        }
+    }
+
+    /// The indices of the arms.
+    pub(crate) fn arms(&self) -> impl Iterator<Item = usize> {
+        (0..self.subjects.len()).filter(|&i| matches!(self.subjects[i].made, Made::Arm(_)))
+    }
+
+    /// Whether the output layer is the embedding, in every arm. Where it is in some, all of them hold a head of their
+    /// own, which has the embedding's bits in those.
+    pub(crate) fn tied(&self) -> bool {
+        self.arms().all(|i| self.arm(i).config().tie_word_embeddings)
+    }
+}
