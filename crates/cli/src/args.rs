@@ -6,7 +6,7 @@ use std::str::FromStr;
 use clap::{Parser, Subcommand};
 use ulpscope_capture::Pattern;
 use ulpscope_floats::DType;
-use ulpscope_llama::{Accumulation, Arithmetic, AttentionKind};
+use ulpscope_llama::{Accumulation, Arithmetic, AttentionKind, Departure, Semantics, Variant};
 use ulpscope_weights::{ModelRef, Recipe};
 
 use crate::fail_on::Condition;
@@ -53,7 +53,8 @@ pub(crate) struct ArmArgs {
     pub(crate) fallback: Vec<String>,
 
     /// Recipe of arm a, the reference, as the chain of calls one would write in PyTorch; `@eager` or `@sdpa` behind
-    /// it chooses the attention of this arm alone, `@sequential` and the like its order of summation
+    /// it chooses the attention of this arm alone, `@sequential` and the like its order of summation, `@norm=fused`
+    /// and the like where it departs from Hugging Face's arithmetic: in all layers, or as `@norm=fused[3-5]` in some
     #[arg(long, value_name = "RECIPE", default_value = "load(bf16)")]
     pub(crate) a: ArmSpec,
 
@@ -173,9 +174,9 @@ pub(crate) struct TraceArgs {
     /// A hub id, a directory in Hugging Face layout, or a `.gguf` file
     pub(crate) model: String,
 
-    /// The recipe
+    /// The recipe, with `@…` behind it as in `compare`
     #[arg(long, default_value = "load(bf16)")]
-    pub(crate) recipe: Recipe,
+    pub(crate) recipe: ArmSpec,
 
     /// How attention is computed: `sdpa` or `eager`
     #[arg(long, default_value = "sdpa")]
@@ -371,21 +372,26 @@ pub(crate) struct ArmSpec {
     pub(crate) recipe: Recipe,
     attention: Option<AttentionKind>,
     accumulation: Option<Accumulation>,
+    departures: Vec<Departure>,
 }
 
 impl ArmSpec {
     /// A recipe that says nothing about arithmetic.
     pub(crate) fn of(recipe: Recipe) -> Self {
-        ArmSpec { recipe, attention: None, accumulation: None }
+        ArmSpec { recipe, attention: None, accumulation: None, departures: Vec::new() }
     }
 
-    /// The arithmetic of an arm of this dtype, where what all arms share fills in what was not said of this one.
-    pub(crate) fn arithmetic(&self, all: &ArmArgs, dtype: DType) -> Arithmetic {
-        let order = self.accumulation.or(all.accumulation);
-        Arithmetic {
-            attention: self.attention.unwrap_or(all.attention),
-            accumulation: order.unwrap_or(Accumulation::of(dtype)),
-        }
+    /// The semantics of an arm of this dtype, where what all arms share fills in what was not said of this one.
+    pub(crate) fn semantics(
+        &self,
+        attention: AttentionKind,
+        accumulation: Option<Accumulation>,
+        dtype: DType,
+    ) -> Semantics {
+        let accumulation = self.accumulation.or(accumulation).unwrap_or(Accumulation::of(dtype));
+        let attention = self.attention.unwrap_or(attention);
+        let base = Semantics::from(Arithmetic { accumulation, ..attention.into() });
+        self.departures.iter().fold(base, |semantics, &departure| semantics.with(departure))
     }
 }
 
@@ -396,17 +402,25 @@ impl FromStr for ArmSpec {
         let mut parts = s.split('@');
         let recipe = parts.next().unwrap_or_default();
         let mut spec = ArmSpec::of(recipe.parse::<Recipe>().map_err(|e| e.to_string())?);
+        let mut together = Semantics::default();
         for part in parts {
-            if let Ok(attention) = part.parse() {
+            if part.contains('=') {
+                let departure = part.parse::<Departure>().map_err(|e| e.to_string())?;
+                together.add(departure).map_err(|e| e.to_string())?;
+            } else if let Ok(attention) = part.parse() {
                 spec.attention = Some(attention);
             } else if let Ok(accumulation) = part.parse() {
                 spec.accumulation = Some(accumulation);
             } else {
                 return Err(format!(
-                    "`@{part}` names neither an attention (eager, sdpa) nor an order of summation"
+                    "`@{part}` names neither an attention (eager, sdpa), nor an order of summation, nor a variant of \
+                     the arithmetic (CLASS=VALUE; classes are {})",
+                    Variant::CLASSES.join(", ")
                 ));
             }
         }
+        // Those of the whole model first, so that those of some layers take precedence.
+        spec.departures = together.departures().collect();
         Ok(spec)
     }
 }
