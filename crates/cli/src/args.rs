@@ -462,3 +462,40 @@ impl FromStr for Ids {
 pub(crate) fn model_ref(text: &str) -> anyhow::Result<ModelRef> {
     Ok(text.parse()?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn semantics(text: &str) -> Result<Semantics, String> {
+        text.parse::<ArmSpec>().map(|spec| spec.semantics(AttentionKind::Sdpa, None, DType::Bf16))
+    }
+
+    #[test]
+    fn behind_a_recipe_stand_attention_order_and_variants() {
+        let plain = semantics("load(bf16)").unwrap();
+        assert_eq!(plain.base.accumulation, Accumulation::of(DType::Bf16));
+        assert_eq!((plain.base.attention, plain.departures().count()), (AttentionKind::Sdpa, 0));
+
+        let said = semantics("load(f32).to(bf16)@norm=storage[3]@eager@rope=none@dot2@norm=fused").unwrap();
+        assert_eq!(said.base.attention, AttentionKind::Eager);
+        assert_eq!(said.base.accumulation, Accumulation::Dot2);
+        let said: Vec<String> = said.departures().map(|departure| departure.to_string()).collect();
+        assert_eq!(said, ["norm=fused", "rope=none", "norm=storage[3]"]);
+    }
+
+    #[test]
+    fn what_is_not_known_is_refused_with_what_is() {
+        for (text, part) in [
+            ("load(bf16)@egaer", "neither an attention (eager, sdpa)"),
+            ("load(bf16)@", "neither an attention (eager, sdpa)"),
+            ("load(bf16)@norm", "CLASS=VALUE; classes are embedding"),
+            ("load(bf16)@norm=fusd", "norm can be fused, storage"),
+            ("load(bf16)@table=f32[2]", "outside the blocks"),
+            ("load(bf16)@norm=fused@norm=storage", "two variants of one class"),
+        ] {
+            let error = semantics(text).unwrap_err();
+            assert!(error.contains(part), "{error}");
+        }
+    }
+}

@@ -64,6 +64,8 @@ impl RmsNorm {
                 let root = (mean_square(x.clone()) + self.eps).sqrt();
                 mul(narrow(x / root, dtype), weight)
             }
+            // Where nothing is computed wider than it is stored, every step is rounded as it is.
+            Norm::Storage if wide(x.clone()).dtype() == dtype => self.forward(x, None),
             Norm::Storage => {
                 let squares = mul(x.clone(), x.clone());
                 let mean = narrow(mean(wide(squares)), dtype);

@@ -54,7 +54,7 @@ impl Variant {
             Variant::Softmax(_) if eager => block(&[B::Probs]),
             Variant::Softmax(_) => block(&[B::Context]),
             Variant::Residual(value) => block(&[value.site()]),
-            Variant::Act(_) if config.hidden_act != Activation::Silu || !narrow => none(),
+            Variant::Act(_) if config.hidden_act != Activation::Silu => none(),
             Variant::Act(_) => block(&[B::ActFn]),
             Variant::Mlp(Mlp::Fused) if !narrow => none(),
             Variant::Mlp(Mlp::Fused) => block(&[B::Product]),

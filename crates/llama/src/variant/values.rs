@@ -40,7 +40,8 @@ values! {
         Fused = "fused",
         /// Every step rounded: square, mean, sum with ε, root, both products. Code without a widening cast.
         Storage = "storage",
-        /// `R(x / √…)` by a division, where Hugging Face multiplies by a reciprocal: burn-nn.
+        /// `R(x / √…)` by a division, where Hugging Face multiplies by a reciprocal: burn-nn. In 16 bits it shows in a few
+        /// outputs of 100,000.
         Divided = "divided",
         /// The weight is used as 1 + w, the sum in the compute dtype: a convention of Gemma's on weights without it.
         PlusOne = "plus-one",
