@@ -183,6 +183,20 @@ impl Semantics {
         self
     }
 
+    /// Without this departure, if it is there: what it undoes, another of its class may still do.
+    #[must_use]
+    pub fn without(mut self, departure: impl Into<Departure>) -> Self {
+        let Departure { variant, layers } = departure.into();
+        match layers {
+            None if self.base.variants.with(variant) == self.base.variants => {
+                self.base.variants = self.base.variants.without(variant);
+            }
+            None => {}
+            Some(layers) => self.only.retain(|other| *other != (variant, layers)),
+        }
+        self
+    }
+
     /// All departures from Hugging Face's arithmetic: those of the whole model, by class, then those of some blocks.
     pub fn departures(&self) -> impl Iterator<Item = Departure> {
         let everywhere = self.base.variants.iter().map(Departure::from);
@@ -247,8 +261,10 @@ mod tests {
         assert_eq!(at(Some(2)), (Some(Norm::Fused), None));
         assert_eq!(at(Some(3)), (Some(Norm::Storage), Some(Rope::None)));
         assert_eq!(at(Some(5)), (Some(Norm::Fused), Some(Rope::None)));
-        let replaced = semantics.with(Variant::Norm(Norm::Gemma));
+        let replaced = semantics.clone().with(Variant::Norm(Norm::Gemma));
         assert_eq!(replaced.at(Some(3)).variants.norm, Some(Norm::Gemma));
+        let undone = semantics.clone().departures().fold(semantics, Semantics::without);
+        assert_eq!(undone, Semantics::default());
     }
 
     #[test]
