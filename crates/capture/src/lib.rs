@@ -14,6 +14,9 @@
 //! recorder.at(Site::Norm, x); // the model does this
 //! assert_eq!(recorder.activations[&Site::Norm].values.get(0), 0.5);
 //! ```
+//!
+//! `python/capture.py` in this crate's folder records a trace of the same form from a Llama in transformers: one file,
+//! which needs torch, transformers and safetensors. `ulpscope diff` compares the two site by site.
 
 mod pattern;
 mod probes;

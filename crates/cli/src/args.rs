@@ -6,7 +6,7 @@ use std::str::FromStr;
 use clap::{Parser, Subcommand};
 use ulpscope_capture::Pattern;
 use ulpscope_floats::DType;
-use ulpscope_llama::{Accumulation, Arithmetic, AttentionKind};
+use ulpscope_llama::{Accumulation, Arithmetic, AttentionKind, Departure, Semantics, Variant};
 use ulpscope_weights::{ModelRef, Recipe};
 
 use crate::fail_on::Condition;
@@ -53,7 +53,8 @@ pub(crate) struct ArmArgs {
     pub(crate) fallback: Vec<String>,
 
     /// Recipe of arm a, the reference, as the chain of calls one would write in PyTorch; `@eager` or `@sdpa` behind
-    /// it chooses the attention of this arm alone, `@sequential` and the like its order of summation
+    /// it chooses the attention of this arm alone, `@sequential` and the like its order of summation, `@norm=fused`
+    /// and the like where it departs from Hugging Face's arithmetic: in all layers, or as `@norm=fused[3-5]` in some
     #[arg(long, value_name = "RECIPE", default_value = "load(bf16)")]
     pub(crate) a: ArmSpec,
 
@@ -173,9 +174,9 @@ pub(crate) struct TraceArgs {
     /// A hub id, a directory in Hugging Face layout, or a `.gguf` file
     pub(crate) model: String,
 
-    /// The recipe
+    /// The recipe, with `@…` behind it as in `compare`
     #[arg(long, default_value = "load(bf16)")]
-    pub(crate) recipe: Recipe,
+    pub(crate) recipe: ArmSpec,
 
     /// How attention is computed: `sdpa` or `eager`
     #[arg(long, default_value = "sdpa")]
@@ -371,21 +372,26 @@ pub(crate) struct ArmSpec {
     pub(crate) recipe: Recipe,
     attention: Option<AttentionKind>,
     accumulation: Option<Accumulation>,
+    departures: Vec<Departure>,
 }
 
 impl ArmSpec {
     /// A recipe that says nothing about arithmetic.
     pub(crate) fn of(recipe: Recipe) -> Self {
-        ArmSpec { recipe, attention: None, accumulation: None }
+        ArmSpec { recipe, attention: None, accumulation: None, departures: Vec::new() }
     }
 
-    /// The arithmetic of an arm of this dtype, where what all arms share fills in what was not said of this one.
-    pub(crate) fn arithmetic(&self, all: &ArmArgs, dtype: DType) -> Arithmetic {
-        let order = self.accumulation.or(all.accumulation);
-        Arithmetic {
-            attention: self.attention.unwrap_or(all.attention),
-            accumulation: order.unwrap_or(Accumulation::of(dtype)),
-        }
+    /// The semantics of an arm of this dtype, where what all arms share fills in what was not said of this one.
+    pub(crate) fn semantics(
+        &self,
+        attention: AttentionKind,
+        accumulation: Option<Accumulation>,
+        dtype: DType,
+    ) -> Semantics {
+        let accumulation = self.accumulation.or(accumulation).unwrap_or(Accumulation::of(dtype));
+        let attention = self.attention.unwrap_or(attention);
+        let base = Semantics::from(Arithmetic { accumulation, ..attention.into() });
+        self.departures.iter().fold(base, |semantics, &departure| semantics.with(departure))
     }
 }
 
@@ -396,17 +402,25 @@ impl FromStr for ArmSpec {
         let mut parts = s.split('@');
         let recipe = parts.next().unwrap_or_default();
         let mut spec = ArmSpec::of(recipe.parse::<Recipe>().map_err(|e| e.to_string())?);
+        let mut together = Semantics::default();
         for part in parts {
-            if let Ok(attention) = part.parse() {
+            if part.contains('=') {
+                let departure = part.parse::<Departure>().map_err(|e| e.to_string())?;
+                together.add(departure).map_err(|e| e.to_string())?;
+            } else if let Ok(attention) = part.parse() {
                 spec.attention = Some(attention);
             } else if let Ok(accumulation) = part.parse() {
                 spec.accumulation = Some(accumulation);
             } else {
                 return Err(format!(
-                    "`@{part}` names neither an attention (eager, sdpa) nor an order of summation"
+                    "`@{part}` names neither an attention (eager, sdpa), nor an order of summation, nor a variant of \
+                     the arithmetic (CLASS=VALUE; classes are {})",
+                    Variant::CLASSES.join(", ")
                 ));
             }
         }
+        // Those of the whole model first, so that those of some layers take precedence.
+        spec.departures = together.departures().collect();
         Ok(spec)
     }
 }
@@ -447,4 +461,41 @@ impl FromStr for Ids {
 /// Checks that a model is written as something that can name one, before any work is done.
 pub(crate) fn model_ref(text: &str) -> anyhow::Result<ModelRef> {
     Ok(text.parse()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn semantics(text: &str) -> Result<Semantics, String> {
+        text.parse::<ArmSpec>().map(|spec| spec.semantics(AttentionKind::Sdpa, None, DType::Bf16))
+    }
+
+    #[test]
+    fn behind_a_recipe_stand_attention_order_and_variants() {
+        let plain = semantics("load(bf16)").unwrap();
+        assert_eq!(plain.base.accumulation, Accumulation::of(DType::Bf16));
+        assert_eq!((plain.base.attention, plain.departures().count()), (AttentionKind::Sdpa, 0));
+
+        let said = semantics("load(f32).to(bf16)@norm=storage[3]@eager@rope=none@dot2@norm=fused").unwrap();
+        assert_eq!(said.base.attention, AttentionKind::Eager);
+        assert_eq!(said.base.accumulation, Accumulation::Dot2);
+        let said: Vec<String> = said.departures().map(|departure| departure.to_string()).collect();
+        assert_eq!(said, ["norm=fused", "rope=none", "norm=storage[3]"]);
+    }
+
+    #[test]
+    fn what_is_not_known_is_refused_with_what_is() {
+        for (text, part) in [
+            ("load(bf16)@egaer", "neither an attention (eager, sdpa)"),
+            ("load(bf16)@", "neither an attention (eager, sdpa)"),
+            ("load(bf16)@norm", "CLASS=VALUE; classes are embedding"),
+            ("load(bf16)@norm=fusd", "norm can be fused, storage"),
+            ("load(bf16)@table=f32[2]", "outside the blocks"),
+            ("load(bf16)@norm=fused@norm=storage", "two variants of one class"),
+        ] {
+            let error = semantics(text).unwrap_err();
+            assert!(error.contains(part), "{error}");
+        }
+    }
 }

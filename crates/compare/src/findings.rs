@@ -62,7 +62,7 @@ impl<'a> Plan<'a> {
             name: arm.name.clone(),
             made: Made::Arm(arm.arm.clone()),
             compute: None,
-            arithmetic: arm.arithmetic,
+            semantics: arm.semantics.clone(),
             against: if i == 0 { Vec::new() } else { vec![0] },
             watch: if i == 0 { Watch::Logits } else { Watch::Everything },
         };
@@ -88,7 +88,7 @@ impl Findings {
             Arm {
                 name: arm.name.clone(),
                 recipe: arm.arm.recipe().to_string(),
-                attention: arm.arithmetic.attention.to_string(),
+                attention: arm.semantics.base.attention.to_string(),
                 dtype: arm.arm.dtype().to_string(),
                 accumulation: accumulation(arm, &plan.device),
                 model: None,
@@ -130,7 +130,7 @@ impl Findings {
 fn accumulation(arm: &NamedArm, device: &Device) -> String {
     match arm.arm.dtype() {
         DType::F64 => "device".to_owned(),
-        _ if ulpscope_llama::owns(device) => arm.arithmetic.accumulation.to_string(),
+        _ if ulpscope_llama::owns(device) => arm.semantics.base.accumulation.to_string(),
         _ => "device".to_owned(),
     }
 }
@@ -139,14 +139,14 @@ fn accumulation(arm: &NamedArm, device: &Device) -> String {
 fn coverage(plan: &Plan) -> Coverage {
     let mut coverage = Coverage::default();
     let reference = &plan.arms[0];
-    let sites_of = |arm: &NamedArm| Site::all(arm.arm.config(), arm.arithmetic.attention);
+    let sites_of = |arm: &NamedArm| Site::all(arm.arm.config(), arm.semantics.base.attention);
     for arm in &plan.arms[1..] {
         let (ours, theirs) = (sites_of(reference), sites_of(arm));
         let common: Vec<Site> = theirs.iter().copied().filter(|s| ours.contains(s)).collect();
         for (holder, sites) in [(reference, &ours), (arm, &theirs)] {
             let alone = sites.len() - common.len();
             if alone > 0 {
-                let (name, attention) = (&holder.name, holder.arithmetic.attention);
+                let (name, attention) = (&holder.name, holder.semantics.base.attention);
                 coverage.not_compared.push(format!(
                     "{alone} sites that only `{name}` has, because its attention is {attention}"
                 ));

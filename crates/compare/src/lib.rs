@@ -12,13 +12,13 @@
 //! use burn::tensor::Device;
 //! use ulpscope_capture::Pattern;
 //! use ulpscope_compare::{NamedArm, Plan, compare};
-//! use ulpscope_llama::Arithmetic;
+//! use ulpscope_llama::Semantics;
 //! use ulpscope_weights::{Arm, Checkpoint};
 //!
 //! let checkpoint = Checkpoint::open("SmolLM2-135M".as_ref())?;
 //! let arm = |name: &str, recipe: &str| -> Result<_, Box<dyn std::error::Error>> {
 //!     let arm = Arm::new(&checkpoint, recipe.parse()?);
-//!     Ok(NamedArm { name: name.to_owned(), arm, arithmetic: Arithmetic::default() })
+//!     Ok(NamedArm { name: name.to_owned(), arm, semantics: Semantics::default() })
 //! };
 //! let plan = Plan {
 //!     arms: vec![arm("a", "load(bf16)")?, arm("b", "load(f32).to(bf16)")?],

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use burn::tensor::Tensor;
 use ulpscope_capture::{Activations, Force, Recorder};
 use ulpscope_floats::DType;
-use ulpscope_llama::{Arithmetic, Block, Embedding, Head, Probe, RotaryEmbedding, RotaryTables, Site, owns};
+use ulpscope_llama::{Block, Embedding, Head, Probe, RotaryEmbedding, RotaryTables, Semantics, Site, owns};
 use ulpscope_record::{SiteDivergence, Weights};
 
 use crate::CompareError;
@@ -79,7 +79,7 @@ pub fn observe(experiment: &Experiment, mut progress: impl FnMut(Step)) -> Resul
         let blocks = loader.build(&part, |_, config, p| Block::new(config, n, p))?;
         drop(part);
         for (prompt, lanes) in streams.iter_mut().enumerate() {
-            run.blocks(prompt, lanes, &blocks);
+            run.blocks(prompt, lanes, n, &blocks);
         }
         progress(Step { done: n + 2, total });
     }
@@ -119,10 +119,12 @@ pub(crate) struct Lane {
 }
 
 impl Lane {
-    /// The same state, rounded or widened to another format.
-    fn in_dtype(&self, dtype: DType) -> Lane {
-        let cast = |x: &Tensor<3>| x.clone().cast(ulpscope_llama::bridge::burn_dtype(dtype));
-        Lane { x: cast(&self.x), rope: RotaryTables { cos: cast(&self.rope.cos), sin: cast(&self.rope.sin) } }
+    /// The same state in the formats of another's: rounded or widened. Tables may have another than the rest.
+    fn as_held_in(&self, other: &Lane) -> Lane {
+        let cast = |x: &Tensor<3>, like: &Tensor<3>| x.clone().cast(like.dtype());
+        let (cos, sin) = (&other.rope.cos, &other.rope.sin);
+        let rope = RotaryTables { cos: cast(&self.rope.cos, cos), sin: cast(&self.rope.sin, sin) };
+        Lane { x: cast(&self.x, &other.x), rope }
     }
 }
 
@@ -159,8 +161,10 @@ impl<'a, 'e> Run<'a, 'e> {
         let mut seen = Vec::with_capacity(experiment.subjects.len());
         for i in 0..experiment.subjects.len() {
             let mut own = Recorder::new(|_| true);
-            let x = embeddings[i].forward(ids, &mut own);
-            let rope = rotary[i].forward(ids.len(), experiment.dtype(i), &experiment.device, &mut own);
+            let arithmetic = experiment.subjects[i].semantics.at(None);
+            let x = embeddings[i].forward(ids, arithmetic, &mut own);
+            let (dtype, device) = (experiment.dtype(i), &experiment.device);
+            let rope = rotary[i].forward(ids.len(), dtype, arithmetic, device, &mut own);
             lanes.push(Lane { x, rope });
             seen.push(own.activations);
         }
@@ -172,10 +176,10 @@ impl<'a, 'e> Run<'a, 'e> {
         lanes
     }
 
-    fn blocks(&mut self, prompt: usize, lanes: &mut [Lane], blocks: &[Block]) {
+    fn blocks(&mut self, prompt: usize, lanes: &mut [Lane], layer: usize, blocks: &[Block]) {
         let starts = lanes.to_vec();
-        let forward = |i: usize, lane: &Lane, arithmetic: Arithmetic, probe: &mut Probes| {
-            blocks[i].forward(lane.x.clone(), &lane.rope, arithmetic, probe)
+        let forward = |i: usize, lane: &Lane, semantics: &Semantics, probe: &mut Probes| {
+            blocks[i].forward(lane.x.clone(), &lane.rope, semantics.at(Some(layer)), probe)
         };
         let outputs = self.part(prompt, &starts, forward);
         for (lane, x) in lanes.iter_mut().zip(outputs) {
@@ -196,8 +200,8 @@ impl<'a, 'e> Run<'a, 'e> {
             let cut = |x: &Tensor<3>| x.clone().narrow(1, start, rows);
             let starts: Vec<Lane> =
                 lanes.iter().map(|lane| Lane { x: cut(&lane.x), rope: lane.rope.clone() }).collect();
-            let forward = |i: usize, lane: &Lane, arithmetic: Arithmetic, probe: &mut Probes| {
-                heads[i].forward(lane.x.clone(), arithmetic.accumulation, probe)
+            let forward = |i: usize, lane: &Lane, semantics: &Semantics, probe: &mut Probes| {
+                heads[i].forward(lane.x.clone(), semantics.at(None), probe)
             };
             let piece = self.sites.len();
             let logits = self.part(prompt, &starts, forward);
@@ -216,16 +220,16 @@ impl<'a, 'e> Run<'a, 'e> {
         &mut self,
         prompt: usize,
         lanes: &[Lane],
-        forward: impl Fn(usize, &Lane, Arithmetic, &mut Probes) -> Tensor<3>,
+        forward: impl Fn(usize, &Lane, &Semantics, &mut Probes) -> Tensor<3>,
     ) -> Vec<Tensor<3>> {
         let experiment = self.experiment;
         let mut outputs = Vec::with_capacity(lanes.len());
         let mut recorded: Vec<Option<Activations>> = Vec::with_capacity(lanes.len());
         for (i, lane) in lanes.iter().enumerate() {
-            let arithmetic = experiment.subjects[i].arithmetic;
+            let semantics = &experiment.subjects[i].semantics;
             let all = self.referred[i] || experiment.subjects[i].watch == Watch::Everything;
             let mut probe = if all { Probes::Record(Recorder::new(|_| true)) } else { Probes::Nothing };
-            outputs.push(forward(i, lane, arithmetic, &mut probe));
+            outputs.push(forward(i, lane, semantics, &mut probe));
             recorded.push(match probe {
                 Probes::Record(recorder) => Some(recorder.activations),
                 _ => None,
@@ -234,9 +238,9 @@ impl<'a, 'e> Run<'a, 'e> {
         for i in 0..lanes.len() {
             let Some(&reference) = self.watched(i) else { continue };
             let given = recorded[reference].as_ref().expect("it is referred to");
-            let forced = lanes[reference].in_dtype(experiment.dtype(i));
+            let forced = lanes[reference].as_held_in(&lanes[i]);
             let mut probe = Probes::Force(Teach { reference: given, taught: Activations::new() });
-            forward(i, &forced, experiment.subjects[i].arithmetic, &mut probe);
+            forward(i, &forced, &experiment.subjects[i].semantics, &mut probe);
             let Probes::Force(Teach { taught, .. }) = probe else { unreachable!("it was just made") };
             let everything = experiment.subjects[i].watch == Watch::Everything;
             self.compare(i, prompt, given, recorded[i].as_ref().filter(|_| everything), &taught);

@@ -2,7 +2,7 @@
 
 use burn::tensor::Device;
 use ulpscope_capture::Pattern;
-use ulpscope_llama::{Arithmetic, LlamaConfig};
+use ulpscope_llama::{LlamaConfig, Semantics};
 use ulpscope_weights::Arm;
 
 use crate::CompareError;
@@ -15,8 +15,8 @@ pub struct NamedArm<'a> {
     pub name: String,
     /// Recipe and checkpoint.
     pub arm: Arm<'a>,
-    /// Semantics of its attention, and the order of summation.
-    pub arithmetic: Arithmetic,
+    /// Semantics of its attention, the order of summation, and where it departs from Hugging Face's arithmetic.
+    pub semantics: Semantics,
 }
 
 /// A comparison: every prompt through every arm; the first arm is the reference.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use burn::tensor::Device;
 use ulpscope_capture::Pattern;
 use ulpscope_floats::DType;
-use ulpscope_llama::{Arithmetic, LlamaConfig, RotaryEmbedding};
+use ulpscope_llama::{LlamaConfig, RotaryEmbedding, Semantics};
 use ulpscope_weights::{Arm, BUFFERS};
 
 /// Subjects in lockstep: each prompt through each of them.
@@ -33,8 +33,8 @@ pub struct Subject<'a> {
     pub made: Made<'a>,
     /// A wider format to hold and compute everything in. Values stay as the recipe left them; `None`: the arm's own.
     pub compute: Option<DType>,
-    /// Semantics of its attention, and the order of summation.
-    pub arithmetic: Arithmetic,
+    /// Semantics of its attention, the order of summation, and where it departs from Hugging Face's arithmetic.
+    pub semantics: Semantics,
     /// The subjects that its logits are compared with; its sites are compared with the first.
     pub against: Vec<usize>,
     /// Whether its sites are compared.
@@ -73,7 +73,7 @@ pub struct Mix {
     pub take: Take,
 }
 
-/// Parts of an arm. The arithmetic is no part: a [`Subject`] states its own.
+/// Parts of an arm. The semantics are no part: a [`Subject`] states its own.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Take {
     /// Keys of the state dict.
@@ -105,7 +105,7 @@ impl Take {
 }
 
 impl Mix {
-    /// A copy of the arm at this index: the same arm with another arithmetic.
+    /// A copy of the arm at this index: the same arm with other semantics.
     pub fn copy(of: usize) -> Self {
         Mix { base: of, donor: of, take: Take::default() }
     }

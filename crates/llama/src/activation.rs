@@ -4,6 +4,7 @@ use burn::tensor::{DType, Tensor};
 use ulpscope_kernels::{bridge, handles, silu, silu_up};
 
 use crate::ops::{add, map, mul, narrow, scale, wide};
+use crate::variant::Act;
 
 /// `hidden_act`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,11 +41,23 @@ impl Activation {
     /// # Precision
     /// Computed in f32 (f64 for f64) and rounded once to the storage dtype; [`Activation::GeluNew`] is written
     /// with separate operations in transformers and rounds after each.
-    pub(crate) fn forward(self, x: Tensor<3>) -> Tensor<3> {
+    pub(crate) fn forward(self, x: Tensor<3>, variant: Option<Act>) -> Tensor<3> {
+        if let (Activation::Silu, Some(Act::Rounded)) = (self, variant) {
+            let dtype = x.dtype();
+            let sigmoid = narrow((map(-wide(x.clone()), f64::exp) + 1.0).recip(), dtype);
+            return mul(x, sigmoid);
+        }
         if self == Activation::Silu && handles(&x) {
             return bridge::map(x, silu);
         }
         self.by_formula(x)
+    }
+
+    /// The activation in the compute dtype, before it is rounded to that of `x`; an activation whose formula rounds on
+    /// the way does so.
+    pub(crate) fn unrounded(self, x: Tensor<3>, variant: Option<Act>) -> Tensor<3> {
+        let rounds = self == Activation::GeluNew || (self == Activation::Silu && variant.is_some());
+        if rounds { wide(self.forward(x, variant)) } else { self.forward(wide(x), None) }
     }
 
     /// The formula in burn's operations: what other devices run, f64, and activations without a kernel.
@@ -92,7 +105,7 @@ impl Activation {
             let up = up.into_data();
             return bridge::map(gate, |gate| silu_up(gate, &bridge::view(&up)));
         }
-        mul(self.forward(gate), up)
+        mul(self.forward(gate, None), up)
     }
 }
 
@@ -122,8 +135,8 @@ mod tests {
             let formula = Activation::Silu.by_formula(x.clone());
             // PyTorch's exponential, which the kernel has, is within an ulp of the nearest f32.
             let allowed = if dtype == ulpscope_floats::DType::F32 { 600 } else { 1 };
-            assert!(flips(&Activation::Silu.forward(x.clone()), &formula) <= allowed, "{dtype}");
-            let product = mul(Activation::Silu.forward(x.clone()), up.clone());
+            assert!(flips(&Activation::Silu.forward(x.clone(), None), &formula) <= allowed, "{dtype}");
+            let product = mul(Activation::Silu.forward(x.clone(), None), up.clone());
             assert_eq!(flips(&Activation::Silu.gate(x, up), &product), 0, "{dtype}");
         }
     }

@@ -3,6 +3,7 @@
 use ulpscope_kernels::Accumulation;
 
 use crate::site::AttentionKind;
+use crate::variant::Variants;
 
 /// What is declared about the arithmetic beyond the dtypes, which come with the parameters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -11,6 +12,8 @@ pub struct Arithmetic {
     pub attention: AttentionKind,
     /// Order of summation in matrix products, on devices whose order we own.
     pub accumulation: Accumulation,
+    /// Where it departs from Hugging Face's Llama; by default nowhere.
+    pub variants: Variants,
 }
 
 impl From<AttentionKind> for Arithmetic {

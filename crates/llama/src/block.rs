@@ -13,6 +13,7 @@ use crate::parameters::Parameters;
 use crate::probe::Probe;
 use crate::rotary::RotaryTables;
 use crate::site::{BlockSite, Site};
+use crate::variant::Residual;
 
 /// `model.layers.N`: attention and feed-forward, each normalised before and added to the residual stream.
 #[derive(Clone, Debug)]
@@ -83,13 +84,24 @@ impl Block {
         probe: &mut impl Probe,
     ) -> Tensor<3> {
         let n = self.index;
-        let normed =
-            probe.at(Site::Block(n, BlockSite::InputLayernorm), self.input_layernorm.forward(x.clone()));
+        let variants = arithmetic.variants;
+        let normed = self.input_layernorm.forward(x.clone(), variants.norm);
+        let normed = probe.at(Site::Block(n, BlockSite::InputLayernorm), normed);
         let attended = self.self_attn.forward(normed, rope, arithmetic, n, probe);
-        let mid = probe.at(Site::Block(n, BlockSite::ResidMid), add(x, attended));
-        let normed = self.post_attention_layernorm.forward(mid.clone());
+        let mid = match variants.residual {
+            Some(Residual::SkipAttention) => x,
+            Some(Residual::DropBeforeAttention) => attended,
+            _ => add(x, attended),
+        };
+        let mid = probe.at(Site::Block(n, BlockSite::ResidMid), mid);
+        let normed = self.post_attention_layernorm.forward(mid.clone(), variants.norm);
         let normed = probe.at(Site::Block(n, BlockSite::PostAttentionLayernorm), normed);
-        let fed = self.mlp.forward(normed, arithmetic.accumulation, n, probe);
-        probe.at(Site::Block(n, BlockSite::Output), add(mid, fed))
+        let fed = self.mlp.forward(normed, arithmetic, n, probe);
+        let output = match variants.residual {
+            Some(Residual::SkipMlp) => mid,
+            Some(Residual::DropBeforeMlp) => fed,
+            _ => add(mid, fed),
+        };
+        probe.at(Site::Block(n, BlockSite::Output), output)
     }
 }

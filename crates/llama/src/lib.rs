@@ -51,9 +51,11 @@ mod parameters;
 mod probe;
 mod rope;
 mod rotary;
+mod semantics;
 mod site;
 #[cfg(test)]
 mod testing;
+pub mod variant;
 
 pub use activation::Activation;
 pub use arithmetic::Arithmetic;
@@ -67,5 +69,7 @@ pub use parameters::Parameters;
 pub use probe::Probe;
 pub use rope::{RopeKind, RopeParameters};
 pub use rotary::{RotaryEmbedding, RotaryTables};
+pub use semantics::{Departure, Layers, Semantics};
 pub use site::{AttentionKind, BlockSite, Site, UnknownSite};
 pub use ulpscope_kernels::{Accumulation, Linear, bridge, name as kernel, owns};
+pub use variant::{Variant, VariantError, Variants};

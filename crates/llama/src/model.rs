@@ -1,16 +1,20 @@
 //! The parts of the model that stand outside its blocks, and the whole.
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use ulpscope_kernels::{Accumulation, Linear, bridge};
+use ulpscope_floats::Floats;
+use ulpscope_kernels::{Linear, bridge};
 
 use crate::arithmetic::Arithmetic;
 use crate::block::Block;
 use crate::config::LlamaConfig;
 use crate::norm::RmsNorm;
+use crate::ops::{scale, wide};
 use crate::parameters::Parameters;
 use crate::probe::Probe;
 use crate::rotary::RotaryEmbedding;
+use crate::semantics::Semantics;
 use crate::site::Site;
+use crate::variant;
 
 /// `model.embed_tokens`: one row per token.
 #[derive(Clone, Debug)]
@@ -29,12 +33,12 @@ impl Embedding {
         Ok(Embedding { weight })
     }
 
-    /// Rows for `ids`, `[1, T, C]`, bit for bit.
+    /// Rows for `ids`, `[1, T, C]`, bit for bit, unless a variant scales them.
     ///
     /// # Panics
     /// If an id is not below the size of the vocabulary.
-    pub fn forward(&self, ids: &[u32], probe: &mut impl Probe) -> Tensor<3> {
-        let [vocabulary, _] = self.weight.dims();
+    pub fn forward(&self, ids: &[u32], arithmetic: Arithmetic, probe: &mut impl Probe) -> Tensor<3> {
+        let [vocabulary, width] = self.weight.dims();
         assert!(
             ids.iter().all(|&id| (id as usize) < vocabulary),
             "token ids are below the vocabulary's {vocabulary}"
@@ -42,7 +46,13 @@ impl Embedding {
         let ids: Vec<i64> = ids.iter().map(|&id| i64::from(id)).collect();
         let len = ids.len();
         let ids = Tensor::<1, Int>::from_data(TensorData::new(ids, [len]), &self.weight.device());
-        probe.at(Site::EmbedTokens, self.weight.clone().select(0, ids).unsqueeze())
+        let mut rows: Tensor<3> = self.weight.clone().select(0, ids).unsqueeze();
+        if let Some(variant::Embedding::Scaled) = arithmetic.variants.embedding {
+            // Gemma holds the factor in the storage dtype.
+            let factor = Floats::from(vec![(width as f64).sqrt()]).cast(bridge::dtype(&rows)).get(0);
+            rows = scale(rows, factor);
+        }
+        probe.at(Site::EmbedTokens, rows)
     }
 
     /// The same table as an output layer: `lm_head` with tied weights.
@@ -78,10 +88,14 @@ impl Head {
         Ok(Head { norm, lm_head })
     }
 
-    /// `[1, T, C]` to logits `[1, T, V]`, in the storage dtype.
-    pub fn forward(&self, x: Tensor<3>, order: Accumulation, probe: &mut impl Probe) -> Tensor<3> {
-        let x = probe.at(Site::Norm, self.norm.forward(x));
-        probe.at(Site::LmHead, self.lm_head.forward(x, order))
+    /// `[1, T, C]` to logits `[1, T, V]`, in the storage dtype, unless a variant keeps them wide.
+    pub fn forward(&self, x: Tensor<3>, arithmetic: Arithmetic, probe: &mut impl Probe) -> Tensor<3> {
+        let mut x = probe.at(Site::Norm, self.norm.forward(x, arithmetic.variants.norm));
+        if let Some(variant::Head::F32) = arithmetic.variants.head {
+            // A linear layer rounds to the dtype of its input. The products stay the same.
+            x = wide(x);
+        }
+        probe.at(Site::LmHead, self.lm_head.forward(x, arithmetic.accumulation))
     }
 }
 
@@ -112,18 +126,21 @@ impl Llama {
         Ok(Llama { embedding, rotary, blocks, head })
     }
 
-    /// Logits `[1, T, V]` for a prompt of T tokens.
+    /// Logits `[1, T, V]` for a prompt of T tokens. `semantics` is an [`Arithmetic`], an attention, or what differs
+    /// from block to block.
     ///
     /// # Panics
     /// If `ids` is empty or has an id outside the vocabulary.
-    pub fn forward(&self, ids: &[u32], arithmetic: Arithmetic, probe: &mut impl Probe) -> Tensor<3> {
+    pub fn forward(&self, ids: &[u32], semantics: impl Into<Semantics>, probe: &mut impl Probe) -> Tensor<3> {
         assert!(!ids.is_empty(), "a prompt has at least one token");
-        let mut x = self.embedding.forward(ids, probe);
-        let rope = self.rotary.forward(ids.len(), bridge::dtype(&x), &self.device(), probe);
-        for block in &self.blocks {
-            x = block.forward(x, &rope, arithmetic, probe);
+        let semantics = semantics.into();
+        let outside = semantics.at(None);
+        let mut x = self.embedding.forward(ids, outside, probe);
+        let rope = self.rotary.forward(ids.len(), bridge::dtype(&x), outside, &self.device(), probe);
+        for (layer, block) in self.blocks.iter().enumerate() {
+            x = block.forward(x, &rope, semantics.at(Some(layer)), probe);
         }
-        self.head.forward(x, arithmetic.accumulation, probe)
+        self.head.forward(x, outside, probe)
     }
 
     /// The device that holds the parameters.

@@ -3,11 +3,13 @@
 use burn::tensor::{Device, Tensor};
 use ulpscope_floats::{DType, Floats};
 
+use crate::arithmetic::Arithmetic;
 use crate::config::LlamaConfig;
-use crate::ops::{add, mul};
+use crate::ops::{add, mul, narrow, wide};
 use crate::probe::Probe;
 use crate::rope::RopeParameters;
 use crate::site::Site;
+use crate::variant::{Positions, Rope, Table};
 use ulpscope_kernels::{bridge, handles, rotary};
 
 /// `model.rotary_emb`: two buffers that no state dict holds, and the tables made from them.
@@ -79,7 +81,8 @@ impl RotaryEmbedding {
         }
     }
 
-    /// Tables for positions `0..tokens`, rounded to `dtype`.
+    /// Tables for positions `0..tokens`, rounded to `dtype`; a variant may give tokens other positions, and the
+    /// tables another format.
     ///
     /// # Precision
     /// Angles are f32 products of position and frequency; cos and sin are the f32 nearest to the true value, times
@@ -88,20 +91,34 @@ impl RotaryEmbedding {
         &self,
         tokens: usize,
         dtype: DType,
+        arithmetic: Arithmetic,
         device: &Device,
         probe: &mut impl Probe,
     ) -> RotaryTables {
-        let frequencies = self.frequencies(tokens);
+        let variants = arithmetic.variants;
+        let positions: Vec<f64> = (0..tokens).map(|i| Positions::of(variants.positions, i)).collect();
+        // The length that scaling by length goes by is the largest position's.
+        let last = positions.iter().copied().fold(0.0, f64::max);
+        let frequencies = self.frequencies(last as usize + 1);
         let half = frequencies.len();
+        let round = |exact: Floats<'static>| match variants.table {
+            None => exact.cast(dtype),
+            Some(table) => {
+                let format = table.format();
+                let held = if dtype.contains(format) { dtype } else { DType::F32 };
+                exact.cast(format).cast(held)
+            }
+        };
         let table = |f: fn(f64) -> f64| {
-            let angles = (0..tokens).flat_map(|p| (0..2 * half).map(move |k| (p, k % half)));
+            let angles = positions.iter().flat_map(|&p| (0..2 * half).map(move |k| (p, k % half)));
             let values = if dtype == DType::F64 {
                 let scaling = self.rope.attention_scaling();
-                angles.map(|(p, k)| f(p as f64 * frequencies.get(k)) * scaling).collect::<Vec<f64>>().into()
+                let exact = angles.map(|(p, k)| f(p * frequencies.get(k)) * scaling);
+                round(exact.collect::<Vec<f64>>().into())
             } else {
                 let (frequencies, scaling) = (frequencies.to_f32(), self.rope.attention_scaling() as f32);
                 let exact = angles.map(|(p, k)| f(f64::from(p as f32 * frequencies[k])) as f32 * scaling);
-                Floats::from(exact.collect::<Vec<f32>>()).cast(dtype)
+                round(exact.collect::<Vec<f32>>().into())
             };
             bridge::tensor(values, [1, tokens, 2 * half], device)
         };
@@ -118,24 +135,73 @@ impl RotaryTables {
     /// - `x`: `[1, heads, T, D]`, returns the same
     ///
     /// # Precision
-    /// Three roundings to the storage dtype: of both products and of their sum.
-    pub fn rotate(&self, x: Tensor<4>) -> Tensor<4> {
+    /// Three roundings to the storage dtype: of both products and of their sum. A variant may round once, or turn
+    /// other pairs.
+    pub fn rotate(&self, x: Tensor<4>, variant: Option<Rope>) -> Tensor<4> {
         let head_dim = x.dims()[3];
-        if handles(&x) {
+        let tables = self.cos.dtype() == x.dtype() && self.sin.dtype() == x.dtype();
+        if variant.is_none() && tables && handles(&x) {
             let (cos, sin) = (self.cos.to_data(), self.sin.to_data());
             let turn = |x: &Floats| rotary(x, &bridge::view(&cos), &bridge::view(&sin), head_dim);
             return bridge::map(x.swap_dims(1, 2), turn).swap_dims(1, 2);
         }
-        self.by_formula(x)
+        self.by_formula(x, variant)
     }
 
-    /// The formula in burn's operations: what other devices run, and f64.
-    fn by_formula(&self, x: Tensor<4>) -> Tensor<4> {
-        let half = x.dims()[3] / 2;
-        let (first, second) = (x.clone().narrow(3, 0, half), x.clone().narrow(3, half, half));
-        let rotated = Tensor::cat(vec![-second, first], 3);
-        add(mul(x, self.cos.clone().unsqueeze_dim(1)), mul(rotated, self.sin.clone().unsqueeze_dim(1)))
+    /// The formula in burn's operations: what other devices run, f64, and all variants.
+    fn by_formula(&self, x: Tensor<4>, variant: Option<Rope>) -> Tensor<4> {
+        let (mut cos, mut sin): (Tensor<4>, Tensor<4>) =
+            (self.cos.clone().unsqueeze_dim(1), self.sin.clone().unsqueeze_dim(1));
+        let turned = match variant {
+            Some(Rope::None) => return x,
+            Some(Rope::Interleaved | Rope::InterleavedFused) => {
+                (cos, sin) = (doubled(cos), doubled(sin));
+                rotate_pairs(x.clone())
+            }
+            Some(Rope::Negated) => {
+                sin = -sin;
+                rotate_half(x.clone())
+            }
+            Some(Rope::Fused) | None => rotate_half(x.clone()),
+        };
+        if let Some(Rope::Fused | Rope::InterleavedFused) = variant {
+            let dtype = x.dtype();
+            return narrow(wide(x) * wide(cos) + wide(turned) * wide(sin), dtype);
+        }
+        add(mul(x, cos), mul(turned, sin))
     }
+}
+
+impl Table {
+    fn format(self) -> DType {
+        match self {
+            Table::Bf16 => DType::Bf16,
+            Table::F16 => DType::F16,
+            Table::F32 => DType::F32,
+        }
+    }
+}
+
+/// `(-second, first)` of the two halves of a head.
+fn rotate_half(x: Tensor<4>) -> Tensor<4> {
+    let half = x.dims()[3] / 2;
+    let (first, second) = (x.clone().narrow(3, 0, half), x.narrow(3, half, half));
+    Tensor::cat(vec![-second, first], 3)
+}
+
+/// `(-b, a)` of every adjacent pair `(a, b)`.
+fn rotate_pairs(x: Tensor<4>) -> Tensor<4> {
+    let [batch, heads, tokens, width] = x.dims();
+    let pairs = x.reshape([batch, heads, tokens, width / 2, 2]);
+    let (a, b) = (pairs.clone().narrow(4, 0, 1), pairs.narrow(4, 1, 1));
+    Tensor::cat(vec![-b, a], 4).reshape([batch, heads, tokens, width])
+}
+
+/// A table's first half with every entry twice: for pairs that are adjacent.
+fn doubled(table: Tensor<4>) -> Tensor<4> {
+    let [batch, heads, tokens, width] = table.dims();
+    let half = table.narrow(3, 0, width / 2).unsqueeze_dim::<5>(4);
+    Tensor::cat(vec![half.clone(), half], 4).reshape([batch, heads, tokens, width])
 }
 
 #[cfg(test)]
@@ -148,7 +214,7 @@ mod tests {
         for dtype in DTYPES {
             let tables = RotaryTables { cos: noise([1, 5, 16], 1, dtype), sin: noise([1, 5, 16], 2, dtype) };
             let x = noise([1, 3, 5, 16], 3, dtype);
-            assert_eq!(flips(&tables.rotate(x.clone()), &tables.by_formula(x)), 0, "{dtype}");
+            assert_eq!(flips(&tables.rotate(x.clone(), None), &tables.by_formula(x, None)), 0, "{dtype}");
         }
     }
 }

@@ -2,47 +2,18 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use burn::tensor::{Device, Tensor};
-use safetensors::SafeTensors;
+use burn::tensor::Tensor;
 use ulpscope_floats::{DType, Floats};
 use ulpscope_llama::{
-    Accumulation, Arithmetic, AttentionKind, BlockSite, Llama, LlamaConfig, Parameters, Probe,
-    RotaryEmbedding, Site, bridge,
+    Accumulation, Arithmetic, AttentionKind, BlockSite, Llama, LlamaConfig, Probe, RotaryEmbedding, Site,
+    bridge,
 };
 
-type Arrays = HashMap<String, Floats<'static>>;
+use fixture::{Arrays, Stored, arrays, fixtures, flips, stored};
 
-fn fixtures() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures")
-}
-
-fn arrays(path: &Path) -> (Arrays, HashMap<String, String>) {
-    let bytes = fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-    let (_, header) = SafeTensors::read_metadata(&bytes).unwrap();
-    let file = SafeTensors::deserialize(&bytes).unwrap();
-    let arrays = file.tensors().into_iter().map(|(name, view)| {
-        let dtype = match view.dtype() {
-            safetensors::Dtype::F32 => DType::F32,
-            safetensors::Dtype::BF16 => DType::Bf16,
-            safetensors::Dtype::F16 => DType::F16,
-            other => panic!("{name} is {other:?}"),
-        };
-        (name, Floats::from_bytes(dtype, view.data()).into_owned())
-    });
-    (arrays.collect(), header.metadata().clone().unwrap_or_default())
-}
-
-struct Stored(Arrays, DType);
-
-impl Parameters for Stored {
-    type Error = String;
-    fn tensor<const D: usize>(&mut self, name: &str, shape: [usize; D]) -> Result<Tensor<D>, String> {
-        let values = self.0.get(name).ok_or_else(|| format!("no {name}"))?;
-        Ok(bridge::tensor(values.cast(self.1), shape, &Device::flex()))
-    }
-}
+mod fixture;
 
 /// One golden file: a model, a recipe, a prompt, and what PyTorch computed.
 struct Golden {
@@ -59,12 +30,7 @@ fn golden(path: &Path) -> Golden {
     let folder = fixtures().join(&about["model"]);
     let json = serde_json::from_slice(&fs::read(folder.join("config.json")).unwrap()).unwrap();
     let config = LlamaConfig::from_json(&json).unwrap();
-    let mut stored = Arrays::new();
-    for file in fs::read_dir(folder).unwrap().map(|f| f.unwrap().path()) {
-        if file.extension().is_some_and(|e| e == "safetensors") {
-            stored.extend(arrays(&file).0);
-        }
-    }
+    let mut stored = stored(&folder);
     let auto = config.dtype.unwrap_or(DType::F32);
     let load = about["recipe"].strip_prefix("load(").unwrap();
     let (first, rest) = load.split_once(')').unwrap();
@@ -111,10 +77,6 @@ fn relative_l2(ours: &Floats, theirs: &Floats) -> f64 {
         signal += theirs.get(i).powi(2);
     }
     (noise / signal).sqrt()
-}
-
-fn flips(ours: &Floats, theirs: &Floats) -> usize {
-    (0..ours.len()).filter(|&i| ours.get(i).to_bits() != theirs.get(i).to_bits()).count()
 }
 
 #[test]

@@ -32,7 +32,9 @@ pub(crate) fn build<'a>(args: &ArmArgs, models: &'a [Opened]) -> Result<Vec<Name
     let arm = |(i, (name, spec)): (usize, (&str, &ArmSpec))| {
         let model = &models[if i == 1 { models.len() - 1 } else { 0 }];
         let arm = Arm::new(&model.checkpoint, spec.recipe.clone());
-        NamedArm { name: name.to_owned(), arithmetic: spec.arithmetic(args, arm.dtype()), arm }
+        let semantics = spec.semantics(args.attention, args.accumulation, arm.dtype());
+        semantics.check(arm.config())?;
+        Ok(NamedArm { name: name.to_owned(), semantics, arm })
     };
-    Ok(specs.enumerate().map(arm).collect())
+    specs.enumerate().map(arm).collect()
 }

@@ -80,7 +80,7 @@ struct Bench<'a> {
 impl Bench<'_> {
     fn arithmetic(&self, arm: &Arm) -> Arithmetic {
         let accumulation = self.accumulation.unwrap_or(Accumulation::of(arm.dtype()));
-        Arithmetic { attention: self.attention, accumulation }
+        Arithmetic { accumulation, ..self.attention.into() }
     }
 
     fn turn(&mut self, line: &str) -> Result<Vec<f64>> {
@@ -128,7 +128,7 @@ impl Bench<'_> {
     ) -> Result<Vec<f64>> {
         let arms = recipes.into_iter().zip(["a", "b"]).map(|(recipe, name)| {
             let arm = Arm::new(self.checkpoint, recipe.clone());
-            NamedArm { name: name.to_owned(), arithmetic: self.arithmetic(&arm), arm }
+            NamedArm { name: name.to_owned(), semantics: self.arithmetic(&arm).into(), arm }
         });
         let plan = Plan {
             arms: arms.collect(),

@@ -2,7 +2,6 @@
 
 use anyhow::{Result, bail};
 use ulpscope_capture::{Recorder, Trace};
-use ulpscope_llama::{Accumulation, Arithmetic};
 use ulpscope_weights::Arm;
 
 use crate::args::TraceArgs;
@@ -16,7 +15,7 @@ pub(crate) fn run(args: &TraceArgs) -> Result<Outcome> {
     let opened = model::open(std::slice::from_ref(&args.model), &args.source, &talk)?;
     let prompts = opened.prompts(&args.prompts)?;
     let [prompt] = &prompts[..] else { bail!("a trace holds one prompt, {} were given", prompts.len()) };
-    let arm = Arm::new(&opened.checkpoint, args.recipe.clone());
+    let arm = Arm::new(&opened.checkpoint, args.recipe.recipe.clone());
     if prompt.ids.len() > arm.config().max_tokens() {
         bail!(
             "the prompt has {} tokens, but the model takes at most {}",
@@ -27,23 +26,27 @@ pub(crate) fn run(args: &TraceArgs) -> Result<Outcome> {
     if let Some(id) = prompt.ids.iter().find(|&&id| id as usize >= arm.config().vocab_size) {
         bail!("token id {id} is not in the vocabulary of {}", arm.config().vocab_size);
     }
-    let accumulation = args.accumulation.unwrap_or(Accumulation::of(arm.dtype()));
+    let semantics = args.recipe.semantics(args.attention, args.accumulation, arm.dtype());
+    semantics.check(arm.config())?;
     let (llama, _) = arm.load(&device)?;
     let mut recorder = Recorder::new(|site| args.sites.matches(site));
-    let arithmetic = Arithmetic { attention: args.attention, accumulation };
-    llama.forward(&prompt.ids, arithmetic, &mut recorder);
+    llama.forward(&prompt.ids, semantics.clone(), &mut recorder);
     if recorder.activations.is_empty() {
         bail!("no site matches `{}`; `ulpscope sites {}` lists them", args.sites, args.model);
     }
     let about = [
         ("model", opened.located.name.clone()),
-        ("recipe", args.recipe.to_string()),
-        ("attention", args.attention.to_string()),
+        ("recipe", args.recipe.recipe.to_string()),
+        ("attention", semantics.base.attention.to_string()),
         ("ids", serde_json::to_string(&prompt.ids)?),
-        ("accumulation", accumulation.to_string()),
+        ("accumulation", semantics.base.accumulation.to_string()),
         ("ulpscope", crate::provenance::VERSION.to_owned()),
     ];
     let mut about: std::collections::BTreeMap<_, _> = about.map(|(k, v)| (k.to_owned(), v)).into();
+    let variants: Vec<String> = semantics.departures().map(|departure| departure.to_string()).collect();
+    if !variants.is_empty() {
+        about.insert("variants".to_owned(), variants.join(" "));
+    }
     for (name, hash) in opened.checkpoint.sha256()? {
         about.insert(format!("sha256:{name}"), hash);
     }
