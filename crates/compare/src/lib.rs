@@ -45,5 +45,6 @@ pub use error::CompareError;
 pub use findings::{Findings, compare, compare_weights};
 pub use heads::Compared;
 pub use lockstep::{Observed, Step, observe};
+pub use parts::Differing;
 pub use plan::{NamedArm, Plan};
 pub use subject::{Experiment, Made, Mix, Subject, Take, Watch};

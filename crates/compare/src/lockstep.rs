@@ -10,7 +10,7 @@ use ulpscope_record::{SiteDivergence, Weights};
 
 use crate::CompareError;
 use crate::heads::{Compared, Heads};
-use crate::parts::Loader;
+use crate::parts::{Differing, Loader};
 use crate::sites::Measured;
 use crate::subject::{Experiment, Watch};
 
@@ -19,6 +19,8 @@ use crate::subject::{Experiment, Watch};
 pub struct Observed {
     /// How the state dicts of the arms compare with the first arm's.
     pub weights: Weights,
+    /// Each parameter of an arm that differs from the first arm's, in a form to reason with.
+    pub differing: Vec<Differing>,
     /// What each subject's recipe did to every parameter; empty for mixtures.
     pub conversions: Vec<Vec<ulpscope_record::Conversion>>,
     /// Divergence by site of each subject whose sites are watched, in forward order; `arm` is the subject's name.
@@ -107,7 +109,12 @@ fn of_weights(experiment: &Experiment, mut loader: Loader) -> Observed {
     if experiment.tied() {
         count_tied_head(&mut loader.weights);
     }
-    Observed { weights: loader.weights, conversions: loader.conversions, ..Observed::default() }
+    Observed {
+        weights: loader.weights,
+        differing: loader.differing,
+        conversions: loader.conversions,
+        ..Observed::default()
+    }
 }
 
 /// The state of one subject on one prompt.

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use burn::tensor::{Device, Tensor};
 use ulpscope_floats::{DType, Floats};
 use ulpscope_llama::{LlamaConfig, Parameters, bridge};
-use ulpscope_metrics::{difference, relation};
+use ulpscope_metrics::{Fingerprint, Hints, Statement, describe, difference, digest};
 use ulpscope_record::{Conversion, TensorDifference, Weights};
 use ulpscope_weights::{Arm, StoredTensor};
 
@@ -18,6 +18,8 @@ pub(crate) struct Loader<'a, 'e> {
     configs: Vec<LlamaConfig>,
     /// How the arms' state dicts compare so far.
     pub(crate) weights: Weights,
+    /// The same tensors as those of `weights` that differ.
+    pub(crate) differing: Vec<Differing>,
     /// What each arm's recipe did so far; empty for mixtures.
     pub(crate) conversions: Vec<Vec<Conversion>>,
 }
@@ -39,6 +41,7 @@ impl<'a, 'e> Loader<'a, 'e> {
             experiment,
             configs: (0..subjects).map(config).collect(),
             weights: Weights::default(),
+            differing: Vec::new(),
             conversions: vec![Vec::new(); subjects],
         }
     }
@@ -74,15 +77,12 @@ impl<'a, 'e> Loader<'a, 'e> {
                     && known != Some(first)
                 {
                     identical = false;
+                    let shape = &tensor.shape;
+                    let found = differing(name, i, shape, &distinct[first], &values, arm.config());
                     let arm_name = &experiment.subjects[i].name;
-                    let difference = tensor_difference(
-                        name,
-                        arm_name,
-                        tensor.shape.clone(),
-                        &distinct[first],
-                        &values,
-                        arm.config(),
-                    );
+                    let difference =
+                        tensor_difference(arm_name, shape.clone(), &distinct[first], &values, &found);
+                    self.differing.push(found);
                     self.weights.different.push(difference);
                 }
                 let pick = known.unwrap_or_else(|| {
@@ -186,17 +186,54 @@ fn stored_tensor<'c>(arm: &Arm<'c>, name: &str) -> Result<StoredTensor<'c>, Comp
     Ok(arm.checkpoint().tensor(name)?)
 }
 
-fn tensor_difference(
+/// How one tensor of an arm differs from the first arm's, in a form to reason with.
+#[derive(Clone, Debug)]
+pub struct Differing {
+    /// Name in the state dict.
+    pub name: String,
+    /// Index of the arm.
+    pub arm: usize,
+    /// What the two have to do with each other.
+    pub statement: Statement,
+    /// The values of the first arm and of this one, for finding tensors that changed places.
+    pub fingerprints: [Fingerprint; 2],
+}
+
+fn differing(
     name: &str,
+    arm: usize,
+    shape: &[usize],
+    a: &Floats,
+    b: &Floats,
+    config: &LlamaConfig,
+) -> Differing {
+    let heads = [config.num_attention_heads, config.num_key_value_heads];
+    let print = |x: &Floats| Fingerprint {
+        name: name.to_owned(),
+        shape: shape.to_vec(),
+        digest: digest(&x.cast(b.dtype())),
+    };
+    let statement = describe(a, b, shape, &Hints { heads: &heads });
+    // Places can only have been exchanged where values have nothing to do with each other.
+    let exact = matches!(statement, Statement::Exact(_));
+    let fingerprints = if exact {
+        [a, b].map(|_| Fingerprint { name: name.to_owned(), shape: shape.to_vec(), digest: 0 })
+    } else {
+        [print(a), print(b)]
+    };
+    Differing { name: name.to_owned(), arm, statement, fingerprints }
+}
+
+fn tensor_difference(
     arm: &str,
     shape: Vec<usize>,
     a: &Floats,
     b: &Floats,
-    _config: &LlamaConfig,
+    differing: &Differing,
 ) -> TensorDifference {
     let d = difference(a, b).expect("both have the shape that the config gives");
     TensorDifference {
-        name: name.to_owned(),
+        name: differing.name.clone(),
         arm: arm.to_owned(),
         shape,
         dtypes: [a.dtype().to_string(), b.dtype().to_string()],
@@ -204,7 +241,7 @@ fn tensor_difference(
         mean_abs: d.mean_abs(),
         max_abs: d.max_abs,
         nonfinite: d.nonfinite,
-        relation: relation(a, b).map(|r| r.to_string()),
+        relation: Some(differing.statement.to_string()),
     }
 }
 

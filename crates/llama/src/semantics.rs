@@ -209,9 +209,9 @@ impl Semantics {
     /// # Errors
     /// [`VariantError::NoSuchLayer`].
     pub fn check(&self, config: &LlamaConfig) -> Result<(), VariantError> {
-        let last = config.num_hidden_layers - 1;
-        match self.departures().find(|d| d.layers.is_some_and(|layers| layers.last > last)) {
-            Some(departure) => Err(VariantError::NoSuchLayer { departure: departure.to_string(), last }),
+        let layers = config.num_hidden_layers;
+        match self.departures().find(|d| d.layers.is_some_and(|named| named.last >= layers)) {
+            Some(departure) => Err(VariantError::NoSuchLayer { departure: departure.to_string(), layers }),
             None => Ok(()),
         }
     }

@@ -167,12 +167,12 @@ pub enum VariantError {
         second: String,
     },
     /// Layers that the model does not have.
-    #[error("`{departure}`: the model's last layer is {last}")]
+    #[error("`{departure}`: the model has {layers} layers, counted from 0")]
     NoSuchLayer {
         /// The departure, as written.
         departure: String,
-        /// The model's last layer.
-        last: usize,
+        /// Layers of the model.
+        layers: usize,
     },
 }
 

@@ -5,7 +5,10 @@
 //! current rayon pool, and any number of threads gives the same bits.
 //!
 //! - [`difference`], [`per_row`]: everything elementwise, in one pass ([`Difference`]).
-//! - [`relation`]: is one array the other, rounded, scaled or negated, bit by bit?
+//! - [`relation`]: is one array the other, rounded, scaled or negated, bit by bit? [`describe`]: the same of two
+//!   tensors, which may also be rearranged, damaged in one place, scaled by row or quantised; else how far apart they
+//!   are, in words.
+//! - [`digest`], [`origins`]: the same tensor under another name.
 //! - [`compare_logits`]: KL divergence, agreement of the most likely tokens, margins.
 //! - [`max_relative`], [`ulp_histogram`]: for buffers and for roundings that flipped.
 //!
@@ -23,20 +26,28 @@
 //! ```
 
 mod difference;
+mod digest;
 mod error;
 mod logits;
 mod relation;
 mod relative;
 mod rows;
+mod sources;
 mod sums;
 mod ulps;
 
 pub use difference::{ATOL, Difference, RTOL, difference};
+pub use digest::digest;
 pub use error::MetricsError;
 pub use logits::{LogitDifference, Position, compare_logits, nll};
-pub use relation::{Relation, Side, relation};
+pub use relation::{
+    Affine, Axis, Change, Changed, Clamped, Code, Constant, Description, Edge, Few, Form, Grid, Grouped,
+    Groups, HeadLayout, Hints, Neighbours, Operation, Order, Overflowed, Partial, Place, Quantised,
+    Rearranged, Rearrangement, Relation, Rule, Side, Statement, Ulps, Zeros, describe, relation,
+};
 pub use relative::max_relative;
 pub use rows::per_row;
+pub use sources::{Fingerprint, Origin, origins};
 pub use ulps::{UlpHistogram, ulp_histogram};
 
 /// The README's example is about this crate, and runs with its tests.

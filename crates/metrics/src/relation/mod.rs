@@ -1,8 +1,38 @@
 //! Whether one array is made of the other by a rule that can be named.
+//!
+//! One kind of relation a file, simplest first; each is verified on every element.
+
+mod affine;
+mod cell;
+mod clamped;
+mod constant;
+mod description;
+mod grouped;
+mod groups;
+mod layout;
+mod neighbours;
+mod partial;
+mod quantised;
+mod simple;
+mod statement;
+mod text;
+mod view;
 
 use std::fmt;
 
 use ulpscope_floats::{Floats, Rounding};
+
+pub use affine::{Affine, Operation};
+pub use clamped::{Clamped, Overflowed};
+pub use constant::{Constant, Form};
+pub use description::{Description, Ulps};
+pub use grouped::Grouped;
+pub use groups::Groups;
+pub use layout::{Axis, Edge, HeadLayout, Order, Rearranged, Rearrangement};
+pub use neighbours::{Neighbours, Rule};
+pub use partial::{Change, Changed, Few, Partial, Place, Zeros};
+pub use quantised::{Code, Grid, Quantised};
+pub use statement::{Hints, Statement, describe};
 
 /// One of the two arrays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,7 +44,8 @@ pub enum Side {
 }
 
 impl Side {
-    fn other(self) -> Side {
+    /// The other one.
+    pub fn other(self) -> Side {
         match self {
             Side::A => Side::B,
             Side::B => Side::A,
@@ -31,11 +62,11 @@ impl fmt::Display for Side {
     }
 }
 
-/// How one array follows from the other, verified bit by bit on every element.
+/// How one array follows from the other, verified on every element.
 ///
 /// Values are compared after exact widening: two NaNs are equal, +0 and -0 are not. The `Display` form is
 /// what records and tables show, in terms of `a` and `b`.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Relation {
     /// Same format, same values: `b = a`.
     Identical,
@@ -57,6 +88,32 @@ pub enum Relation {
         /// The side that is multiplied.
         of: Side,
     },
+    /// A multiple, or a sum with a constant, rounded once: `b = round_bf16(a + 1)`.
+    Affine(Affine),
+    /// Each element went to one of its neighbours in a format: `b = truncate_f16(a)`.
+    Neighbours(Neighbours),
+    /// A rounding that made some elements infinite.
+    Overflowed(Overflowed),
+    /// Large magnitudes were cut off.
+    Clamped(Clamped),
+    /// Magnitudes are the same, signs are not.
+    Signs {
+        /// Elements whose sign was turned.
+        turned: usize,
+        /// All elements.
+        len: usize,
+    },
+    /// The same numbers in other places: `b = a transposed`.
+    Rearranged(Rearranged),
+    /// Equal but for a few elements, which are listed.
+    Few(Few),
+    /// Equal but for one place: `b = a, except row 7, where b = -a`.
+    Partial(Partial),
+    /// A factor or a summand for each row, column, block or tile: `b = k*a, k per row …`.
+    Grouped(Grouped),
+    /// Put on a grid: `b = a quantised in blocks of 32 to at most 16 levels, SQNR 20.9 dB (like q4_0)`. The grid is
+    /// verified on every element; that it is a quantisation *of* `a` is said because the two are near.
+    Quantised(Quantised),
 }
 
 impl fmt::Display for Relation {
@@ -67,15 +124,28 @@ impl fmt::Display for Relation {
             Relation::Negated => f.write_str("b = -a"),
             Relation::Rounded { by, of } => write!(f, "{} = {}", of.other(), by.formula(&of.to_string())),
             Relation::Scaled { by, of } => write!(f, "{} = {by}*{of}", of.other()),
+            Relation::Affine(affine) => affine.fmt(f),
+            Relation::Neighbours(neighbours) => neighbours.fmt(f),
+            Relation::Overflowed(overflowed) => overflowed.fmt(f),
+            Relation::Clamped(clamped) => clamped.fmt(f),
+            Relation::Signs { turned, len } => {
+                write!(f, "|b| = |a|, {} of the signs turned ({turned})", text::percent(*turned, *len))
+            }
+            Relation::Rearranged(rearranged) => rearranged.fmt(f),
+            Relation::Few(few) => few.fmt(f),
+            Relation::Partial(partial) => partial.fmt(f),
+            Relation::Grouped(grouped) => grouped.fmt(f),
+            Relation::Quantised(quantised) => quantised.fmt(f),
         }
     }
 }
 
 /// Finds the simplest relation that holds on every element, or `None`: also if the lengths differ.
 ///
-/// Where several hold, the first in this order is given: no change at all, a sign, a rounding of `a`,
-/// a rounding of `b`, a constant factor. A rounding that changes nothing is never claimed, and no
-/// factor is where fewer than two elements are non-zero.
+/// This looks at pairs of elements only; [`describe`] also knows the shape. Where several hold, the first in
+/// this order is given: no change at all, a sign, a common rounding of `a`, one of `b`, an exact factor, an
+/// uncommon rounding, a factor or a constant summand up to one rounding. A rounding that changes nothing is
+/// never claimed, and no factor is where fewer than two elements are non-zero (four, if results are rounded).
 ///
 /// ```
 /// use ulpscope_floats::{Floats, Rounding};
@@ -91,84 +161,20 @@ pub fn relation(a: &Floats, b: &Floats) -> Option<Relation> {
     if a.len() != b.len() {
         return None;
     }
-    TESTS.iter().find_map(|test| test(a, b))
+    ELEMENTWISE.iter().find_map(|test| test(a, b))
 }
 
 /// One function per kind of relation, simplest first. Those that fail do so within the first elements.
-const TESTS: [fn(&Floats, &Floats) -> Option<Relation>; 4] = [unchanged, negated, rounded, scaled];
+const ELEMENTWISE: [fn(&Floats, &Floats) -> Option<Relation>; 6] = [
+    simple::unchanged,
+    simple::negated,
+    simple::rounded,
+    simple::scaled,
+    |a, b| neighbours::neighbours(a, b).map(Relation::Neighbours),
+    |a, b| affine::affine(a, b).map(Relation::Affine),
+];
 
-fn unchanged(a: &Floats, b: &Floats) -> Option<Relation> {
-    if a.dtype() == b.dtype() {
-        let same =
-            a.bytes() == b.bytes() || everywhere(a, b, |a, b| a.iter().zip(b).all(|(a, b)| same(*a, *b)));
-        return same.then_some(Relation::Identical);
-    }
-    everywhere(a, b, |a, b| a.iter().zip(b).all(|(a, b)| same(*a, *b))).then_some(Relation::SameValues)
-}
-
-fn negated(a: &Floats, b: &Floats) -> Option<Relation> {
-    everywhere(a, b, |a, b| a.iter().zip(b).all(|(a, b)| same(-a, *b))).then_some(Relation::Negated)
-}
-
-fn rounded(a: &Floats, b: &Floats) -> Option<Relation> {
-    for (of, source, result) in [(Side::A, a, b), (Side::B, b, a)] {
-        for by in Rounding::ALL {
-            let mut piece = [0.0; PIECE];
-            let follows = |source: &[f64], result: &[f64]| {
-                let piece = &mut piece[..source.len()];
-                // To nearest, as in PyTorch, if the source is f64; exact otherwise.
-                piece.iter_mut().zip(source).for_each(|(p, x)| *p = *x as f32);
-                by.round_slice(piece);
-                piece.iter().zip(result).all(|(p, x)| same(f64::from(*p), *x))
-            };
-            if everywhere(source, result, follows) {
-                return Some(Relation::Rounded { by, of });
-            }
-        }
-    }
-    None
-}
-
-fn scaled(a: &Floats, b: &Floats) -> Option<Relation> {
-    [(Side::A, a, b), (Side::B, b, a)].into_iter().find_map(|(of, source, result)| {
-        let mut nonzero = (0..source.len()).filter(|&i| source.get(i) != 0.0 && source.get(i).is_finite());
-        let first = nonzero.next()?;
-        nonzero.next()?; // one element alone is a multiple of anything
-        let by = result.get(first) / source.get(first);
-        let multiplies = |source: &[f64], result: &[f64]| {
-            source.iter().zip(result).all(|(x, y)| same(x * by, *y) && exact(*x, by))
-        };
-        let usable = by.is_finite() && by != 0.0;
-        (usable && everywhere(source, result, multiplies)).then_some(Relation::Scaled { by, of })
-    })
-}
-
-/// Whether `x * y` is a number of f64, so that multiplying rounds nothing.
-fn exact(x: f64, y: f64) -> bool {
-    // The fused form rounds once, at the end, and so leaves what the product lost. That itself may get
-    // lost below the smallest number, but 24-bit values and their quotients give no product that small.
-    let product = x * y;
-    !product.is_finite() || x.mul_add(y, -product) == 0.0
-}
-
-/// Bit-equal, or both NaN.
-fn same(a: f64, b: f64) -> bool {
-    a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan())
-}
-
-/// Elements that are widened and tested at a time.
-const PIECE: usize = 512;
-
-/// Whether `test` holds on every piece of the two arrays, widened to f64.
-fn everywhere(a: &Floats, b: &Floats, mut test: impl FnMut(&[f64], &[f64]) -> bool) -> bool {
-    let (mut wide_a, mut wide_b) = ([0.0; PIECE], [0.0; PIECE]);
-    (0..a.len()).step_by(PIECE).all(|start| {
-        let n = PIECE.min(a.len() - start);
-        a.read_f64(start, &mut wide_a[..n]);
-        b.read_f64(start, &mut wide_b[..n]);
-        test(&wide_a[..n], &wide_b[..n])
-    })
-}
-
+#[cfg(test)]
+pub(crate) mod samples;
 #[cfg(test)]
 mod tests;

@@ -1,0 +1,71 @@
+//! Arrays that are near each other, not equal, once one is rearranged: a converted checkpoint that is also quantised.
+
+use ulpscope_floats::Floats;
+
+use super::super::view::View;
+use super::order::head_orders;
+use super::{Axis, Order, Rearrangement};
+
+/// Rows, and columns, that are compared to find a likely order.
+const SAMPLE: usize = 24;
+
+/// A correlation of the sample that unrelated numbers do not reach.
+const LIKELY: f64 = 0.8;
+
+/// The rearrangement with a name of its own under which `a`'s sample is most like `b`'s, and `a` rearranged so.
+pub(crate) fn aligned(
+    a: &Floats,
+    b: &Floats,
+    rows: usize,
+    columns: usize,
+    heads: &[usize],
+) -> Option<(Rearrangement, Floats<'static>)> {
+    if rows < 4 || columns < 4 {
+        return None;
+    }
+    let (view_a, view_b) = (View::plain(a), View::plain(b));
+    // Steps that share no factor with powers of two, so that the sample is none of even rows alone.
+    let spread = |i: usize, n: usize| (i * ((n / SAMPLE) | 1) + 1) % n;
+    let likeness = |source: &dyn Fn(usize) -> usize| {
+        let places = (0..SAMPLE * SAMPLE).map(|i| (spread(i / SAMPLE, rows), spread(i % SAMPLE, columns)));
+        correlation(places.map(|(row, column)| {
+            let at = row * columns + column;
+            (view_a.get(source(at)), view_b.get(at))
+        }))
+    };
+    let by_row = |order: &Order, at: usize| order.source(at / columns, rows) * columns + at % columns;
+    let mut candidates: Vec<Rearrangement> = vec![
+        Rearrangement::Transposed { rows, columns },
+        Rearrangement::Transposed { rows: columns, columns: rows },
+    ];
+    candidates.extend(
+        std::iter::once(Order::Reversed)
+            .chain(head_orders(rows, heads).take(400))
+            .map(|order| Rearrangement::Permuted { axis: Axis::Rows, order, of: rows }),
+    );
+    let source = |by: &Rearrangement, at: usize| match by {
+        // Element [i, j] of a `[rows, columns]` lies at j * rows + i.
+        Rearrangement::Transposed { rows, columns } => at % rows * columns + at / rows,
+        Rearrangement::Permuted { order, .. } => by_row(order, at),
+        Rearrangement::Shifted { .. } => at,
+    };
+    let best = candidates
+        .into_iter()
+        .map(|by| (likeness(&|at| source(&by, at)), by))
+        .filter(|(likeness, _)| *likeness > LIKELY)
+        .reduce(|best, other| if other.0 > best.0 { other } else { best });
+    let (_, by) = best?;
+    let moved: Vec<f64> = (0..a.len()).map(|at| view_a.get(source(&by, at))).collect();
+    Some((by, Floats::from(moved).cast(a.dtype())))
+}
+
+/// Correlation coefficient; 0 if either side is constant or not finite.
+fn correlation(pairs: impl Iterator<Item = (f64, f64)>) -> f64 {
+    let [mut n, mut a, mut b, mut aa, mut bb, mut ab] = [0.0; 6];
+    for (x, y) in pairs {
+        (n, a, b) = (n + 1.0, a + x, b + y);
+        (aa, bb, ab) = (aa + x * x, bb + y * y, ab + x * y);
+    }
+    let variances = (aa - a * a / n) * (bb - b * b / n);
+    if variances > 0.0 && variances.is_finite() { (ab - a * b / n) / variances.sqrt() } else { 0.0 }
+}

@@ -1,0 +1,134 @@
+//! The same numbers in other places: transposed, rows or columns in another order, shifted.
+
+mod aligned;
+mod order;
+mod permuted;
+mod shifted;
+mod transposed;
+
+use std::fmt;
+
+use ulpscope_floats::Rounding;
+
+pub(crate) use aligned::aligned;
+pub use order::{HeadLayout, Order};
+pub use shifted::Edge;
+
+use super::Side;
+use super::view::View;
+
+/// One side holds the numbers of the other in another order.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rearranged {
+    /// Where they went.
+    pub by: Rearrangement,
+    /// How they were rounded, if they were.
+    pub rounded: Option<Rounding>,
+    /// The side that was rearranged to give the other one.
+    pub of: Side,
+}
+
+/// Where the numbers of one side are found in the other.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Rearrangement {
+    /// Element `[i, j]` of the one, taken as `[rows, columns]`, is element `[j, i]` of the other.
+    Transposed {
+        /// Rows of the one that was transposed.
+        rows: usize,
+        /// Its columns.
+        columns: usize,
+    },
+    /// Rows, columns or elements in another order.
+    Permuted {
+        /// What changed places.
+        axis: Axis,
+        /// How.
+        order: Order,
+        /// How many there are.
+        of: usize,
+    },
+    /// Everything lies some places further on. Nothing came round again from the other end.
+    Shifted {
+        /// What is counted. Elements go on into the next row, columns do not.
+        axis: Axis,
+        /// How many places toward the end; negative: toward the start.
+        by: isize,
+        /// What lies in the places that became free.
+        edge: Edge,
+    },
+}
+
+/// What a rearrangement moves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Axis {
+    /// Whole rows: the first dimension.
+    Rows,
+    /// Whole columns: all dimensions but the first, taken as one.
+    Columns,
+    /// Single elements, in the order in which they are stored.
+    Elements,
+}
+
+impl Axis {
+    fn one(self) -> &'static str {
+        match self {
+            Axis::Rows => "row",
+            Axis::Columns => "column",
+            Axis::Elements => "element",
+        }
+    }
+}
+
+impl fmt::Display for Axis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}s", self.one())
+    }
+}
+
+impl fmt::Display for Rearranged {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let of = self.of.to_string();
+        let source = self.rounded.map_or(of.clone(), |by| by.formula(&of));
+        write!(f, "{} = {source} {}", self.of.other(), self.by)
+    }
+}
+
+impl fmt::Display for Rearrangement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Rearrangement::Transposed { rows, columns } if rows == columns => f.write_str("transposed"),
+            Rearrangement::Transposed { rows, columns } => {
+                write!(f, "taken as [{rows}, {columns}] and transposed")
+            }
+            Rearrangement::Permuted { axis, order, of } => match order {
+                Order::Swapped(i, j) => write!(f, "with {axis} {i} and {j} swapped"),
+                Order::Reversed => write!(f, "with {axis} in reverse order"),
+                Order::Rolled(by) => write!(f, "with {axis} rolled by {by} of {of}"),
+                _ => write!(f, "with {axis} permuted: {order}"),
+            },
+            Rearrangement::Shifted { axis, by, edge } => {
+                let what = if by.abs() == 1 { axis.one().to_owned() } else { axis.to_string() };
+                write!(f, "shifted by {by} {what}, {edge}")
+            }
+        }
+    }
+}
+
+/// Finds how `a`, of `rows` times `columns` elements, was rearranged to give `b`.
+///
+/// `heads` are the head counts that are tried first where rows were reordered; all that divide the rows are.
+pub(crate) fn rearrangement(
+    a: View,
+    b: View,
+    rows: usize,
+    columns: usize,
+    heads: &[usize],
+) -> Option<Rearrangement> {
+    transposed::transposed(a, b, rows, columns)
+        .or_else(|| permuted::rows(a, b, rows, columns, heads))
+        .or_else(|| permuted::columns(a, b, rows, columns, heads))
+        .or_else(|| shifted::shifted(a, b, rows, columns))
+}
+
+#[cfg(test)]
+mod tests;

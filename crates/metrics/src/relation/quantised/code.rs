@@ -1,0 +1,222 @@
+//! The numbers that quantised formats scale, and whether given values are such.
+
+use std::fmt;
+
+use super::values::Values;
+
+/// A set of numbers, of which each value of a group is one, times the group's scale.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Code {
+    /// Neighbouring integers, up to 64 of them, from any first one on.
+    Uniform,
+    /// FP4, 0 to 6: mxfp4, nvfp4.
+    E2m1,
+    /// The sixteen quantiles of QLoRA's NormalFloat.
+    Nf4,
+    /// FP8 with two bits after the leading one.
+    E5m2,
+    /// FP8 with three bits after the leading one.
+    E4m3,
+    /// Integers to 127 or 128 in magnitude, which the largest value reaches; or all 256 from the smallest value to
+    /// the largest.
+    Int8,
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Code::Uniform => "a uniform grid",
+            Code::E2m1 => "fp4 e2m1",
+            Code::Nf4 => "nf4",
+            Code::E5m2 => "fp8 e5m2",
+            Code::E4m3 => "fp8 e4m3",
+            Code::Int8 => "int8",
+        })
+    }
+}
+
+/// How a group's values lie on a grid.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Match {
+    /// How unlikely that is by chance: it takes so many tosses of a coin, all heads.
+    pub(super) bits: f64,
+    /// Steps from the smallest to the largest, plus one.
+    pub(super) levels: usize,
+    /// Steps from zero to the largest magnitude, if zero is on the grid.
+    pub(super) reach: Option<usize>,
+    /// Whether the scale is a power of two.
+    pub(super) power_of_two: bool,
+}
+
+/// Values on any grid.
+const TRIVIAL: Match = Match { bits: 0.0, levels: 1, reach: None, power_of_two: true };
+
+/// Steps of a uniform grid.
+const MOST_STEPS: usize = 63;
+
+const E2M1: [f64; 8] = [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0];
+
+/// From bitsandbytes' `create_normal_map`, as in its kernels.
+const NF4: [f64; 16] = [
+    -1.0,
+    -0.696_192_800_998_687_7,
+    -0.525_073_051_452_636_7,
+    -0.394_917_488_098_144_53,
+    -0.284_441_381_692_886_35,
+    -0.184_773_430_228_233_34,
+    -0.091_050_036_251_544_95,
+    0.0,
+    0.079_580_299_556_255_34,
+    0.160_930_201_411_247_25,
+    0.246_112_301_945_686_34,
+    0.337_915_241_718_292_24,
+    0.440_709_829_330_444_34,
+    0.562_617_003_917_694_1,
+    0.722_956_836_223_602_3,
+    1.0,
+];
+
+impl Code {
+    /// How many numbers there are; `None` if the values decide.
+    pub(super) fn levels(self) -> Option<usize> {
+        match self {
+            Code::Uniform | Code::Int8 => None,
+            Code::E2m1 => Some(15),
+            Code::Nf4 => Some(16),
+            Code::E5m2 => Some(247),
+            Code::E4m3 => Some(253),
+        }
+    }
+
+    /// Whether all values are of this code, with one scale.
+    pub(super) fn fits(self, values: &Values) -> Option<Match> {
+        if values.sorted.len() < 2 || values.largest == 0.0 {
+            return Some(TRIVIAL);
+        }
+        match self {
+            Code::Uniform => uniform(values),
+            Code::E2m1 => {
+                // A power of two is the likelier scale; several may do where few values occur.
+                let mut tops: Vec<f64> = E2M1[1..].iter().rev().copied().collect();
+                tops.sort_by_key(|top| !is_power_of_two(values.largest / top));
+                scaled(values, tops.into_iter(), |x| nearest(&E2M1, x))
+            }
+            Code::Nf4 => scaled(values, [1.0].into_iter(), |x| nearest(&NF4, x)),
+            // The largest number first, as scales are mostly chosen; then any other, in any binade.
+            Code::E5m2 => scaled(values, largest(2, 15, 0), |x| small_float(x, 2, -14)),
+            Code::E4m3 => scaled(values, largest(3, 8, 1), |x| small_float(x, 3, -6)),
+            Code::Int8 => int8(values),
+        }
+    }
+}
+
+/// The largest steps first. Fewer than two distinct steps would leave nothing to test.
+fn uniform(values: &Values) -> Option<Match> {
+    let sorted = &values.sorted;
+    let range = sorted[sorted.len() - 1] - sorted[0];
+    (sorted.len() - 1..=MOST_STEPS).find_map(|steps| on_steps(values, sorted[0], range, steps))
+}
+
+fn int8(values: &Values) -> Option<Match> {
+    let sorted = &values.sorted;
+    let (first, last) = (sorted[0], sorted[sorted.len() - 1]);
+    let symmetric = [127, 128].into_iter().find_map(|steps| on_steps(values, 0.0, values.largest, steps));
+    let found = symmetric.or_else(|| on_steps(values, first, last - first, 255))?;
+    Some(Match { levels: 256.min(found.levels), ..found })
+}
+
+/// Whether the values lie a whole number of steps from `origin`, `steps` of them being `range`. `origin` is a value,
+/// or zero.
+fn on_steps(values: &Values, origin: f64, range: f64, steps: usize) -> Option<Match> {
+    let step = range / steps as f64;
+    let from_origin = if origin == 0.0 { 0.0 } else { values.slack(origin) };
+    let ends = from_origin + values.slack(values.largest);
+    // Each number of steps that was tried is another chance to hit.
+    let mut bits = -(steps as f64).log2();
+    for x in &values.sorted {
+        let place = (x - origin) / step;
+        let whole = place.round();
+        let slack = values.slack(*x) + from_origin + whole.abs() / steps as f64 * ends;
+        if (place - whole).abs() * step > slack {
+            return None;
+        }
+        if *x != origin && whole.abs() != steps as f64 {
+            bits -= (2.0 * slack / step).min(1.0).log2();
+        }
+    }
+    let below = origin / step;
+    let slack = (from_origin + below.abs() / steps as f64 * ends) / step;
+    let reach = ((below - below.round()).abs() <= slack).then(|| (values.largest / step).round() as usize);
+    let (first, last) = (values.sorted[0], values.sorted[values.sorted.len() - 1]);
+    Some(Match {
+        bits: bits.max(0.0),
+        levels: ((last - first) / step).round() as usize + 1,
+        reach,
+        power_of_two: is_power_of_two(step),
+    })
+}
+
+/// Whether some scale leads from numbers of a code to the values: `nearest` rounds to such a number and gives the
+/// distance of its neighbours; `tops` are those that the largest magnitude may be, the likeliest first.
+fn scaled(
+    values: &Values,
+    tops: impl Iterator<Item = f64>,
+    nearest: impl Fn(f64) -> (f64, f64),
+) -> Option<Match> {
+    tops.enumerate().find_map(|(tried, top)| {
+        let scale = values.largest / top;
+        let end = values.slack(values.largest);
+        let mut bits = -((tried + 1) as f64).log2();
+        for x in &values.sorted {
+            let (code, gap) = nearest(x / scale);
+            let slack = values.slack(*x) + (code / top).abs() * end;
+            if (code * scale - x).abs() > slack {
+                return None;
+            }
+            if x.abs() != values.largest {
+                bits -= (2.0 * slack / (gap * scale)).min(1.0).log2();
+            }
+        }
+        let power_of_two = is_power_of_two(scale);
+        Some(Match { bits: bits.max(0.0), levels: values.sorted.len(), reach: Some(0), power_of_two })
+    })
+}
+
+/// The number of a sorted table that is nearest to `x`, by magnitude if the table has no negative ones; and how
+/// far its nearest neighbour is.
+fn nearest(table: &[f64], x: f64) -> (f64, f64) {
+    let signed = table[0] < 0.0;
+    let wanted = if signed { x } else { x.abs() };
+    let above = table.partition_point(|t| *t < wanted).clamp(1, table.len() - 1);
+    let at = if wanted - table[above - 1] < table[above] - wanted { above - 1 } else { above };
+    let gap = [at.checked_sub(1), Some(at + 1)]
+        .into_iter()
+        .flatten()
+        .filter_map(|i| table.get(i))
+        .map(|t| (t - table[at]).abs())
+        .fold(f64::INFINITY, f64::min);
+    (if signed { table[at] } else { table[at].copysign(x) }, gap)
+}
+
+/// `x` rounded to `bits` bits after the leading one, exponents from `lowest` on; and the spacing there. Numbers beyond
+/// the format's largest are not told apart: the scale is chosen such that there are none.
+fn small_float(x: f64, bits: i32, lowest: i32) -> (f64, f64) {
+    let exponent = if x == 0.0 { lowest } else { (x.abs().log2().floor() as i32).max(lowest) };
+    let spacing = f64::from(exponent - bits).exp2();
+    ((x / spacing).round() * spacing, spacing)
+}
+
+/// Magnitudes of a small float that the largest value may have: with exponent `top` and all others below, the
+/// largest number first, which for e4m3 is 448 and for e5m2 57344: the former's `missing` one is its NaN.
+fn largest(bits: i32, top: i32, missing: i32) -> impl Iterator<Item = f64> {
+    let per_binade = 1 << bits;
+    (0..2 * top + bits).flat_map(move |down| {
+        let skip = if down == 0 { missing } else { 0 };
+        (skip..per_binade)
+            .map(move |i| f64::from(2 * per_binade - 1 - i) * f64::from(top - down - bits).exp2())
+    })
+}
+
+fn is_power_of_two(x: f64) -> bool {
+    x.to_bits() & ((1 << 52) - 1) == 0
+}

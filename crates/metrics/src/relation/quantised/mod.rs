@@ -1,0 +1,177 @@
+//! Values on the grid of a quantised format.
+//!
+//! A quantised tensor, once it is decoded, holds few values in each group that has a scale: `q * d`, or
+//! `q * d + m`, or a number of a small format times a scale. The groups and the grid are found from the decoded
+//! values alone, up to the rounding of their storage.
+
+mod code;
+mod values;
+
+use std::fmt;
+
+use rayon::prelude::*;
+use ulpscope_floats::{DType, Floats};
+
+pub use code::Code;
+
+use super::view::format;
+use super::{Groups, text};
+use code::Match;
+use values::Values;
+
+/// `b` is near `a` and lies on a grid that `a` does not lie on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Quantised {
+    /// The grid.
+    pub grid: Grid,
+    /// Signal-to-noise ratio of `b` to `a`, in dB.
+    pub sqnr_db: f64,
+}
+
+/// A grid that every group of a tensor lies on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Grid {
+    /// What shares a scale.
+    pub groups: Groups,
+    /// The numbers that are scaled.
+    pub code: Code,
+    /// Most numbers between the smallest and the largest of a group, both counted, on a uniform grid; else how
+    /// many the code has.
+    pub levels: usize,
+    /// Whether zero is on the grid.
+    pub zero: bool,
+    /// Whether all scales are powers of two.
+    pub powers_of_two: bool,
+    /// Steps between zero and the largest magnitude of a group, at most; 0 if zero is not on the grid.
+    pub reach: usize,
+}
+
+impl fmt::Display for Quantised {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "b = a quantised {}, SQNR {}", self.grid.what(), text::decibels(self.sqnr_db))?;
+        self.grid.like().map_or(Ok(()), |like| write!(f, " (like {like})"))
+    }
+}
+
+impl fmt::Display for Grid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.what())?;
+        self.like().map_or(Ok(()), |like| write!(f, " (like {like})"))
+    }
+}
+
+impl Grid {
+    fn what(&self) -> String {
+        match self.code {
+            Code::Uniform | Code::Int8 => format!("{} to at most {} levels", self.groups, self.levels),
+            code => format!("{} to {code}", self.groups),
+        }
+    }
+
+    /// A format of this kind.
+    pub fn like(&self) -> Option<&'static str> {
+        Some(match (self.code, self.groups) {
+            (Code::Int8, Groups::Blocks(32)) => "q8_0",
+            (Code::Int8, _) => "int8 by absolute maximum",
+            (Code::Uniform, Groups::Blocks(32)) if self.zero => match (self.levels, self.reach) {
+                (..=16, 8) => "q4_0",
+                (..=16, _) => "symmetric int4",
+                (17..=32, _) => "q5_0",
+                _ => return None,
+            },
+            (Code::Uniform, Groups::Blocks(32)) => match self.levels {
+                ..=16 => "q4_1 or q4_K",
+                17..=32 => "q5_1 or q5_K",
+                _ => return None,
+            },
+            (Code::Uniform, Groups::Blocks(16)) => match (self.zero, self.levels) {
+                (true, ..=8) => "q3_K",
+                (true, _) => "q6_K",
+                (false, ..=4) => "q2_K",
+                _ => return None,
+            },
+            (Code::Uniform, _) if self.levels <= 16 && self.zero => "symmetric int4",
+            (Code::Uniform, _) if self.levels <= 16 => "asymmetric int4",
+            (Code::E2m1, Groups::Blocks(32)) if self.powers_of_two => "mxfp4",
+            (Code::E2m1, Groups::Blocks(16)) => "nvfp4",
+            (Code::Nf4, _) => "bitsandbytes",
+            _ => return None,
+        })
+    }
+}
+
+/// Groups that formats share scales over, the coarsest first.
+const GROUPS: [Groups; 8] = [
+    Groups::Tensor,
+    Groups::Rows,
+    Groups::Tiles(128),
+    Groups::Blocks(256),
+    Groups::Blocks(128),
+    Groups::Blocks(64),
+    Groups::Blocks(32),
+    Groups::Blocks(16),
+];
+
+/// Codes of four bits first, in any groups: with scales that are powers of two, a finer code may hold them for the
+/// whole tensor. Then coarse groups before fine ones, and in each the codes with the fewest numbers first.
+const PASSES: [&[Code]; 2] = [&[Code::E2m1, Code::Nf4], &[Code::Uniform, Code::E5m2, Code::E4m3, Code::Int8]];
+
+/// Groups that are tried before all are.
+const TASTE: usize = 12;
+
+/// A grid is believed if values on it by chance would be as rare as so many tosses of a coin all heads.
+const BITS: f64 = 64.0;
+
+/// The grid that `b` lies on, and `a` does not: `b` is a quantisation, of `a` if it is near.
+pub(super) fn grid(a: &Floats, b: &Floats, rows: usize, columns: usize) -> Option<Grid> {
+    // A vector is a single row.
+    let (rows, columns) = if columns == 1 { (1, rows) } else { (rows, columns) };
+    let storage = format(b).unwrap_or(DType::F64);
+    let found = |codes: &[Code], groups: Groups| {
+        let count = groups.count(rows, columns);
+        let taste = (0..TASTE.min(count)).map(|i| i * (count - 1) / (TASTE - 1));
+        let values = |group: usize| Values::of(b, storage, groups.runs(group, rows, columns));
+        let tasted: Vec<Values> = taste.map(values).collect::<Option<_>>()?;
+        let fit = |code: Code| tasted.iter().map(|values| code.fits(values)).collect::<Option<Vec<Match>>>();
+        // Three or seven levels are more simply uniform than a part of a code.
+        let few = fit(Code::Uniform).is_some_and(|all| all.iter().all(|m| m.levels <= 8));
+        codes.iter().filter(|code| !(few && **code == Code::E2m1) && fit(**code).is_some()).find_map(|code| {
+            let grid = on(b, storage, groups, *code, rows, columns)?;
+            on(a, format(a).unwrap_or(DType::F64), groups, *code, rows, columns).is_none().then_some(grid)
+        })
+    };
+    let applicable = || GROUPS.into_iter().filter(|groups| applies(*groups, rows, columns));
+    PASSES.iter().find_map(|codes| applicable().find_map(|groups| found(codes, groups)))
+}
+
+fn applies(groups: Groups, rows: usize, columns: usize) -> bool {
+    match groups {
+        Groups::Rows => rows > 1,
+        Groups::Blocks(n) => columns.is_multiple_of(n) && (columns > n || rows == 1),
+        Groups::Tiles(n) => rows > n || columns > n,
+        _ => true,
+    }
+}
+
+/// The grid, if all groups of `x` lie on it.
+fn on(x: &Floats, storage: DType, groups: Groups, code: Code, rows: usize, columns: usize) -> Option<Grid> {
+    let count = groups.count(rows, columns);
+    let matches: Vec<Match> = (0..count)
+        .into_par_iter()
+        .with_min_len(64)
+        .map(|group| code.fits(&Values::of(x, storage, groups.runs(group, rows, columns))?))
+        .collect::<Option<_>>()?;
+    // Groups of one value are on any grid.
+    let telling: Vec<&Match> = matches.iter().filter(|m| m.bits > 0.0).collect();
+    if telling.iter().map(|m| m.bits).sum::<f64>() < BITS {
+        return None;
+    }
+    // A coarser grid that misses zero may fit a few values by chance.
+    let zero = telling.iter().filter(|m| m.reach.is_some()).count() * 10 >= telling.len() * 9;
+    let reach = telling.iter().filter_map(|m| m.reach).max().filter(|_| zero).unwrap_or(0);
+    let levels = code.levels().unwrap_or_else(|| telling.iter().map(|m| m.levels).max().unwrap_or(0));
+    Some(Grid { groups, code, levels, zero, powers_of_two: telling.iter().all(|m| m.power_of_two), reach })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,154 @@
+//! The best that can be said about two tensors.
+
+use std::fmt;
+
+use ulpscope_floats::{Floats, Rounding};
+
+use super::description::{self, Description, Moments, NEAR_DB};
+use super::view::{View, each, roundings};
+use super::{Quantised, Rearranged, Relation, Side, clamped, grouped, layout, partial, quantised, relation};
+
+/// What is known about a tensor's role, to try the likely first.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Hints<'a> {
+    /// Head counts: of queries, of keys and values.
+    pub heads: &'a [usize],
+}
+
+/// What two tensors have to do with each other.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Statement {
+    /// A rule, verified on every element.
+    Exact(Relation),
+    /// No rule was found; this is how far apart they are.
+    Described(Description),
+}
+
+impl fmt::Display for Statement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Statement::Exact(relation) => relation.fmt(f),
+            Statement::Described(description) => description.fmt(f),
+        }
+    }
+}
+
+/// The simplest rule by which one tensor follows from the other, both of `shape`, or how far apart they are.
+///
+/// In this order: what [`relation`] says of single elements; a clamp; one changed element; the same numbers in
+/// other places; a few changed elements, or one place that differs; signs; factors or summands by row, column,
+/// block or tile; a quantisation. Before most of these, one side may have been rounded to the other's format.
+/// If none holds, the statement is a [`Description`]. It takes a few passes at most: tests that fail do so early.
+///
+/// The first dimension counts as rows, all others together as columns. A shape that does not fit the length is
+/// taken for a vector's.
+///
+/// ```
+/// use ulpscope_floats::Floats;
+/// use ulpscope_metrics::{Hints, describe};
+///
+/// let a = Floats::from((0..32).map(|i| i as f32 * 0.7 - 9.0).collect::<Vec<_>>());
+/// let said = |pick: &dyn Fn(usize) -> f64| {
+///     let b = Floats::from((0..32).map(|i| pick(i) as f32).collect::<Vec<_>>());
+///     describe(&a, &b, &[8, 4], &Hints { heads: &[1] }).to_string()
+/// };
+/// // Eight rows of one head, in the order that GGUF files of Llama models have them in.
+/// let rows = [0, 4, 1, 5, 2, 6, 3, 7];
+/// let permuted = said(&|i| a.get(rows[i / 4] * 4 + i % 4));
+/// assert_eq!(permuted, "b = a with rows permuted: interleaved layout of 1 head");
+/// assert_eq!(said(&|i| if i / 4 == 5 { 0.0 } else { a.get(i) }), "b = a, except row 5, which are zero");
+/// assert_eq!(said(&|i| a.get(i % 4 * 8 + i / 4)), "b = a taken as [4, 8] and transposed");
+/// ```
+pub fn describe(a: &Floats, b: &Floats, shape: &[usize], hints: &Hints) -> Statement {
+    if a.len() != b.len() {
+        return Statement::Described(Description::Lengths { len: [a.len(), b.len()] });
+    }
+    let (rows, columns) = matrix(shape, a.len());
+    if let Some(exact) = exact(a, b, rows, columns, hints) {
+        return Statement::Exact(exact);
+    }
+    let moments = Moments::of(View::plain(a), View::plain(b));
+    let near = moments.sqnr_db(1.0);
+    // Constants, and tensors with NaNs, lie on no grid and are near nothing.
+    let numbers = moments.nan + moments.infinite == 0 && moments.constant().is_none();
+    if numbers
+        && near > NEAR_DB
+        && let Some(grid) = quantised::grid(a, b, rows, columns)
+    {
+        return Statement::Exact(Relation::Quantised(Quantised { grid, sqnr_db: near }));
+    }
+    if let Some(ulps) = description::ulps(a, b) {
+        return Statement::Described(Description::Ulps(ulps));
+    }
+    let aligned = (numbers && moments.correlation() < 0.7)
+        .then(|| layout::aligned(a, b, rows, columns, hints.heads))
+        .flatten();
+    if let Some((by, moved)) = aligned {
+        let sqnr_db = Moments::of(View::plain(&moved), View::plain(b)).sqnr_db(1.0);
+        if sqnr_db > NEAR_DB {
+            let grid = quantised::grid(&moved, b, rows, columns);
+            return Statement::Described(Description::Aligned { by, sqnr_db, grid });
+        }
+    }
+    Statement::Described(moments.describe())
+}
+
+fn exact(a: &Floats, b: &Floats, rows: usize, columns: usize, hints: &Hints) -> Option<Relation> {
+    if a.is_empty() {
+        return relation(a, b);
+    }
+    if let Some(found) = relation(a, b) {
+        return Some(overflow(a, b, found));
+    }
+    if let Some(clamped) = clamped::clamped(a, b) {
+        return Some(Relation::Clamped(clamped));
+    }
+    let (plain_a, plain_b) = (View::plain(a), View::plain(b));
+    let forward = roundings(a, b).into_iter().map(|a| (Side::A, a, plain_b));
+    let backward = roundings(b, a).into_iter().skip(1).map(|b| (Side::B, b, plain_a));
+    let ways: Vec<_> = forward.chain(backward).collect();
+    // One flipped bit is a simpler statement than any rearrangement, which it might pass for.
+    let partials: Vec<_> =
+        ways.iter().filter_map(|&(of, a, b)| partial::partial(of, a, b, rows, columns)).collect();
+    if let Some(one) = partials.iter().find(|p| matches!(p, Relation::Few(few) if few.changed.len() == 1)) {
+        return Some(one.clone());
+    }
+    let rearranged = ways.iter().find_map(|&(of, a, b)| {
+        let by = layout::rearrangement(a, b, rows, columns, hints.heads)?;
+        Some(Relation::Rearranged(Rearranged { by, rounded: a.rounding(), of }))
+    });
+    rearranged
+        .or_else(|| partials.into_iter().next())
+        .or_else(|| signs(a, b))
+        .or_else(|| grouped::grouped(a, b, rows, columns).map(Relation::Grouped))
+}
+
+/// A rounding to f16 that made numbers infinite is told with their count.
+fn overflow(a: &Floats, b: &Floats, found: Relation) -> Relation {
+    let Relation::Rounded { by, of } = found else {
+        return found;
+    };
+    let (source, result) = if of == Side::A { (a, b) } else { (b, a) };
+    let through_f16 = matches!(by, Rounding::NearestF16 | Rounding::NearestBf16ViaF16);
+    match if through_f16 { clamped::overflowed(source, result) } else { 0 } {
+        0 => found,
+        count => Relation::Overflowed(super::Overflowed { by, of, count, len: a.len() }),
+    }
+}
+
+fn signs(a: &Floats, b: &Floats) -> Option<Relation> {
+    let (a, b) = (View::plain(a), View::plain(b));
+    if !each(a, b, |a, b| a.abs() == b.abs() || (a.is_nan() && b.is_nan())) {
+        return None;
+    }
+    let turned = (0..a.len()).filter(|&i| a.get(i).is_sign_negative() != b.get(i).is_sign_negative()).count();
+    Some(Relation::Signs { turned, len: a.len() })
+}
+
+/// The first dimension, and all others taken as one. A vector is a column; a shape that does not fit, one too.
+fn matrix(shape: &[usize], len: usize) -> (usize, usize) {
+    match shape {
+        [rows, rest @ ..] if shape.iter().product::<usize>() == len => (*rows, rest.iter().product()),
+        _ => (len, 1),
+    }
+}
