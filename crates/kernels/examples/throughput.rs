@@ -52,7 +52,9 @@ fn peak() -> f64 {
     let threads = rayon::current_num_threads();
     let (lanes, seconds) = match Path::available().last() {
         #[cfg(target_arch = "x86_64")]
-        Some(Path::Avx512 | Path::Avx512Bf16) => (16, median(|| on_all_threads(threads, ROUNDS))),
+        Some(Path::Avx512 | Path::Avx512Bf16 | Path::AmxBf16) => {
+            (16, median(|| on_all_threads(threads, ROUNDS)))
+        }
         _ => return f64::NAN,
     };
     (2 * 12 * lanes * ROUNDS * threads) as f64 / seconds

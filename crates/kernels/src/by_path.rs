@@ -20,7 +20,7 @@ macro_rules! by_path {
             match path {
                 #[cfg(target_arch = "x86_64")]
                 // SAFETY: paths are checked against the CPU where they enter the crate.
-                $crate::Path::Avx512 | $crate::Path::Avx512Bf16 => unsafe { avx512($($arg),*) },
+                $crate::Path::Avx512 | $crate::Path::Avx512Bf16 | $crate::Path::AmxBf16 => unsafe { avx512($($arg),*) },
                 #[cfg(target_arch = "x86_64")]
                 // SAFETY: as above.
                 $crate::Path::Avx2 => unsafe { avx2($($arg),*) },

@@ -27,7 +27,7 @@ pub(crate) fn exact_row<T: Storage, O: Output>(
     let estimate = match path {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: a path that a product runs on has been checked against the CPU.
-        Path::Avx512 | Path::Avx512Bf16 => unsafe { estimate_avx512(x, panel) },
+        Path::Avx512 | Path::Avx512Bf16 | Path::AmxBf16 => unsafe { estimate_avx512(x, panel) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as above.
         Path::Avx2 => unsafe { estimate_avx2(x, panel) },

@@ -28,7 +28,7 @@ pub(crate) fn pack_squares<T: Storage>(path: Path, rows: &[T], length: usize, pa
     match path {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: a path that a product runs on has been checked against the CPU; lengths are as asserted.
-        Path::Avx512 | Path::Avx512Bf16 => unsafe {
+        Path::Avx512 | Path::Avx512Bf16 | Path::AmxBf16 => unsafe {
             avx512::pack_squares(rows.as_ptr(), length, panel.as_mut_ptr())
         },
         _ => 0,

@@ -11,12 +11,14 @@ use crate::output::{Cell, Output, grid, narrow};
 use crate::plan::{Leaf, Plan};
 use crate::range::Range;
 use crate::storage::{Storage, WIDTH};
-use crate::tile::{Block, MAX_PANELS, MAX_ROWS, Tile, panels_at_once, row_blocks};
+use crate::tile::{Block, MAX_PANELS, MAX_ROWS, Tile, amx, panels_at_once, row_blocks};
 use crate::weight::{PackedWeight, Panels, Scratch, Weight};
 use crate::{Accumulation, KernelError, Path};
 
 /// Rows of x that stay in a core's cache while panels pass by, in bytes of f32.
 const ROWS_IN_CACHE: usize = 192 << 10;
+/// The same in bytes of bf16, for tiles, which take in twice as much of the next cache in the time of a product.
+const TILES_IN_CACHE: usize = 1 << 20;
 /// Multiplications below which waking other threads costs more than it saves.
 const WORTH_A_THREAD: usize = 1 << 16;
 
@@ -157,11 +159,18 @@ impl Job<'_> {
         if rows > 0 {
             let input = Input::new(self);
             let plan = Plan::new(self.order, self.inputs);
-            let shared = Shared { job: self, input: &input, plan: plan.as_ref() };
+            let tiles = plan.as_ref().filter(|_| projections.iter().any(|p| p.weight.dtype() == DType::Bf16));
+            let tiles = tiles.and_then(|plan| self.tiles(plan));
+            let shared = Shared { job: self, input: &input, plan: plan.as_ref(), tiles: tiles.as_ref() };
 
             // Cells are rows whose x fits the cache, and enough columns to give every thread several, so that none
             // waits long at the end.
-            let height = (ROWS_IN_CACHE / (4 * self.inputs)).max(MAX_ROWS) / MAX_ROWS * MAX_ROWS;
+            let fitting = if tiles.is_some() {
+                TILES_IN_CACHE / (2 * self.inputs)
+            } else {
+                ROWS_IN_CACHE / (4 * self.inputs)
+            };
+            let height = (fitting / amx::MAX_ROWS * amx::MAX_ROWS).max(amx::MAX_ROWS);
             let columns: usize = projections.iter().map(|p| p.weight.outputs()).sum();
             let wanted = (8 * rayon::current_num_threads()).div_ceil(rows.div_ceil(height));
             let panels = columns.div_ceil(WIDTH).div_ceil(wanted);
@@ -177,6 +186,16 @@ impl Job<'_> {
             }
         }
         Ok(all.into_iter().map(wrap).collect())
+    }
+
+    /// x in tiles, if the path and the order have a use for them.
+    fn tiles(&self, plan: &Plan) -> Option<amx::Rows> {
+        match self.x {
+            Floats::Bf16(x) if self.path == Path::AmxBf16 && plan.leaf == Leaf::Tile32 => {
+                Some(amx::Rows::pack(x, self.inputs))
+            }
+            _ => None,
+        }
     }
 }
 
@@ -198,7 +217,7 @@ impl<'a> Input<'a> {
             x.par_chunks_exact(row).with_min_len(16).map(Range::of).collect()
         }
         let wanted =
-            matches!(job.path, Path::Portable | Path::Avx512Bf16) && job.order != Accumulation::Exact;
+            (job.path == Path::Portable || job.path >= Path::Avx512Bf16) && job.order != Accumulation::Exact;
         let ranges = wanted.then(|| match job.x {
             Floats::F32(x) => Some(ranges(x, job.inputs)),
             Floats::Bf16(x) => Some(ranges(x, job.inputs)),
@@ -219,6 +238,8 @@ struct Shared<'a> {
     input: &'a Input<'a>,
     /// `None` for the exact order.
     plan: Option<&'a Plan>,
+    /// x in tiles, for weights in bf16.
+    tiles: Option<&'a amx::Rows>,
 }
 
 /// One weight, its type still data.
@@ -266,6 +287,16 @@ struct Columns<'a, T> {
     ranges: Option<[Range; 2]>,
 }
 
+impl<T> Columns<'_, T> {
+    /// What the exponents of every row of the cell prove together with those of these panels.
+    fn proved<O>(&self, shared: &Shared, cell: &Cell<O>, claim: fn(Range, Range) -> bool) -> bool {
+        match (&shared.input.ranges, self.ranges) {
+            (Some(x), Some(w)) => x[cell.rows()].iter().all(|x| w.iter().all(|w| claim(*x, *w))),
+            _ => false,
+        }
+    }
+}
+
 impl<T: Storage> Typed<'_, T> {
     fn run<O: Output>(&self, shared: &Shared, mut cell: Cell<O>) {
         let mut scratch: [Scratch; MAX_PANELS] = Default::default();
@@ -273,6 +304,8 @@ impl<T: Storage> Typed<'_, T> {
         let step = if shared.plan.is_some() { panels_at_once(path, cell.rows().len()) } else { 1 };
         let ranged = shared.input.ranges.is_some();
         let end = cell.columns().end;
+        // Held from here on: nothing below hands work to other threads.
+        let mut unit = shared.tiles.filter(|_| T::DTYPE == DType::Bf16).map(|x| (x, amx::Unit::new()));
         for first in cell.columns().step_by(step * WIDTH) {
             let [a, b] = &mut scratch;
             let (left, left_range) = self.panels.get(path, first / WIDTH, ranged, a);
@@ -285,7 +318,12 @@ impl<T: Storage> Typed<'_, T> {
             let panels = &[left, right][..step];
             let columns = Columns { range: first..end.min(first + step * WIDTH), panels, ranges };
             match shared.plan {
-                Some(plan) => self.columns(shared, plan, &mut cell, columns),
+                Some(plan) => match &mut unit {
+                    Some((x, unit)) if columns.proved(shared, &cell, amx::admits) => {
+                        self.tiles(x, unit, plan, &mut cell, columns);
+                    }
+                    _ => self.columns(shared, plan, &mut cell, columns),
+                },
                 None => self.exact(shared, &mut cell, columns),
             }
         }
@@ -293,12 +331,8 @@ impl<T: Storage> Typed<'_, T> {
 
     fn columns<O: Output>(&self, shared: &Shared, plan: &Plan, cell: &mut Cell<O>, columns: Columns<T>) {
         let Shared { job, input, .. } = shared;
-        // What the exponents of every row of the cell prove together with those of these panels.
-        let proved = |claim: fn(Range, Range) -> bool| match (&input.ranges, columns.ranges) {
-            (Some(x), Some(w)) => x[cell.rows()].iter().all(|x| w.iter().all(|w| claim(*x, *w))),
-            _ => false,
-        };
-        let mut path = job.path;
+        let proved = |claim| columns.proved(shared, cell, claim);
+        let mut path = job.path.min(Path::Avx512Bf16);
         let dot = match job.x {
             Floats::Bf16(x) if path == Path::Avx512Bf16 && T::DTYPE == DType::Bf16 => {
                 (plan.leaf == Leaf::OddFirst && proved(Range::never_subnormal)).then_some(x)
@@ -338,6 +372,34 @@ impl<T: Storage> Typed<'_, T> {
                 narrow(path, sums, cell.part(row + r, columns.range.clone()));
             }
             row += block;
+        }
+    }
+
+    /// By AMX.
+    fn tiles<O: Output>(
+        &self,
+        x: &amx::Rows,
+        unit: &mut amx::Unit,
+        plan: &Plan,
+        cell: &mut Cell<O>,
+        columns: Columns<T>,
+    ) {
+        let mut cast: [&[bf16]; MAX_PANELS] = [&[]; MAX_PANELS];
+        cast.iter_mut().zip(columns.panels).for_each(|(cast, panel)| *cast = bytemuck::cast_slice(panel));
+        let panels = &cast[..columns.panels.len()];
+        let bias = self.bias.as_ref().map(|bias| &bias[columns.range.clone()]);
+        let mut sums = amx::Sums([0.0; amx::SUMS]);
+        let end = cell.rows().end;
+        for first in cell.rows().step_by(amx::MAX_ROWS) {
+            let rows = amx::MAX_ROWS.min(end - first);
+            unit.run(&amx::Block { plan, x, first, rows, panels }, &mut sums);
+            for (r, sums) in sums.0.chunks_exact_mut(panels.len() * WIDTH).take(rows).enumerate() {
+                let sums = &mut sums[..columns.range.len()];
+                if let Some(bias) = bias {
+                    sums.iter_mut().zip(bias).for_each(|(sum, bias)| *sum += bias);
+                }
+                narrow(Path::AmxBf16, sums, cell.part(first + r, columns.range.clone()));
+            }
         }
     }
 

@@ -81,7 +81,7 @@ pub(crate) fn narrow<O: Output>(path: Path, sums: &[f32], out: &mut [O]) {
     match path {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: a path that a product runs on has been checked against the CPU.
-        Path::Avx512 | Path::Avx512Bf16 => unsafe { wide(sums, out) },
+        Path::Avx512 | Path::Avx512Bf16 | Path::AmxBf16 => unsafe { wide(sums, out) },
         _ => O::narrow(sums, out),
     }
 }

@@ -6,7 +6,8 @@ use std::sync::OnceLock;
 
 use crate::KernelError;
 
-/// The environment variable that names the path to use: `portable`, `avx2`, `avx512` or `avx512-bf16`.
+/// The environment variable that names the path to use: `portable`, `avx2`, `avx512`, `avx512-bf16` or
+/// `amx-bf16`.
 pub const PATH_VARIABLE: &str = "ULPSCOPE_CPU";
 
 /// A set of instructions, slowest first. All give the same bits.
@@ -21,18 +22,21 @@ pub enum Path {
     /// With `vdpbf16ps` besides, for [`Accumulation::Dot2`](crate::Accumulation::Dot2) of bf16 numbers. It takes
     /// subnormal numbers for zero, so that it is used only where their exponents prove that none can occur.
     Avx512Bf16,
+    /// With AMX tiles besides, for [`Accumulation::Tile32`](crate::Accumulation::Tile32) and its blocked form of bf16
+    /// numbers. They treat subnormal numbers like `vdpbf16ps`, and are used under the same condition.
+    AmxBf16,
 }
 
 impl Path {
     /// Every path, slowest first.
-    pub const ALL: [Path; 4] = [Path::Portable, Path::Avx2, Path::Avx512, Path::Avx512Bf16];
+    pub const ALL: [Path; 5] = [Path::Portable, Path::Avx2, Path::Avx512, Path::Avx512Bf16, Path::AmxBf16];
 
     /// The paths that this CPU can run, slowest first. The first is always [`Path::Portable`].
     pub fn available() -> Vec<Path> {
         Path::ALL.into_iter().filter(|path| path.is_available()).collect()
     }
 
-    /// Whether this CPU has the instructions.
+    /// Whether this CPU has the instructions, and the operating system lets this process use them.
     pub fn is_available(self) -> bool {
         #[cfg(target_arch = "x86_64")]
         {
@@ -44,6 +48,7 @@ impl Path {
                 Path::Avx2 => avx2,
                 Path::Avx512 => avx512,
                 Path::Avx512Bf16 => avx512 && has!("avx512bf16"),
+                Path::AmxBf16 => avx512 && has!("avx512bf16") && crate::tile::amx::available(),
             }
         }
         #[cfg(not(target_arch = "x86_64"))]
@@ -62,6 +67,19 @@ impl Path {
         }
         let available: Vec<_> = Path::available().iter().map(Path::to_string).collect();
         Err(KernelError::MissingInstructions { name: self.name(), available: available.join(", ") })
+    }
+
+    /// Has [`Path::AmxBf16`] taken for available. For tests that execute its instructions in software; to be called
+    /// before anything asks for a path.
+    ///
+    /// # Safety
+    /// The process handles the instructions, if the CPU does not.
+    #[doc(hidden)]
+    #[cfg(target_arch = "x86_64")]
+    #[allow(unsafe_code)]
+    pub unsafe fn assume_amx() {
+        // SAFETY: as the caller promises.
+        unsafe { crate::tile::amx::assume() }
     }
 
     /// The path that `ULPSCOPE_CPU` names, or the fastest one. Read once, when first asked.
@@ -88,6 +106,7 @@ impl Path {
             Path::Avx2 => "avx2",
             Path::Avx512 => "avx512",
             Path::Avx512Bf16 => "avx512-bf16",
+            Path::AmxBf16 => "amx-bf16",
         }
     }
 }

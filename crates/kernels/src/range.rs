@@ -59,7 +59,7 @@ impl Range {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: a path that a product runs on has been checked against the CPU.
             #[allow(unsafe_code)]
-            Path::Avx512 | Path::Avx512Bf16 => unsafe { wide(values) },
+            Path::Avx512 | Path::Avx512Bf16 | Path::AmxBf16 => unsafe { wide(values) },
             _ => Range::of(values),
         }
     }

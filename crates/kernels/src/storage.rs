@@ -1,7 +1,8 @@
 //! The formats that weights are held in, and where a panel keeps which element.
 //!
 //! A *panel* is the part of a weight that gives 16 outputs: for every pair of indices (k, k+1), 32 numbers in a row. A
-//! kernel streams through it, 16 outputs in one vector. Missing outputs and a missing odd index are zeros.
+//! kernel streams through it, 16 outputs in one vector. Missing outputs and what is missing of a last
+//! chunk of 32 indices are zeros.
 
 use ulpscope_floats::{bf16, f16};
 
@@ -11,6 +12,8 @@ use crate::range::Bits;
 
 /// Outputs of a panel.
 pub(crate) const WIDTH: usize = 16;
+/// Indices k of a chunk, of which panels hold a whole number.
+pub(crate) const CHUNK: usize = 32;
 
 /// A format that kernels read.
 pub(crate) trait Storage: Bits + Send + Sync {
@@ -73,7 +76,7 @@ one_vector_each!(f32, f32);
 
 /// The elements of a panel for K = `length`.
 pub(crate) fn panel_len(length: usize) -> usize {
-    length.div_ceil(2) * 2 * WIDTH
+    length.next_multiple_of(CHUNK) * WIDTH
 }
 
 /// Fills a panel with the outputs from `first` on of a row-major weight `[N, length]`.
@@ -82,8 +85,10 @@ pub(crate) fn pack_panel<T: Storage>(path: Path, rows: &[T], length: usize, firs
     let rows = &rows[first * length..(first + outputs) * length];
     let done = if outputs == WIDTH { pack_squares(path, rows, length, panel) } else { 0 };
     let rest = &mut panel[done * WIDTH..];
-    if outputs < WIDTH || length % 2 == 1 {
+    if outputs < WIDTH {
         rest.fill(T::zeroed());
+    } else {
+        rest[(length / 2 * 2 - done) * WIDTH..].fill(T::zeroed());
     }
     for (lane, row) in rows.chunks_exact(length).enumerate() {
         let mut pairs = row[done..].chunks_exact(2);
@@ -124,7 +129,7 @@ mod tests {
                 for path in Path::available() {
                     let mut panel = vec![make(-1.0); panel_len(length)];
                     pack_panel(path, &rows, length, first, &mut panel);
-                    for k in 0..length.next_multiple_of(2) {
+                    for k in 0..length.next_multiple_of(CHUNK) {
                         for lane in 0..WIDTH {
                             let got = panel[k / 2 * 2 * WIDTH + T::position(lane, k % 2)];
                             let inside = k < length && first + lane < n;

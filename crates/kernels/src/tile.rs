@@ -7,6 +7,7 @@ use crate::lanes::Lanes;
 use crate::plan::{Leaf, Plan, Segment};
 use crate::storage::{Storage, WIDTH, panel_len};
 
+pub(crate) mod amx;
 mod dispatch;
 #[cfg(target_arch = "x86_64")]
 mod dot_bf16;

@@ -48,7 +48,7 @@ impl PackedWeight {
                 .map(|(i, lines)| {
                     let panel = bytemuck::cast_slice_mut(lines);
                     pack_panel(path, rows, inputs, i * WIDTH, panel);
-                    Range::of(panel)
+                    Range::on(path, panel)
                 })
                 .collect();
             (lines, ranges)
@@ -206,6 +206,6 @@ impl<'a, T: Storage> Panels<'a, T> {
         scratch.0.resize(len * size_of::<T>() / size_of::<Line>(), Line::ZERO);
         let panel: &mut [T] = bytemuck::cast_slice_mut(&mut scratch.0);
         pack_panel(path, self.values, self.inputs, i * WIDTH, panel);
-        (panel, ranged.then(|| Range::of(panel)))
+        (panel, ranged.then(|| Range::on(path, panel)))
     }
 }

@@ -8,7 +8,7 @@ use crate::output::{Output, narrow};
 use crate::plan::{Leaf, Plan};
 use crate::range::Range;
 use crate::storage::{WIDTH, pack_panel, panel_len};
-use crate::tile::{Block, MAX_PANELS, MAX_ROWS, Tile, panels_at_once, row_blocks};
+use crate::tile::{Block, MAX_PANELS, MAX_ROWS, Tile, amx, panels_at_once, row_blocks};
 use crate::weight::Line;
 use crate::{Accumulation, Path};
 use ulpscope_floats::{DType, bf16};
@@ -26,7 +26,7 @@ pub(super) struct Way {
 impl Way {
     pub(super) fn new<T: Element>(path: Path, order: Accumulation) -> Self {
         let even_first = Plan::new(order, 2).is_some_and(|plan| plan.leaf == Leaf::EvenFirst);
-        Way { path, order, swapped: even_first && path == Path::Avx512Bf16 && T::DTYPE == DType::Bf16 }
+        Way { path, order, swapped: even_first && path >= Path::Avx512Bf16 && T::DTYPE == DType::Bf16 }
     }
 
     /// The plan for the first `length` of `whole` products, when all the others are zeros.
@@ -109,6 +109,8 @@ pub(super) struct Rows<T> {
     length: usize,
     values: Vec<T>,
     wide: Vec<f32>,
+    /// For AMX, if every row proved fit for it.
+    tiles: Option<amx::Rows>,
     /// What is proved of each row's sums: see [`Range`].
     proofs: Vec<Proof>,
 }
@@ -121,7 +123,7 @@ struct Proof {
 
 impl<T: Element> Rows<T> {
     pub(super) fn new() -> Self {
-        Rows { length: 0, values: Vec::new(), wide: Vec::new(), proofs: Vec::new() }
+        Rows { length: 0, values: Vec::new(), wide: Vec::new(), tiles: None, proofs: Vec::new() }
     }
 
     /// Room for `rows` rows; what they hold is to be written over.
@@ -133,13 +135,18 @@ impl<T: Element> Rows<T> {
 
     /// To be called when the rows are written and before they are multiplied by `matrix`.
     pub(super) fn ready(&mut self, way: Way, plan: Option<&Plan>, matrix: &Matrix<T>) {
-        let Rows { length, values, wide, proofs } = self;
-        let dot = way.path == Path::Avx512Bf16
-            && T::DTYPE == DType::Bf16
-            && plan.is_some_and(|plan| plan.leaf == Leaf::OddFirst);
+        let Rows { length, values, wide, tiles, proofs } = self;
+        let leaf = |leaf| T::DTYPE == DType::Bf16 && plan.is_some_and(|plan| plan.leaf == leaf);
+        let dot = way.path >= Path::Avx512Bf16 && leaf(Leaf::OddFirst);
+        // Beyond the rows' own length, zeros meet what the matrix holds there, which must not be infinite.
+        let by_tiles = way.path == Path::AmxBf16 && leaf(Leaf::Tile32) && matrix.finite;
+        let mut admitted = by_tiles;
         proofs.clear();
         for row in values.chunks_exact_mut(*length) {
             way.arrange(row);
+            if by_tiles {
+                admitted = admitted && amx::admits(Range::on(way.path, row), matrix.range);
+            }
             proofs.push(if dot || way.path == Path::Portable {
                 let range = Range::on(way.path, row);
                 Proof {
@@ -150,7 +157,13 @@ impl<T: Element> Rows<T> {
                 Proof::default()
             });
         }
-        if !proofs.iter().all(|proof| proof.never_subnormal) {
+        if admitted {
+            let values: &[bf16] = bytemuck::cast_slice(values);
+            tiles.get_or_insert_default().repack(values, *length);
+        } else {
+            *tiles = None;
+        }
+        if !admitted && !proofs.iter().all(|proof| proof.never_subnormal) {
             wide.resize(values.len(), 0.0);
             T::read(values, wide);
         }
@@ -178,6 +191,9 @@ impl<T: Element> Rows<T> {
         stride: usize,
     ) {
         let step = if plan.is_some() { panels_at_once(way.path, usize::MAX) } else { 1 };
+        if let (Some(x), Some(plan)) = (&self.tiles, plan) {
+            return multiply_tiles(x, way, plan, matrix, panels, start, first_row, out, stride);
+        }
         let mut sums = [0.0; MAX_ROWS * MAX_PANELS * WIDTH];
         for panel in panels.clone().step_by(step) {
             let count = step.min(panels.end - panel);
@@ -225,5 +241,39 @@ impl<T: Element> Rows<T> {
         let exact = all(rows, |proof| proof.exact_products);
         Tile { path, rows, exact }.run(&mut Block { plan, x: &self.wide[x(rows)], panels, out });
         rows
+    }
+}
+
+/// [`Rows::multiply`] by AMX.
+#[allow(clippy::too_many_arguments)] // as there
+fn multiply_tiles<T: Element, O: Output>(
+    x: &amx::Rows,
+    way: Way,
+    plan: &Plan,
+    matrix: &Matrix<T>,
+    panels: Span<usize>,
+    start: usize,
+    first_row: impl Fn(usize) -> usize,
+    out: &mut [O],
+    stride: usize,
+) {
+    let mut unit = amx::Unit::new();
+    let mut sums = amx::Sums([0.0; amx::SUMS]);
+    for panel in panels.clone().step_by(amx::MAX_PANELS) {
+        let count = amx::MAX_PANELS.min(panels.end - panel);
+        let both =
+            [matrix.panel(panel, start), matrix.panel(panel + count - 1, start)].map(bytemuck::cast_slice);
+        let column = (panel - panels.start) * WIDTH;
+        let width = (count * WIDTH).min(stride - column);
+        let begin = first_row(panel);
+        for first in (begin / amx::ROWS * amx::ROWS..x.rows()).step_by(amx::MAX_ROWS) {
+            let rows = amx::MAX_ROWS.min(x.rows() - first);
+            unit.run(&amx::Block { plan, x, first, rows, panels: &both[..count] }, &mut sums);
+            for (r, sums) in sums.0.chunks_exact(count * WIDTH).take(rows).enumerate() {
+                if first + r >= begin {
+                    narrow(way.path, &sums[..width], &mut out[(first + r) * stride + column..][..width]);
+                }
+            }
+        }
     }
 }

@@ -207,6 +207,29 @@ fn paths_agree_across_blocks() {
     }
 }
 
+/// Blocks of every shape that tiles take: upper and lower, one panel and two, cells of several blocks.
+#[test]
+fn tiles_agree_with_the_definition() {
+    let mut noise = Noise(5);
+    let orders = [Accumulation::Tile32, Accumulation::Tile32Blocked];
+    for (m, n, k) in [(1, 16, 32), (15, 48, 96), (16, 31, 65), (17, 32, 64), (33, 50, 416), (70, 40, 800)] {
+        let x = values(Kind::Ordinary, DType::Bf16, m * k, &mut noise);
+        let w = values(Kind::Ordinary, DType::Bf16, n * k, &mut noise);
+        let bias = values(Kind::Ordinary, DType::F32, n, &mut noise);
+        for order in orders {
+            check(&x, &w, k, Some(&bias), order, DType::Bf16, "tiles");
+            check(&x, &w, k, None, order, DType::F32, "tiles");
+        }
+    }
+    // Rows that tiles must not have beside others that they may.
+    let (m, n, k) = (40, 40, 96);
+    let mut x = values(Kind::Ordinary, DType::Bf16, m * k, &mut noise).to_f32();
+    x[35 * k + 5] = 1e-39;
+    let x = Floats::from(x).cast(DType::Bf16);
+    let w = values(Kind::Tiny, DType::Bf16, n * k, &mut noise);
+    check(&x, &w, k, None, Accumulation::Tile32, DType::F32, "subnormal");
+}
+
 #[test]
 fn a_group_is_its_products_one_by_one() {
     let mut noise = Noise(4);

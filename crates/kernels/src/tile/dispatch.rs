@@ -21,8 +21,8 @@ pub(crate) const MAX_PANELS: usize = 2;
 pub(crate) fn panels_at_once(path: Path, rows: usize) -> usize {
     match path {
         Path::Portable | Path::Avx2 => 1,
-        Path::Avx512 | Path::Avx512Bf16 if rows <= MAX_ROWS => 1,
-        Path::Avx512 | Path::Avx512Bf16 => 2,
+        Path::Avx512 | Path::Avx512Bf16 | Path::AmxBf16 if rows <= MAX_ROWS => 1,
+        Path::Avx512 | Path::Avx512Bf16 | Path::AmxBf16 => 2,
     }
 }
 
@@ -32,7 +32,7 @@ pub(crate) fn row_blocks(path: Path, rows: usize) -> usize {
         Path::Portable => &[2, 1],
         Path::Avx2 => &[3, 2, 1],
         Path::Avx512 => &[6, 4, 3, 2, 1],
-        Path::Avx512Bf16 => &[8, 6, 4, 3, 2, 1],
+        Path::Avx512Bf16 | Path::AmxBf16 => &[8, 6, 4, 3, 2, 1],
     };
     sizes.iter().copied().find(|&size| size <= rows).unwrap_or(1)
 }
@@ -69,11 +69,11 @@ impl Tile {
             #[cfg(target_arch = "x86_64")]
             Path::Avx2 => by_rows!(self.rows, [1, 2, 3], avx2::<T, MR, 1>(block)),
             #[cfg(target_arch = "x86_64")]
-            Path::Avx512 | Path::Avx512Bf16 if block.panels.len() == 1 => {
+            Path::Avx512 | Path::Avx512Bf16 | Path::AmxBf16 if block.panels.len() == 1 => {
                 by_rows!(self.rows, [1, 2, 3, 4, 6], avx512::<T, MR, 1>(block))
             }
             #[cfg(target_arch = "x86_64")]
-            Path::Avx512 | Path::Avx512Bf16 => {
+            Path::Avx512 | Path::Avx512Bf16 | Path::AmxBf16 => {
                 by_rows!(self.rows, [1, 2, 3, 4, 6], avx512::<T, MR, 2>(block))
             }
             #[cfg(not(target_arch = "x86_64"))]
@@ -81,10 +81,10 @@ impl Tile {
         }
     }
 
-    /// Computes a block of bf16 numbers that proved free of subnormal sums, by [`Path::Avx512Bf16`].
+    /// Computes a block of bf16 numbers that proved free of subnormal sums, by [`Path::Avx512Bf16`] or above.
     #[cfg(target_arch = "x86_64")]
     pub(crate) fn run_dot_bf16(self, block: &mut Block<bf16, bf16>) {
-        assert_eq!(self.path, Path::Avx512Bf16);
+        assert!(self.path >= Path::Avx512Bf16);
         if block.panels.len() == 1 {
             by_rows!(self.rows, [1, 2, 3, 4, 6, 8], super::dot_bf16::run::<MR, 1>(block))
         } else {
