@@ -15,7 +15,7 @@ mod portable;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use avx2::Avx2;
 #[cfg(target_arch = "x86_64")]
-pub(crate) use avx512::Avx512;
+pub(crate) use avx512::{Avx512, transpose};
 pub(crate) use portable::{Portable, fused};
 
 /// Rearranges as much of a panel as goes by whole squares of sixteen outputs and sixteen 32-bit words, if the path has

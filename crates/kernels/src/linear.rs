@@ -11,12 +11,18 @@ use crate::output::{Cell, Output, grid, narrow};
 use crate::plan::{Leaf, Plan};
 use crate::range::Range;
 use crate::storage::{Storage, WIDTH};
-use crate::tile::{Block, MAX_PANELS, MAX_ROWS, Tile, amx, panels_at_once, row_blocks};
+use crate::tile::{Block, MAX_PANELS, MAX_ROWS, Tile, amx, packed, panels_at_once, row_blocks};
 use crate::weight::{PackedWeight, Panels, Scratch, Weight};
 use crate::{Accumulation, KernelError, Path};
 
 /// Rows of x that stay in a core's cache while panels pass by, in bytes of f32.
 const ROWS_IN_CACHE: usize = 192 << 10;
+/// The same for kernels that take many rows: the next cache holds them beside a panel.
+const PACKED_IN_CACHE: usize = 768 << 10;
+/// Rows from which on it pays to pack x.
+const MANY_ROWS: usize = 16;
+/// A multiple of the rows of every kernel's blocks.
+const BLOCKS: usize = 96;
 /// The same in bytes of bf16, for tiles, which take in twice as much of the next cache in the time of a product.
 const TILES_IN_CACHE: usize = 1 << 20;
 /// Multiplications below which waking other threads costs more than it saves.
@@ -161,16 +167,26 @@ impl Job<'_> {
             let plan = Plan::new(self.order, self.inputs);
             let tiles = plan.as_ref().filter(|_| projections.iter().any(|p| p.weight.dtype() == DType::Bf16));
             let tiles = tiles.and_then(|plan| self.tiles(plan));
-            let shared = Shared { job: self, input: &input, plan: plan.as_ref(), tiles: tiles.as_ref() };
+            let many = self.path >= Path::Avx512 && rows >= MANY_ROWS;
+            let shared = Shared {
+                job: self,
+                input: &input,
+                plan: plan.as_ref(),
+                tiles: tiles.as_ref(),
+                packed: many.then(OnceLock::new),
+            };
+            if let (Some(packed), Some(plan), None) = (&shared.packed, &plan, &tiles) {
+                packed.get_or_init(|| self.packed(plan, true));
+            }
 
             // Cells are rows whose x fits the cache, and enough columns to give every thread several, so that none
             // waits long at the end.
-            let fitting = if tiles.is_some() {
-                TILES_IN_CACHE / (2 * self.inputs)
-            } else {
-                ROWS_IN_CACHE / (4 * self.inputs)
+            let (fitting, multiple) = match (&tiles, many) {
+                (Some(_), _) => (TILES_IN_CACHE / (2 * self.inputs), BLOCKS),
+                (None, true) => (PACKED_IN_CACHE / (4 * self.inputs), BLOCKS),
+                (None, false) => (ROWS_IN_CACHE / (4 * self.inputs), MAX_ROWS),
             };
-            let height = (fitting / amx::MAX_ROWS * amx::MAX_ROWS).max(amx::MAX_ROWS);
+            let height = (fitting / multiple).max(1) * multiple;
             let columns: usize = projections.iter().map(|p| p.weight.outputs()).sum();
             let wanted = (8 * rayon::current_num_threads()).div_ceil(rows.div_ceil(height));
             let panels = columns.div_ceil(WIDTH).div_ceil(wanted);
@@ -186,6 +202,11 @@ impl Job<'_> {
             }
         }
         Ok(all.into_iter().map(wrap).collect())
+    }
+
+    /// x for AVX-512, if there are many rows of it.
+    fn packed(&self, plan: &Plan, parallel: bool) -> packed::Rows {
+        packed::Rows::pack(self.x, self.inputs, plan.leaf, parallel)
     }
 
     /// x in tiles, if the path and the order have a use for them.
@@ -210,18 +231,24 @@ struct Input<'a> {
 
 impl<'a> Input<'a> {
     fn new(job: &'a Job) -> Self {
-        fn ranges<T: Storage>(x: &[T], row: usize) -> Vec<Range> {
+        fn ranges<T: Storage>(path: Path, x: &[T], row: usize) -> Vec<Range> {
+            let of = |row| Range::on(path, row);
             if x.len() < WORTH_A_THREAD {
-                return x.chunks_exact(row).map(Range::of).collect();
+                return x.chunks_exact(row).map(of).collect();
             }
-            x.par_chunks_exact(row).with_min_len(16).map(Range::of).collect()
+            x.par_chunks_exact(row).with_min_len(16).map(of).collect()
         }
-        let wanted =
-            (job.path == Path::Portable || job.path >= Path::Avx512Bf16) && job.order != Accumulation::Exact;
+        // Kernels for many rows have no conditions.
+        let wanted = match job.path {
+            _ if job.order == Accumulation::Exact => false,
+            Path::Portable | Path::AmxBf16 => true,
+            Path::Avx512Bf16 => job.x.len() / job.inputs < MANY_ROWS,
+            Path::Avx2 | Path::Avx512 => false,
+        };
         let ranges = wanted.then(|| match job.x {
-            Floats::F32(x) => Some(ranges(x, job.inputs)),
-            Floats::Bf16(x) => Some(ranges(x, job.inputs)),
-            Floats::F16(x) => Some(ranges(x, job.inputs)),
+            Floats::F32(x) => Some(ranges(job.path, x, job.inputs)),
+            Floats::Bf16(x) => Some(ranges(job.path, x, job.inputs)),
+            Floats::F16(x) => Some(ranges(job.path, x, job.inputs)),
             Floats::F64(_) => None,
         });
         Input { x: job.x, wide: OnceLock::new(), ranges: ranges.flatten() }
@@ -240,6 +267,8 @@ struct Shared<'a> {
     plan: Option<&'a Plan>,
     /// x in tiles, for weights in bf16.
     tiles: Option<&'a amx::Rows>,
+    /// x for many rows at once, if there are many and the path is one of AVX-512.
+    packed: Option<OnceLock<packed::Rows>>,
 }
 
 /// One weight, its type still data.
@@ -301,9 +330,14 @@ impl<T: Storage> Typed<'_, T> {
     fn run<O: Output>(&self, shared: &Shared, mut cell: Cell<O>) {
         let mut scratch: [Scratch; MAX_PANELS] = Default::default();
         let path = shared.job.path;
-        let step = if shared.plan.is_some() { panels_at_once(path, cell.rows().len()) } else { 1 };
+        let step = match (shared.plan, &shared.packed) {
+            (None, _) => 1,
+            (Some(_), None) => panels_at_once(path, cell.rows().len()),
+            (Some(_), Some(_)) => MAX_PANELS,
+        };
         let ranged = shared.input.ranges.is_some();
         let end = cell.columns().end;
+        let mut pair = packed::Pair::reused();
         // Held from here on: nothing below hands work to other threads.
         let mut unit = shared.tiles.filter(|_| T::DTYPE == DType::Bf16).map(|x| (x, amx::Unit::new()));
         for first in cell.columns().step_by(step * WIDTH) {
@@ -322,11 +356,20 @@ impl<T: Storage> Typed<'_, T> {
                     Some((x, unit)) if columns.proved(shared, &cell, amx::admits) => {
                         self.tiles(x, unit, plan, &mut cell, columns);
                     }
-                    _ => self.columns(shared, plan, &mut cell, columns),
+                    _ => match &shared.packed {
+                        Some(x) => {
+                            // Numbers that tiles can't take. Not in parallel: this thread has tiles to keep, and
+                            // might be handed a task that waits for this one.
+                            let x = x.get_or_init(|| shared.job.packed(plan, false));
+                            self.many(x, &mut pair, plan, &mut cell, columns);
+                        }
+                        None => self.columns(shared, plan, &mut cell, columns),
+                    },
                 },
                 None => self.exact(shared, &mut cell, columns),
             }
         }
+        pair.keep();
     }
 
     fn columns<O: Output>(&self, shared: &Shared, plan: &Plan, cell: &mut Cell<O>, columns: Columns<T>) {
@@ -372,6 +415,32 @@ impl<T: Storage> Typed<'_, T> {
                 narrow(path, sums, cell.part(row + r, columns.range.clone()));
             }
             row += block;
+        }
+    }
+
+    /// Many rows, by AVX-512.
+    fn many<O: Output>(
+        &self,
+        x: &packed::Rows,
+        pair: &mut packed::Pair,
+        plan: &Plan,
+        cell: &mut Cell<O>,
+        columns: Columns<T>,
+    ) {
+        let (left, right) = (columns.panels[0], columns.panels[columns.panels.len() - 1]);
+        pair.fill([left, right], plan.length);
+        let bias = self.bias.as_ref().map(|bias| &bias[columns.range.clone()]);
+        let mut sums = [0.0; packed::MAX_ROWS * packed::PANELS * WIDTH];
+        for first in cell.rows().step_by(x.step()) {
+            packed::run(plan, x, first, pair, &mut sums);
+            let rows = x.rows_of(first);
+            for (r, sums) in sums.chunks_exact_mut(packed::PANELS * WIDTH).take(rows).enumerate() {
+                let sums = &mut sums[..columns.range.len()];
+                if let Some(bias) = bias {
+                    sums.iter_mut().zip(bias).for_each(|(sum, bias)| *sum += bias);
+                }
+                narrow(Path::Avx512, sums, cell.part(first + r, columns.range.clone()));
+            }
         }
     }
 

@@ -11,6 +11,8 @@ pub(crate) mod amx;
 mod dispatch;
 #[cfg(target_arch = "x86_64")]
 mod dot_bf16;
+#[cfg_attr(not(target_arch = "x86_64"), path = "tile/packed_none.rs")]
+pub(crate) mod packed;
 
 pub(crate) use dispatch::{MAX_PANELS, MAX_ROWS, Tile, panels_at_once, row_blocks};
 

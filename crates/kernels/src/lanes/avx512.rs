@@ -116,7 +116,7 @@ pub(super) unsafe fn pack_squares<T: Storage>(rows: *const T, length: usize, pan
 /// A 16 by 16 transpose of 32-bit words: within quarters of 4 by 4, then the quarters.
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn transpose(rows: [__m512i; 16]) -> [__m512i; 16] {
+pub(crate) fn transpose(rows: [__m512i; 16]) -> [__m512i; 16] {
     let mut pairs = rows;
     for i in (0..16).step_by(2) {
         pairs[i] = _mm512_unpacklo_epi32(rows[i], rows[i + 1]);

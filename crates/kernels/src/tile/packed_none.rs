@@ -1,0 +1,44 @@
+//! There is no AVX-512 on this architecture, so that nothing here is ever called.
+
+use ulpscope_floats::Floats;
+
+use crate::plan::{Leaf, Plan};
+use crate::storage::{Storage, WIDTH};
+
+pub(crate) const PANELS: usize = 2;
+pub(crate) const MAX_ROWS: usize = 1;
+
+pub(crate) struct Rows;
+
+impl Rows {
+    pub(crate) fn pack(_: &Floats, _: usize, _: Leaf, _: bool) -> Self {
+        unreachable!("the path was checked")
+    }
+
+    pub(crate) fn rows_of(&self, _: usize) -> usize {
+        unreachable!("the path was checked")
+    }
+
+    pub(crate) fn step(&self) -> usize {
+        unreachable!("the path was checked")
+    }
+}
+
+#[derive(Default)]
+pub(crate) struct Pair;
+
+impl Pair {
+    pub(crate) fn reused() -> Self {
+        Pair
+    }
+
+    pub(crate) fn keep(self) {}
+
+    pub(crate) fn fill<T: Storage>(&mut self, _: [&[T]; PANELS], _: usize) {
+        unreachable!("the path was checked")
+    }
+}
+
+pub(crate) fn run(_: &Plan, _: &Rows, _: usize, _: &Pair, _: &mut [f32; MAX_ROWS * PANELS * WIDTH]) {
+    unreachable!("the path was checked")
+}
