@@ -12,7 +12,7 @@ use crate::plan::{Leaf, Plan};
 use crate::range::Range;
 use crate::storage::{Storage, WIDTH};
 use crate::tile::{Block, MAX_PANELS, MAX_ROWS, Tile, amx, packed, panels_at_once, row_blocks};
-use crate::weight::{PackedWeight, Panels, Scratch, Weight};
+use crate::weight::{Line, PackedWeight, Panels, Scratch, Weight};
 use crate::{Accumulation, KernelError, Path};
 
 /// Rows of x that stay in a core's cache while panels pass by, in bytes of f32.
@@ -188,7 +188,7 @@ impl Job<'_> {
             };
             let height = (fitting / multiple).max(1) * multiple;
             let columns: usize = projections.iter().map(|p| p.weight.outputs()).sum();
-            let wanted = (8 * rayon::current_num_threads()).div_ceil(rows.div_ceil(height));
+            let wanted = (16 * rayon::current_num_threads()).div_ceil(rows.div_ceil(height));
             let panels = columns.div_ceil(WIDTH).div_ceil(wanted);
             let width = WIDTH * panels.next_multiple_of(MAX_PANELS).min(64);
             let work = all.iter_mut().zip(projections).zip(&tasks).flat_map(|((y, p), task)| {
@@ -431,8 +431,11 @@ impl<T: Storage> Typed<'_, T> {
         pair.fill([left, right], plan.length);
         let bias = self.bias.as_ref().map(|bias| &bias[columns.range.clone()]);
         let mut sums = [0.0; packed::MAX_ROWS * packed::PANELS * WIDTH];
+        // The next panels, if they are packed, lie behind these. The first blocks of rows have them fetched.
+        let mut ahead = right.as_ptr_range().end.cast::<u8>();
         for first in cell.rows().step_by(x.step()) {
-            packed::run(plan, x, first, pair, &mut sums);
+            packed::run(plan, x, first, pair, ahead, &mut sums);
+            ahead = ahead.wrapping_add(size_of::<Line>() * plan.length.div_ceil(2));
             let rows = x.rows_of(first);
             for (r, sums) in sums.chunks_exact_mut(packed::PANELS * WIDTH).take(rows).enumerate() {
                 let sums = &mut sums[..columns.range.len()];

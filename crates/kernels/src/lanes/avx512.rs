@@ -11,6 +11,15 @@ use crate::storage::{Storage, WIDTH};
 #[derive(Clone, Copy)]
 pub(crate) struct Avx512(__m512);
 
+impl Avx512 {
+    /// Asks for a cache line that will be needed later; any address will do.
+    #[inline(always)]
+    pub(crate) unsafe fn prefetch_far(p: *const u8) {
+        // SAFETY: a prefetch never faults.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(p.cast()) }
+    }
+}
+
 // SAFETY, of every block below: the trait's contract says that the CPU has AVX-512 F and that pointers are good for
 // as many numbers as the load or store touches; all loads and stores are the unaligned ones.
 impl Lanes for Avx512 {

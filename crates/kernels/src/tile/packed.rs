@@ -159,7 +159,16 @@ impl Pair {
 
 /// The sums of a block, `[rows, 32]`: the rows of x from `first` on, a multiple of its step, times a pair of panels. The
 /// CPU must have AVX-512.
-pub(crate) fn run(plan: &Plan, x: &Rows, first: usize, pair: &Pair, out: &mut [f32; MAX_ROWS * OUTPUTS]) {
+///
+/// On the way, memory is asked for what lies from `ahead` on, a cache line for each pair of indices.
+pub(crate) fn run(
+    plan: &Plan,
+    x: &Rows,
+    first: usize,
+    pair: &Pair,
+    ahead: *const u8,
+    out: &mut [f32; MAX_ROWS * OUTPUTS],
+) {
     assert!(plan.length == x.length && first.is_multiple_of(x.step) && first < x.rows);
     assert!(pair.0.len() >= plan.length.div_ceil(2) * 2 * PANELS);
     assert_eq!(x.step, rows_at_once(plan.leaf));
@@ -173,7 +182,7 @@ pub(crate) fn run(plan: &Plan, x: &Rows, first: usize, pair: &Pair, out: &mut [f
         ($tiles:literal, [$($mr:literal),*]) => {
             match rows {
                 // SAFETY: the lengths are as asserted; whoever calls this has checked the instructions.
-                $($mr => unsafe { sums::<$mr, $tiles>(plan, values.as_ptr(), pair.as_ptr(), out) },)*
+                $($mr => unsafe { sums::<$mr, $tiles>(plan, values.as_ptr(), pair.as_ptr(), ahead, out) },)*
                 rows => unreachable!("no kernel takes {rows} rows"),
             }
         };
@@ -190,15 +199,16 @@ unsafe fn sums<const MR: usize, const TILES: bool>(
     plan: &Plan,
     x: *const f32,
     w: *const f32,
+    ahead: *const u8,
     out: &mut [f32; MAX_ROWS * OUTPUTS],
 ) {
     let leaf = |segment: &Segment| -> Sums<MR> {
         // SAFETY: as the caller promises.
         unsafe {
             match plan.leaf {
-                _ if TILES => tile32(x, w, segment),
-                Leaf::OddFirst => chain::<MR, 1>(x, w, segment),
-                _ => chain::<MR, 0>(x, w, segment),
+                _ if TILES => tile32(x, w, ahead, segment),
+                Leaf::OddFirst => chain::<MR, 1>(x, w, ahead, segment),
+                _ => chain::<MR, 0>(x, w, ahead, segment),
             }
         }
     };
@@ -262,6 +272,7 @@ unsafe fn add<const MR: usize>(mut left: Sums<MR>, right: Sums<MR>) -> Sums<MR> 
 unsafe fn chain<const MR: usize, const FIRST: usize>(
     x: *const f32,
     w: *const f32,
+    ahead: *const u8,
     segment: &Segment,
 ) -> Sums<MR> {
     // SAFETY: as the caller promises.
@@ -272,6 +283,7 @@ unsafe fn chain<const MR: usize, const FIRST: usize>(
         }
         let mut p = segment.start;
         for _ in 0..segment.pairs {
+            Avx512::prefetch_far(ahead.wrapping_add(64 * p));
             take(&mut acc, x, w, 2 * p + FIRST);
             take(&mut acc, x, w, 2 * p + 1 - FIRST);
             p = p.wrapping_add_signed(segment.step);
@@ -288,7 +300,12 @@ unsafe fn chain<const MR: usize, const FIRST: usize>(
 /// # Safety
 /// As for [`sums`].
 #[inline(always)]
-unsafe fn tile32<const MR: usize>(x: *const f32, w: *const f32, segment: &Segment) -> Sums<MR> {
+unsafe fn tile32<const MR: usize>(
+    x: *const f32,
+    w: *const f32,
+    ahead: *const u8,
+    segment: &Segment,
+) -> Sums<MR> {
     // SAFETY: as the caller promises.
     unsafe {
         let zero = [[Avx512::zero(); PANELS]; MR];
@@ -300,6 +317,7 @@ unsafe fn tile32<const MR: usize>(x: *const f32, w: *const f32, segment: &Segmen
             let chunk = end.min(p + 16);
             let short = chunk < p + 16;
             while p < chunk {
+                Avx512::prefetch_far(ahead.wrapping_add(64 * p));
                 take(&mut even, x, w, 2 * p);
                 take(&mut odd, x, w, 2 * p + 1);
                 p += 1;

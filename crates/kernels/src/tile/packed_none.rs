@@ -39,6 +39,13 @@ impl Pair {
     }
 }
 
-pub(crate) fn run(_: &Plan, _: &Rows, _: usize, _: &Pair, _: &mut [f32; MAX_ROWS * PANELS * WIDTH]) {
+pub(crate) fn run(
+    _: &Plan,
+    _: &Rows,
+    _: usize,
+    _: &Pair,
+    _: *const u8,
+    _: &mut [f32; MAX_ROWS * PANELS * WIDTH],
+) {
     unreachable!("the path was checked")
 }
