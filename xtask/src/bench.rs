@@ -1,4 +1,5 @@
-//! `cargo xtask bench`: time and memory against PyTorch, measured in turns in one session.
+//! `cargo xtask bench`: time and memory against PyTorch, measured in turns in one session, and each product beside what
+//! the machine can do.
 
 mod platform;
 mod side;
@@ -80,6 +81,10 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         table.add(row);
     }
     print!("{table}");
+    eprintln!("the products beside their floors");
+    let throughput = shell::example("ulpscope-kernels", "throughput")?;
+    println!("\nThe products beside their floors, by the fastest path:\n");
+    shell::run(std::process::Command::new(throughput).arg("fastest").current_dir(shell::root()))?;
     Ok(ExitCode::SUCCESS)
 }
 

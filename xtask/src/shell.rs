@@ -34,6 +34,22 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
+/// Builds an example of a crate in the profile that this program was built in, and gives its path.
+///
+/// Together with the binary, because dependencies that are built for one package alone have other features, and would
+/// be built once more.
+pub(crate) fn example(package: &str, name: &str) -> Result<PathBuf> {
+    let own = env::current_exe().context("the path of this program")?;
+    let folder = own.parent().context("the folder of this program")?;
+    let mut build =
+        cargo(&["build", "--quiet", "--package", "ulpscope", "--package", package, "--example", name]);
+    if folder.ends_with("release") {
+        build.arg("--release");
+    }
+    run(&mut build)?;
+    Ok(folder.join("examples").join(format!("{name}{}", env::consts::EXE_SUFFIX)))
+}
+
 /// Builds the `ulpscope` binary in the profile that this program was built in, and gives its path.
 pub(crate) fn ulpscope(features: &[String]) -> Result<PathBuf> {
     let own = env::current_exe().context("the path of this program")?;

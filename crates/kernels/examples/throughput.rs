@@ -1,8 +1,11 @@
 //! How fast the products are, beside what the machine can do: `cargo run --release --example throughput`.
 //!
-//! Medians of repeated runs on all threads of the pool (`RAYON_NUM_THREADS`). The floors are measured in the same run.
+//! An argument limits it to one order, a second one to a number of rows; `fastest` in the place of an order takes them
+//! all, but only the fastest path. Medians of repeated runs on all threads of the pool (`RAYON_NUM_THREADS`). The floors are measured in the same
+//! run: products in f32, and reading as many bytes as the weight has, which may lie in the last cache.
 #![allow(clippy::print_stdout)]
 
+use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::time::Instant;
 
@@ -36,11 +39,11 @@ fn noise(n: usize, dtype: DType) -> Floats<'static> {
     Floats::from(values).cast(dtype)
 }
 
-/// Bytes per second that all threads read from memory.
-fn bandwidth() -> f64 {
-    let words = vec![1u64; 32 << 20]; // 256 MiB
+/// Bytes per second at which all threads read this many bytes again and again.
+fn bandwidth(bytes: usize) -> f64 {
+    let words = vec![1u64; bytes / 8];
     let seconds = median(|| {
-        let sum: u64 = words.par_chunks(1 << 16).map(|chunk| chunk.iter().fold(0, |a, b| a ^ b)).sum();
+        let sum: u64 = words.par_chunks(1 << 13).map(|chunk| chunk.iter().fold(0, |a, b| a ^ b)).sum();
         black_box(sum);
     });
     (words.len() * 8) as f64 / seconds
@@ -84,14 +87,16 @@ fn chains512(rounds: usize) {
 }
 
 fn main() {
-    let (bandwidth, peak) = (bandwidth(), peak());
+    let (memory, peak) = (bandwidth(256 << 20), peak());
+    let mut floors: BTreeMap<usize, f64> = BTreeMap::new();
     println!(
         "{} threads, memory {:.1} GB/s, f32 fused {:.0} GFLOP/s",
         rayon::current_num_threads(),
-        bandwidth / 1e9,
+        memory / 1e9,
         peak / 1e9
     );
     let only = std::env::args().nth(1);
+    let fastest = only.as_deref() == Some("fastest");
     let wanted = std::env::args().nth(2).and_then(|m| m.parse::<usize>().ok());
     let shapes = [
         (1, 576, 49152),
@@ -116,7 +121,7 @@ fn main() {
         (DType::F16, Accumulation::Sequential),
         (DType::F32, Accumulation::Tile32),
     ] {
-        if only.as_ref().is_some_and(|only| *only != order.to_string()) {
+        if !fastest && only.as_ref().is_some_and(|only| *only != order.to_string()) {
             continue;
         }
         for (m, k, n) in shapes.into_iter().filter(|s| wanted.is_none_or(|m| m == s.0)) {
@@ -125,17 +130,23 @@ fn main() {
             let packed = PackedWeight::new(&w, n, k).unwrap();
             for path in Path::available() {
                 let slow = path < Path::Avx512 && (m * n > 1 << 18 || order != Accumulation::Tile32);
-                if slow || order == Accumulation::Exact && m > 64 {
+                let passed_over = fastest && Path::available().last() != Some(&path);
+                if slow || passed_over || order == Accumulation::Exact && m > 64 {
                     continue;
                 }
                 for (name, weight) in [
                     ("", Weight::Packed(&packed)),
                     (" rows", Weight::Rows { values: &w, outputs: n, inputs: k }),
                 ] {
+                    if fastest && !name.is_empty() {
+                        continue;
+                    }
+                    let size = n * k * dtype.size();
+                    let floor = *floors.entry(size).or_insert_with(|| bandwidth(size));
                     let seconds = median(|| {
                         black_box(linear_on(path, &x, weight, None, order, dtype).unwrap());
                     });
-                    let bytes = (n * k * dtype.size()) as f64 / seconds;
+                    let bytes = size as f64 / seconds;
                     let flops = (2 * m * n * k) as f64 / seconds;
                     println!(
                         "{:<12} {:<16} {:<5} {:>18} {:>9.3} {:>8.1} {:>6.2} {:>9.1} {:>6.2}",
@@ -145,7 +156,7 @@ fn main() {
                         format!("{m} x {k} x {n}"),
                         seconds * 1e3,
                         bytes / 1e9,
-                        bytes / bandwidth,
+                        bytes / floor,
                         flops / 1e9,
                         flops / peak
                     );

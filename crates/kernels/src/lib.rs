@@ -10,6 +10,7 @@
 //!   a checkpoint.
 //! - [`rms_norm`], [`rotary`], [`silu_up`], [`softmax`], [`attention_eager`], [`attention_sdpa`]: what stands between
 //!   the products of a Llama, rounded where PyTorch's CPU kernels round, in their order and with their [`exp()`].
+//! - [`round_to_bf16`]: a weight rounded and the changes counted, in one pass.
 //! - [`recover()`], [`recognise()`]: the order in which anybody's sum is taken, found out by adding, as a [`SumTree`].
 //! - [`ExactSum`]: sums of products without rounding, behind [`Accumulation::Exact`].
 //!
@@ -38,6 +39,7 @@ mod recognise;
 mod recover;
 mod reference;
 mod rotary;
+mod rounding;
 mod softmax;
 mod storage;
 mod sum;
@@ -60,6 +62,7 @@ pub use recognise::{declared, recognise};
 pub use recover::{Masks, ProbeError, Recovered, recover};
 pub use reference::dot;
 pub use rotary::rotary;
+pub use rounding::{Rounded, round_to_bf16};
 pub use softmax::softmax;
 pub use tree::SumTree;
 pub use weight::{PackedWeight, Weight};

@@ -12,10 +12,15 @@ use crate::picture::{Align, Picture, Point, SIZE, Shape, Text};
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 use plotters::style::{FontDesc, FontFamily, FontStyle, TextStyle};
 use plotters_backend::{BackendColor, BackendStyle, DrawingBackend, DrawingErrorKind, FontTransform};
+use std::io::Write;
 use std::path::Path;
 
 /// Pixels drawn for one pixel of the PNG, in each direction; [`averaged`] knows no other number.
 const OVERSAMPLING: u32 = 2;
+/// Of the compression: a fraction of the time that the default takes, for files two thirds larger.
+const LEVEL: u32 = 1;
+/// What precedes a row of a PNG that is stored as it is.
+const NO_FILTER: u8 = 0;
 
 impl Picture {
     /// The picture as a PNG file of [`SIZE`](crate::SIZE), the same bytes every time.
@@ -35,11 +40,14 @@ impl Picture {
         let mut encoder = png::Encoder::new(&mut png, SIZE.0, SIZE.1);
         encoder.set_color(png::ColorType::Rgb);
         encoder.set_depth(png::BitDepth::Eight);
-        // Flat areas compress best as they are.
-        encoder.set_compression(png::Compression::Default);
-        encoder.set_filter(png::FilterType::NoFilter);
         let mut writer = encoder.write_header().map_err(PlotError::drawing)?;
-        writer.write_image_data(&averaged(&large, width as usize)).map_err(PlotError::drawing)?;
+        // The encoder's own settings are slow, or make files five times as large. Flat areas compress best as they are.
+        let mut data = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::new(LEVEL));
+        for row in averaged(&large, width as usize).chunks_exact(SIZE.0 as usize * 3) {
+            data.write_all(&[NO_FILTER]).and_then(|()| data.write_all(row)).map_err(PlotError::drawing)?;
+        }
+        let data = data.finish().map_err(PlotError::drawing)?;
+        writer.write_chunk(png::chunk::IDAT, &data).map_err(PlotError::drawing)?;
         writer.finish().map_err(PlotError::drawing)?;
         Ok(png)
     }

@@ -7,6 +7,7 @@ use std::fmt;
 use bytemuck::Pod;
 use rayon::prelude::*;
 use ulpscope_floats::{DType, Floats, bf16, f16, f16_to_f32, f32_to_f16};
+use ulpscope_kernels::{Rounded, round_to_bf16};
 
 use number::{Counts, Number};
 
@@ -77,7 +78,10 @@ pub(crate) fn convert<'a>(
         match to {
             DType::F64 => through::<f64>(&values, &roundings),
             DType::F32 => through::<f32>(&values, &roundings),
-            DType::Bf16 => through::<bf16>(&values, &roundings),
+            DType::Bf16 => match (&values, roundings.as_slice()) {
+                (Floats::F32(values), [DType::Bf16]) => rounded(values),
+                _ => through::<bf16>(&values, &roundings),
+            },
             DType::F16 => through::<f16>(&values, &roundings),
         }
     };
@@ -113,6 +117,18 @@ fn roundings(stored: DType, chain: &[DType]) -> Vec<DType> {
 /// Elements per task, and per stage of a task: a stage's buffers stay in the first-level cache.
 const TASK: usize = 1 << 16;
 const STAGE: usize = 1 << 11;
+
+/// The most frequent case, by a kernel: f32 to bf16 in one step.
+fn rounded(source: &[f32]) -> (Floats<'static>, Counts) {
+    let mut out: Vec<bf16> = bytemuck::allocation::zeroed_vec(source.len());
+    let parts = source.par_chunks(TASK).zip(out.par_chunks_mut(TASK));
+    let counts = parts.map(|(source, out)| {
+        let Rounded { changed, overflowed, flushed, nonfinite } = round_to_bf16(source, out);
+        Counts { changed, overflowed, flushed, nonfinite }
+    });
+    let counts = counts.sum();
+    (Floats::from(out), counts)
+}
 
 fn through<D: Number>(values: &Floats<'_>, roundings: &[DType]) -> (Floats<'static>, Counts)
 where
