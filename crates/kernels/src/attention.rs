@@ -125,7 +125,7 @@ impl Attention {
         if tokens == 0 {
             return Ok(T::wrap(out));
         }
-        let (share, way) = (heads / groups, Way::new::<T>(path, self.order));
+        let (share, way) = (heads / groups, Way::new::<T>(path, self.order, tokens));
         let parallel = heads * tokens * tokens * head_dim >= WORTH_A_THREAD;
         let pack = |group: usize| {
             let head = |x: &[T]| -> Vec<T> {

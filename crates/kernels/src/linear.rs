@@ -434,7 +434,7 @@ impl<T: Storage> Typed<'_, T> {
         // The next panels, if they are packed, lie behind these. The first blocks of rows have them fetched.
         let mut ahead = right.as_ptr_range().end.cast::<u8>();
         for first in cell.rows().step_by(x.step()) {
-            packed::run(plan, x, first, pair, ahead, &mut sums);
+            packed::run(plan, x, first, pair.from(0), ahead, &mut sums);
             ahead = ahead.wrapping_add(size_of::<Line>() * plan.length.div_ceil(2));
             let rows = x.rows_of(first);
             for (r, sums) in sums.chunks_exact_mut(packed::PANELS * WIDTH).take(rows).enumerate() {

@@ -8,7 +8,7 @@ use crate::output::{Output, narrow};
 use crate::plan::{Leaf, Plan};
 use crate::range::Range;
 use crate::storage::{WIDTH, pack_panel, panel_len};
-use crate::tile::{Block, MAX_PANELS, MAX_ROWS, Tile, amx, panels_at_once, row_blocks};
+use crate::tile::{Block, MAX_PANELS, MAX_ROWS, Tile, amx, packed, panels_at_once, row_blocks};
 use crate::weight::Line;
 use crate::{Accumulation, Path};
 use ulpscope_floats::{DType, bf16};
@@ -21,12 +21,21 @@ pub(super) struct Way {
     /// Both sides of every product hold whole pairs (k, k+1) the other way round, and odd-first chains stand in for
     /// even-first ones. The sums are the same, but there is an instruction for them.
     swapped: bool,
+    /// There are many rows, and both sides are widened to f32 for kernels that take many at once.
+    packed: bool,
 }
 
+/// Tokens from which on that pays.
+const MANY_TOKENS: usize = 16;
+
 impl Way {
-    pub(super) fn new<T: Element>(path: Path, order: Accumulation) -> Self {
-        let even_first = Plan::new(order, 2).is_some_and(|plan| plan.leaf == Leaf::EvenFirst);
-        Way { path, order, swapped: even_first && path >= Path::Avx512Bf16 && T::DTYPE == DType::Bf16 }
+    pub(super) fn new<T: Element>(path: Path, order: Accumulation, tokens: usize) -> Self {
+        let leaf = Plan::new(order, 2).map(|plan| plan.leaf);
+        let bf16 = T::DTYPE == DType::Bf16;
+        let tiles = path == Path::AmxBf16 && bf16 && leaf == Some(Leaf::Tile32);
+        let packed = path >= Path::Avx512 && tokens >= MANY_TOKENS && leaf.is_some() && !tiles;
+        let swapped = !packed && path >= Path::Avx512Bf16 && bf16 && leaf == Some(Leaf::EvenFirst);
+        Way { path, order, swapped, packed }
     }
 
     /// The plan for the first `length` of `whole` products, when all the others are zeros.
@@ -49,6 +58,8 @@ impl Way {
 /// A matrix `[outputs, length]` in panels.
 pub(super) struct Matrix<T> {
     lines: Vec<Line>,
+    /// The panels two by two in f32, instead of those.
+    pairs: Vec<packed::Pair>,
     length: usize,
     outputs: usize,
     pub(super) range: Range,
@@ -88,8 +99,18 @@ impl<T: Element> Matrix<T> {
             // A lone last element stays where it is. Both halves of a pair lie side by side where pairs are swapped.
             way.arrange(&mut panel[..length / 2 * 2 * WIDTH]);
         }
-        let (range, finite) = (Range::of(values), values.iter().all(|x| x.magnitude() < T::INFINITY));
-        Matrix { lines, length, outputs, range, finite, format: std::marker::PhantomData }
+        let (range, finite) =
+            (Range::on(way.path, values), values.iter().all(|x| x.magnitude() < T::INFINITY));
+        let mut pairs = Vec::new();
+        if way.packed {
+            for both in values.chunks(packed::PANELS * len) {
+                let mut pair = packed::Pair::default();
+                pair.fill([&both[..len], &both[both.len() - len..]], length);
+                pairs.push(pair);
+            }
+            lines = Vec::new();
+        }
+        Matrix { lines, pairs, length, outputs, range, finite, format: std::marker::PhantomData }
     }
 
     /// Panel `i` from the product `start` (an even number) on.
@@ -111,6 +132,8 @@ pub(super) struct Rows<T> {
     wide: Vec<f32>,
     /// For AMX, if every row proved fit for it.
     tiles: Option<amx::Rows>,
+    /// For kernels that take many rows.
+    packed: packed::Rows,
     /// What is proved of each row's sums: see [`Range`].
     proofs: Vec<Proof>,
 }
@@ -123,7 +146,14 @@ struct Proof {
 
 impl<T: Element> Rows<T> {
     pub(super) fn new() -> Self {
-        Rows { length: 0, values: Vec::new(), wide: Vec::new(), tiles: None, proofs: Vec::new() }
+        Rows {
+            length: 0,
+            values: Vec::new(),
+            wide: Vec::new(),
+            tiles: None,
+            packed: packed::Rows::default(),
+            proofs: Vec::new(),
+        }
     }
 
     /// Room for `rows` rows; what they hold is to be written over.
@@ -135,7 +165,12 @@ impl<T: Element> Rows<T> {
 
     /// To be called when the rows are written and before they are multiplied by `matrix`.
     pub(super) fn ready(&mut self, way: Way, plan: Option<&Plan>, matrix: &Matrix<T>) {
-        let Rows { length, values, wide, tiles, proofs } = self;
+        if let (true, Some(plan)) = (way.packed, plan) {
+            self.wide.resize(self.values.len(), 0.0);
+            T::read(&self.values, &mut self.wide);
+            return self.packed.repack(&self.wide, self.length, plan.leaf);
+        }
+        let Rows { length, values, wide, tiles, proofs, .. } = self;
         let leaf = |leaf| T::DTYPE == DType::Bf16 && plan.is_some_and(|plan| plan.leaf == leaf);
         let dot = way.path >= Path::Avx512Bf16 && leaf(Leaf::OddFirst);
         // Beyond the rows' own length, zeros meet what the matrix holds there, which must not be infinite.
@@ -191,6 +226,9 @@ impl<T: Element> Rows<T> {
         stride: usize,
     ) {
         let step = if plan.is_some() { panels_at_once(way.path, usize::MAX) } else { 1 };
+        if let (true, Some(plan)) = (way.packed, plan) {
+            return multiply_packed(&self.packed, way, plan, matrix, panels, start, first_row, out, stride);
+        }
         if let (Some(x), Some(plan)) = (&self.tiles, plan) {
             return multiply_tiles(x, way, plan, matrix, panels, start, first_row, out, stride);
         }
@@ -241,6 +279,38 @@ impl<T: Element> Rows<T> {
         let exact = all(rows, |proof| proof.exact_products);
         Tile { path, rows, exact }.run(&mut Block { plan, x: &self.wide[x(rows)], panels, out });
         rows
+    }
+}
+
+/// [`Rows::multiply`] for many rows, by AVX-512.
+#[allow(clippy::too_many_arguments)] // as there
+fn multiply_packed<T: Element, O: Output>(
+    x: &packed::Rows,
+    way: Way,
+    plan: &Plan,
+    matrix: &Matrix<T>,
+    panels: Span<usize>,
+    start: usize,
+    first_row: impl Fn(usize) -> usize,
+    out: &mut [O],
+    stride: usize,
+) {
+    let mut sums = [0.0; packed::MAX_ROWS * packed::PANELS * WIDTH];
+    // Blocks of keys begin with whole pairs of panels.
+    assert!(panels.start.is_multiple_of(packed::PANELS));
+    for panel in panels.clone().step_by(packed::PANELS) {
+        let pair = matrix.pairs[panel / packed::PANELS].from(start);
+        let column = (panel - panels.start) * WIDTH;
+        let width = (packed::PANELS.min(panels.end - panel) * WIDTH).min(stride - column);
+        let begin = first_row(panel);
+        for first in (begin / x.step() * x.step()..x.rows()).step_by(x.step()) {
+            packed::run(plan, x, first, pair, pair.as_ptr().cast(), &mut sums);
+            for (r, sums) in sums.chunks_exact(packed::PANELS * WIDTH).take(x.rows_of(first)).enumerate() {
+                if first + r >= begin {
+                    narrow(way.path, &sums[..width], &mut out[(first + r) * stride + column..][..width]);
+                }
+            }
+        }
     }
 }
 

@@ -34,6 +34,7 @@ fn rows_at_once(leaf: Leaf) -> usize {
 
 /// x in f32, in blocks of a few rows. A block keeps the numbers of one k side by side, for one k after the other; the
 /// last one is filled up to what a kernel takes.
+#[derive(Default)]
 pub(crate) struct Rows {
     values: Vec<f32>,
     rows: usize,
@@ -61,6 +62,24 @@ impl Rows {
             values.par_chunks_mut(step * length).enumerate().for_each(fill);
         }
         Rows { values, rows, length, step }
+    }
+
+    /// Packs rows that are f32 already in the place of what was there, on this thread.
+    pub(crate) fn repack(&mut self, x: &[f32], length: usize, leaf: Leaf) {
+        let (rows, step) = (x.len() / length, rows_at_once(leaf));
+        let last = rows % step;
+        let filled = rows - last + if last == 0 { 0 } else { size(last, step) };
+        self.values.resize(filled * length, 0.0);
+        for (to, x) in self.values.chunks_mut(step * length).zip(x.chunks(step * length)) {
+            // SAFETY: the CPU has the instructions.
+            unsafe { interleave(x, length, to.len() / length, to) };
+        }
+        (self.rows, self.length, self.step) = (rows, length, step);
+    }
+
+    /// The number of rows.
+    pub(crate) fn rows(&self) -> usize {
+        self.rows
     }
 
     /// The rows of a block that begins with row `first`, a multiple of [`Rows::step`].
@@ -152,8 +171,9 @@ impl Pair {
         unsafe { widen(panels.map(<[T]>::as_ptr), pairs, self.0.as_mut_ptr().cast()) };
     }
 
-    fn as_ptr(&self) -> *const f32 {
-        self.0.as_ptr().cast()
+    /// The numbers from index `start` on, a line for sixteen of them.
+    pub(crate) fn from(&self, start: usize) -> &[Line] {
+        &self.0[start * PANELS..]
     }
 }
 
@@ -165,12 +185,12 @@ pub(crate) fn run(
     plan: &Plan,
     x: &Rows,
     first: usize,
-    pair: &Pair,
+    pair: &[Line],
     ahead: *const u8,
     out: &mut [f32; MAX_ROWS * OUTPUTS],
 ) {
     assert!(plan.length == x.length && first.is_multiple_of(x.step) && first < x.rows);
-    assert!(pair.0.len() >= plan.length.div_ceil(2) * 2 * PANELS);
+    assert!(pair.len() >= plan.length * PANELS);
     assert_eq!(x.step, rows_at_once(plan.leaf));
     let rows = match x.rows_of(first) {
         few if few < x.step => size(few, x.step),
@@ -182,7 +202,7 @@ pub(crate) fn run(
         ($tiles:literal, [$($mr:literal),*]) => {
             match rows {
                 // SAFETY: the lengths are as asserted; whoever calls this has checked the instructions.
-                $($mr => unsafe { sums::<$mr, $tiles>(plan, values.as_ptr(), pair.as_ptr(), ahead, out) },)*
+                $($mr => unsafe { sums::<$mr, $tiles>(plan, values.as_ptr(), pair.as_ptr().cast(), ahead, out) },)*
                 rows => unreachable!("no kernel takes {rows} rows"),
             }
         };

@@ -4,14 +4,24 @@ use ulpscope_floats::Floats;
 
 use crate::plan::{Leaf, Plan};
 use crate::storage::{Storage, WIDTH};
+use crate::weight::Line;
 
 pub(crate) const PANELS: usize = 2;
 pub(crate) const MAX_ROWS: usize = 1;
 
+#[derive(Default)]
 pub(crate) struct Rows;
 
 impl Rows {
     pub(crate) fn pack(_: &Floats, _: usize, _: Leaf, _: bool) -> Self {
+        unreachable!("the path was checked")
+    }
+
+    pub(crate) fn repack(&mut self, _: &[f32], _: usize, _: Leaf) {
+        unreachable!("the path was checked")
+    }
+
+    pub(crate) fn rows(&self) -> usize {
         unreachable!("the path was checked")
     }
 
@@ -34,6 +44,10 @@ impl Pair {
 
     pub(crate) fn keep(self) {}
 
+    pub(crate) fn from(&self, _: usize) -> &[Line] {
+        unreachable!("the path was checked")
+    }
+
     pub(crate) fn fill<T: Storage>(&mut self, _: [&[T]; PANELS], _: usize) {
         unreachable!("the path was checked")
     }
@@ -43,7 +57,7 @@ pub(crate) fn run(
     _: &Plan,
     _: &Rows,
     _: usize,
-    _: &Pair,
+    _: &[Line],
     _: *const u8,
     _: &mut [f32; MAX_ROWS * PANELS * WIDTH],
 ) {
