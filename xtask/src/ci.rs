@@ -1,9 +1,9 @@
 //! `cargo xtask ci`: everything that must hold beside `cargo test --workspace`.
 
-use std::process::{ExitCode, Stdio};
+use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 use crate::shell::{self, cargo};
 
@@ -26,11 +26,12 @@ enum Step {
     Lints,
     Docs,
     Cuda,
+    Memory,
 }
 
 type Check = fn() -> Result<()>;
 
-const STEPS: [(Step, Check); 6] = [
+const STEPS: [(Step, Check); 7] = [
     (Step::Format, || shell::run(&mut cargo(&["fmt", "--all", "--check"]))),
     (Step::Experiment, experiment),
     (Step::Invariants, invariants),
@@ -56,6 +57,7 @@ const STEPS: [(Step, Check); 6] = [
             cargo(&["check", "--quiet", "--package", "ulpscope", "--features", "cuda"]).env("DOCS_RS", "1"),
         )
     }),
+    (Step::Memory, memory),
 ];
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
@@ -80,6 +82,39 @@ fn experiment() -> Result<()> {
     let folder = out.to_string_lossy().into_owned();
     run(&["load-vs-cast", "--out", &folder])?;
     run(&["--replay", &out.join("record.json").to_string_lossy(), "--threads", "1"])
+}
+
+/// The kernels' tests under valgrind, where there is one. It shows programs a CPU without AVX-512, so that these are the
+/// portable path and AVX2's; what is left out repeats the same loads and stores for minutes.
+fn memory() -> Result<()> {
+    const TESTS: [&str; 12] = [
+        "attention::",
+        "gate::",
+        "lanes::",
+        "norm::",
+        "output::",
+        "rotary::",
+        "softmax::",
+        "storage::",
+        "tile::",
+        "linear::tests::a_group",
+        "linear::tests::paths_agree_across",
+        "linear::tests::tiles",
+    ];
+    if Command::new("valgrind").arg("--version").output().is_err() {
+        eprintln!("there is no valgrind: left out");
+        return Ok(());
+    }
+    let build = cargo(&["test", "--workspace", "--lib", "--no-run"]).output()?;
+    let listed = String::from_utf8_lossy(&build.stderr);
+    let program = listed.lines().find_map(|line| {
+        let (_, path) = line.split_once("src/lib.rs (")?;
+        path.contains("ulpscope_kernels-").then(|| path.trim_end_matches(')').to_owned())
+    });
+    let program = program.with_context(|| format!("cargo lists no tests of the kernels: {listed}"))?;
+    let mut valgrind = Command::new("valgrind");
+    valgrind.args(["--quiet", "--error-exitcode=1", &program, "--test-threads=1", "--quiet"]).args(TESTS);
+    shell::run(valgrind.current_dir(shell::root()).stdout(Stdio::null()))
 }
 
 /// The absences that the code map promises.

@@ -63,7 +63,7 @@ fn forward() {
     let model = Llama::new(&config, RotaryEmbedding::new(&config), &mut Stored(stored)).unwrap();
     for attention in [AttentionKind::Eager, AttentionKind::Sdpa] {
         for accumulation in [Accumulation::Tile32, Accumulation::Tile32Blocked] {
-            let arithmetic = Arithmetic { attention, accumulation };
+            let arithmetic = Arithmetic { accumulation, ..attention.into() };
             for ids in [&[5u32, 17, 3][..], &[1; 1], &[9; 37]] {
                 let logits = bridge::floats(&model.forward(ids, arithmetic, &mut Print));
                 assert_eq!(bridge::floats(&model.forward(ids, arithmetic, &mut ())), logits);
