@@ -144,3 +144,27 @@ pub(crate) fn map_rows<T: Element>(
     }
     out
 }
+
+/// Fills a new run of numbers in pieces that stay in the cache, from several threads if there is enough to do. `fill` gets
+/// the places, as much f32 to work in, and where the results go.
+pub(crate) fn pieces<T: Element>(
+    len: usize,
+    fill: impl Fn(std::ops::Range<usize>, &mut [f32], &mut [T]) + Sync,
+) -> Vec<T> {
+    const PIECE: usize = 512;
+    /// Pieces for which waking another thread pays.
+    const WORTH_A_THREAD: usize = 32;
+    let mut out = vec![T::ZERO; len];
+    let piece = |scratch: &mut [f32; PIECE], (i, out): (usize, &mut [T])| {
+        let start = i * PIECE;
+        fill(start..start + out.len(), &mut scratch[..out.len()], out);
+    };
+    if len < 2 * WORTH_A_THREAD * PIECE {
+        let mut scratch = [0.0; PIECE];
+        out.chunks_mut(PIECE).enumerate().for_each(|part| piece(&mut scratch, part));
+    } else {
+        let parts = out.par_chunks_mut(PIECE).with_min_len(WORTH_A_THREAD).enumerate();
+        parts.for_each_init(|| [0.0; PIECE], |scratch, part| piece(scratch, part));
+    }
+    out
+}

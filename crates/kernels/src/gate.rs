@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use ulpscope_floats::{DType, Floats};
 
 use crate::by_path::by_path;
-use crate::element::{Element, expect, map_rows, with_element};
+use crate::element::{Element, expect, pieces, with_element};
 use crate::exp::sleef;
 use crate::output::narrow;
 use crate::storage::Storage;
@@ -27,7 +27,7 @@ pub fn silu_up(gate: &Floats, up: &Floats) -> Result<Floats<'static>, KernelErro
         let gate = expect::<T>(gate, gate.len(), "the gate")?;
         let up = expect::<T>(up, gate.len(), "up")?;
         // Elementwise: cut anywhere.
-        Ok(T::wrap(pieces::<T>(gate, |range, scratch, out| {
+        Ok(T::wrap(pieces::<T>(gate.len(), |range, scratch, out| {
             silus(path, &gate[range.clone()], scratch);
             for (x, up) in scratch.iter_mut().zip(&up[range]) {
                 *x *= up.widen();
@@ -48,22 +48,11 @@ pub fn silu(x: &Floats) -> Result<Floats<'static>, KernelError> {
     let path = Path::detect()?;
     with_element!(x.dtype(), "x", T => {
         let x = expect::<T>(x, x.len(), "x")?;
-        Ok(T::wrap(pieces::<T>(x, |range, scratch, out| {
+        Ok(T::wrap(pieces::<T>(x.len(), |range, scratch, out| {
             silus(path, &x[range], scratch);
             narrow(path, scratch, out);
         })))
     })
-}
-
-/// Runs over a run of numbers in pieces that stay in the cache.
-fn pieces<T: Element>(x: &[T], fill: impl Fn(std::ops::Range<usize>, &mut [f32], &mut [T]) + Sync) -> Vec<T> {
-    const PIECE: usize = 512;
-    let whole = x.len() / PIECE * PIECE;
-    let mut y = map_rows(whole, PIECE, |i, scratch, out| fill(i * PIECE..(i + 1) * PIECE, scratch, out));
-    let mut last = vec![T::ZERO; x.len() - whole];
-    fill(whole..x.len(), &mut vec![0.0; x.len() - whole], &mut last);
-    y.extend_from_slice(&last);
-    y
 }
 
 /// The rounded SiLU of every element, as f32.

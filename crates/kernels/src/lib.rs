@@ -8,7 +8,7 @@
 //!   its row of x and of the weight alone, not on how many rows or threads there are.
 //! - [`PackedWeight`]: a weight in its storage dtype, laid out for streaming; [`Weight::Rows`] reads one as it lies in
 //!   a checkpoint.
-//! - [`rms_norm`], [`rotary`], [`silu_up`], [`softmax`], [`attention_eager`], [`attention_sdpa`]: what stands between
+//! - [`rms_norm`], [`rotary`], [`silu_up`], [`add`], [`mul`], [`softmax`], [`attention_eager`], [`attention_sdpa`]: what stands between
 //!   the products of a Llama, rounded where PyTorch's CPU kernels round, in their order and with their [`exp()`].
 //! - [`round_to_bf16`]: a weight rounded and the changes counted, in one pass.
 //! - [`recover()`], [`recognise()`]: the order in which anybody's sum is taken, found out by adding, as a [`SumTree`].
@@ -32,6 +32,7 @@ mod matmul;
 mod norm;
 mod order;
 mod output;
+mod pairs;
 mod path;
 mod plan;
 mod range;
@@ -57,6 +58,7 @@ pub use linear::{Projection, linear, linear_group_on, linear_on};
 pub use matmul::{Linear, handles, matmul, matmul_transposed, name, owns};
 pub use norm::{rms_norm, rms_norm_on};
 pub use order::Accumulation;
+pub use pairs::{add, mul};
 pub use path::{PATH_VARIABLE, Path};
 pub use recognise::{declared, recognise};
 pub use recover::{Masks, ProbeError, Recovered, recover};

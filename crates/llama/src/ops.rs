@@ -6,7 +6,7 @@
 use burn::tensor::{DType, Device, Tensor};
 
 use ulpscope_floats::Floats;
-use ulpscope_kernels::{bridge, handles};
+use ulpscope_kernels::{KernelError, bridge, handles};
 
 /// `x` in the dtype it is computed in: f64 stays, everything else becomes f32. Exact.
 pub(crate) fn wide<const D: usize>(x: Tensor<D>) -> Tensor<D> {
@@ -24,7 +24,7 @@ pub(crate) fn narrow<const D: usize>(x: Tensor<D>, dtype: DType) -> Tensor<D> {
 /// `x · y` element by element, rounded to the dtype of `x`.
 pub(crate) fn mul<const D: usize>(x: Tensor<D>, y: Tensor<D>) -> Tensor<D> {
     if here(&x, &y) {
-        return zip(x, y, |x, y| x * y);
+        return zip(x, y, ulpscope_kernels::mul);
     }
     let dtype = x.dtype();
     narrow(wide(x) * wide(y), dtype)
@@ -33,7 +33,7 @@ pub(crate) fn mul<const D: usize>(x: Tensor<D>, y: Tensor<D>) -> Tensor<D> {
 /// `x + y` element by element, rounded to the dtype of `x`.
 pub(crate) fn add<const D: usize>(x: Tensor<D>, y: Tensor<D>) -> Tensor<D> {
     if here(&x, &y) {
-        return zip(x, y, |x, y| x + y);
+        return zip(x, y, ulpscope_kernels::add);
     }
     let dtype = x.dtype();
     narrow(wide(x) + wide(y), dtype)
@@ -57,15 +57,14 @@ fn here<const D: usize>(x: &Tensor<D>, y: &Tensor<D>) -> bool {
     handles(x) && x.dims() == y.dims() && x.dtype() == y.dtype()
 }
 
-/// `f` of each pair in f32, rounded to the dtype of `x`, in a few plain passes.
-fn zip<const D: usize>(x: Tensor<D>, y: Tensor<D>, f: impl Fn(f32, f32) -> f32) -> Tensor<D> {
+/// A kernel for each pair of elements.
+fn zip<const D: usize>(
+    x: Tensor<D>,
+    y: Tensor<D>,
+    kernel: fn(&Floats, &Floats) -> Result<Floats<'static>, KernelError>,
+) -> Tensor<D> {
     let y = y.into_data();
-    bridge::map(x, |x| {
-        let mut values = x.to_f32();
-        let y = bridge::view(&y);
-        values.iter_mut().zip(y.as_f32().iter()).for_each(|(x, y)| *x = f(*x, *y));
-        Ok(Floats::from(values).cast(x.dtype()))
-    })
+    bridge::map(x, |x| kernel(x, &bridge::view(&y)))
 }
 
 /// Applies `f` to every value of a wide tensor, in f64 from f32, rounded once to the compute dtype.

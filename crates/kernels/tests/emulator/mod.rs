@@ -5,6 +5,7 @@
 //! rounding to nearest. Whatever else is illegal ends the process as it would have without.
 
 #![allow(unsafe_code, clippy::undocumented_unsafe_blocks, dead_code, unused_imports, unreachable_pub)]
+#![allow(clippy::needless_range_loop)] // as the documentation counts
 
 #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
 pub fn install() -> bool {
