@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::cell::Interval;
+use super::text;
 
 /// A factor or a summand that was found from the elements.
 ///
@@ -42,8 +43,10 @@ impl fmt::Display for Constant {
         let minus = |negative: bool| if negative { "-" } else { "" };
         match self.form {
             // The f32 nearest to 0.1 is 0.1 to whoever wrote it.
-            Form::Decimal if f64::from(self.value as f32) == self.value => write!(f, "{}", self.value as f32),
-            Form::Decimal => write!(f, "{}", self.value),
+            Form::Decimal if f64::from(self.value as f32) == self.value => {
+                f.write_str(&text::exact_f32(self.value as f32))
+            }
+            Form::Decimal => f.write_str(&text::exact(self.value)),
             Form::Ratio(n, m) => write!(f, "{n}/{m}"),
             Form::Sqrt(n, negative) => write!(f, "{}sqrt({n})", minus(negative)),
             Form::InverseSqrt(n, negative) => write!(f, "{}1/sqrt({n})", minus(negative)),

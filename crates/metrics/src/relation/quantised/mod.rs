@@ -149,13 +149,17 @@ pub(super) fn grid(a: &Floats, b: &Floats, rows: usize, columns: usize) -> Optio
         let possible = |code: &&Code| {
             !(few && matches!(code, Code::E2m1 | Code::Nf4 | Code::Iq4nl)) && fit(**code).is_some()
         };
-        codes.iter().filter(possible).find_map(|code| {
-            let grid = on(b, storage, groups, *code, rows, columns)?;
-            on(a, format(a).unwrap_or(DType::F64), groups, *code, rows, columns).is_none().then_some(grid)
-        })
+        codes
+            .iter()
+            .filter(possible)
+            .find_map(|code| Some((on(b, storage, groups, *code, rows, columns)?, *code)))
     };
     let applicable = || GROUPS.into_iter().filter(|groups| applies(*groups, rows, columns));
-    PASSES.iter().find_map(|codes| applicable().find_map(|groups| found(codes, groups)))
+    let (grid, code) =
+        PASSES.iter().find_map(|codes| applicable().find_map(|groups| found(codes, groups)))?;
+    // What both lie on was not done to one of them; a finer grid, or finer groups, would be no news.
+    let shared = on(a, format(a).unwrap_or(DType::F64), grid.groups, code, rows, columns);
+    shared.is_none().then_some(grid)
 }
 
 fn applies(groups: Groups, rows: usize, columns: usize) -> bool {
