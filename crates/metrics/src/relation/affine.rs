@@ -51,22 +51,27 @@ pub(crate) const EVIDENCE: usize = 4;
 impl Operation {
     pub(crate) const ALL: [Operation; 2] = [Operation::Times, Operation::Plus];
 
-    /// The constants that turn `x` into a number of `result`, the cell of what came out. `None` if `x` says
-    /// nothing about them.
-    pub(crate) fn solve(self, x: f64, result: Interval) -> Option<Interval> {
-        if !x.is_finite() || (x == 0.0 && self == Operation::Times) {
+    /// The constants that turn some number of `x` into one of `result`: what may have been rounded to what is
+    /// there, or a single number that was not. `None` if that says nothing about them.
+    pub(crate) fn solve(self, x: Interval, result: Interval) -> Option<Interval> {
+        if !(x.low.is_finite() && x.high.is_finite()) || (x.contains(0.0) && self == Operation::Times) {
             return None;
         }
-        let Interval { low, high } = result;
         let (low, high) = match self {
-            Operation::Times if x > 0.0 => (low / x, high / x),
-            Operation::Times => (high / x, low / x),
-            Operation::Plus => (low - x, high - x),
+            Operation::Times => {
+                let turned = |i: Interval| Interval { low: -i.high, high: -i.low };
+                let (x, result) = if x.low > 0.0 { (x, result) } else { (turned(x), turned(result)) };
+                (
+                    result.low / if result.low > 0.0 { x.high } else { x.low },
+                    result.high / if result.high > 0.0 { x.low } else { x.high },
+                )
+            }
+            Operation::Plus => (result.low - x.high, result.high - x.low),
         };
         // The quotient or difference was itself rounded, to f64.
         let slack = match self {
             Operation::Times => 0.0,
-            Operation::Plus => x.abs(),
+            Operation::Plus => x.low.abs().max(x.high.abs()),
         };
         let outwards = |end: f64| 4.0 * f64::EPSILON * (end.abs() + slack);
         let widen = |end: f64, by: f64| if end.is_finite() { end + by } else { end };
@@ -104,9 +109,10 @@ impl Fit {
     pub(crate) const NEW: Fit =
         Fit { interval: Interval::ALL, evidence: 0, smallest: f64::INFINITY, largest: f64::NEG_INFINITY };
 
-    /// Takes the element `x`, which became `y`, into account.
-    pub(crate) fn add(&mut self, operation: Operation, x: f64, y: f64, format: DType) {
-        let Some(fits) = operation.solve(x, cell(y, format)) else {
+    /// Takes the element `x`, which became `y`, into account: `y` was rounded to `to`, and `x` before to `from`.
+    pub(crate) fn add(&mut self, operation: Operation, x: f64, y: f64, from: Option<DType>, to: DType) {
+        let source = from.map_or(Interval { low: x, high: x }, |from| cell(x, from));
+        let Some(fits) = operation.solve(source, cell(y, to)) else {
             return;
         };
         self.interval = self.interval.and(fits);
@@ -134,17 +140,18 @@ impl Fit {
 
 /// A multiple, or a sum with a constant, of `a` or of `b`.
 pub(crate) fn affine(a: &Floats, b: &Floats) -> Option<Affine> {
-    [(Side::A, a, b), (Side::B, b, a)].into_iter().find_map(|(of, source, result)| {
+    // What is stored in the finer format is the likelier product.
+    let ways = if b.dtype().contains(a.dtype()) { [Side::A, Side::B] } else { [Side::B, Side::A] };
+    ways.into_iter().find_map(|of| {
+        let (source, result) = if of == Side::A { (a, b) } else { (b, a) };
         Operation::ALL.into_iter().find_map(|operation| one_way(operation, of, source, result))
     })
 }
 
 fn one_way(operation: Operation, of: Side, source: &Floats, result: &Floats) -> Option<Affine> {
     let (source, result) = (View::plain(source), View::plain(result));
-    // The whole of `result` decides on its format; the first elements mostly show that it does not matter.
-    fit(operation, source, result, DType::Bf16, PIECE)?;
     let format = format(result.floats()).filter(|format| *format != DType::F64)?;
-    let fit = fit(operation, source, result, format, usize::MAX)?;
+    let fit = fit(operation, source, result, format)?;
     let trivial = fit.interval.contains(operation.neutral());
     if fit.evidence < EVIDENCE || trivial || !fit.tells(operation, format) {
         return None;
@@ -166,17 +173,17 @@ fn one_way(operation: Operation, of: Side, source: &Floats, result: &Floats) -> 
     })
 }
 
-/// The fit over the first `limit` elements, or `None` as soon as nothing fits.
-fn fit(operation: Operation, source: View, result: View, format: DType, limit: usize) -> Option<Fit> {
+/// The fit over all elements, or `None` as soon as nothing fits.
+fn fit(operation: Operation, source: View, result: View, format: DType) -> Option<Fit> {
     let (mut wide, mut narrow) = ([0.0; PIECE], [0.0; PIECE]);
-    let len = source.len().min(limit);
+    let len = source.len();
     let mut fit = Fit::NEW;
     for start in (0..len).step_by(PIECE) {
         let n = PIECE.min(len - start);
         source.read(start, &mut wide[..n]);
         result.read(start, &mut narrow[..n]);
         for (x, y) in wide[..n].iter().zip(&narrow[..n]) {
-            fit.add(operation, *x, *y, format);
+            fit.add(operation, *x, *y, None, format);
             if fit.interval.is_empty() {
                 return None;
             }

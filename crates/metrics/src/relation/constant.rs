@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::cell::Interval;
+use super::text;
 
 /// A factor or a summand that was found from the elements.
 ///
@@ -42,8 +43,10 @@ impl fmt::Display for Constant {
         let minus = |negative: bool| if negative { "-" } else { "" };
         match self.form {
             // The f32 nearest to 0.1 is 0.1 to whoever wrote it.
-            Form::Decimal if f64::from(self.value as f32) == self.value => write!(f, "{}", self.value as f32),
-            Form::Decimal => write!(f, "{}", self.value),
+            Form::Decimal if f64::from(self.value as f32) == self.value => {
+                f.write_str(&text::exact_f32(self.value as f32))
+            }
+            Form::Decimal => f.write_str(&text::exact(self.value)),
             Form::Ratio(n, m) => write!(f, "{n}/{m}"),
             Form::Sqrt(n, negative) => write!(f, "{}sqrt({n})", minus(negative)),
             Form::InverseSqrt(n, negative) => write!(f, "{}1/sqrt({n})", minus(negative)),
@@ -74,14 +77,18 @@ impl Constant {
         let relative = (large - small) / large;
         let mut found = Vec::new();
         let mut push = |value: f64, form: Form| {
-            if inside(value) {
-                found.push(Constant { value: value * sign, low, high, form });
+            // Most programs hold a constant as f32.
+            for value in [value, f64::from(value as f32)] {
+                if inside(value) {
+                    found.push(Constant { value: value * sign, low, high, form });
+                }
             }
         };
 
         let (decimal, digits) = shortest(Interval { low: small, high: large });
         let lucky_decimal = relative * 10f64.powi(digits as i32) > LUCK;
-        if !lucky_decimal {
+        // Every f32 is a decimal of eight or nine digits.
+        if digits <= 4 && !lucky_decimal {
             push(decimal, Form::Decimal);
         }
         for (square, form) in [
@@ -92,7 +99,10 @@ impl Constant {
             for unit in [64.0, 1.0] {
                 let n = (square.middle() / unit).round() * unit;
                 let square_number = n.sqrt().fract() == 0.0;
-                if !square_number && (2.0..1e6).contains(&n) && square.width() / unit < LUCK {
+                if !square_number
+                    && (2.0..1e6).contains(&n)
+                    && (square.width() + n * (-23f64).exp2()) / unit < LUCK
+                {
                     let root = n.sqrt();
                     let value = if matches!(form(0, false), Form::Sqrt(..)) { root } else { 1.0 / root };
                     push(value, form(n as u64, negative));
@@ -114,7 +124,6 @@ impl Constant {
         }
         push(decimal, Form::Decimal);
         let middle = interval.middle() * sign;
-        push(f64::from(middle as f32), Form::Decimal);
         push(middle, Form::Decimal);
         found
     }
@@ -148,6 +157,8 @@ mod tests {
         assert_eq!(said(-(2048f64.sqrt()), 1e-5, None), "-sqrt(2048)");
         assert_eq!(said(1.0 / 128f64.sqrt(), 1e-5, None), "1/sqrt(128)");
         assert_eq!(said(1.0 / 3.0, 1e-7, None), "1/3");
+        assert_eq!(said(f64::from(640f32.sqrt()), 1e-11, None), "sqrt(640)");
+        assert_eq!(said(f64::from(0.123_456_7f32), 1e-11, None), "0.1234567");
         assert_eq!(said(448.0 / 0.731, 1e-6, Some(0.731)), "(448/max|.|)");
         assert_eq!(said(0.731 / 127.0, 1e-6, Some(0.731)), "(max|.|/127)");
         // As loose as this nothing but a decimal is believed.

@@ -84,7 +84,7 @@ impl fmt::Display for Description {
                     percent(nan + infinite, *len)
                 )
             }
-            Description::Constant { value } => write!(f, "every element of b is {value}"),
+            Description::Constant { value } => write!(f, "every element of b is {}", text::exact(*value)),
             Description::Ulps(ulps) => ulps.fmt(f),
             Description::Noisy { gain, sqnr_db, equal } => {
                 let a = if *gain == 1.0 { "a".to_owned() } else { format!("{}*a", short(*gain)) };

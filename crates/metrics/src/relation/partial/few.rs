@@ -5,6 +5,7 @@ use std::fmt;
 use ulpscope_floats::{Floats, Rounding};
 
 use super::super::Side;
+use super::super::text::exact;
 use super::super::view::View;
 
 /// As many as this are named one by one.
@@ -50,7 +51,7 @@ impl Changed {
 
 impl fmt::Display for Changed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "[{}, {}]: {} became {}", self.row, self.column, self.from, self.to)?;
+        write!(f, "[{}, {}]: {} became {}", self.row, self.column, exact(self.from), exact(self.to))?;
         match self.flipped_bit() {
             Some(bit) => write!(f, " (bit {bit} flipped)"),
             None => Ok(()),

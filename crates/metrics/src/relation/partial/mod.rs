@@ -84,7 +84,7 @@ impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Change::Zero(_) => f.write_str(", which are zero"),
-            Change::Constant(x) => write!(f, ", which are all {x}"),
+            Change::Constant(x) => write!(f, ", which are all {}", text::exact(*x)),
             Change::NotFinite => f.write_str(", which are not finite"),
             Change::Related(relation) => write!(f, ", where {relation}"),
             Change::Other => f.write_str(", which differ"),

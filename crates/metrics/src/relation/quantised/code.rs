@@ -13,10 +13,14 @@ pub enum Code {
     E2m1,
     /// The sixteen quantiles of QLoRA's NormalFloat.
     Nf4,
+    /// The sixteen integers of llama.cpp's non-linear formats.
+    Iq4nl,
     /// FP8 with two bits after the leading one.
     E5m2,
     /// FP8 with three bits after the leading one.
     E4m3,
+    /// The same with another bias and one number more, as on some AMD devices; told apart by its largest number alone.
+    E4m3fnuz,
     /// Integers to 127 or 128 in magnitude, which the largest value reaches; or all 256 from the smallest value to
     /// the largest.
     Int8,
@@ -28,8 +32,10 @@ impl fmt::Display for Code {
             Code::Uniform => "a uniform grid",
             Code::E2m1 => "fp4 e2m1",
             Code::Nf4 => "nf4",
+            Code::Iq4nl => "iq4nl",
             Code::E5m2 => "fp8 e5m2",
             Code::E4m3 => "fp8 e4m3",
+            Code::E4m3fnuz => "fp8 e4m3fnuz",
             Code::Int8 => "int8",
         })
     }
@@ -55,6 +61,11 @@ const TRIVIAL: Match = Match { bits: 0.0, levels: 1, reach: None, power_of_two: 
 const MOST_STEPS: usize = 63;
 
 const E2M1: [f64; 8] = [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0];
+
+/// ggml's `kvalues_iq4nl`.
+const IQ4NL: [f64; 16] = [
+    -127.0, -104.0, -83.0, -65.0, -49.0, -35.0, -22.0, -10.0, 1.0, 13.0, 25.0, 38.0, 53.0, 69.0, 89.0, 113.0,
+];
 
 /// From bitsandbytes' `create_normal_map`, as in its kernels.
 const NF4: [f64; 16] = [
@@ -82,9 +93,10 @@ impl Code {
         match self {
             Code::Uniform | Code::Int8 => None,
             Code::E2m1 => Some(15),
-            Code::Nf4 => Some(16),
+            Code::Nf4 | Code::Iq4nl => Some(16),
             Code::E5m2 => Some(247),
             Code::E4m3 => Some(253),
+            Code::E4m3fnuz => Some(255),
         }
     }
 
@@ -101,10 +113,17 @@ impl Code {
                 tops.sort_by_key(|top| !is_power_of_two(values.largest / top));
                 scaled(values, tops.into_iter(), |x| nearest(&E2M1, x))
             }
-            Code::Nf4 => scaled(values, [1.0].into_iter(), |x| nearest(&NF4, x)),
+            Code::Nf4 => scaled(values, [1.0, -1.0].into_iter(), |x| nearest(&NF4, x)),
+            Code::Iq4nl => {
+                // The scale may be negative, and any of the numbers the largest that occurs.
+                let mut tops = IQ4NL;
+                tops.sort_by(|x, y| y.abs().total_cmp(&x.abs()));
+                scaled(values, tops.into_iter(), |x| nearest(&IQ4NL, x))
+            }
             // The largest number first, as scales are mostly chosen; then any other, in any binade.
             Code::E5m2 => scaled(values, largest(2, 15, 0), |x| small_float(x, 2, -14)),
             Code::E4m3 => scaled(values, largest(3, 8, 1), |x| small_float(x, 3, -6)),
+            Code::E4m3fnuz => scaled(values, [240.0].into_iter(), |x| small_float(x, 3, -7)),
             Code::Int8 => int8(values),
         }
     }
@@ -164,7 +183,7 @@ fn scaled(
     nearest: impl Fn(f64) -> (f64, f64),
 ) -> Option<Match> {
     tops.enumerate().find_map(|(tried, top)| {
-        let scale = values.largest / top;
+        let scale = values.peak / top;
         let end = values.slack(values.largest);
         let mut bits = -((tried + 1) as f64).log2();
         for x in &values.sorted {
@@ -174,11 +193,16 @@ fn scaled(
                 return None;
             }
             if x.abs() != values.largest {
-                bits -= (2.0 * slack / (gap * scale)).min(1.0).log2();
+                bits -= (2.0 * slack / (gap * scale).abs()).min(1.0).log2();
             }
         }
         let power_of_two = is_power_of_two(scale);
-        Some(Match { bits: bits.max(0.0), levels: values.sorted.len(), reach: Some(0), power_of_two })
+        Some(Match {
+            bits: bits.max(0.0),
+            levels: values.sorted.len(),
+            reach: nearest(0.0).0.eq(&0.0).then_some(0),
+            power_of_two,
+        })
     })
 }
 

@@ -90,11 +90,19 @@ impl Grid {
                 (false, ..=4) => "q2_K",
                 _ => return None,
             },
-            (Code::Uniform, _) if self.levels <= 16 && self.zero => "symmetric int4",
-            (Code::Uniform, _) if self.levels <= 16 => "asymmetric int4",
+            (Code::Uniform, _) => match (self.zero, self.levels) {
+                (true, ..=3) => "ternary",
+                (true, ..=8) => "symmetric int3",
+                (true, ..=16) => "symmetric int4",
+                (false, ..=4) => "asymmetric int2",
+                (false, ..=8) => "asymmetric int3",
+                (false, ..=16) => "asymmetric int4",
+                _ => return None,
+            },
             (Code::E2m1, Groups::Blocks(32)) if self.powers_of_two => "mxfp4",
             (Code::E2m1, Groups::Blocks(16)) => "nvfp4",
             (Code::Nf4, _) => "bitsandbytes",
+            (Code::Iq4nl, Groups::Blocks(32)) => "iq4_nl or iq4_xs",
             _ => return None,
         })
     }
@@ -114,7 +122,10 @@ const GROUPS: [Groups; 8] = [
 
 /// Codes of four bits first, in any groups: with scales that are powers of two, a finer code may hold them for the
 /// whole tensor. Then coarse groups before fine ones, and in each the codes with the fewest numbers first.
-const PASSES: [&[Code]; 2] = [&[Code::E2m1, Code::Nf4], &[Code::Uniform, Code::E5m2, Code::E4m3, Code::Int8]];
+const PASSES: [&[Code]; 2] = [
+    &[Code::E2m1, Code::Nf4, Code::Iq4nl],
+    &[Code::Uniform, Code::E5m2, Code::E4m3, Code::E4m3fnuz, Code::Int8],
+];
 
 /// Groups that are tried before all are.
 const TASTE: usize = 12;
@@ -133,15 +144,22 @@ pub(super) fn grid(a: &Floats, b: &Floats, rows: usize, columns: usize) -> Optio
         let values = |group: usize| Values::of(b, storage, groups.runs(group, rows, columns));
         let tasted: Vec<Values> = taste.map(values).collect::<Option<_>>()?;
         let fit = |code: Code| tasted.iter().map(|values| code.fits(values)).collect::<Option<Vec<Match>>>();
-        // Three or seven levels are more simply uniform than a part of a code.
+        // Three or seven levels are more simply uniform than a part of another code.
         let few = fit(Code::Uniform).is_some_and(|all| all.iter().all(|m| m.levels <= 8));
-        codes.iter().filter(|code| !(few && **code == Code::E2m1) && fit(**code).is_some()).find_map(|code| {
-            let grid = on(b, storage, groups, *code, rows, columns)?;
-            on(a, format(a).unwrap_or(DType::F64), groups, *code, rows, columns).is_none().then_some(grid)
-        })
+        let possible = |code: &&Code| {
+            !(few && matches!(code, Code::E2m1 | Code::Nf4 | Code::Iq4nl)) && fit(**code).is_some()
+        };
+        codes
+            .iter()
+            .filter(possible)
+            .find_map(|code| Some((on(b, storage, groups, *code, rows, columns)?, *code)))
     };
     let applicable = || GROUPS.into_iter().filter(|groups| applies(*groups, rows, columns));
-    PASSES.iter().find_map(|codes| applicable().find_map(|groups| found(codes, groups)))
+    let (grid, code) =
+        PASSES.iter().find_map(|codes| applicable().find_map(|groups| found(codes, groups)))?;
+    // What both lie on was not done to one of them; a finer grid, or finer groups, would be no news.
+    let shared = on(a, format(a).unwrap_or(DType::F64), grid.groups, code, rows, columns);
+    shared.is_none().then_some(grid)
 }
 
 fn applies(groups: Groups, rows: usize, columns: usize) -> bool {

@@ -80,6 +80,9 @@ fn table(table: &'static [f64], top: f64, power: bool) -> impl Fn(&mut [f64]) {
 }
 
 const FP4: [f64; 15] = [-6.0, -4.0, -3.0, -2.0, -1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0];
+const IQ4NL: [f64; 16] = [
+    -127.0, -104.0, -83.0, -65.0, -49.0, -35.0, -22.0, -10.0, 1.0, 13.0, 25.0, 38.0, 53.0, 69.0, 89.0, 113.0,
+];
 const NF4: [f64; 16] = [
     -1.0,
     -0.6961928,
@@ -107,7 +110,7 @@ fn said(a: &Floats, b: &Floats) -> String {
 fn formats_are_recognised_in_any_storage() {
     let a = gaussian(ROWS * COLUMNS, 1);
     type Case<'a> = (&'a str, Groups, &'a dyn Fn(&mut [f64]));
-    let cases: [Case; 16] = [
+    let cases: [Case; 17] = [
         ("in blocks of 32 to at most 16 levels (like q4_0)", Groups::Blocks(32), &q4_0),
         ("in blocks of 32 to at most 16 levels (like q4_1 or q4_K)", Groups::Blocks(32), &q4_1),
         ("in blocks of 32 to at most 255 levels (like q8_0)", Groups::Blocks(32), &absmax(127.0)),
@@ -119,6 +122,11 @@ fn formats_are_recognised_in_any_storage() {
         ("in blocks of 64 to nf4 (like bitsandbytes)", Groups::Blocks(64), &table(&NF4, 1.0, false)),
         ("in blocks of 32 to fp4 e2m1 (like mxfp4)", Groups::Blocks(32), &table(&FP4, 6.0, true)),
         ("in blocks of 16 to fp4 e2m1 (like nvfp4)", Groups::Blocks(16), &table(&FP4, 6.0, false)),
+        (
+            "in blocks of 32 to iq4nl (like iq4_nl or iq4_xs)",
+            Groups::Blocks(32),
+            &table(&IQ4NL, 113.0, false),
+        ),
         ("per tensor to fp8 e4m3", Groups::Tensor, &fp8(3, -6, 448.0)),
         ("per row to fp8 e4m3", Groups::Rows, &fp8(3, -6, 448.0)),
         ("in tiles of 128x128 to fp8 e4m3", Groups::Tiles(128), &fp8(3, -6, 448.0)),
@@ -138,6 +146,16 @@ fn formats_are_recognised_in_any_storage() {
         off[7000] *= 1.017;
         assert_eq!(said(&a, &Floats::from(off)), "none", "{want}");
     }
+}
+
+#[test]
+fn the_other_e4m3_shows_at_its_ends() {
+    // Beside one large number, most of the others are subnormal.
+    let mut values = gaussian(ROWS * COLUMNS, 5).to_f32();
+    values[17] = 3000.0;
+    let a = Floats::from(values);
+    assert_eq!(said(&a, &by_group(&a, Groups::Tensor, fp8(3, -7, 240.0))), "per tensor to fp8 e4m3fnuz");
+    assert_eq!(said(&a, &by_group(&a, Groups::Tensor, fp8(3, -6, 448.0))), "per tensor to fp8 e4m3");
 }
 
 #[test]

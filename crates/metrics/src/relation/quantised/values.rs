@@ -13,6 +13,8 @@ pub(super) struct Values {
     pub(super) sorted: Vec<f64>,
     /// The largest magnitude.
     pub(super) largest: f64,
+    /// The value that has it.
+    pub(super) peak: f64,
     storage: DType,
 }
 
@@ -50,8 +52,8 @@ impl Values {
         sorted.iter_mut().for_each(|x| *x += 0.0); // both zeros are one value
         sorted.sort_unstable_by(f64::total_cmp);
         sorted.dedup();
-        let largest = sorted.iter().fold(0.0f64, |m, x| m.max(x.abs()));
-        Some(Values { sorted, largest, storage })
+        let peak = sorted.iter().fold(0.0f64, |m, x| if x.abs() > m.abs() { *x } else { m });
+        Some(Values { sorted, largest: peak.abs(), peak, storage })
     }
 
     /// How far a stored value may be from what was to be stored.

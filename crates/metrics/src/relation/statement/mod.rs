@@ -152,3 +152,6 @@ fn matrix(shape: &[usize], len: usize) -> (usize, usize) {
         _ => (len, 1),
     }
 }
+
+#[cfg(test)]
+mod tests;
