@@ -24,6 +24,8 @@ pub(crate) struct Args {
 pub(crate) enum Command {
     /// Run the same prompts through two or more arms in lockstep, and report how far they diverge and where
     Compare(CompareArgs),
+    /// Find out what made arm b differ from arm a, prove it by undoing it, and measure it against noise
+    Explain(CompareArgs),
     /// Compare state dicts and buffers only; no forward pass
     Weights(WeightsArgs),
     /// Write one arm's activations to a safetensors file

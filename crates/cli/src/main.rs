@@ -19,7 +19,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::args::{Args, Command};
-use crate::commands::Outcome;
+use crate::commands::{Outcome, compare::Question};
 
 fn main() -> ExitCode {
     let args = Args::parse();
@@ -41,7 +41,8 @@ fn main() -> ExitCode {
 
 fn run(args: Args) -> anyhow::Result<Outcome> {
     match args.command {
-        Command::Compare(args) => commands::compare::run(&args),
+        Command::Compare(args) => commands::compare::run(&args, Question::Compare),
+        Command::Explain(args) => commands::compare::run(&args, Question::Explain),
         Command::Weights(args) => commands::weights::run(&args),
         Command::Trace(args) => commands::trace::run(&args),
         Command::Diff(args) => commands::diff::run(&args),

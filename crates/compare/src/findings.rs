@@ -71,6 +71,7 @@ impl<'a> Plan<'a> {
             prompts: self.prompts.clone(),
             sites: self.sites.clone(),
             device: self.device.clone(),
+            describe: true,
         }
     }
 }

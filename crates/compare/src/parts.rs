@@ -75,6 +75,7 @@ impl<'a, 'e> Loader<'a, 'e> {
                 let known = distinct.iter().position(|v| same_bits(v, &values));
                 if let Some(first) = first
                     && known != Some(first)
+                    && experiment.describe
                 {
                     identical = false;
                     let shape = &tensor.shape;

@@ -22,6 +22,9 @@ pub struct Experiment<'a> {
     pub sites: Pattern,
     /// The device that computes.
     pub device: Device,
+    /// Whether parameters that differ between arms are described and counted. Comparing them costs about as much as
+    /// running a short prompt, and needs doing once.
+    pub describe: bool,
 }
 
 /// One thing that runs.

@@ -206,7 +206,7 @@ impl RopeParameters {
     }
 
     /// How far beyond `max_position_embeddings` a sequence may go.
-    pub(crate) fn growth(&self) -> f64 {
+    pub fn growth(&self) -> f64 {
         match self.kind {
             RopeKind::Dynamic { factor } => factor.max(1.0),
             _ => 1.0,

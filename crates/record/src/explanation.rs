@@ -189,7 +189,8 @@ pub struct Counterfactual {
     /// What was exchanged; `everything` for all factors at once.
     pub factor: String,
     /// `restored`: the arm with the reference's factor, compared with the reference. `injected`: the reference with
-    /// the arm's factor, compared with the arm. `neither`: the arm as it is, compared with the reference.
+    /// the arm's factor, compared with the arm; in the wide format, with the reference, so that its KL is what the
+    /// factor does alone. `neither`: the arm as it is, compared with the reference.
     pub direction: String,
     /// Index of the prompt.
     pub prompt: usize,

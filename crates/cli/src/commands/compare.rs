@@ -1,10 +1,11 @@
-//! `ulpscope compare`: prompts through arms in lockstep.
+//! `ulpscope compare` and `ulpscope explain`: prompts through arms in lockstep, and from divergence to cause.
 
 use std::time::Instant;
 
 use anyhow::Result;
-use ulpscope_compare::{Plan, compare};
-use ulpscope_record::{Model, Provenance, RunRecord, SCHEMA, Settings};
+use ulpscope_compare::{Findings, Plan, Step, compare};
+use ulpscope_explain::{ExplainError, explain};
+use ulpscope_record::{Explanation, Model, Provenance, RunRecord, SCHEMA, Settings};
 
 use crate::args::CompareArgs;
 use crate::commands::{Outcome, arms, print};
@@ -13,7 +14,16 @@ use crate::output::Output;
 use crate::progress::Talk;
 use crate::{device, provenance, tables};
 
-pub(crate) fn run(args: &CompareArgs) -> Result<Outcome> {
+/// What is asked of the arms.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Question {
+    /// How far apart they are, and where it starts.
+    Compare,
+    /// Why.
+    Explain,
+}
+
+pub(crate) fn run(args: &CompareArgs, question: Question) -> Result<Outcome> {
     let begun = Instant::now();
     let talk = Talk::new(args.arms.source.quiet);
     let output = args.out.as_deref().map(Output::open).transpose()?;
@@ -35,14 +45,23 @@ pub(crate) fn run(args: &CompareArgs) -> Result<Outcome> {
     let (findings, described) = std::thread::scope(|scope| {
         let described = scope.spawn(|| models.iter().map(describe).collect::<Result<Vec<Model>>>());
         let bar = talk.steps("comparing", 0);
-        let findings = compare(&plan, |step| {
+        let step = |step: Step| {
             bar.set_length(step.total as u64);
             bar.set_position(step.done as u64);
-        });
+        };
+        let findings = match question {
+            Question::Compare => compare(&plan, step).map(|findings| (findings, None)).map_err(Into::into),
+            Question::Explain => explain(&plan, |stage, done| {
+                bar.set_message(stage.to_string());
+                step(done);
+            })
+            .map(|answer| (answer.findings, Some(answer.explanation))),
+        };
         bar.finish_and_clear();
         (findings, described.join().expect("hashing does not panic"))
     });
-    let (findings, mut described) = (findings?, described?);
+    let ((findings, explanation), mut described): ((Findings, Option<Explanation>), _) =
+        (findings.map_err(|e: ExplainError| anyhow::Error::from(e))?, described?);
     provenance.elapsed_s = begun.elapsed().as_secs_f64();
 
     let mut arms = findings.arms;
@@ -67,7 +86,7 @@ pub(crate) fn run(args: &CompareArgs) -> Result<Outcome> {
         logits: findings.logits,
         first: findings.first,
         coverage: findings.coverage,
-        explanation: None,
+        explanation,
     };
     if let Some(output) = &output {
         output.write(&record, args.svg)?;

@@ -1,0 +1,52 @@
+//! The closed catalogue of causes: what each is called, how it is recognised, what to do about it.
+//!
+//! An entry is recognised from what differs between two arms, exactly, before anything is run; whether it is a cause
+//! is proved afterwards, by exchanging it.
+
+mod arithmetic;
+mod config;
+mod weights;
+
+pub(crate) use arithmetic::{ATTENTION, FORMAT, ORDER, OVERFLOW, of_variant};
+pub(crate) use config::{ACTIVATION, EPS, ROPE_SCALING, ROPE_THETA, ROTARY_BUFFER};
+pub(crate) use weights::{EXCHANGED, HEAD, of_statement};
+
+/// One entry.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// Its name in records.
+    pub id: &'static str,
+    /// Its name in sentences.
+    pub title: &'static str,
+    /// What to do about it.
+    pub remedy: &'static str,
+    /// Whether it is a fault, or a choice that both sides are free to make.
+    pub fault: bool,
+    /// Whether it happens to tensors as a class, so that all of them are one factor.
+    pub pervasive: bool,
+}
+
+/// Every entry, for listings.
+pub fn catalogue() -> Vec<&'static Fault> {
+    let mut all: Vec<&'static Fault> = Vec::new();
+    all.extend(config::ALL);
+    all.extend(weights::ALL);
+    all.extend(arithmetic::ALL);
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_unique_and_say_what_to_do() {
+        let all = catalogue();
+        for (i, fault) in all.iter().enumerate() {
+            assert!(all[..i].iter().all(|other| other.id != fault.id), "{}", fault.id);
+            assert!(!fault.title.is_empty() && fault.remedy.ends_with('.'), "{}", fault.id);
+            assert!(fault.id.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-'));
+        }
+        assert!(all.len() >= 30, "{}", all.len());
+    }
+}

@@ -1,0 +1,240 @@
+//! What can happen to parameters, recognised from how the two sides of each tensor are related.
+
+use ulpscope_floats::Rounding;
+use ulpscope_metrics::{Change, Description, Operation, Order, Rearrangement, Relation, Rule, Statement};
+
+use super::Fault;
+
+static ROUNDED: &Fault = &Fault {
+    id: "weights-rounded",
+    title: "weights rounded to a narrower format",
+    remedy: "Convert from the widest checkpoint there is, once; nothing is wrong if the narrower format was meant.",
+    fault: false,
+    pervasive: true,
+};
+static TRUNCATED: &Fault = &Fault {
+    id: "weights-truncated",
+    title: "weights truncated instead of rounded to nearest",
+    remedy: "Round to nearest, ties to even, when converting f32 to bf16; dropping the lower sixteen bits biases every weight towards zero.",
+    fault: true,
+    pervasive: true,
+};
+static TWICE: &Fault = &Fault {
+    id: "weights-rounded-twice",
+    title: "weights rounded twice, by way of f16",
+    remedy: "Convert the original f32 weights directly; a stop at f16 also loses range.",
+    fault: true,
+    pervasive: true,
+};
+static NEIGHBOURS: &Fault = &Fault {
+    id: "weights-rounded-otherwise",
+    title: "weights rounded by another rule than to nearest",
+    remedy: "Round to nearest, ties to even; stochastic rounding belongs into training only.",
+    fault: true,
+    pervasive: true,
+};
+static OVERFLOWED: &Fault = &Fault {
+    id: "weights-overflowed",
+    title: "weights that overflowed to infinity in a narrower format",
+    remedy: "Keep these tensors in bf16 or f32; f16 ends at 65504.",
+    fault: true,
+    pervasive: true,
+};
+static CLAMPED: &Fault = &Fault {
+    id: "weights-clamped",
+    title: "weights cut off at a largest magnitude",
+    remedy: "Do not clamp when converting, or use a format with more range.",
+    fault: true,
+    pervasive: true,
+};
+static QUANTISED: &Fault = &Fault {
+    id: "weights-quantised",
+    title: "weights quantised",
+    remedy: "Nothing is wrong if quantised weights were meant; compare with the size of their effect below.",
+    fault: false,
+    pervasive: true,
+};
+static SCALED: &Fault = &Fault {
+    id: "weights-scaled",
+    title: "weights multiplied by a constant: a scale dropped or applied twice",
+    remedy: "Apply the scale that is stored beside the tensor exactly once when dequantising; undo folded scales.",
+    fault: true,
+    pervasive: true,
+};
+static OFFSET: &Fault = &Fault {
+    id: "weights-offset",
+    title: "a constant added to weights",
+    remedy: "Check zero points, which some formats store minus one.",
+    fault: true,
+    pervasive: true,
+};
+static NORM: &Fault = &Fault {
+    id: "norm-plus-one",
+    title: "norm weights with the 1 + w convention applied or lost",
+    remedy: "Store w for Llama; only Gemma-style models hold w - 1 and add the 1 in the forward pass.",
+    fault: true,
+    pervasive: true,
+};
+static SIGNS: &Fault = &Fault {
+    id: "sign-flipped",
+    title: "signs of weights turned",
+    remedy: "Convert again; look for a rotation or a subtraction with its sides exchanged.",
+    fault: true,
+    pervasive: false,
+};
+static PERMUTED: &Fault = &Fault {
+    id: "qk-permutation",
+    title: "query and key rows in the other rotary layout",
+    remedy: "Undo (or apply) the permutation between interleaved and half-split rotary layout, with the key heads' own number for k_proj.",
+    fault: true,
+    pervasive: true,
+};
+static ROWS: &Fault = &Fault {
+    id: "rows-permuted",
+    title: "rows or columns of a weight in another order",
+    remedy: "Convert again; look at how the tensor is split into heads or shards and put together.",
+    fault: true,
+    pervasive: false,
+};
+static TRANSPOSED: &Fault = &Fault {
+    id: "weight-transposed",
+    title: "a weight transposed",
+    remedy: "Linear weights are [out, in] in PyTorch, [in, out] elsewhere; transpose exactly once.",
+    fault: true,
+    pervasive: false,
+};
+static SHIFTED: &Fault = &Fault {
+    id: "weight-shifted",
+    title: "a weight shifted by some elements",
+    remedy: "The data offset is wrong; check the header's length and alignment.",
+    fault: true,
+    pervasive: false,
+};
+static CORRUPTED: &Fault = &Fault {
+    id: "weight-corrupted",
+    title: "a few elements of a weight changed",
+    remedy: "Copy the file again and compare its checksum; a single flipped bit is a storage or memory error.",
+    fault: true,
+    pervasive: false,
+};
+static ZEROED: &Fault = &Fault {
+    id: "weight-partly-zero",
+    title: "part of a weight is zero",
+    remedy: "A shard or a slice was not copied; convert again and check that every byte of the file was written.",
+    fault: true,
+    pervasive: false,
+};
+static PARTLY: &Fault = &Fault {
+    id: "weight-partly-changed",
+    title: "part of a weight changed",
+    remedy: "Convert again; look at how the tensor is split and put together.",
+    fault: true,
+    pervasive: false,
+};
+static CONSTANT: &Fault = &Fault {
+    id: "weight-constant",
+    title: "a weight that is one number throughout",
+    remedy: "It was never loaded; check the names in the state dict for missing keys.",
+    fault: true,
+    pervasive: false,
+};
+static NOT_FINITE: &Fault = &Fault {
+    id: "weights-not-finite",
+    title: "NaN or infinity in weights",
+    remedy: "Convert again, in a format with more range; look for uninitialised memory.",
+    fault: true,
+    pervasive: false,
+};
+static UNRELATED: &Fault = &Fault {
+    id: "weight-reinitialised",
+    title: "a weight that has nothing to do with the original",
+    remedy: "It was initialised anew, not loaded; check the loader's list of missing and unexpected keys.",
+    fault: true,
+    pervasive: false,
+};
+pub(crate) static HEAD: &Fault = &Fault {
+    id: "head-not-tied",
+    title: "an output layer that is tied on one side only, or was never loaded",
+    remedy: "Set `tie_word_embeddings` as the original has it, and store `lm_head.weight` where it is not tied.",
+    fault: true,
+    pervasive: false,
+};
+pub(crate) static EXCHANGED: &Fault = &Fault {
+    id: "tensors-exchanged",
+    title: "tensors under each other's names",
+    remedy: "Check the map of names between the two layouts.",
+    fault: true,
+    pervasive: false,
+};
+static NOISY: &Fault = &Fault {
+    id: "weights-changed",
+    title: "weights changed by something like noise",
+    remedy: "The two come from different weights: a fine-tuning, a merged adapter, or a quantisation whose grid is not known.",
+    fault: true,
+    pervasive: true,
+};
+
+pub(super) static ALL: [&Fault; 24] = [
+    ROUNDED, TRUNCATED, TWICE, NEIGHBOURS, OVERFLOWED, CLAMPED, QUANTISED, SCALED, OFFSET, NORM, SIGNS,
+    PERMUTED, ROWS, TRANSPOSED, SHIFTED, CORRUPTED, ZEROED, PARTLY, CONSTANT, NOT_FINITE, UNRELATED, HEAD,
+    EXCHANGED, NOISY,
+];
+
+/// The entry that a tensor falls under.
+pub(crate) fn of_statement(name: &str, statement: &Statement) -> &'static Fault {
+    let norm = name.ends_with("norm.weight");
+    match statement {
+        Statement::Exact(relation) => of_relation(norm, relation),
+        Statement::Described(description) => match description {
+            Description::Constant { .. } => CONSTANT,
+            Description::NotFinite { .. } => NOT_FINITE,
+            Description::Aligned { .. } => PERMUTED,
+            Description::Unrelated { .. } if name == "lm_head.weight" => HEAD,
+            Description::Unrelated { .. } | Description::Lengths { .. } => UNRELATED,
+            _ => NOISY,
+        },
+    }
+}
+
+fn of_relation(norm: bool, relation: &Relation) -> &'static Fault {
+    match relation {
+        Relation::Rounded { by: Rounding::TruncateBf16, .. } => TRUNCATED,
+        Relation::Rounded { by: Rounding::NearestBf16ViaF16, .. } => TWICE,
+        Relation::Identical | Relation::SameValues | Relation::Rounded { .. } => ROUNDED,
+        Relation::Neighbours(found) if found.rule == Rule::TowardZero => TRUNCATED,
+        Relation::Neighbours(_) => NEIGHBOURS,
+        Relation::Negated | Relation::Signs { .. } => SIGNS,
+        Relation::Scaled { .. } => SCALED,
+        Relation::Affine(found) => of_operation(norm, found.operation),
+        Relation::Grouped(found) => of_operation(norm, found.operation),
+        Relation::Overflowed(_) => OVERFLOWED,
+        Relation::Clamped(_) => CLAMPED,
+        Relation::Quantised(_) => QUANTISED,
+        Relation::Few(_) => CORRUPTED,
+        Relation::Rearranged(found) => match &found.by {
+            Rearrangement::Transposed { .. } => TRANSPOSED,
+            Rearrangement::Shifted { .. } => SHIFTED,
+            Rearrangement::Permuted { order, .. } => match order {
+                Order::Heads { .. } | Order::HeadsTwice { .. } | Order::HeadsMismatched { .. } => PERMUTED,
+                _ => ROWS,
+            },
+        },
+        Relation::Partial(found) => match &found.change {
+            Change::Zero(_) => ZEROED,
+            Change::Related(inner) => match of_relation(norm, inner) {
+                // What happened to a part says what happened; that it was a part says where.
+                fault if fault.pervasive => PARTLY,
+                fault => fault,
+            },
+            _ => PARTLY,
+        },
+    }
+}
+
+fn of_operation(norm: bool, operation: Operation) -> &'static Fault {
+    match operation {
+        Operation::Times => SCALED,
+        Operation::Plus if norm => NORM,
+        Operation::Plus => OFFSET,
+    }
+}

@@ -1,0 +1,44 @@
+//! What a divergence does to decisions.
+
+use ulpscope_compare::{Compared, Observed};
+use ulpscope_record::Decision;
+
+use crate::stats::{interval, mean};
+
+/// Flips of the most likely token, and what the arm thinks of the prompt's own tokens, for each prompt.
+///
+/// A flip is a near-tie if the reference's margin there is within twice what the order of summation alone changes a
+/// logit of that position by: then noise could have done it.
+pub(crate) fn decisions(observed: &Observed, orders: &[usize], prompts: usize) -> Vec<Decision> {
+    let of = |subject: usize, prompt: usize| {
+        let wanted = move |l: &&Compared| l.subject == subject && l.with == 0 && l.logits.prompt == prompt;
+        observed.logits.iter().find(wanted).map(|l| &l.logits)
+    };
+    let decision = |prompt: usize| {
+        let own = of(1, prompt)?;
+        let noise: Vec<_> = orders.iter().filter_map(|&order| of(order, prompt)).collect();
+        let flipped: Vec<usize> = (0..own.by_position.len())
+            .filter(|&i| own.by_position[i].top1[0] != own.by_position[i].top1[1])
+            .collect();
+        let near = |i: &&usize| {
+            let most = noise.iter().map(|l| l.by_position[**i].max_abs).fold(0.0, f64::max);
+            own.by_position[**i].margin[0] <= 2.0 * most
+        };
+        let ties = flipped.iter().filter(near).count();
+        let nll: Vec<f64> =
+            own.by_position.iter().map(|p| p.nll[1] - p.nll[0]).filter(|d| !d.is_nan()).collect();
+        let over = |sample: &[usize]| mean(&sample.iter().map(|&i| nll[i]).collect::<Vec<_>>());
+        Some(Decision {
+            prompt,
+            flips: [flipped.len(), own.by_position.len()],
+            flips_outside_near_ties: flipped.len() - ties,
+            continued: 0,
+            first_different_token: None,
+            margin: None,
+            continuations: [String::new(), String::new()],
+            nll_difference: mean(&nll),
+            nll_interval: interval(nll.len(), over),
+        })
+    };
+    (0..prompts).filter_map(decision).collect()
+}

@@ -1,0 +1,330 @@
+//! Factors: everything in which two arms differ before anything is run.
+//!
+//! Both arms run by the same kernels, so that a difference between them can come from nothing else. A factor can be
+//! exchanged between the arms, which is how it is proved to be a cause.
+
+use std::collections::BTreeMap;
+
+use ulpscope_compare::{Differing, NamedArm, Take};
+use ulpscope_floats::{DType, Floats};
+use ulpscope_llama::{
+    Accumulation, AttentionKind, Departure, RopeParameters, RotaryEmbedding, Semantics, Variant,
+};
+use ulpscope_metrics::{Fingerprint, Origin, Relation, Statement, digest, origins, relation};
+use ulpscope_weights::BUFFERS;
+
+use crate::catalogue::{self, Fault};
+
+/// One thing in which two arms differ.
+#[derive(Clone, Debug)]
+pub(crate) struct Factor {
+    /// What it is about: a buffer, tensors, a field of the config, an arithmetic choice.
+    pub(crate) subject: String,
+    /// How the two sides are related, where that is known.
+    pub(crate) relation: Option<String>,
+    /// What it is called in the catalogue.
+    pub(crate) fault: &'static Fault,
+    /// The parts of an arm that are exchanged with it.
+    pub(crate) take: Take,
+    /// The choice of arithmetic that is exchanged with it.
+    pub(crate) choice: Option<Choice>,
+    /// What a rotary buffer is off by, largest first.
+    pub(crate) rotation: Option<f64>,
+}
+
+/// A choice of arithmetic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Choice {
+    Attention,
+    Accumulation,
+    /// All departures of this class.
+    Class(&'static str),
+}
+
+impl Factor {
+    fn new(subject: impl Into<String>, fault: &'static Fault) -> Self {
+        Factor {
+            subject: subject.into(),
+            relation: None,
+            fault,
+            take: Take::default(),
+            choice: None,
+            rotation: None,
+        }
+    }
+
+    fn related(mut self, relation: impl Into<String>) -> Self {
+        self.relation = Some(relation.into());
+        self
+    }
+
+    fn taking(mut self, take: impl FnOnce(&mut Take)) -> Self {
+        take(&mut self.take);
+        self
+    }
+
+    fn choosing(mut self, choice: Choice) -> Self {
+        self.choice = Some(choice);
+        self
+    }
+
+    /// `base` with this factor's choice of arithmetic as `donor` has it.
+    pub(crate) fn exchange(&self, base: &Semantics, donor: &Semantics) -> Semantics {
+        let mut semantics = base.clone();
+        match self.choice {
+            None => {}
+            Some(Choice::Attention) => semantics.base.attention = donor.base.attention,
+            Some(Choice::Accumulation) => semantics.base.accumulation = donor.base.accumulation,
+            Some(Choice::Class(class)) => {
+                let own: Vec<Departure> = base.departures().filter(|d| d.variant.class() == class).collect();
+                semantics = own.into_iter().fold(semantics, Semantics::without);
+                let given = donor.departures().filter(|d| d.variant.class() == class);
+                semantics = given.fold(semantics, |s, departure| s.with(departure));
+            }
+        }
+        semantics
+    }
+}
+
+/// Everything in which `b` differs from `a`; `differing` are the parameters.
+pub(crate) fn factors(a: &NamedArm, b: &NamedArm, differing: &[Differing]) -> Vec<Factor> {
+    let mut found = arithmetic(&a.semantics, &b.semantics);
+    found.extend(config(a, b));
+    found.extend(buffers(a, b));
+    found.extend(format(a, b));
+    found.extend(parameters(a, b, differing));
+    found
+}
+
+fn arithmetic(a: &Semantics, b: &Semantics) -> Vec<Factor> {
+    let mut found = Vec::new();
+    if a.base.attention != b.base.attention {
+        let said = |kind: AttentionKind| kind.to_string();
+        let relation = format!("a: {}, b: {}", said(a.base.attention), said(b.base.attention));
+        let factor = Factor::new("attention implementation", catalogue::ATTENTION).related(relation);
+        found.push(factor.choosing(Choice::Attention));
+    }
+    if a.base.accumulation != b.base.accumulation {
+        let said = |order: Accumulation| order.to_string();
+        let relation = format!("a: {}, b: {}", said(a.base.accumulation), said(b.base.accumulation));
+        let factor = Factor::new("order of summation", catalogue::ORDER).related(relation);
+        found.push(factor.choosing(Choice::Accumulation));
+    }
+    for &class in Variant::CLASSES {
+        let of = |semantics: &Semantics| -> Vec<Departure> {
+            semantics.departures().filter(|d| d.variant.class() == class).collect()
+        };
+        let (ours, theirs) = (of(a), of(b));
+        if ours == theirs {
+            continue;
+        }
+        let said = |departures: &[Departure]| match departures {
+            [] => "Hugging Face's".to_owned(),
+            some => some.iter().map(Departure::to_string).collect::<Vec<_>>().join(", "),
+        };
+        let fault = catalogue::of_variant(theirs.first().or(ours.first()).expect("they differ").variant);
+        let factor = Factor::new(format!("arithmetic: {class}"), fault);
+        found.push(
+            factor
+                .related(format!("a: {}, b: {}", said(&ours), said(&theirs)))
+                .choosing(Choice::Class(class)),
+        );
+    }
+    found
+}
+
+fn config(a: &NamedArm, b: &NamedArm) -> Vec<Factor> {
+    let (ours, theirs) = (a.arm.config(), b.arm.config());
+    let mut found = Vec::new();
+    if ours.rms_norm_eps.to_bits() != theirs.rms_norm_eps.to_bits() {
+        let factor = Factor::new("rms_norm_eps", catalogue::EPS);
+        found.push(
+            factor
+                .related(format!("a: {:e}, b: {:e}", ours.rms_norm_eps, theirs.rms_norm_eps))
+                .taking(|take| take.rms_norm_eps = true),
+        );
+    }
+    if ours.hidden_act != theirs.hidden_act {
+        let factor = Factor::new("hidden_act", catalogue::ACTIVATION);
+        found.push(
+            factor
+                .related(format!("a: {:?}, b: {:?}", ours.hidden_act, theirs.hidden_act))
+                .taking(|take| take.hidden_act = true),
+        );
+    }
+    // What the length is for depends on the kind of scaling; the default kind does not read it.
+    let reads_length = |rope: &RopeParameters| rope.growth() != 1.0;
+    let lengths = ours.max_position_embeddings != theirs.max_position_embeddings
+        && (reads_length(&ours.rope) || reads_length(&theirs.rope));
+    if ours.rope != theirs.rope || lengths {
+        let theta = ours.rope.rope_theta != theirs.rope.rope_theta;
+        let scaling =
+            ours.rope.kind != theirs.rope.kind || ours.rope.factors != theirs.rope.factors || lengths;
+        let (subject, fault) = match (theta, scaling) {
+            (true, false) => ("rope_theta", catalogue::ROPE_THETA),
+            (false, _) => ("rope_scaling", catalogue::ROPE_SCALING),
+            (true, true) => ("rope_theta and rope_scaling", catalogue::ROPE_THETA),
+        };
+        let said = |rope: &RopeParameters| format!("theta {}, {}", rope.rope_theta, kind(rope));
+        let mut factor = Factor::new(subject, fault)
+            .related(format!("a: {}; b: {}", said(&ours.rope), said(&theirs.rope)))
+            .taking(|take| take.rope = true);
+        let (x, y) = (RotaryEmbedding::new(ours).inv_freq, RotaryEmbedding::new(theirs).inv_freq);
+        factor.rotation = Some(largest(&x, &y));
+        found.push(factor);
+    }
+    found
+}
+
+fn kind(rope: &RopeParameters) -> String {
+    let text = format!("{:?}", rope.kind);
+    let text = if rope.factors.is_some() { text + " with factors" } else { text };
+    if text.len() <= 100 { text } else { text.chars().take(99).chain(['…']).collect() }
+}
+
+/// What the recipes do to the buffers that no state dict holds, on the buffers of one config.
+fn buffers(a: &NamedArm, b: &NamedArm) -> Option<Factor> {
+    let computed = RotaryEmbedding::new(a.arm.config());
+    let made = |arm: &NamedArm| arm.arm.recipe().buffer(BUFFERS[0], computed.inv_freq.clone()).0.into_owned();
+    let (x, y) = (made(a), made(b));
+    if x == y || x.cast(DType::F64).bytes() == y.cast(DType::F64).bytes() {
+        return None;
+    }
+    let mut factor = Factor::new(BUFFERS[0], catalogue::ROTARY_BUFFER).taking(|take| take.buffers = true);
+    factor.relation = relation(&x, &y).map(|r| r.to_string());
+    factor.rotation = Some(largest(&x, &y));
+    Some(factor)
+}
+
+/// The largest `|a - b|`.
+fn largest(a: &Floats, b: &Floats) -> f64 {
+    (0..a.len().min(b.len())).map(|i| (a.get(i) - b.get(i)).abs()).fold(0.0, f64::max)
+}
+
+fn format(a: &NamedArm, b: &NamedArm) -> Option<Factor> {
+    let (ours, theirs) = (a.arm.dtype(), b.arm.dtype());
+    (ours != theirs).then(|| {
+        Factor::new("format of parameters and activations", catalogue::FORMAT)
+            .related(format!("a: {ours}, b: {theirs}"))
+            .taking(|take| take.dtype = true)
+    })
+}
+
+/// Parameters that differ: in groups where one statement fits them all, each alone where something happened to it.
+fn parameters(a: &NamedArm, b: &NamedArm, differing: &[Differing]) -> Vec<Factor> {
+    let mut found = Vec::new();
+    let mut groups: BTreeMap<(&'static str, String), Vec<&Differing>> = BTreeMap::new();
+    let mut placed: Vec<&str> = Vec::new();
+    for origin in exchanged(a, b, differing) {
+        let names: Vec<&str> = match &origin {
+            Origin::Swapped { one, other } => vec![one, other],
+            Origin::Copied { name, .. } | Origin::Moved { name, .. } | Origin::Untied { name, .. } => {
+                vec![name]
+            }
+        };
+        let known: Vec<&Differing> = differing.iter().filter(|d| names.contains(&d.name.as_str())).collect();
+        if known.is_empty() || known.iter().any(|d| placed.contains(&d.name.as_str())) {
+            continue;
+        }
+        placed.extend(known.iter().map(|d| d.name.as_str()));
+        let fault = match &origin {
+            Origin::Untied { .. } => catalogue::HEAD,
+            Origin::Copied { name, .. } if name == "lm_head.weight" => catalogue::HEAD,
+            _ => catalogue::EXCHANGED,
+        };
+        let factor = Factor::new(subject(&known), fault).related(origin.to_string());
+        found.push(taking_parameters(factor, &known));
+    }
+    for d in differing.iter().filter(|d| !placed.contains(&d.name.as_str())) {
+        if matches!(d.statement, Statement::Exact(Relation::Identical | Relation::SameValues)) {
+            continue;
+        }
+        let fault = catalogue::of_statement(&d.name, &d.statement);
+        // What happens to tensors as a class is one factor; what happens to one tensor is its own.
+        let own = if fault.pervasive { String::new() } else { d.name.clone() };
+        groups.entry((fault.id, own)).or_default().push(d);
+    }
+    let crowded = groups.len() > MOST_GROUPS;
+    let mut merged: BTreeMap<(&'static str, String), Vec<&Differing>> = BTreeMap::new();
+    for ((id, own), group) in groups {
+        let key = if crowded { (id, String::new()) } else { (id, own) };
+        merged.entry(key).or_default().extend(group);
+    }
+    for group in merged.into_values() {
+        let fault = catalogue::of_statement(&group[0].name, &group[0].statement);
+        let mut said: Vec<String> = group.iter().map(|d| d.statement.to_string()).collect();
+        said.dedup();
+        let relation = match &said[..] {
+            [one] => one.clone(),
+            [first, rest @ ..] => format!("{first} ({} more statements, one for each tensor)", rest.len()),
+            [] => String::new(),
+        };
+        found.push(taking_parameters(Factor::new(subject(&group), fault).related(relation), &group));
+    }
+    found
+}
+
+/// Tensors that are examined one by one before they are put together.
+const MOST_GROUPS: usize = 24;
+
+fn taking_parameters(mut factor: Factor, group: &[&Differing]) -> Factor {
+    factor.take.parameters = group.iter().map(|d| d.name.clone()).collect();
+    factor
+}
+
+/// Tensors whose content is found under another name.
+fn exchanged(a: &NamedArm, b: &NamedArm, differing: &[Differing]) -> Vec<Origin> {
+    let unknown: Vec<&Differing> = differing.iter().filter(|d| d.fingerprints[0].digest != 0).collect();
+    if unknown.is_empty() {
+        return Vec::new();
+    }
+    let side = |i: usize| -> Vec<Fingerprint> {
+        let mut all: Vec<Fingerprint> = unknown.iter().map(|d| d.fingerprints[i].clone()).collect();
+        // A head is known by the embedding it is tied to.
+        let embedding = "model.embed_tokens.weight";
+        if !all.iter().any(|f| f.name == embedding)
+            && let Ok(stored) = [a, b][i].arm.checkpoint().tensor(embedding)
+            && unknown.iter().any(|d| d.name == "lm_head.weight")
+        {
+            let (values, _) = [a, b][i].arm.parameter(&stored);
+            let values = values.cast(b.arm.dtype());
+            all.push(Fingerprint {
+                name: embedding.to_owned(),
+                shape: stored.shape.clone(),
+                digest: digest(&values),
+            });
+        }
+        all
+    };
+    origins(&side(0), &side(1))
+}
+
+/// The names of tensors, in short: `model.layers.*.self_attn.{q_proj,k_proj}.weight (60 tensors)`.
+fn subject(group: &[&Differing]) -> String {
+    let mut names: Vec<&str> = group.iter().map(|d| d.name.as_str()).collect();
+    names.sort_unstable();
+    names.dedup();
+    match &names[..] {
+        [] => String::new(),
+        [one] => (*one).to_owned(),
+        [one, other] => format!("{one} and {other}"),
+        many => {
+            let mut classes: Vec<String> = many.iter().map(|name| class(name)).collect();
+            classes.sort();
+            classes.dedup();
+            let shown = if classes.len() <= 3 {
+                classes.join(", ")
+            } else {
+                format!("{}, {} and {} more kinds", classes[0], classes[1], classes.len() - 2)
+            };
+            format!("{shown} ({} tensors)", many.len())
+        }
+    }
+}
+
+/// A name with its layer left open.
+fn class(name: &str) -> String {
+    let parts: Vec<&str> =
+        name.split('.').map(|part| if part.parse::<usize>().is_ok() { "*" } else { part }).collect();
+    parts.join(".")
+}

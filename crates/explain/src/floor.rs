@@ -1,0 +1,178 @@
+//! The noise floor: what the reference differs from itself when only the order of summation changes.
+
+use std::collections::{BTreeMap, HashMap};
+
+use ulpscope_compare::Observed;
+use ulpscope_llama::{Accumulation, Site};
+use ulpscope_record::{Floor, LogitFloor, Origin, SiteDivergence, SiteFloor};
+
+use crate::stats::{as_many, beyond, mean};
+
+/// Probability that any site of a run is called an origin by mistake.
+pub(crate) const FALSE_ALARMS: f64 = 0.01;
+
+/// The orders that an arm is run in besides its own: six that differ in how they group.
+pub(crate) fn orders(own: Accumulation) -> Vec<Accumulation> {
+    let split = "split-k(4)".parse().ok();
+    let all = [
+        Some(Accumulation::Tile32),
+        Some(Accumulation::Dot2),
+        Some(Accumulation::Sequential),
+        Some(Accumulation::Reversed),
+        Some(Accumulation::Pairwise),
+        split,
+    ];
+    all.into_iter().flatten().filter(|order| *order != own).collect()
+}
+
+/// The floor, from the subjects that are the reference in other orders.
+pub(crate) fn floor(observed: &Observed, orders: &[(usize, String, Accumulation)], tests: usize) -> Floor {
+    let of = |name: &str| orders.iter().find(|(_, n, _)| n == name);
+    let mut by_site: BTreeMap<(usize, usize), Vec<&SiteDivergence>> = BTreeMap::new();
+    let mut place: HashMap<&str, usize> = HashMap::new();
+    for site in observed.sites.iter().filter(|s| of(&s.arm).is_some()) {
+        let next = place.len();
+        let place = *place.entry(&site.site).or_insert(next);
+        by_site.entry((site.prompt, place)).or_default().push(site);
+    }
+    let sites = by_site.into_values().map(|group| {
+        let means: Vec<f64> = group.iter().map(|s| s.introduced.mean_abs).collect();
+        SiteFloor {
+            site: group[0].site.clone(),
+            prompt: group[0].prompt,
+            differing: mean(&group.iter().map(|s| 1.0 - s.introduced.equal).collect::<Vec<_>>()),
+            mean_abs: [mean(&means), means.iter().copied().fold(0.0, f64::max)],
+        }
+    });
+    let logits = observed.logits.iter().filter_map(|l| {
+        let (_, _, order) = orders.iter().find(|(subject, ..)| *subject == l.subject)?;
+        Some(LogitFloor {
+            order: order.to_string(),
+            prompt: l.logits.prompt,
+            kl: l.logits.kl,
+            equal: l.logits.equal,
+            top1_agreement: l.logits.top1_agreement,
+        })
+    });
+    Floor {
+        orders: orders.iter().map(|(_, _, order)| order.to_string()).collect(),
+        false_alarm_rate: FALSE_ALARMS,
+        tests,
+        sites: sites.collect(),
+        logits: logits.collect(),
+    }
+}
+
+/// Sites of the arm that introduce more than the floor, in forward order.
+///
+/// Where both arms sum in one order, equal inputs give equal bits unless something else differs, so that the floor is
+/// exactly 0. Where they do not, two tests ask whether the order alone does as much: the number of elements that
+/// differ, against the floor's rate for this kind of site (Poisson, with the floor's own excess of variance), and the
+/// size of the difference, against the floor's spread. All sites and prompts share the probability of a mistake.
+pub(crate) fn origins(
+    arm: &str,
+    same_order: bool,
+    observed: &Observed,
+    orders: &[(usize, String, Accumulation)],
+) -> Vec<Origin> {
+    let own: Vec<&SiteDivergence> = observed.sites.iter().filter(|s| s.arm == arm).collect();
+    let noise: Vec<&SiteDivergence> =
+        observed.sites.iter().filter(|s| orders.iter().any(|(_, name, _)| *name == s.arm)).collect();
+    let kinds = Kinds::of(&noise);
+    let tests = own.len().max(1) as f64;
+    let mut found: Vec<Origin> = own
+        .iter()
+        .filter_map(|s| {
+            let len: usize = s.shape.iter().product();
+            let differing = ((1.0 - s.introduced.equal) * len as f64).round() as u64;
+            if differing == 0 {
+                return None;
+            }
+            let kind = kinds.get(s);
+            let (expected, p_value) = match (same_order, kind) {
+                (true, _) => (0.0, 0.0),
+                (false, None) => (0.0, 0.0),
+                (false, Some(kind)) => kind.test(s, differing, len),
+            };
+            let floor_rms = if same_order { 0.0 } else { kind.map_or(0.0, Kind::rms) };
+            (p_value * 2.0 * tests < FALSE_ALARMS).then(|| Origin {
+                site: s.site.clone(),
+                prompt: s.prompt,
+                differing: [differing, len as u64],
+                expected,
+                rms_ratio: if floor_rms > 0.0 { s.introduced.rms / floor_rms } else { f64::INFINITY },
+                p_value,
+                cause: None,
+            })
+        })
+        .collect();
+    found.sort_by_key(|o| (o.prompt, o.site.parse::<Site>().ok()));
+    found
+}
+
+/// The floor of each kind of site, over layers and prompts.
+struct Kinds(HashMap<String, Kind>);
+
+struct Kind {
+    /// Share of elements that differ.
+    rate: f64,
+    /// Variance of the number of them over its mean, at least 1.
+    excess: f64,
+    /// Logarithms of the root mean square of what is introduced, where anything is.
+    log_rms: Vec<f64>,
+}
+
+impl Kinds {
+    fn of(noise: &[&SiteDivergence]) -> Self {
+        let mut groups: HashMap<String, Vec<&SiteDivergence>> = HashMap::new();
+        for site in noise {
+            groups.entry(kind(&site.site)).or_default().push(site);
+        }
+        Kinds(groups.into_iter().map(|(name, group)| (name, Kind::of(&group))).collect())
+    }
+
+    fn get(&self, site: &SiteDivergence) -> Option<&Kind> {
+        self.0.get(&kind(&site.site))
+    }
+}
+
+impl Kind {
+    fn of(group: &[&SiteDivergence]) -> Self {
+        let len = |s: &SiteDivergence| s.shape.iter().product::<usize>() as f64;
+        let count = |s: &SiteDivergence| (1.0 - s.introduced.equal) * len(s);
+        let all: f64 = group.iter().map(|s| len(s)).sum();
+        // Half an event more than was seen: a floor of nothing is no proof that nothing can happen.
+        let rate = (group.iter().map(|s| count(s)).sum::<f64>() + 0.5) / all.max(1.0);
+        let excess: Vec<f64> = group
+            .iter()
+            .map(|s| {
+                let expected = rate * len(s);
+                (count(s) - expected) * (count(s) - expected) / expected
+            })
+            .collect();
+        let relative = |s: &&&SiteDivergence| s.introduced.rms > 0.0;
+        let log_rms = group.iter().filter(relative).map(|s| s.introduced.rms.ln()).collect();
+        Kind { rate, excess: mean(&excess).max(1.0), log_rms }
+    }
+
+    /// Expected number of differing elements, and the smaller of the two probabilities.
+    fn test(&self, site: &SiteDivergence, differing: u64, len: usize) -> (f64, f64) {
+        let expected = self.rate * len as f64;
+        let many = as_many((differing as f64 / self.excess).round() as u64, expected / self.excess);
+        let large =
+            if self.log_rms.len() >= 5 { beyond(&self.log_rms, site.introduced.rms.ln()) } else { 1.0 };
+        (expected, many.min(large))
+    }
+
+    fn rms(&self) -> f64 {
+        if self.log_rms.is_empty() { 0.0 } else { mean(&self.log_rms).exp() }
+    }
+}
+
+/// The name of a site with its layer left open.
+fn kind(site: &str) -> String {
+    match site.strip_prefix("model.layers.") {
+        None => site.to_owned(),
+        Some(rest) => format!("model.layers.*.{}", rest.split_once('.').map_or("", |(_, name)| name)),
+    }
+}

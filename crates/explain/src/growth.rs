@@ -1,0 +1,81 @@
+//! Divergence by position, beside the floor: where it leaves the noise.
+
+use ulpscope_compare::Observed;
+use ulpscope_record::Bucket;
+
+use crate::floor::FALSE_ALARMS;
+use crate::proof::Proof;
+use crate::stats::{beyond, deviation, mean};
+
+/// Where ranges of positions begin.
+const EDGES: [usize; 12] = [0, 16, 64, 256, 512, 1024, 2048, 3072, 4096, 8192, 16384, 32768];
+
+/// The divergence of subject 1 from subject 0 over ranges of positions of each prompt; `orders` are the subjects that
+/// are the reference in other orders.
+pub(crate) fn growth(
+    observed: &Observed,
+    orders: &[usize],
+    proof: &Proof,
+    prompts: &[Vec<u32>],
+) -> Vec<Bucket> {
+    let mut all = Vec::new();
+    for (prompt, ids) in prompts.iter().enumerate() {
+        let by_position = |subject: usize| -> Vec<f64> {
+            let of = |l: &&ulpscope_compare::Compared| {
+                l.subject == subject && l.with == 0 && l.logits.prompt == prompt
+            };
+            let found = observed.logits.iter().find(of);
+            found.map_or(Vec::new(), |l| l.logits.by_position.iter().map(|p| p.kl).collect())
+        };
+        let (own, wide) = (by_position(1), proof.intrinsic_by_position(prompt));
+        let noise: Vec<Vec<f64>> = orders.iter().map(|&order| by_position(order)).collect();
+        let ranges = EDGES.iter().enumerate().filter_map(|(i, &from)| {
+            let to = EDGES.get(i + 1).copied().unwrap_or(usize::MAX).min(ids.len());
+            (from < to).then_some(from..to)
+        });
+        let ranges: Vec<_> = ranges.collect();
+        for range in &ranges {
+            let over = |kl: &[f64]| kl.get(range.clone()).map_or(f64::NAN, mean);
+            let floors: Vec<f64> = noise.iter().map(|kl| over(kl)).collect();
+            let kl = over(&own);
+            let exceeds =
+                kl > 0.0 && (floors.is_empty() || beyond(&floors, kl) * (ranges.len() as f64) < FALSE_ALARMS);
+            all.push(Bucket {
+                prompt,
+                from: range.start,
+                to: range.end,
+                kl,
+                floor_mean: if floors.is_empty() { 0.0 } else { mean(&floors) },
+                floor_sd: deviation(&floors),
+                intrinsic_kl: over(&wide),
+                exceeds,
+            });
+        }
+    }
+    all
+}
+
+/// First position from which the divergence stays above the floor, on the longest prompt.
+pub(crate) fn onset(growth: &[Bucket]) -> Option<usize> {
+    let longest = growth.iter().max_by_key(|b| b.to)?.prompt;
+    let buckets: Vec<&Bucket> = growth.iter().filter(|b| b.prompt == longest).collect();
+    let above = buckets.iter().rev().take_while(|b| b.exceeds).count();
+    (above > 0).then(|| buckets[buckets.len() - above].from)
+}
+
+/// Exponent e of `intrinsic KL ~ position^e`, by least squares over the buckets' logarithms.
+pub(crate) fn exponent(growth: &[Bucket]) -> Option<f64> {
+    let points: Vec<(f64, f64)> = growth
+        .iter()
+        .filter(|b| b.from > 0 && b.intrinsic_kl > 0.0)
+        .map(|b| (((b.from * b.to) as f64).sqrt().ln(), b.intrinsic_kl.ln()))
+        .collect();
+    if points.len() < 3 {
+        return None;
+    }
+    let (x, y): (Vec<f64>, Vec<f64>) = points.iter().copied().unzip();
+    let (mx, my) = (mean(&x), mean(&y));
+    let product: f64 = points.iter().map(|(x, y)| (x - mx) * (y - my)).sum();
+    let square: f64 = x.iter().map(|x| (x - mx) * (x - mx)).sum();
+    (square > 0.0).then(|| product / square)
+}

@@ -1,0 +1,263 @@
+//! Counterfactuals: each factor restored in the arm and injected into the reference, by running it.
+
+use ulpscope_compare::{
+    CompareError, Experiment, Made, Mix, NamedArm, Observed, Plan, Step, Subject, Take, Watch, observe,
+};
+use ulpscope_floats::DType;
+use ulpscope_llama::{Departure, Semantics, Variants};
+use ulpscope_record::{Counterfactual, LogitDivergence};
+use ulpscope_weights::{Arm, LoadDType, Recipe};
+
+use crate::factor::Factor;
+use crate::stats::interval;
+
+/// What the experiment with all counterfactuals observed, and which subject is which.
+pub(crate) struct Proof {
+    pub(crate) observed: Observed,
+    /// The format that intrinsic sizes are computed in.
+    pub(crate) wide: DType,
+    prompts: usize,
+    truth: usize,
+    restored: Vec<usize>,
+    injected: Vec<usize>,
+    everything: usize,
+    wide_a: usize,
+    wide_b: usize,
+    wide_restored: Vec<usize>,
+    wide_injected: Vec<usize>,
+    shifted: Option<usize>,
+}
+
+/// Index of the reference among the subjects.
+const A: usize = 0;
+/// Index of the arm that is explained.
+const B: usize = 1;
+
+/// Builds the list of subjects.
+struct Cast<'a>(Vec<Subject<'a>>);
+
+impl<'a> Cast<'a> {
+    fn add(&mut self, name: String, made: Made<'a>, semantics: Semantics, against: &[usize]) -> usize {
+        let watch = Watch::Logits;
+        self.0.push(Subject { name, made, compute: None, semantics, against: against.to_vec(), watch });
+        self.0.len() - 1
+    }
+
+    fn mix(
+        &mut self,
+        name: &str,
+        base: usize,
+        take: &Take,
+        semantics: Semantics,
+        against: &[usize],
+    ) -> usize {
+        let mix = Mix { base, donor: 1 - base, take: take.clone() };
+        self.add(name.to_owned(), Made::Mix(mix), semantics, against)
+    }
+
+    fn widen(&mut self, index: usize, dtype: DType) -> usize {
+        self.0[index].compute = Some(dtype);
+        index
+    }
+}
+
+impl Proof {
+    /// Runs every factor both ways, in the arms' own formats and in a wide one.
+    pub(crate) fn run(
+        plan: &Plan,
+        factors: &[Factor],
+        progress: impl FnMut(Step),
+    ) -> Result<Proof, CompareError> {
+        let (a, b) = (&plan.arms[A], &plan.arms[B]);
+        let widest = |arm: &NamedArm| matches!(arm.arm.dtype(), DType::F32 | DType::F64);
+        let wide = if widest(a) || widest(b) { DType::F64 } else { DType::F32 };
+        let Experiment { subjects, prompts, sites, device, .. } = plan.experiment();
+        let mut cast = Cast(subjects);
+        cast.0[B].watch = Watch::Logits;
+
+        // The reference's checkpoint as it is stored, loaded wide, by Hugging Face's arithmetic.
+        let load = if wide == DType::F64 { LoadDType::F64 } else { LoadDType::F32 };
+        let whole = Arm::new(a.arm.checkpoint(), Recipe::load(load));
+        let mut plain = a.semantics.base;
+        plain.variants = Variants::default();
+        let truth = cast.add("truth".to_owned(), Made::Arm(whole), plain.into(), &[]);
+        cast.0[A].against = vec![truth];
+        cast.0[B].against = vec![A, truth];
+
+        let wide_a = cast.mix("a, wide", A, &Take::default(), a.semantics.clone(), &[]);
+        let wide_b = cast.mix("b, wide", B, &Take::default(), b.semantics.clone(), &[wide_a]);
+        for index in [wide_a, wide_b] {
+            cast.widen(index, wide);
+        }
+        let (mut restored, mut injected) = (Vec::new(), Vec::new());
+        let (mut wide_restored, mut wide_injected) = (Vec::new(), Vec::new());
+        for (i, factor) in factors.iter().enumerate() {
+            let back = factor.exchange(&b.semantics, &a.semantics);
+            let over = factor.exchange(&a.semantics, &b.semantics);
+            let name = |what: &str| format!("{what} {i}");
+            restored.push(cast.mix(&name("restored"), B, &factor.take, back.clone(), &[A, B]));
+            injected.push(cast.mix(&name("injected"), A, &factor.take, over.clone(), &[A, B]));
+            if let Some(subject) = cast.0.last_mut() {
+                subject.watch = Watch::Introduced;
+            }
+            let index = cast.mix(&name("wide, restored"), B, &factor.take, back, &[wide_a]);
+            wide_restored.push(cast.widen(index, wide));
+            let index = cast.mix(&name("wide, injected"), A, &factor.take, over, &[wide_a]);
+            wide_injected.push(cast.widen(index, wide));
+        }
+        let take = factors.iter().fold(Take::default(), |take, factor| take.and(&factor.take));
+        let semantics = factors.iter().fold(b.semantics.clone(), |s, f| f.exchange(&s, &a.semantics));
+        let everything = cast.mix("everything restored", B, &take, semantics, &[A]);
+
+        // Whether only distances matter: the arm with every position shifted. Positions of its own can't be shifted.
+        let moved = b.semantics.base.variants.positions.is_none();
+        let shifted = moved.then(|| {
+            let shift: Departure = "positions=+64".parse().expect("it is a variant");
+            let semantics = b.semantics.clone().with(shift);
+            let index = cast.mix("b, wide, shifted", B, &Take::default(), semantics, &[wide_b]);
+            cast.widen(index, wide)
+        });
+
+        let experiment = Experiment { subjects: cast.0, prompts, sites, device, describe: false };
+        let observed = observe(&experiment, progress)?;
+        Ok(Proof {
+            observed,
+            wide,
+            prompts: plan.prompts.len(),
+            truth,
+            restored,
+            injected,
+            everything,
+            wide_a,
+            wide_b,
+            wide_restored,
+            wide_injected,
+            shifted,
+        })
+    }
+
+    fn logits(&self, subject: usize, with: usize) -> impl Iterator<Item = &LogitDivergence> {
+        self.observed.logits.iter().filter(move |l| l.subject == subject && l.with == with).map(|l| &l.logits)
+    }
+
+    /// KL at every position of every prompt.
+    fn kl(&self, subject: usize, with: usize) -> Vec<f64> {
+        self.logits(subject, with).flat_map(|l| l.by_position.iter().map(|p| p.kl)).collect()
+    }
+
+    /// KL of all factors together in the wide format, by prompt and position.
+    pub(crate) fn intrinsic_by_position(&self, prompt: usize) -> Vec<f64> {
+        let found = self.logits(self.wide_b, self.wide_a).filter(|l| l.prompt == prompt);
+        found.flat_map(|l| l.by_position.iter().map(|p| p.kl)).collect()
+    }
+
+    /// KL of one factor alone in the wide format: the mean, and positions at which the most likely token flips.
+    pub(crate) fn intrinsic(&self, factor: usize) -> (f64, [usize; 2]) {
+        let alone = self.wide_injected[factor];
+        let positions: Vec<_> = self.logits(alone, self.wide_a).flat_map(|l| &l.by_position).collect();
+        let flips = positions.iter().filter(|p| p.top1[0] != p.top1[1]).count();
+        let kl = positions.iter().map(|p| p.kl).sum::<f64>() / positions.len().max(1) as f64;
+        (kl, [flips, positions.len()])
+    }
+
+    /// Share of the KL that goes away when one factor is restored, with its interval.
+    ///
+    /// With a single factor it is measured in the arms' own format. With several, rounding saturates the logits of
+    /// each of them alone, so that shares mean something in the wide format only.
+    pub(crate) fn share(&self, factor: usize) -> (f64, [f64; 2]) {
+        let (with, without) = if self.restored.len() == 1 {
+            (self.kl(B, A), self.kl(self.restored[factor], A))
+        } else {
+            (self.kl(self.wide_b, self.wide_a), self.kl(self.wide_restored[factor], self.wide_a))
+        };
+        let share = |sample: &[usize]| {
+            let sum = |kl: &[f64]| sample.iter().map(|&i| kl[i]).sum::<f64>();
+            let whole = sum(&with);
+            if whole == 0.0 { 0.0 } else { 1.0 - sum(&without) / whole }
+        };
+        let all: Vec<usize> = (0..with.len()).collect();
+        (share(&all), interval(with.len(), share))
+    }
+
+    /// Whether restoring the factor changes a bit of the arm's logits, or injecting it one of the reference's.
+    pub(crate) fn acts(&self, factor: usize) -> bool {
+        self.changes(self.restored[factor], B) || self.changes(self.injected[factor], A)
+    }
+
+    /// Whether restoring it makes the arm the reference, and injecting it makes the reference the arm, bit for bit.
+    pub(crate) fn bit_equal(&self, factor: usize) -> [bool; 2] {
+        [!self.changes(self.restored[factor], A), !self.changes(self.injected[factor], B)]
+    }
+
+    /// Whether restoring it changes the arm, and injecting it changes the reference.
+    pub(crate) fn both_ways(&self, factor: usize) -> [bool; 2] {
+        [self.changes(self.restored[factor], B), self.changes(self.injected[factor], A)]
+    }
+
+    /// Whether restoring all factors makes the arm the reference, bit for bit. If not, something differs that is no
+    /// factor.
+    pub(crate) fn complete(&self) -> bool {
+        !self.changes(self.everything, A)
+    }
+
+    fn changes(&self, subject: usize, with: usize) -> bool {
+        self.logits(subject, with).any(|l| l.equal < 1.0)
+    }
+
+    /// The sites at which a factor alone introduces something, in forward order; prompts in order.
+    pub(crate) fn sites(&self, factor: usize) -> Vec<&str> {
+        let name = format!("injected {factor}");
+        let mut sites: Vec<_> =
+            self.observed.sites.iter().filter(|s| s.arm == name && s.introduced.equal < 1.0).collect();
+        sites.sort_by_key(|s| s.site.parse::<ulpscope_llama::Site>().ok());
+        sites.dedup_by_key(|s| s.site.as_str());
+        sites.into_iter().map(|s| s.site.as_str()).collect()
+    }
+
+    /// KL(truth ‖ a) and KL(truth ‖ b), at every position of every prompt.
+    pub(crate) fn truth(&self) -> [Vec<f64>; 2] {
+        [self.kl(A, self.truth), self.kl(B, self.truth)]
+    }
+
+    /// KL of the arm against itself with all positions shifted.
+    pub(crate) fn shift(&self) -> Option<f64> {
+        let kl = self.kl(self.shifted?, self.wide_b);
+        Some(kl.iter().sum::<f64>() / kl.len().max(1) as f64)
+    }
+
+    /// Every counterfactual that was run.
+    pub(crate) fn counterfactuals(&self, factors: &[Factor], own: &str) -> Vec<Counterfactual> {
+        let wide = self.wide.to_string();
+        let everything = "everything".to_owned();
+        let mut runs: Vec<(String, &str, usize, usize, &str)> = vec![
+            (everything.clone(), "neither", B, A, own),
+            (everything, "restored", self.everything, A, own),
+        ];
+        for (i, factor) in factors.iter().enumerate() {
+            let subject = || factor.subject.clone();
+            runs.push((subject(), "restored", self.restored[i], A, own));
+            runs.push((subject(), "injected", self.injected[i], B, own));
+            runs.push((subject(), "restored", self.wide_restored[i], self.wide_a, &wide));
+            runs.push((subject(), "injected", self.wide_injected[i], self.wide_a, &wide));
+        }
+        runs.push(("everything".to_owned(), "neither", self.wide_b, self.wide_a, &wide));
+        let mut all = Vec::new();
+        for prompt in 0..self.prompts {
+            for (factor, direction, subject, with, compute) in &runs {
+                all.extend(self.logits(*subject, *with).filter(|l| l.prompt == prompt).map(|l| {
+                    Counterfactual {
+                        factor: factor.clone(),
+                        direction: (*direction).to_owned(),
+                        prompt,
+                        compute: (*compute).to_owned(),
+                        equal: l.equal,
+                        bit_equal: l.equal == 1.0,
+                        kl: l.kl,
+                        max_abs: l.max_abs,
+                    }
+                }));
+            }
+        }
+        all
+    }
+}

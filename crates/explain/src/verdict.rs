@@ -1,0 +1,102 @@
+//! The verdict: a paragraph that a person can act on, from the numbers of the explanation alone.
+
+use ulpscope_compare::Plan;
+use ulpscope_record::{Cause, Explanation, Status};
+
+pub(crate) fn verdict(plan: &Plan, found: &Explanation) -> String {
+    let [a, b] = [&plan.arms[0].name, &plan.arms[1].name];
+    let mut said: Vec<String> = Vec::new();
+    match found.status {
+        Status::NoDifference => {
+            said.push(format!("No difference: every logit and every site of `{b}` has the bits of `{a}`."));
+            said.extend(found.ruled_out.iter().map(|what| format!("{}.", capital(what))));
+            if let Some(truth) = &found.truth {
+                said.extend(truth.shared.iter().map(|what| format!("But {what}.")));
+            }
+        }
+        Status::Incomplete => said.push("Too little could be compared for a verdict.".to_owned()),
+        Status::Unexplained => {
+            said.push(format!("`{b}` differs from `{a}`, and no known cause accounts for all of it."));
+            said.extend(found.causes.iter().map(|c| format!("Part of it: {}.", named(c))));
+        }
+        Status::Explained => {
+            if let Some(origin) = found.origins.first() {
+                let [differing, of] = origin.differing;
+                said.push(format!(
+                    "First site that differs on equal inputs: {} ({differing} of {of} elements).",
+                    origin.site
+                ));
+            }
+            match &found.causes[..] {
+                [one] => said.extend(single(one)),
+                many => said.extend(several(many)),
+            }
+            said.push(size(found));
+            if found.causes.iter().all(|c| !c.fault) {
+                said.push("This is a choice that both sides are free to make, not a fault.".to_owned());
+            }
+            said.extend(found.causes.iter().filter(|c| c.fault).map(|c| c.remedy.clone()));
+        }
+    }
+    said.join(" ")
+}
+
+fn named(cause: &Cause) -> String {
+    let relation = cause.relation.as_ref().map_or(String::new(), |r| format!(", {r}"));
+    format!("{} ({}{relation})", cause.title, cause.subject)
+}
+
+fn single(cause: &Cause) -> Vec<String> {
+    let proof = if cause.bit_equal {
+        "Proved: restoring it in the arm makes every logit bit-equal to the reference's, and putting it into the \
+         reference gives every bit of the arm's."
+            .to_owned()
+    } else {
+        format!(
+            "Exchanging it changes the outcome both ways, but not to the last bit; restoring it removes {:.1} % of \
+             the KL.",
+            cause.kl_share * 100.0
+        )
+    };
+    vec![format!("Cause: {}.", named(cause)), proof]
+}
+
+fn several(causes: &[Cause]) -> Vec<String> {
+    let mut said =
+        vec![format!("{} causes; restoring all of them makes every logit bit-equal.", causes.len())];
+    for (i, cause) in causes.iter().enumerate() {
+        let site = cause.site.as_ref().map_or(String::new(), |site| format!(", first at {site}"));
+        said.push(format!(
+            "({}) {}{site}: {:.0} % of the KL without rounding in between.",
+            i + 1,
+            capital(&named(cause)),
+            cause.kl_share * 100.0
+        ));
+    }
+    said
+}
+
+/// How large it is, apart from rounding, and beside the noise.
+fn size(found: &Explanation) -> String {
+    let kl: Vec<f64> = found.growth.iter().map(|b| b.kl * (b.to - b.from) as f64).collect();
+    let positions: usize = found.growth.iter().map(|b| b.to - b.from).sum();
+    let kl = kl.iter().sum::<f64>() / positions.max(1) as f64;
+    let intrinsic: f64 = found.causes.iter().map(|c| c.intrinsic_kl).sum();
+    let compute = found.causes.first().map_or("f32", |c| c.intrinsic_compute.as_str());
+    let floor = found.causes.first().map_or(0.0, |c| c.floor_kl);
+    let longest = found.growth.iter().map(|b| b.to).max().unwrap_or(0);
+    let beside = match (found.onset, floor > 0.0) {
+        (_, false) => "there is no noise floor to hold it against".to_owned(),
+        (None, true) => format!("within the floor over these {longest} tokens"),
+        (Some(0), true) => "above the floor from the first tokens on".to_owned(),
+        (Some(onset), true) => format!("within the floor at first, above it from about {onset} tokens on"),
+    };
+    format!(
+        "Intrinsic size ({compute}): KL {intrinsic:.1e}; measured KL {kl:.1e}; noise floor of the arithmetic {floor:.1e}: {beside}."
+    )
+}
+
+fn capital(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map_or(String::new(), |first| first.to_uppercase().chain(chars).collect())
+}
