@@ -5,6 +5,7 @@
 mod checkpoint;
 mod compare;
 mod damage;
+mod explain;
 mod input;
 mod order;
 mod output;

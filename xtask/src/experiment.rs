@@ -58,11 +58,41 @@ struct Experiment {
     attention: String,
     /// Prompts.
     prompts: Vec<String>,
+    /// Files that hold longer prompts, relative to the experiment's own.
+    #[serde(default)]
+    texts: Vec<PathBuf>,
+    /// Tokens of each prompt that are used, if it has more.
+    #[serde(default)]
+    truncate: Option<usize>,
+    /// What is asked of the arms.
+    #[serde(default)]
+    question: Question,
     /// Sites to report.
     #[serde(default = "every_site")]
     sites: String,
     /// The arms, the reference first.
     arms: Vec<Arm>,
+}
+
+/// What is asked of the arms.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Question {
+    /// How far apart they are, and where it starts.
+    #[default]
+    Compare,
+    /// Why.
+    Explain,
+}
+
+impl Question {
+    /// The subcommand that answers it.
+    fn command(self) -> &'static str {
+        match self {
+            Question::Compare => "compare",
+            Question::Explain => "explain",
+        }
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -101,21 +131,30 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
             (arm.name.clone(), format!("{}@{attention}", arm.recipe))
         })
         .collect();
-    let mut command = compare(args, &[models], &arms, &experiment.sites, &args.device, Some(&name))?;
+    let question = experiment.question;
+    let mut command =
+        compare(args, question, &[models], &arms, &experiment.sites, &args.device, Some(&name))?;
     command.args(experiment.prompts.iter().flat_map(|p| ["--prompt", p]));
+    for text in &experiment.texts {
+        command.arg("--text").arg(folder().join(text));
+    }
+    if let Some(most) = experiment.truncate {
+        command.args(["--truncate", &most.to_string()]);
+    }
     finish(command, &out)
 }
 
 /// Runs what a record says was run, and compares the records.
 fn replay(args: &Args, path: &Path) -> Result<ExitCode> {
     let before = RunRecord::read(path)?;
-    let arms: Vec<_> =
-        before.arms.iter().map(|a| (a.name.clone(), format!("{}@{}", a.recipe, a.attention))).collect();
+    let arms: Vec<_> = before.arms.iter().map(|arm| (arm.name.clone(), spec(arm))).collect();
     let out =
         args.out.clone().map_or_else(|| Ok(shell::root().join("target/experiments/replay")), absolute)?;
     let settings = &before.settings;
+    let question = if before.explanation.is_some() { Question::Explain } else { Question::Compare };
     let mut command = compare(
         args,
+        question,
         &settings.models,
         &arms,
         &settings.sites,
@@ -145,9 +184,17 @@ fn replay(args: &Args, path: &Path) -> Result<ExitCode> {
     Ok(ExitCode::FAILURE)
 }
 
-/// The command line of `ulpscope compare`, but for prompts and output.
+/// An arm as it is written on the command line.
+fn spec(arm: &ulpscope_record::Arm) -> String {
+    let order = Some(&arm.accumulation).filter(|order| *order != "device");
+    let parts = [&arm.recipe, &arm.attention].into_iter().chain(order).chain(&arm.variants);
+    parts.map(String::as_str).collect::<Vec<_>>().join("@")
+}
+
+/// The command line of `ulpscope compare` or `explain`, but for prompts and output.
 fn compare(
     args: &Args,
+    question: Question,
     models: &[Vec<String>],
     arms: &[(String, String)],
     sites: &str,
@@ -163,7 +210,7 @@ fn compare(
     };
     let features: Vec<String> = device.starts_with("cuda").then(|| "cuda".to_owned()).into_iter().collect();
     let mut command = Command::new(shell::ulpscope(&features)?);
-    command.current_dir(shell::root()).args(["compare", model]);
+    command.current_dir(shell::root()).args([question.command(), model]);
     command.args(others.iter().filter_map(|sources| sources.first()));
     command.args(fallbacks.iter().flat_map(|f| ["--fallback", f]));
     command.args(["--a", a, "--b", b, "--sites", sites, "--device", device]);
@@ -189,6 +236,11 @@ fn finish(mut command: Command, out: &Path) -> Result<ExitCode> {
     Ok(status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from))
 }
 
+/// Where experiments are kept.
+fn folder() -> PathBuf {
+    shell::root().join("xtask/experiments")
+}
+
 /// The sources of an experiment's model, in the order in which they are tried.
 pub(crate) fn models(which: &str) -> Result<Vec<String>> {
     Ok(read(which)?.1.models)
@@ -196,7 +248,7 @@ pub(crate) fn models(which: &str) -> Result<Vec<String>> {
 
 /// An experiment by name or by file.
 fn read(which: &str) -> Result<(String, Experiment)> {
-    let folder = shell::root().join("xtask/experiments");
+    let folder = folder();
     let known = folder.join(format!("{which}.toml"));
     let path = if known.exists() { known } else { PathBuf::from(which) };
     let text = fs::read_to_string(&path).with_context(|| {

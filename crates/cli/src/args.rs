@@ -101,6 +101,14 @@ pub(crate) struct PromptArgs {
     #[arg(long = "prompt", value_name = "TEXT", allow_hyphen_values = true)]
     pub(crate) texts: Vec<String>,
 
+    /// A file whose text is a prompt; repeatable
+    #[arg(long = "text", value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+
+    /// Use at most this many tokens of each prompt
+    #[arg(long, value_name = "N")]
+    pub(crate) truncate: Option<std::num::NonZeroUsize>,
+
     /// A prompt as token ids, such as `1,17,250`; repeatable
     #[arg(long, value_name = "IDS")]
     pub(crate) ids: Vec<Ids>,

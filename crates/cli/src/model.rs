@@ -49,8 +49,14 @@ impl Opened {
 
     /// Prompts as token ids: texts through the model's tokenizer, ids as they are.
     pub(crate) fn prompts(&self, args: &PromptArgs) -> Result<Vec<Prompt>> {
-        let default = [String::from("Gravity is")];
-        let texts = if args.texts.is_empty() && args.ids.is_empty() { &default[..] } else { &args.texts };
+        let mut texts = args.texts.clone();
+        for file in &args.files {
+            let text = std::fs::read_to_string(file);
+            texts.push(text.with_context(|| format!("--text {}: the file can't be read", file.display()))?);
+        }
+        if texts.is_empty() && args.ids.is_empty() {
+            texts.push("Gravity is".to_owned());
+        }
         // Ids need no tokenizer; where there is one, it shows what they stand for.
         let tokenizer = self.checkpoint.tokenizer();
         let mut prompts = Vec::new();
@@ -64,13 +70,20 @@ impl Opened {
                     "the prompt {text:?} has no tokens; give a text that is not empty, or token ids with --ids"
                 );
             }
-            prompts.push(Prompt { text: Some(text.clone()), ids, tokens: Vec::new() });
+            prompts.push(Prompt { text: Some(text), ids, tokens: Vec::new() });
         }
         prompts.extend(args.ids.iter().map(|ids| Prompt {
             text: None,
             ids: ids.0.clone(),
             tokens: Vec::new(),
         }));
+        if let Some(most) = args.truncate {
+            for prompt in prompts.iter_mut().filter(|prompt| prompt.ids.len() > most.get()) {
+                // The text is no longer what was run; the ids are.
+                prompt.ids.truncate(most.get());
+                prompt.text = None;
+            }
+        }
         if let Ok(tokenizer) = &tokenizer {
             for prompt in &mut prompts {
                 prompt.tokens =

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use ulpscope_metrics::Difference;
 use ulpscope_record::summary::block;
 use ulpscope_record::text::{number, percent, shortened};
-use ulpscope_record::{Arm, Buffer, Model, RunRecord, SiteDivergence, Weights};
+use ulpscope_record::{Arm, Buffer, Explanation, Model, RunRecord, SiteDivergence, Weights};
 
 use crate::torch;
 
@@ -32,6 +32,9 @@ pub(crate) fn record(record: &RunRecord) -> String {
             text += &origin(record, arm, prompt);
         }
     }
+    if let Some(explanation) = &record.explanation {
+        text += &self::explanation(explanation);
+    }
     if !record.coverage.not_compared.is_empty() {
         text += "\nnot compared\n";
         for what in &record.coverage.not_compared {
@@ -48,6 +51,68 @@ pub(crate) fn record(record: &RunRecord) -> String {
         record.provenance.kernel
     );
     text
+}
+
+/// Why: the verdict, then what it rests on.
+fn explanation(explanation: &Explanation) -> String {
+    let mut text = format!("\nexplanation of {}: {}\n", explanation.arm, explanation.status.name());
+    text += &wrapped(&explanation.verdict);
+    for (i, cause) in explanation.causes.iter().enumerate() {
+        _ = writeln!(text, "cause {}: {}  {}", i + 1, cause.id, cause.subject);
+        if let Some(relation) = &cause.relation {
+            _ = writeln!(text, "  relation        {}", shortened(relation, 100));
+        }
+        let does = |yes: bool| if yes { "changes" } else { "does not change" };
+        let bits = if cause.bit_equal { "; bit-equal both ways" } else { "" };
+        _ = writeln!(
+            text,
+            "  proof           restoring it {} the arm, injecting it {} the reference{bits}",
+            does(cause.necessary),
+            does(cause.sufficient),
+        );
+        let [low, high] = cause.kl_share_interval.map(percent);
+        _ = writeln!(text, "  share of KL     {} (95 %: {low} to {high})", percent(cause.kl_share));
+        let (size, floor) = (number(cause.intrinsic_kl), number(cause.floor_kl));
+        let compute = &cause.intrinsic_compute;
+        _ = writeln!(text, "  intrinsic KL    {size} in {compute}, against a noise floor of {floor}");
+    }
+    if !explanation.growth.is_empty() {
+        text += "KL by position      measured   floor (sd)              intrinsic\n";
+    }
+    for bucket in &explanation.growth {
+        _ = writeln!(
+            text,
+            "  {:<17} {:<10} {:<23} {}{}",
+            format!("{}: {}..{}", bucket.prompt, bucket.from, bucket.to),
+            number(bucket.kl),
+            format!("{} ({})", number(bucket.floor_mean), number(bucket.floor_sd)),
+            number(bucket.intrinsic_kl),
+            if bucket.exceeds { "  above the floor" } else { "" }
+        );
+    }
+    let Explanation { expected, guards, ruled_out, .. } = explanation;
+    for (what, notes) in [("expected", expected), ("guard", guards), ("ruled out", ruled_out)] {
+        for note in notes {
+            _ = writeln!(text, "{what}: {note}");
+        }
+    }
+    text
+}
+
+/// A paragraph in lines of at most 100 characters.
+fn wrapped(paragraph: &str) -> String {
+    let (mut text, mut width) = (String::new(), 0);
+    for word in paragraph.split_whitespace() {
+        let length = word.chars().count();
+        if width > 0 && width + 1 + length > 98 {
+            text.push('\n');
+            width = 0;
+        }
+        text += if width == 0 { "  " } else { " " };
+        text += word;
+        width += 1 + length;
+    }
+    text + "\n"
 }
 
 fn model(model: &Model) -> String {

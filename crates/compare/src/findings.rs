@@ -39,8 +39,13 @@ pub struct Findings {
 /// [`CompareError`] if the arms do not fit together or a checkpoint can't be read.
 pub fn compare_weights(arms: &[NamedArm], progress: impl FnMut(Step)) -> Result<Findings, CompareError> {
     check_arms(arms)?;
-    let plan =
-        Plan { arms: arms.to_vec(), prompts: Vec::new(), sites: Pattern::all(), device: Device::default() };
+    let plan = Plan {
+        arms: arms.to_vec(),
+        prompts: Vec::new(),
+        sites: Pattern::all(),
+        device: Device::default(),
+        longest_watched: usize::MAX,
+    };
     let observed = read(&plan.experiment(), progress)?;
     Ok(Findings { coverage: Coverage::default(), ..Findings::of(&plan, &observed) })
 }
@@ -72,6 +77,7 @@ impl<'a> Plan<'a> {
             sites: self.sites.clone(),
             device: self.device.clone(),
             describe: true,
+            longest_watched: self.longest_watched,
         }
     }
 }
@@ -92,6 +98,7 @@ impl Findings {
                 attention: arm.semantics.base.attention.to_string(),
                 dtype: arm.arm.dtype().to_string(),
                 accumulation: accumulation(arm, &plan.device),
+                variants: arm.semantics.departures().map(|d| d.to_string()).collect(),
                 model: None,
                 conversions,
             }
@@ -110,6 +117,13 @@ impl Findings {
         let sites: Vec<_> = observed.sites.iter().filter(|s| of_an_arm(&s.arm)).cloned().collect();
         let mut coverage = coverage(plan);
         coverage.compared = sites.len();
+        let long = plan.prompts.iter().enumerate().filter(|(_, ids)| ids.len() > plan.longest_watched);
+        coverage.not_compared.extend(long.map(|(prompt, ids)| {
+            format!(
+                "the sites of prompt {prompt}: with {} tokens it is compared at its logits alone",
+                ids.len()
+            )
+        }));
         Findings {
             arms: described.collect(),
             weights: observed.weights.clone(),

@@ -25,6 +25,7 @@
 //!     prompts: vec![vec![22007, 6463, 314]],
 //!     sites: Pattern::all(),
 //!     device: Device::default(),
+//!     longest_watched: usize::MAX,
 //! };
 //! let findings = compare(&plan, |_| ())?;
 //! println!("{:?}", findings.first);

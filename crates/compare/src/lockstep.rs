@@ -176,7 +176,7 @@ impl<'a, 'e> Run<'a, 'e> {
             seen.push(own.activations);
         }
         for i in 0..experiment.subjects.len() {
-            if let Some(&reference) = self.watched(i) {
+            if let Some(&reference) = self.watched(i, prompt) {
                 self.compare(i, prompt, &seen[reference], Some(&seen[i]), &seen[i]);
             }
         }
@@ -234,7 +234,8 @@ impl<'a, 'e> Run<'a, 'e> {
         let mut recorded: Vec<Option<Activations>> = Vec::with_capacity(lanes.len());
         for (i, lane) in lanes.iter().enumerate() {
             let semantics = &experiment.subjects[i].semantics;
-            let all = self.referred[i] || experiment.subjects[i].watch == Watch::Everything;
+            let all =
+                self.short(prompt) && (self.referred[i] || experiment.subjects[i].watch == Watch::Everything);
             let mut probe = if all { Probes::Record(Recorder::new(|_| true)) } else { Probes::Nothing };
             outputs.push(forward(i, lane, semantics, &mut probe));
             recorded.push(match probe {
@@ -243,7 +244,7 @@ impl<'a, 'e> Run<'a, 'e> {
             });
         }
         for i in 0..lanes.len() {
-            let Some(&reference) = self.watched(i) else { continue };
+            let Some(&reference) = self.watched(i, prompt) else { continue };
             let given = recorded[reference].as_ref().expect("it is referred to");
             let forced = lanes[reference].as_held_in(&lanes[i]);
             let mut probe = Probes::Force(Teach { reference: given, taught: Activations::new() });
@@ -256,9 +257,14 @@ impl<'a, 'e> Run<'a, 'e> {
     }
 
     /// The subject that the sites of subject `i` are compared with, if they are watched.
-    fn watched(&self, i: usize) -> Option<&'e usize> {
+    fn watched(&self, i: usize, prompt: usize) -> Option<&'e usize> {
         let subject = &self.experiment.subjects[i];
-        subject.against.first().filter(|_| subject.watch != Watch::Logits)
+        subject.against.first().filter(|_| subject.watch != Watch::Logits && self.short(prompt))
+    }
+
+    /// Whether the sites of a prompt are compared at all.
+    fn short(&self, prompt: usize) -> bool {
+        self.experiment.prompts[prompt].len() <= self.experiment.longest_watched
     }
 
     /// Enters what subject `i` did at each site, on its own, if that is watched, and when taught.

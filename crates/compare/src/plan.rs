@@ -30,6 +30,9 @@ pub struct Plan<'a> {
     pub sites: Pattern,
     /// The device that computes.
     pub device: Device,
+    /// Prompts of more tokens than this are compared at their logits alone: the activations of a long prompt take
+    /// gigabytes.
+    pub longest_watched: usize,
 }
 
 impl Plan<'_> {

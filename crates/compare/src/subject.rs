@@ -25,6 +25,8 @@ pub struct Experiment<'a> {
     /// Whether parameters that differ between arms are described and counted. Comparing them costs about as much as
     /// running a short prompt, and needs doing once.
     pub describe: bool,
+    /// Prompts of more tokens than this are compared at their logits alone.
+    pub longest_watched: usize,
 }
 
 /// One thing that runs.

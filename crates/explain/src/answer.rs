@@ -131,7 +131,11 @@ pub fn explain(plan: &Plan, mut progress: impl FnMut(Stage, Step)) -> Result<Ans
         y.fault.cmp(&x.fault).then(y.intrinsic_kl.total_cmp(&x.intrinsic_kl)).then(i.cmp(j))
     });
     for origin in &mut origins {
-        origin.cause = causes.iter().position(|(_, i)| proof.sites(*i).contains(&origin.site.as_str()));
+        // A cause that shows only together with another (rounded weights, with the format that needs it) has no site
+        // of its own: what no other accounts for is its.
+        let silent = causes.iter().position(|(cause, _)| cause.site.is_none());
+        origin.cause =
+            causes.iter().position(|(_, i)| proof.sites(*i).contains(&origin.site.as_str())).or(silent);
     }
 
     let differs =

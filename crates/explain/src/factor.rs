@@ -92,8 +92,36 @@ pub(crate) fn factors(a: &NamedArm, b: &NamedArm, differing: &[Differing]) -> Ve
     found.extend(config(a, b));
     found.extend(buffers(a, b));
     found.extend(format(a, b));
-    found.extend(parameters(a, b, differing));
+    if std::ptr::eq(a.arm.checkpoint(), b.arm.checkpoint()) {
+        found.extend(recipes(a, b, differing));
+    } else {
+        found.extend(parameters(a, b, differing));
+    }
     found
+}
+
+/// What two recipes make of the parameters of one checkpoint: both sides are known functions of the stored values.
+fn recipes(a: &NamedArm, b: &NamedArm, differing: &[Differing]) -> Option<Factor> {
+    let changed: Vec<&Differing> = differing.iter().filter(|d| !unchanged(&d.statement)).collect();
+    if changed.is_empty() {
+        return None;
+    }
+    let twice = |arm: &NamedArm| {
+        let formats: Vec<DType> =
+            arm.arm.recipe().steps().iter().map(|s| s.dtype(arm.arm.checkpoint().auto_dtype())).collect();
+        formats.windows(2).any(|pair| pair == [DType::F16, DType::Bf16])
+    };
+    let fault = if twice(a) != twice(b) { catalogue::TWICE } else { catalogue::ROUNDED };
+    let factor = Factor::new(subject(&changed), fault).related(format!(
+        "a = {}, b = {} of the same stored values",
+        a.arm.recipe(),
+        b.arm.recipe()
+    ));
+    Some(taking_parameters(factor, &changed))
+}
+
+fn unchanged(statement: &Statement) -> bool {
+    matches!(statement, Statement::Exact(Relation::Identical | Relation::SameValues))
 }
 
 fn arithmetic(a: &Semantics, b: &Semantics) -> Vec<Factor> {
@@ -236,7 +264,7 @@ fn parameters(a: &NamedArm, b: &NamedArm, differing: &[Differing]) -> Vec<Factor
         found.push(taking_parameters(factor, &known));
     }
     for d in differing.iter().filter(|d| !placed.contains(&d.name.as_str())) {
-        if matches!(d.statement, Statement::Exact(Relation::Identical | Relation::SameValues)) {
+        if unchanged(&d.statement) {
             continue;
         }
         let fault = catalogue::of_statement(&d.name, &d.statement);

@@ -11,7 +11,7 @@ use crate::stats::{as_many, beyond, mean};
 /// Probability that any site of a run is called an origin by mistake.
 pub(crate) const FALSE_ALARMS: f64 = 0.01;
 
-/// The orders that an arm is run in besides its own: six that differ in how they group.
+/// The orders that an arm is run in besides its own: five that differ in how they group.
 pub(crate) fn orders(own: Accumulation) -> Vec<Accumulation> {
     let split = "split-k(4)".parse().ok();
     let all = [
@@ -22,7 +22,7 @@ pub(crate) fn orders(own: Accumulation) -> Vec<Accumulation> {
         Some(Accumulation::Pairwise),
         split,
     ];
-    all.into_iter().flatten().filter(|order| *order != own).collect()
+    all.into_iter().flatten().filter(|order| *order != own).take(5).collect()
 }
 
 /// The floor, from the subjects that are the reference in other orders.

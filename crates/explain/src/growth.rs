@@ -5,7 +5,7 @@ use ulpscope_record::Bucket;
 
 use crate::floor::FALSE_ALARMS;
 use crate::proof::Proof;
-use crate::stats::{beyond, deviation, mean};
+use crate::stats::{above_zero, beyond, deviation, mean};
 
 /// Where ranges of positions begin.
 const EDGES: [usize; 12] = [0, 16, 64, 256, 512, 1024, 2048, 3072, 4096, 8192, 16384, 32768];
@@ -38,8 +38,13 @@ pub(crate) fn growth(
             let over = |kl: &[f64]| kl.get(range.clone()).map_or(f64::NAN, mean);
             let floors: Vec<f64> = noise.iter().map(|kl| over(kl)).collect();
             let kl = over(&own);
-            let exceeds =
-                kl > 0.0 && (floors.is_empty() || beyond(&floors, kl) * (ranges.len() as f64) < FALSE_ALARMS);
+            // Above what orders scatter by, and above what positions do: a few tokens prove little.
+            let each: Vec<f64> = range
+                .clone()
+                .map(|i| own.get(i).copied().unwrap_or(f64::NAN) - mean_or_zero(&noise, i))
+                .collect();
+            let chance = FALSE_ALARMS / ranges.len() as f64;
+            let exceeds = (floors.is_empty() || beyond(&floors, kl) < chance) && above_zero(&each) < chance;
             all.push(Bucket {
                 prompt,
                 from: range.start,
@@ -53,6 +58,12 @@ pub(crate) fn growth(
         }
     }
     all
+}
+
+/// The floor at one position.
+fn mean_or_zero(noise: &[Vec<f64>], position: usize) -> f64 {
+    let there: Vec<f64> = noise.iter().filter_map(|kl| kl.get(position).copied()).collect();
+    if there.is_empty() { 0.0 } else { mean(&there) }
 }
 
 /// First position from which the divergence stays above the floor, on the longest prompt.

@@ -71,7 +71,7 @@ impl Proof {
         let (a, b) = (&plan.arms[A], &plan.arms[B]);
         let widest = |arm: &NamedArm| matches!(arm.arm.dtype(), DType::F32 | DType::F64);
         let wide = if widest(a) || widest(b) { DType::F64 } else { DType::F32 };
-        let Experiment { subjects, prompts, sites, device, .. } = plan.experiment();
+        let Experiment { subjects, prompts, sites, device, longest_watched, .. } = plan.experiment();
         let mut cast = Cast(subjects);
         cast.0[B].watch = Watch::Logits;
 
@@ -100,6 +100,11 @@ impl Proof {
             if let Some(subject) = cast.0.last_mut() {
                 subject.watch = Watch::Introduced;
             }
+            if factors.len() == 1 {
+                // With the only factor exchanged, either is the other.
+                wide_injected.push(wide_b);
+                continue;
+            }
             let index = cast.mix(&name("wide, restored"), B, &factor.take, back, &[wide_a]);
             wide_restored.push(cast.widen(index, wide));
             let index = cast.mix(&name("wide, injected"), A, &factor.take, over, &[wide_a]);
@@ -107,7 +112,10 @@ impl Proof {
         }
         let take = factors.iter().fold(Take::default(), |take, factor| take.and(&factor.take));
         let semantics = factors.iter().fold(b.semantics.clone(), |s, f| f.exchange(&s, &a.semantics));
-        let everything = cast.mix("everything restored", B, &take, semantics, &[A]);
+        let everything = match restored[..] {
+            [only] => only,
+            _ => cast.mix("everything restored", B, &take, semantics, &[A]),
+        };
 
         // Whether only distances matter: the arm with every position shifted. Positions of its own can't be shifted.
         let moved = b.semantics.base.variants.positions.is_none();
@@ -118,7 +126,8 @@ impl Proof {
             cast.widen(index, wide)
         });
 
-        let experiment = Experiment { subjects: cast.0, prompts, sites, device, describe: false };
+        let experiment =
+            Experiment { subjects: cast.0, prompts, sites, device, describe: false, longest_watched };
         let observed = observe(&experiment, progress)?;
         Ok(Proof {
             observed,
@@ -173,10 +182,12 @@ impl Proof {
         let share = |sample: &[usize]| {
             let sum = |kl: &[f64]| sample.iter().map(|&i| kl[i]).sum::<f64>();
             let whole = sum(&with);
-            if whole == 0.0 { 0.0 } else { 1.0 - sum(&without) / whole }
+            // Where nothing diverges there is nothing to have a share of.
+            (whole != 0.0).then(|| 1.0 - sum(&without) / whole)
         };
         let all: Vec<usize> = (0..with.len()).collect();
-        (share(&all), interval(with.len(), share))
+        let found = share(&all).unwrap_or(0.0);
+        (found, interval(with.len(), |sample| share(sample).unwrap_or(found)))
     }
 
     /// Whether restoring the factor changes a bit of the arm's logits, or injecting it one of the reference's.
@@ -237,8 +248,10 @@ impl Proof {
             let subject = || factor.subject.clone();
             runs.push((subject(), "restored", self.restored[i], A, own));
             runs.push((subject(), "injected", self.injected[i], B, own));
-            runs.push((subject(), "restored", self.wide_restored[i], self.wide_a, &wide));
-            runs.push((subject(), "injected", self.wide_injected[i], self.wide_a, &wide));
+            if let Some(&restored) = self.wide_restored.get(i) {
+                runs.push((subject(), "restored", restored, self.wide_a, &wide));
+                runs.push((subject(), "injected", self.wide_injected[i], self.wide_a, &wide));
+            }
         }
         runs.push(("everything".to_owned(), "neither", self.wide_b, self.wide_a, &wide));
         let mut all = Vec::new();

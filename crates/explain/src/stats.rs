@@ -30,6 +30,18 @@ pub(crate) fn beyond(sample: &[f64], x: f64) -> f64 {
     StudentsT::new(0.0, 1.0, n - 1.0).map_or(1.0, |d| d.sf(t))
 }
 
+/// Probability that a sample's mean is as far above 0 as this one's, or farther, if the true mean is 0.
+pub(crate) fn above_zero(sample: &[f64]) -> f64 {
+    let (n, center, spread) = (sample.len() as f64, mean(sample), deviation(sample));
+    if sample.len() < 2 || center.is_nan() {
+        return 1.0;
+    }
+    if spread == 0.0 {
+        return if center > 0.0 { 0.0 } else { 1.0 };
+    }
+    StudentsT::new(0.0, 1.0, n - 1.0).map_or(1.0, |d| d.sf(center / (spread / n.sqrt())))
+}
+
 /// Probability of `count` or more events where `expected` are.
 pub(crate) fn as_many(count: u64, expected: f64) -> f64 {
     match (count, Poisson::new(expected)) {
@@ -80,6 +92,8 @@ mod tests {
         let sample = [1.0, 2.0, 3.0, 4.0, 5.0];
         assert!((beyond(&sample, 3.0) - 0.5).abs() < 1e-12);
         assert!(beyond(&sample, 30.0) < 1e-4);
+        assert_eq!((above_zero(&[1.0]), above_zero(&[0.0, 0.0])), (1.0, 1.0));
+        assert!(above_zero(&[1.0, 1.1, 0.9, 1.05]) < 1e-3 && above_zero(&[1.0, 3.0, 0.1]) > 0.05);
         assert_eq!((beyond(&[2.0, 2.0], 2.0), beyond(&[2.0, 2.0], 3.0)), (1.0, 0.0));
     }
 

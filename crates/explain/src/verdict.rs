@@ -3,6 +3,9 @@
 use ulpscope_compare::Plan;
 use ulpscope_record::{Cause, Explanation, Status};
 
+/// Causes that a paragraph names; the others are in the list of causes.
+const LISTED: usize = 6;
+
 pub(crate) fn verdict(plan: &Plan, found: &Explanation) -> String {
     let [a, b] = [&plan.arms[0].name, &plan.arms[1].name];
     let mut said: Vec<String> = Vec::new();
@@ -35,7 +38,13 @@ pub(crate) fn verdict(plan: &Plan, found: &Explanation) -> String {
             if found.causes.iter().all(|c| !c.fault) {
                 said.push("This is a choice that both sides are free to make, not a fault.".to_owned());
             }
-            said.extend(found.causes.iter().filter(|c| c.fault).map(|c| c.remedy.clone()));
+            let mut remedies: Vec<&String> = Vec::new();
+            for cause in found.causes.iter().filter(|c| c.fault) {
+                if !remedies.contains(&&cause.remedy) {
+                    remedies.push(&cause.remedy);
+                }
+            }
+            said.extend(remedies.into_iter().take(LISTED).cloned());
         }
     }
     said.join(" ")
@@ -64,7 +73,7 @@ fn single(cause: &Cause) -> Vec<String> {
 fn several(causes: &[Cause]) -> Vec<String> {
     let mut said =
         vec![format!("{} causes; restoring all of them makes every logit bit-equal.", causes.len())];
-    for (i, cause) in causes.iter().enumerate() {
+    for (i, cause) in causes.iter().take(LISTED).enumerate() {
         let site = cause.site.as_ref().map_or(String::new(), |site| format!(", first at {site}"));
         said.push(format!(
             "({}) {}{site}: {:.0} % of the KL without rounding in between.",
@@ -72,6 +81,9 @@ fn several(causes: &[Cause]) -> Vec<String> {
             capital(&named(cause)),
             cause.kl_share * 100.0
         ));
+    }
+    if let Some(more) = causes.len().checked_sub(LISTED).filter(|more| *more > 0) {
+        said.push(format!("And {more} more."));
     }
     said
 }

@@ -120,6 +120,9 @@ pub struct Arm {
     pub dtype: String,
     /// Order of summation in matrix products.
     pub accumulation: String,
+    /// Departures from Hugging Face's arithmetic, as written behind a recipe: `norm=fused`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub variants: Vec<String>,
     /// The arm's own model, where it is another one than the reference's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<Model>,

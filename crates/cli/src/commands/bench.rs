@@ -134,6 +134,7 @@ impl Bench<'_> {
             arms: arms.collect(),
             prompts: (0..prompts).map(|seed| self.prompt(tokens, seed)).collect::<Result<_>>()?,
             sites: Pattern::all(),
+            longest_watched: usize::MAX,
             device: self.device.clone(),
         };
         plan.check()?;

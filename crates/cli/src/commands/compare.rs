@@ -23,6 +23,9 @@ pub(crate) enum Question {
     Explain,
 }
 
+/// Tokens of a prompt up to which an explanation looks at every site: the noise floor needs every site several times.
+const LONGEST_WATCHED: usize = 512;
+
 pub(crate) fn run(args: &CompareArgs, question: Question) -> Result<Outcome> {
     let begun = Instant::now();
     let talk = Talk::new(args.arms.source.quiet);
@@ -36,9 +39,15 @@ pub(crate) fn run(args: &CompareArgs, question: Question) -> Result<Outcome> {
     );
     let models = arms::open(&args.arms, &talk)?;
     let prompts = models[0].prompts(&args.prompts)?;
+    let longest_watched = if question == Question::Explain { LONGEST_WATCHED } else { usize::MAX };
     let ids = prompts.iter().map(|p| p.ids.clone()).collect();
-    let plan =
-        Plan { arms: arms::build(&args.arms, &models)?, prompts: ids, sites: args.sites.clone(), device };
+    let plan = Plan {
+        arms: arms::build(&args.arms, &models)?,
+        prompts: ids,
+        sites: args.sites.clone(),
+        device,
+        longest_watched,
+    };
     plan.check()?;
 
     // Hashing reads every byte of the model; it does so while the model computes.

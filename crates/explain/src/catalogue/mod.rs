@@ -9,7 +9,7 @@ mod weights;
 
 pub(crate) use arithmetic::{ATTENTION, FORMAT, ORDER, OVERFLOW, of_variant};
 pub(crate) use config::{ACTIVATION, EPS, ROPE_SCALING, ROPE_THETA, ROTARY_BUFFER};
-pub(crate) use weights::{EXCHANGED, HEAD, of_statement};
+pub(crate) use weights::{EXCHANGED, HEAD, ROUNDED, TWICE, of_statement};
 
 /// One entry.
 #[derive(Debug, PartialEq, Eq)]

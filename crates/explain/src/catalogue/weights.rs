@@ -5,7 +5,7 @@ use ulpscope_metrics::{Change, Description, Operation, Order, Rearrangement, Rel
 
 use super::Fault;
 
-static ROUNDED: &Fault = &Fault {
+pub(crate) static ROUNDED: &Fault = &Fault {
     id: "weights-rounded",
     title: "weights rounded to a narrower format",
     remedy: "Convert from the widest checkpoint there is, once; nothing is wrong if the narrower format was meant.",
@@ -19,7 +19,7 @@ static TRUNCATED: &Fault = &Fault {
     fault: true,
     pervasive: true,
 };
-static TWICE: &Fault = &Fault {
+pub(crate) static TWICE: &Fault = &Fault {
     id: "weights-rounded-twice",
     title: "weights rounded twice, by way of f16",
     remedy: "Convert the original f32 weights directly; a stop at f16 also loses range.",

@@ -1,0 +1,183 @@
+//! `ulpscope explain`: from divergence to a proved cause.
+
+use serde_json::{Value, json};
+
+use crate::util::{Checkpoint, Dir, list, number, tiny, ulpscope};
+
+const PROMPT: &str = "the quick brown fox jumps over the lazy dog and runs";
+
+fn explained(args: &[&str]) -> Value {
+    let args = ["explain", "--json", "--prompt", PROMPT].into_iter().chain(args.iter().copied());
+    ulpscope(args).ok().json()["explanation"].clone()
+}
+
+/// Causes by id, the largest first.
+fn ids(explanation: &Value) -> Vec<&str> {
+    list(&explanation["causes"]).iter().map(|c| c["id"].as_str().unwrap()).collect()
+}
+
+/// The tiny model against itself with a change.
+fn changed(change: impl FnOnce(&mut Checkpoint)) -> Value {
+    let mut model = Checkpoint::tiny();
+    change(&mut model);
+    let dir = Dir::new();
+    let other = model.write(&dir, "changed");
+    explained(&[&tiny(), &other, "--a", "load(bf16)", "--b", "load(bf16)"])
+}
+
+#[test]
+fn the_founding_question_is_answered_and_proved() {
+    let e = explained(&[&tiny()]);
+    assert_eq!(e["status"], "explained");
+    assert_eq!(ids(&e), ["rotary-buffer-rounded"]);
+    let cause = &e["causes"][0];
+    assert_eq!(cause["subject"], "model.rotary_emb.inv_freq");
+    assert_eq!(cause["relation"], "b = round_bf16(a)");
+    assert_eq!(cause["site"], "model.rotary_emb.cos");
+    for field in ["necessary", "sufficient", "bit_equal", "fault"] {
+        assert_eq!(cause[field], true, "{field}");
+    }
+    assert_eq!(number(&cause["kl_share"]), 1.0);
+    assert!(number(&cause["intrinsic_kl"]) > 0.0);
+    // Rotation only acts through distances, so that a token alone shows nothing.
+    assert_eq!(e["signatures"]["position_0_equal"], true);
+    let sites: Vec<&str> = list(&e["origins"]).iter().map(|o| o["site"].as_str().unwrap()).collect();
+    assert_eq!(sites, ["model.rotary_emb.cos", "model.rotary_emb.sin"]);
+    assert!(list(&e["floor"]["orders"]).len() >= 5);
+    for run in list(&e["counterfactuals"]).iter().filter(|c| c["compute"] == "bf16") {
+        assert_eq!(run["bit_equal"], json!(run["direction"] != "neither"), "{run}");
+    }
+    let verdict = e["verdict"].as_str().unwrap();
+    for part in ["rotary buffer rounded by a dtype cast", "Proved", "model.rotary_emb.inv_freq"] {
+        assert!(verdict.contains(part), "{verdict}");
+    }
+}
+
+#[test]
+fn what_is_no_fault_raises_no_alarm() {
+    let same = explained(&[&tiny(), "--a", "load(bf16)", "--b", "load(bf16)"]);
+    assert_eq!((same["status"].as_str(), ids(&same)), (Some("no-difference"), vec![]));
+    let orders = ["tile32", "dot2", "sequential", "reversed", "pairwise", "split-k(4)", "exact"];
+    for (a, b) in orders.iter().zip(&orders[1..]) {
+        for attention in ["eager", "sdpa"] {
+            let (a, b) = (format!("load(bf16)@{attention}@{a}"), format!("load(bf16)@{attention}@{b}"));
+            let e = explained(&[&tiny(), "--a", &a, "--b", &b]);
+            assert_eq!(list(&e["origins"]), &Vec::<Value>::new(), "{a} {b}");
+            assert!(list(&e["causes"]).iter().all(|c| c["fault"] == false), "{a} {b}: {}", e["verdict"]);
+        }
+    }
+    // A fault that both arms share can't be seen in their difference, which is said.
+    let shared = explained(&[&tiny(), "--a", "load(f32).to(bf16)"]);
+    assert_eq!(shared["status"], "no-difference");
+    assert!(shared["verdict"].as_str().unwrap().contains("both arms hold model.rotary_emb.inv_freq"));
+}
+
+#[test]
+fn arithmetic_that_departs_is_named_with_the_site_where_it_first_shows() {
+    for (departure, id, site) in [
+        ("norm=fused", "norm-rounding", "model.layers.0.input_layernorm"),
+        ("norm=plus-one[2]", "norm-convention", "model.layers.2.input_layernorm"),
+        ("rope=interleaved", "rotary-layout", "model.layers.0.self_attn.q_rope"),
+        ("rope=fused[1]", "rotary-rounding", "model.layers.1.self_attn.q_rope"),
+        ("table=f16", "rotary-table-format", "model.rotary_emb.cos"),
+        ("positions=+1", "positions", "model.rotary_emb.cos"),
+        ("scale=none[3]", "attention-scale", "model.layers.3.self_attn.scores"),
+        ("mask=ahead", "causal-mask", "model.layers.0.self_attn.scores"),
+        ("gqa=tiled[1]", "grouped-heads", "model.layers.1.self_attn.scores"),
+        ("scores=unrounded", "score-rounding", "model.layers.0.self_attn.scores"),
+        ("softmax=storage", "softmax-format", "model.layers.0.self_attn.probs"),
+        ("mlp=swapped[2]", "gate-and-up-exchanged", "model.layers.2.mlp.act_fn"),
+        ("residual=skip-mlp[0]", "residual-term", "model.layers.0"),
+        ("embedding=scaled", "embedding-scale", "model.embed_tokens"),
+        ("cache=e4m3", "cache-format", "model.layers.0.self_attn.scores"),
+    ] {
+        let b = format!("load(bf16)@{departure}");
+        let e = explained(&[&tiny(), "--a", "load(bf16)", "--b", &b, "--attention", "eager"]);
+        assert_eq!((e["status"].as_str(), ids(&e)), (Some("explained"), vec![id]), "{departure}");
+        assert_eq!(e["causes"][0]["site"], site, "{departure}");
+        assert_eq!(e["origins"][0]["site"], site, "{departure}");
+        assert_eq!(e["causes"][0]["bit_equal"], true, "{departure}");
+    }
+}
+
+#[test]
+fn a_changed_config_is_named() {
+    for (key, value, id) in [
+        ("rms_norm_eps", json!(1e-2), "rms-norm-eps"),
+        ("hidden_act", json!("gelu"), "hidden-act"),
+        ("rope_parameters", json!({ "rope_type": "default", "rope_theta": 500.0 }), "rope-theta"),
+    ] {
+        let e = changed(|model| model.config[key] = value);
+        assert_eq!((e["status"].as_str(), ids(&e)), (Some("explained"), vec![id]), "{key}: {}", e["verdict"]);
+        assert_eq!(e["causes"][0]["bit_equal"], true, "{key}");
+    }
+}
+
+#[test]
+fn what_happened_to_a_weight_is_named_with_the_weight() {
+    type Edit = fn(&mut Vec<f32>);
+    let down = "model.layers.2.mlp.down_proj.weight";
+    let query = "model.layers.1.self_attn.q_proj.weight";
+    let norm = "model.layers.1.input_layernorm.weight";
+    for (tensor, edit, id) in [
+        (down, (|w| w[77] = -w[77]) as Edit, "weight-corrupted"),
+        (down, |w| w[..640].fill(0.0), "weight-partly-zero"),
+        (down, |w| w.iter_mut().for_each(|x| *x *= 8.0), "weights-scaled"),
+        (down, |w| w.rotate_right(1), "weight-shifted"),
+        (down, |w| w.fill(0.5), "weight-constant"),
+        (norm, |w| w.iter_mut().for_each(|x| *x += 1.0), "norm-plus-one"),
+        (query, |w| w.iter_mut().for_each(|x| *x = -*x), "sign-flipped"),
+        (query, interleave, "qk-permutation"),
+    ] {
+        let e = changed(|model| {
+            let stored = model.tensors.get_mut(tensor).unwrap();
+            let mut values: Vec<f32> = stored.values().iter().map(|&x| x as f32).collect();
+            edit(&mut values);
+            stored.bytes = values.iter().flat_map(|x| x.to_le_bytes()).collect();
+        });
+        assert_eq!((e["status"].as_str(), ids(&e)), (Some("explained"), vec![id]), "{}", e["verdict"]);
+        let cause = &e["causes"][0];
+        assert_eq!((&cause["subject"], &cause["bit_equal"]), (&json!(tensor), &json!(true)), "{id}");
+        assert_eq!(cause["site"], json!(tensor.trim_end_matches(".weight")), "{id}");
+    }
+}
+
+/// Rows of a query weight `[64, 64]` with 4 heads, from half-split into adjacent pairs.
+fn interleave(w: &mut Vec<f32>) {
+    let old = w.clone();
+    for head in 0..4 {
+        for i in 0..16 {
+            let from = head * 16 + i / 2 + (i % 2) * 8;
+            let to = head * 16 + i;
+            w[to * 64..(to + 1) * 64].copy_from_slice(&old[from * 64..(from + 1) * 64]);
+        }
+    }
+}
+
+#[test]
+fn two_faults_at_once_are_both_named() {
+    let e = explained(&[&tiny(), "--a", "load(bf16)", "--b", "load(f32).to(bf16)@rope=interleaved"]);
+    assert_eq!(ids(&e), ["rotary-layout", "rotary-buffer-rounded"]);
+    let swapped = changed(|model| {
+        let [q, k] = ["0", "2"].map(|n| format!("model.layers.{n}.self_attn.q_proj.weight"));
+        let (one, other) = (model.tensors[&q].clone(), model.tensors[&k].clone());
+        model.tensors.insert(q, other);
+        model.tensors.insert(k, one);
+        model.config["rms_norm_eps"] = json!(1e-2);
+    });
+    let mut found = ids(&swapped);
+    found.sort_unstable();
+    assert_eq!(found, ["rms-norm-eps", "tensors-exchanged"], "{}", swapped["verdict"]);
+}
+
+#[test]
+fn one_token_shows_no_fault_of_rotation() {
+    let e = ulpscope(["explain", &tiny(), "--json", "--ids", "5"]).ok().json()["explanation"].clone();
+    assert_eq!(e["status"], "no-difference");
+    assert!(list(&e["guards"])[0].as_str().unwrap().contains("more than one token"), "{}", e["guards"]);
+}
+
+#[test]
+fn an_explanation_takes_two_arms() {
+    ulpscope(["explain", &tiny(), "--arm", "c=load(f32)"]).fails(&["two arms", "3"]);
+}
