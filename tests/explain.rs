@@ -84,7 +84,6 @@ fn arithmetic_that_departs_is_named_with_the_site_where_it_first_shows() {
         ("scale=none[3]", "attention-scale", "model.layers.3.self_attn.scores"),
         ("mask=ahead", "causal-mask", "model.layers.0.self_attn.scores"),
         ("gqa=tiled[1]", "grouped-heads", "model.layers.1.self_attn.scores"),
-        ("scores=unrounded", "score-rounding", "model.layers.0.self_attn.scores"),
         ("softmax=storage", "softmax-format", "model.layers.0.self_attn.probs"),
         ("mlp=swapped[2]", "gate-and-up-exchanged", "model.layers.2.mlp.act_fn"),
         ("residual=skip-mlp[0]", "residual-term", "model.layers.0"),

@@ -4,6 +4,7 @@
 mod bench;
 mod ci;
 mod experiment;
+mod faults;
 mod fixtures;
 mod memory;
 mod python;
@@ -31,6 +32,8 @@ enum Command {
     Fixtures(fixtures::Args),
     /// Peak memory of a comparison as the model grows from 0.1 to 7 billion parameters (needs 14 GB of disk)
     Memory(memory::Args),
+    /// Put faults into a model one by one, and count how often `ulpscope explain` finds where and why
+    Faults(faults::Args),
     /// What CI runs beside the tests: format, lints, docs, dependency invariants, CUDA type-check, one real run
     Ci(ci::Args),
 }
@@ -41,6 +44,7 @@ fn main() -> ExitCode {
         Command::Bench(args) => bench::run(&args),
         Command::Fixtures(args) => fixtures::run(&args),
         Command::Memory(args) => memory::run(&args),
+        Command::Faults(args) => faults::run(&args),
         Command::Ci(args) => ci::run(&args),
     };
     match result {

@@ -18,6 +18,7 @@ const TOP: usize = 10;
 pub fn markdown(record: &RunRecord) -> String {
     let mut page = Page(String::new());
     page.model(record);
+    page.explanation(record);
     page.arms(record);
     page.weights(record);
     page.buffers(record);
@@ -298,6 +299,31 @@ impl Page {
         if sites.len() > TOP {
             self.line(format!("\n{} more introduce less.", sites.len() - TOP));
         }
+    }
+
+    fn explanation(&mut self, record: &RunRecord) {
+        let Some(found) = &record.explanation else { return };
+        self.section("Why");
+        self.line(escape(&found.verdict));
+        self.list(found.causes.iter().map(|cause| {
+            let site = cause.site.as_ref().map_or(String::new(), |site| format!(", first at {}", code(site)));
+            let proof = match (cause.bit_equal, cause.necessary, cause.sufficient) {
+                (true, ..) => "bit-equal both ways",
+                (false, true, true) => "acts both ways",
+                (false, true, false) => "acts when restored only",
+                (false, false, _) => "acts when injected only",
+            };
+            format!(
+                "{}: {}{site}; {proof}; {} of the KL; by itself KL {} ({}), noise floor {}",
+                code(&cause.id),
+                code(&cause.subject),
+                percent(cause.kl_share),
+                number(cause.intrinsic_kl),
+                escape(&cause.intrinsic_compute),
+                number(cause.floor_kl),
+            )
+        }));
+        self.list(found.guards.iter().map(|guard| escape(guard)));
     }
 
     fn coverage(&mut self, record: &RunRecord) {
