@@ -114,7 +114,7 @@ fn a_changed_config_is_named() {
 
 #[test]
 fn what_happened_to_a_weight_is_named_with_the_weight() {
-    type Edit = fn(&mut Vec<f32>);
+    type Edit = fn(&mut [f32]);
     let down = "model.layers.2.mlp.down_proj.weight";
     let query = "model.layers.1.self_attn.q_proj.weight";
     let norm = "model.layers.1.input_layernorm.weight";
@@ -142,8 +142,8 @@ fn what_happened_to_a_weight_is_named_with_the_weight() {
 }
 
 /// Rows of a query weight `[64, 64]` with 4 heads, from half-split into adjacent pairs.
-fn interleave(w: &mut Vec<f32>) {
-    let old = w.clone();
+fn interleave(w: &mut [f32]) {
+    let old = w.to_vec();
     for head in 0..4 {
         for i in 0..16 {
             let from = head * 16 + i / 2 + (i % 2) * 8;
