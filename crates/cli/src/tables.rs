@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use ulpscope_metrics::Difference;
-use ulpscope_record::summary::block;
+use ulpscope_record::summary::{block, fork, proved};
 use ulpscope_record::text::{number, percent, shortened};
 use ulpscope_record::{Arm, Buffer, Explanation, Model, RunRecord, SiteDivergence, Weights};
 
@@ -32,9 +32,7 @@ pub(crate) fn record(record: &RunRecord) -> String {
             text += &origin(record, arm, prompt);
         }
     }
-    if let Some(explanation) = &record.explanation {
-        text += &self::explanation(explanation);
-    }
+    text += &record.explanation.as_ref().map_or(String::new(), explanation);
     if !record.coverage.not_compared.is_empty() {
         text += "\nnot compared\n";
         for what in &record.coverage.not_compared {
@@ -51,68 +49,6 @@ pub(crate) fn record(record: &RunRecord) -> String {
         record.provenance.kernel
     );
     text
-}
-
-/// Why: the verdict, then what it rests on.
-fn explanation(explanation: &Explanation) -> String {
-    let mut text = format!("\nexplanation of {}: {}\n", explanation.arm, explanation.status.name());
-    text += &wrapped(&explanation.verdict);
-    for (i, cause) in explanation.causes.iter().enumerate() {
-        _ = writeln!(text, "cause {}: {}  {}", i + 1, cause.id, cause.subject);
-        if let Some(relation) = &cause.relation {
-            _ = writeln!(text, "  relation        {}", shortened(relation, 100));
-        }
-        let does = |yes: bool| if yes { "changes" } else { "does not change" };
-        let bits = if cause.bit_equal { "; bit-equal both ways" } else { "" };
-        _ = writeln!(
-            text,
-            "  proof           restoring it {} the arm, injecting it {} the reference{bits}",
-            does(cause.necessary),
-            does(cause.sufficient),
-        );
-        let [low, high] = cause.kl_share_interval.map(percent);
-        _ = writeln!(text, "  share of KL     {} (95 %: {low} to {high})", percent(cause.kl_share));
-        let (size, floor) = (number(cause.intrinsic_kl), number(cause.floor_kl));
-        let compute = &cause.intrinsic_compute;
-        _ = writeln!(text, "  intrinsic KL    {size} in {compute}, against a noise floor of {floor}");
-    }
-    if !explanation.growth.is_empty() {
-        text += "KL by position      measured   floor (sd)              intrinsic\n";
-    }
-    for bucket in &explanation.growth {
-        _ = writeln!(
-            text,
-            "  {:<17} {:<10} {:<23} {}{}",
-            format!("{}: {}..{}", bucket.prompt, bucket.from, bucket.to),
-            number(bucket.kl),
-            format!("{} ({})", number(bucket.floor_mean), number(bucket.floor_sd)),
-            number(bucket.intrinsic_kl),
-            if bucket.exceeds { "  above the floor" } else { "" }
-        );
-    }
-    let Explanation { expected, guards, ruled_out, .. } = explanation;
-    for (what, notes) in [("expected", expected), ("guard", guards), ("ruled out", ruled_out)] {
-        for note in notes {
-            _ = writeln!(text, "{what}: {note}");
-        }
-    }
-    text
-}
-
-/// A paragraph in lines of at most 100 characters.
-fn wrapped(paragraph: &str) -> String {
-    let (mut text, mut width) = (String::new(), 0);
-    for word in paragraph.split_whitespace() {
-        let length = word.chars().count();
-        if width > 0 && width + 1 + length > 98 {
-            text.push('\n');
-            width = 0;
-        }
-        text += if width == 0 { "  " } else { " " };
-        text += word;
-        width += 1 + length;
-    }
-    text + "\n"
 }
 
 fn model(model: &Model) -> String {
@@ -330,6 +266,64 @@ fn origin(record: &RunRecord, arm: &Arm, prompt: usize) -> String {
     text
 }
 
+/// The verdict, and in a line each what stands behind it.
+pub(crate) fn explanation(found: &Explanation) -> String {
+    let mut text = format!("\n{}: {}\n", found.status.name().replace('-', " "), found.verdict);
+    for cause in &found.causes {
+        let relation = cause.relation.as_ref().map(|r| format!("  {r}")).unwrap_or_default();
+        _ = writeln!(text, "cause {}  {}{relation}", cause.id, cause.subject);
+        let site = cause.site.as_deref().unwrap_or("at no site that was observed");
+        _ = writeln!(text, "  first seen {site}; proved {}", proved(cause));
+        _ = writeln!(
+            text,
+            "  share of KL {}   intrinsic KL {} nats ({})   floor {} nats{}",
+            percent(cause.kl_share),
+            number(cause.intrinsic_kl),
+            cause.intrinsic_compute,
+            number(cause.floor_kl),
+            if cause.exceeds_floor { "" } else { ", not above it" }
+        );
+        if !cause.remedy.is_empty() {
+            _ = writeln!(text, "  {}", cause.remedy);
+        }
+    }
+    for origin in found.origins.iter().take(ROWS) {
+        let [differing, all] = origin.differing;
+        _ = writeln!(
+            text,
+            "origin {} on prompt {}: {differing} of {all} elements, expected {}; rms {} times the floor's; p {}",
+            origin.site,
+            origin.prompt,
+            number(origin.expected),
+            number(origin.rms_ratio),
+            number(origin.p_value)
+        );
+    }
+    if found.origins.len() > ROWS {
+        _ = writeln!(text, "  and {} more", found.origins.len() - ROWS);
+    }
+    for decision in found.decisions.iter().take(ROWS) {
+        let [flips, positions] = decision.flips;
+        _ = writeln!(
+            text,
+            "decisions on prompt {}: {flips} of {positions} flip, {} outside near-ties; continuations: {}; \
+             negative log-likelihood {} nats per token ({} to {})",
+            decision.prompt,
+            decision.flips_outside_near_ties,
+            fork(decision),
+            number(decision.nll_difference),
+            number(decision.nll_interval[0]),
+            number(decision.nll_interval[1])
+        );
+    }
+    for (what, sentences) in [("limit", &found.guards), ("ruled out", &found.ruled_out)] {
+        for sentence in sentences.iter().take(ROWS) {
+            _ = writeln!(text, "{what}: {sentence}");
+        }
+    }
+    text
+}
+
 /// Two traces beside each other.
 pub(crate) fn diff(rows: &[(String, Vec<usize>, Difference)], not_compared: &[String]) -> String {
     let mut text = format!(
@@ -362,4 +356,25 @@ pub(crate) fn diff(rows: &[(String, Vec<usize>, Difference)], not_compared: &[St
         }
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_verdict_comes_with_what_proves_it() {
+        let run = RunRecord::from_json(include_str!("../../record/tests/explained.json")).unwrap();
+        let text = record(&run);
+        for line in [
+            "explained: Rounding of the rotary frequencies",
+            "cause rotary-buffer-rounded  model.rotary_emb.inv_freq  b = round_bf16(a)",
+            "  first seen model.rotary_emb.cos; proved both ways, to the bit",
+            "  share of KL 100 %   intrinsic KL 3.500e-7 nats (f32)   floor 0.001520 nats, not above it",
+            "origin model.rotary_emb.sin on prompt 0: 8 of 192 elements, expected 0; rms inf times the floor's; p 0",
+            "limit: 3 tokens are too few",
+        ] {
+            assert!(text.contains(line), "{line}\n{text}");
+        }
+    }
 }

@@ -160,6 +160,7 @@ pub fn explain(plan: &Plan, mut progress: impl FnMut(Stage, Step)) -> Result<Ans
         ruled_out: ruled_out.collect(),
         origins,
         onset: growth::onset(&growth),
+        expected_onset: growth::expected_onset(&growth),
         floor,
         counterfactuals: proof.counterfactuals(&all, &b.arm.dtype().to_string()),
         growth,

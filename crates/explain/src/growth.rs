@@ -74,6 +74,20 @@ pub(crate) fn onset(growth: &[Bucket]) -> Option<usize> {
     (above > 0).then(|| buckets[buckets.len() - above].from)
 }
 
+/// Position at which the intrinsic size, growing as it did over the buckets, reaches three standard deviations of the
+/// floor: where it would be told from the order of summation if rounding only added to it.
+pub(crate) fn expected_onset(growth: &[Bucket]) -> Option<usize> {
+    let exponent = exponent(growth).filter(|e| *e > 0.1)?;
+    let longest = growth.iter().max_by_key(|b| b.to)?;
+    let (sd, size) = (longest.floor_sd, longest.intrinsic_kl);
+    if !(sd > 0.0 && size > 0.0) {
+        return None;
+    }
+    let middle = ((longest.from.max(1) * longest.to) as f64).sqrt();
+    let position = middle * (3.0 * sd / size).powf(1.0 / exponent);
+    (position < 1e9).then_some(position as usize)
+}
+
 /// Exponent e of `intrinsic KL ~ position^e`, by least squares over the buckets' logarithms.
 pub(crate) fn exponent(growth: &[Bucket]) -> Option<f64> {
     let points: Vec<(f64, f64)> = growth

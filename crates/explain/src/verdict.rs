@@ -11,7 +11,7 @@ pub(crate) fn verdict(plan: &Plan, found: &Explanation) -> String {
     let mut said: Vec<String> = Vec::new();
     match found.status {
         Status::NoDifference => {
-            said.push(format!("No difference: every logit and every site of `{b}` has the bits of `{a}`."));
+            said.push(format!("No difference: every logit and every site of {b} has the bits of {a}."));
             said.extend(found.ruled_out.iter().map(|what| format!("{}.", capital(what))));
             if let Some(truth) = &found.truth {
                 said.extend(truth.shared.iter().map(|what| format!("But {what}.")));
@@ -19,7 +19,7 @@ pub(crate) fn verdict(plan: &Plan, found: &Explanation) -> String {
         }
         Status::Incomplete => said.push("Too little could be compared for a verdict.".to_owned()),
         Status::Unexplained => {
-            said.push(format!("`{b}` differs from `{a}`, and no known cause accounts for all of it."));
+            said.push(format!("{b} differs from {a}, and no known cause accounts for all of it."));
             said.extend(found.causes.iter().map(|c| format!("Part of it: {}.", named(c))));
         }
         Status::Explained => {

@@ -1,12 +1,18 @@
 //! Pictures of what a run found, drawn from its record alone.
 //!
-//! Five figures, each a function from a record to a [`Picture`], which saves itself as PNG or SVG:
+//! Each figure is a function from a record to a [`Picture`], which saves itself as PNG or SVG:
 //!
 //! - [`layers`]: mean and largest difference of each block's output, one colour per arm;
 //! - [`heatmap`]: every site of every layer, and the sites outside the blocks;
 //! - [`introduced`]: what each site of one layer adds, beside what has accumulated there;
 //! - [`logits`]: the logits of an arm against the reference's, and their difference;
-//! - [`positions`]: logits and blocks by token position.
+//! - [`positions`]: logits and blocks by token position;
+//!
+//! and where the record has an explanation:
+//!
+//! - [`floor()`]: what every site introduces, over what the order of summation alone would;
+//! - [`counterfactuals()`]: what is left when one thing that differs is exchanged;
+//! - [`growth()`]: divergence against position, beside the floor.
 //!
 //! The same record gives the same bytes on every machine: the font is carried along, and nothing asks
 //! for the time. Divergences spread over many decades, so their axes are logarithmic, and what has no
@@ -39,7 +45,7 @@ mod render;
 mod synthetic;
 
 pub use error::PlotError;
-pub use figures::{heatmap, introduced, layers, logits, positions};
+pub use figures::{counterfactuals, floor, growth, heatmap, introduced, layers, logits, positions};
 pub use picture::{Picture, SIZE};
 
 use std::path::{Path, PathBuf};
@@ -59,7 +65,9 @@ pub struct Options {
 /// Draws every figure into the folder `dir`, which is made if it is missing, and returns the files.
 ///
 /// [`layers`] shows all arms in `layers.png`. The other figures are about one arm each: `heatmap.png` and so
-/// on where there is one beside the reference, `heatmap-b.png`, `heatmap-c.png` where there are several.
+/// on where there is one beside the reference, `heatmap-b.png`, `heatmap-c.png` where there are several. Those of the
+/// explanation, `floor.png`, `counterfactuals.png` and `growth.png`, are about the arm that it explains, and there only
+/// where the record has what they show.
 ///
 /// # Errors
 /// [`PlotError::OneArm`], [`PlotError::NoPrompt`], [`PlotError::Write`]. Figures finished before an error stay;
@@ -77,6 +85,14 @@ pub fn draw_all(record: &RunRecord, dir: &Path, options: &Options) -> Result<Vec
         figures.push((format!("logits{suffix}"), logits(record, &arm.name, options)?));
         figures.push((format!("positions{suffix}"), positions(record, &arm.name, options)?));
     }
+
+    let explained = [
+        ("floor", floor(record, options)?),
+        ("counterfactuals", counterfactuals(record, options)?),
+        ("growth", growth(record, options)?),
+    ];
+    let explained = explained.into_iter().filter_map(|(name, picture)| Some((name.to_owned(), picture?)));
+    figures.extend(explained);
 
     std::fs::create_dir_all(dir)
         .map_err(|source| PlotError::Write { path: dir.display().to_string(), source })?;

@@ -1,6 +1,6 @@
 //! A record with plausible numbers, for tests: flat where nothing differs, growing with depth after that.
 
-use ulpscope_record::{RunRecord, SiteDivergence};
+use ulpscope_record::{Bucket, RunRecord, SiteDivergence, SiteFloor};
 
 const WITHIN: [&str; 19] = [
     "input_layernorm",
@@ -91,6 +91,46 @@ pub(crate) fn record(layers: usize, arms: usize, tokens: usize) -> RunRecord {
             .collect();
         run.logits.push(logits);
     }
+    run
+}
+
+/// A run of two arms with an explanation: both rotary tables stand above a floor that every product of matrices has.
+pub(crate) fn explained(layers: usize, tokens: usize) -> RunRecord {
+    let mut run = record(layers, 2, tokens);
+    let model = RunRecord::from_json(include_str!("../../record/tests/explained.json")).unwrap();
+    let mut explanation = model.explanation.unwrap();
+    let mut random = Random(7);
+    for site in &mut run.sites {
+        let rotary = site.site.contains("rotary_emb");
+        if !rotary {
+            (site.introduced.mean_abs, site.introduced.equal) = (0.0, 1.0);
+        }
+        let product = ["proj", "scores", "context", "lm_head"].iter().any(|part| site.site.contains(part));
+        let noise = if product { 1e-4 * random.near_one() } else { 0.0 };
+        explanation.floor.sites.retain(|floor| floor.site != site.site);
+        explanation.floor.sites.push(SiteFloor {
+            site: site.site.clone(),
+            prompt: site.prompt,
+            differing: noise,
+            mean_abs: [noise * 0.01, noise * 0.02],
+        });
+    }
+    let ends: Vec<usize> = std::iter::successors(Some(1), |end| (*end < tokens).then_some(end * 2))
+        .map(|end: usize| end.min(tokens))
+        .collect();
+    explanation.growth = (ends.iter().enumerate())
+        .map(|(index, &to)| {
+            let from = index.checked_sub(1).map_or(0, |before| ends[before]);
+            let grown = 1e-7 * to as f64 * random.near_one();
+            let floor = 1.4e-3 * random.near_one();
+            let kl = if from == 0 { 0.0 } else { 1.5e-3 * random.near_one() + 3.0 * grown };
+            let intrinsic_kl = if from == 0 { 0.0 } else { grown };
+            let exceeds = from >= 2048;
+            Bucket { prompt: 0, from, to, kl, floor_mean: floor, floor_sd: 2e-4, intrinsic_kl, exceeds }
+        })
+        .collect();
+    (explanation.onset, explanation.expected_onset) = (Some(2048), Some(1500));
+    run.explanation = Some(explanation);
     run
 }
 

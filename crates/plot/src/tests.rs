@@ -2,18 +2,26 @@
 
 use super::*;
 use crate::picture::{Shape, Text};
-use crate::synthetic::record;
+use crate::synthetic::{explained, record};
 
-/// Every figure of a record's arm b.
+/// Every figure of a record's arm b, and those of its explanation if it has one.
 fn figures(run: &RunRecord) -> Vec<(&'static str, Picture)> {
     let options = Options::default();
-    vec![
+    let explained = [
+        ("floor", floor(run, &options).unwrap()),
+        ("counterfactuals", counterfactuals(run, &options).unwrap()),
+        ("growth", growth(run, &options).unwrap()),
+    ];
+    let mut figures: Vec<(&str, Picture)> =
+        explained.into_iter().filter_map(|(name, picture)| Some((name, picture?))).collect();
+    figures.extend([
         ("layers", layers(run, &options).unwrap()),
         ("heatmap", heatmap(run, "b", &options).unwrap()),
         ("introduced", introduced(run, "b", &options).unwrap()),
         ("logits", logits(run, "b", &options).unwrap()),
         ("positions", positions(run, "b", &options).unwrap()),
-    ]
+    ]);
+    figures
 }
 
 #[test]
@@ -54,6 +62,8 @@ fn names_tell_the_arms_apart_only_where_there_are_several() {
         names(&run, "one"),
         ["layers.png", "heatmap.png", "introduced.png", "logits.png", "positions.png"]
     );
+    let with_explanation = names(&explained(2, 2), "explained");
+    assert_eq!(with_explanation[5..], ["floor.png", "counterfactuals.png", "growth.png"]);
     run = record(2, 3, 2);
     run.arms[2].name = "../c".into();
     let names = names(&run, "two");
@@ -76,7 +86,18 @@ fn no_text_leaves_the_picture_or_covers_another() {
     }
     wild.logits[0].by_position[2].kl = f64::NAN;
     wild.logits[0].by_position[2].mean_abs = f64::INFINITY;
-    for run in [record(30, 2, 3), record(80, 4, 300), record(1, 2, 1), long, wild] {
+    let mut crowded = explained(30, 5000);
+    let explanation = crowded.explanation.as_mut().unwrap();
+    let origin = explanation.origins[0].clone();
+    explanation.origins = (crowded.sites.iter().skip(500))
+        .map(|site| ulpscope_record::Origin { site: site.site.clone(), ..origin.clone() })
+        .collect();
+    explanation.counterfactuals = [0; 20].iter().flat_map(|_| explanation.counterfactuals.clone()).collect();
+    (explanation.onset, explanation.expected_onset) = (Some(4999), Some(4990));
+    let explained = [explained(30, 3), explained(1, 1), crowded];
+    for run in
+        [record(30, 2, 3), record(80, 4, 300), record(1, 2, 1), long, wild].into_iter().chain(explained)
+    {
         for (name, picture) in figures(&run) {
             let texts: Vec<&Text> = picture.all_text().collect();
             for text in &texts {
@@ -106,8 +127,22 @@ fn no_text_leaves_the_picture_or_covers_another() {
 #[test]
 fn wild_values_are_drawn_within_the_picture() {
     let wild = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 0.0, -1.0, f64::MAX, f64::from_bits(1)];
-    let mut run = record(30, 2, 9);
+    let mut run = explained(30, 9);
+    let explanation = run.explanation.as_mut().unwrap();
+    for (index, floor) in explanation.floor.sites.iter_mut().enumerate() {
+        floor.differing = wild[index % wild.len()];
+        floor.mean_abs = [wild[(index + 1) % wild.len()], wild[(index + 2) % wild.len()]];
+    }
+    for (index, bucket) in explanation.growth.iter_mut().enumerate() {
+        (bucket.kl, bucket.intrinsic_kl) = (wild[index % wild.len()], wild[(index + 1) % wild.len()]);
+        (bucket.floor_mean, bucket.floor_sd) =
+            (wild[(index + 2) % wild.len()], wild[(index + 4) % wild.len()]);
+    }
+    for (index, run) in explanation.counterfactuals.iter_mut().enumerate() {
+        run.kl = wild[index % wild.len()];
+    }
     for (index, site) in run.sites.iter_mut().enumerate() {
+        site.introduced.equal = wild[(index + 3) % wild.len()];
         site.difference.mean_abs = wild[index % wild.len()];
         site.difference.max_abs = wild[(index + 1) % wild.len()];
         site.introduced.mean_abs = wild[(index + 2) % wild.len()];

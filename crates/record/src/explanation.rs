@@ -56,6 +56,10 @@ pub struct Explanation {
     pub growth: Vec<Bucket>,
     /// First position from which the divergence stays above the floor; null if it never does.
     pub onset: Option<usize>,
+    /// Position at which theory expects the intrinsic size to reach the floor; null where it expects none or was not
+    /// asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expected_onset: Option<usize>,
     /// Where theory expects each cause to show, one sentence each.
     pub expected: Vec<String>,
     /// Which of the two arms is nearer to the truth; null where it was not measured.

@@ -1,5 +1,6 @@
 //! Reading and writing `record.json`.
 
+use crate::explanation::{Explanation, Origin};
 use crate::layout;
 use crate::schema::{RunRecord, SCHEMA};
 use serde::Deserialize;
@@ -228,9 +229,45 @@ fn contradiction(record: &RunRecord) -> Option<(String, String, String)> {
             return Some((format!("{field}.prompt"), prompt.to_string(), expected));
         }
     }
+    if let Some(found) = record.explanation.as_ref().and_then(|e| contradiction_in(e, &arms, prompts)) {
+        return Some(found);
+    }
     record.logits.iter().enumerate().find(|(_, l)| l.sample.a.len() != l.sample.b.len()).map(|(i, l)| {
         let expected = format!("its counterpart b has {}", l.sample.b.len());
         (format!("logits[{i}].sample.a"), format!("{} values long", l.sample.a.len()), expected)
+    })
+}
+
+/// The same within an explanation, of a run with these arms and this many prompts.
+fn contradiction_in(
+    explanation: &Explanation,
+    arms: &[&str],
+    prompts: usize,
+) -> Option<(String, String, String)> {
+    if !arms[1..].contains(&explanation.arm.as_str()) {
+        let expected = format!("the arms beside the reference are {}", arms[1..].join(", "));
+        return Some(("explanation.arm".into(), explanation.arm.clone(), expected));
+    }
+    let floor = &explanation.floor;
+    let lists: [(&str, Vec<usize>); 6] = [
+        ("origins", explanation.origins.iter().map(|origin| origin.prompt).collect()),
+        ("floor.sites", floor.sites.iter().map(|site| site.prompt).collect()),
+        ("floor.logits", floor.logits.iter().map(|logits| logits.prompt).collect()),
+        ("counterfactuals", explanation.counterfactuals.iter().map(|run| run.prompt).collect()),
+        ("growth", explanation.growth.iter().map(|bucket| bucket.prompt).collect()),
+        ("decisions", explanation.decisions.iter().map(|decision| decision.prompt).collect()),
+    ];
+    for (list, of) in &lists {
+        if let Some((index, prompt)) = of.iter().enumerate().find(|(_, prompt)| **prompt >= prompts) {
+            let expected = format!("there are {prompts} prompts, counted from 0");
+            return Some((format!("explanation.{list}[{index}].prompt"), prompt.to_string(), expected));
+        }
+    }
+    let causes = explanation.causes.len();
+    let beyond = |origin: &Origin| origin.cause.filter(|cause| *cause >= causes);
+    explanation.origins.iter().enumerate().find_map(|(index, origin)| {
+        let expected = format!("there are {causes} causes, counted from 0");
+        Some((format!("explanation.origins[{index}].cause"), beyond(origin)?.to_string(), expected))
     })
 }
 
@@ -263,8 +300,25 @@ mod tests {
     }
 
     #[test]
-    fn the_golden_file_is_written_byte_for_byte() {
+    fn the_golden_files_are_written_byte_for_byte() {
         assert_eq!(small().to_json().unwrap(), SMALL);
+        let explained = include_str!("../tests/explained.json");
+        assert_eq!(RunRecord::from_json(explained).unwrap().to_json().unwrap(), explained);
+    }
+
+    #[test]
+    fn an_explanation_that_points_nowhere_is_refused() {
+        let error = |change: fn(&mut Explanation)| {
+            let mut record = RunRecord::from_json(include_str!("../tests/explained.json")).unwrap();
+            change(record.explanation.as_mut().unwrap());
+            error(&record.to_json().unwrap())
+        };
+        let arm = error(|e| e.arm = "a".into());
+        assert!(arm.contains("explanation.arm is a, but the arms beside the reference are b"), "{arm}");
+        let prompt = error(|e| e.growth[1].prompt = 1);
+        assert!(prompt.contains("explanation.growth[1].prompt is 1, but there are 1 prompts"), "{prompt}");
+        let cause = error(|e| e.origins[0].cause = Some(1));
+        assert!(cause.contains("explanation.origins[0].cause is 1"), "{cause}");
     }
 
     /// Run as root, a rename over `/dev/null` would cost the system its device.

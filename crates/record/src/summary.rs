@@ -4,6 +4,10 @@ use crate::schema::{Model, RunRecord, SiteDivergence};
 use crate::text::{number, percent, shortened};
 use std::fmt::Write;
 
+mod explained;
+
+pub use explained::{fork, proved};
+
 /// Rows of a table before the rest is only counted.
 const ROWS: usize = 20;
 /// Prompts whose layers get a table.
@@ -11,14 +15,16 @@ const PROMPTS: usize = 4;
 /// Sites in the table of what introduces most.
 const TOP: usize = 10;
 
-/// The record as a page of Markdown: model, arms, what was compared, where it starts, how far it goes.
+/// The record as a page of Markdown: model, verdict and causes where it has an explanation, arms, what was compared, where it starts, how far it goes.
 ///
 /// Whatever came from outside (prompts, names, reasons) is escaped, so that it can neither break a table nor
 /// bring HTML along.
 pub fn markdown(record: &RunRecord) -> String {
     let mut page = Page(String::new());
     page.model(record);
-    page.explanation(record);
+    if let Some(explanation) = &record.explanation {
+        explained::section(&mut page, record, explanation);
+    }
     page.arms(record);
     page.weights(record);
     page.buffers(record);
@@ -301,31 +307,6 @@ impl Page {
         }
     }
 
-    fn explanation(&mut self, record: &RunRecord) {
-        let Some(found) = &record.explanation else { return };
-        self.section("Why");
-        self.line(escape(&found.verdict));
-        self.list(found.causes.iter().map(|cause| {
-            let site = cause.site.as_ref().map_or(String::new(), |site| format!(", first at {}", code(site)));
-            let proof = match (cause.bit_equal, cause.necessary, cause.sufficient) {
-                (true, ..) => "bit-equal both ways",
-                (false, true, true) => "acts both ways",
-                (false, true, false) => "acts when restored only",
-                (false, false, _) => "acts when injected only",
-            };
-            format!(
-                "{}: {}{site}; {proof}; {} of the KL; by itself KL {} ({}), noise floor {}",
-                code(&cause.id),
-                code(&cause.subject),
-                percent(cause.kl_share),
-                number(cause.intrinsic_kl),
-                escape(&cause.intrinsic_compute),
-                number(cause.floor_kl),
-            )
-        }));
-        self.list(found.guards.iter().map(|guard| escape(guard)));
-    }
-
     fn coverage(&mut self, record: &RunRecord) {
         self.section("Coverage");
         let coverage = &record.coverage;
@@ -391,6 +372,15 @@ mod tests {
     #[test]
     fn the_page_of_the_small_record() {
         assert_eq!(markdown(&small()), include_str!("../tests/small.md"));
+    }
+
+    #[test]
+    fn the_section_of_an_explanation() {
+        let record = RunRecord::from_json(include_str!("../tests/explained.json")).unwrap();
+        let page = markdown(&record);
+        let from = page.find("## Verdict").unwrap();
+        let to = page.find("## Arms").unwrap();
+        assert_eq!(&page[from..to], include_str!("../tests/explained.md"));
     }
 
     #[test]

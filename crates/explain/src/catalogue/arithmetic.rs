@@ -10,7 +10,7 @@ use super::Fault;
 pub(crate) static ATTENTION: &Fault = &Fault {
     id: "attention-implementation",
     title: "another implementation of attention",
-    remedy: "Compare with the same `attn_implementation` on both sides, or accept the noise of the two declared roundings.",
+    remedy: "Compare with the same attn_implementation on both sides, or accept the noise of the two declared roundings.",
     fault: false,
     pervasive: false,
 };
@@ -87,7 +87,7 @@ static CACHE: &Fault = &Fault {
 static GQA: &Fault = &Fault {
     id: "grouped-heads",
     title: "query heads that read other key and value heads",
-    remedy: "Repeat each key and value head for its neighbours (`repeat_interleave`), not in turns (`repeat`).",
+    remedy: "Repeat each key and value head for its neighbours (repeat_interleave), not in turns (repeat).",
     fault: true,
     pervasive: false,
 };

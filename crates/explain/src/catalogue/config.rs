@@ -6,36 +6,36 @@ use super::Fault;
 pub(crate) static ROTARY_BUFFER: &Fault = &Fault {
     id: "rotary-buffer-rounded",
     title: "rotary buffer rounded by a dtype cast",
-    remedy: "Load in the target dtype (`from_pretrained(dtype=…)`), or recompute `rotary_emb.inv_freq` from the config \
-             in f32 after the cast; casting the buffer back with `.float()` does not bring the lost bits back.",
+    remedy: "Load in the target dtype (from_pretrained(dtype=…)), or recompute rotary_emb.inv_freq from the config \
+             in f32 after the cast; casting the buffer back with .float() does not bring the lost bits back.",
     fault: true,
     pervasive: false,
 };
 pub(crate) static ROPE_THETA: &Fault = &Fault {
     id: "rope-theta",
     title: "another base of the rotary frequencies",
-    remedy: "Take `rope_theta` from the original config.json; a missing key means 10000 to most loaders.",
+    remedy: "Take rope_theta from the original config.json; a missing key means 10000 to most loaders.",
     fault: true,
     pervasive: false,
 };
 pub(crate) static ROPE_SCALING: &Fault = &Fault {
     id: "rope-scaling",
     title: "another scaling of the rotary frequencies",
-    remedy: "Take `rope_scaling` (`rope_parameters` in transformers 5) from the original config.json, all of its keys.",
+    remedy: "Take rope_scaling (rope_parameters in transformers 5) from the original config.json, all of its keys.",
     fault: true,
     pervasive: false,
 };
 pub(crate) static EPS: &Fault = &Fault {
     id: "rms-norm-eps",
     title: "another epsilon in the norms",
-    remedy: "Take `rms_norm_eps` from the original config.json; 1e-5 and 1e-6 are both common.",
+    remedy: "Take rms_norm_eps from the original config.json; 1e-5 and 1e-6 are both common.",
     fault: true,
     pervasive: false,
 };
 pub(crate) static ACTIVATION: &Fault = &Fault {
     id: "hidden-act",
     title: "another activation function",
-    remedy: "Take `hidden_act` from the original config.json; GELU has an exact and a tanh form.",
+    remedy: "Take hidden_act from the original config.json; GELU has an exact and a tanh form.",
     fault: true,
     pervasive: false,
 };

@@ -155,7 +155,7 @@ static UNRELATED: &Fault = &Fault {
 pub(crate) static HEAD: &Fault = &Fault {
     id: "head-not-tied",
     title: "an output layer that is tied on one side only, or was never loaded",
-    remedy: "Set `tie_word_embeddings` as the original has it, and store `lm_head.weight` where it is not tied.",
+    remedy: "Set tie_word_embeddings as the original has it, and store lm_head.weight where it is not tied.",
     fault: true,
     pervasive: false,
 };

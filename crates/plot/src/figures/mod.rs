@@ -1,11 +1,17 @@
 //! The figures, one file each.
 
+mod counterfactuals;
+mod floor;
+mod growth;
 mod heatmap;
 mod introduced;
 mod layers;
 mod logits;
 mod positions;
 
+pub use counterfactuals::counterfactuals;
+pub use floor::floor;
+pub use growth::growth;
 pub use heatmap::heatmap;
 pub use introduced::introduced;
 pub use layers::layers;

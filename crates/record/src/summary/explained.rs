@@ -1,0 +1,157 @@
+//! The section of a page that is about the explanation: verdict first, then what stands behind it.
+
+use super::{Page, ROWS, code, escape};
+use crate::explanation::{Cause, Decision, Explanation};
+use crate::schema::RunRecord;
+use crate::text::{number, percent, shortened};
+
+pub(super) fn section(page: &mut Page, record: &RunRecord, explanation: &Explanation) {
+    page.section("Verdict");
+    let status = explanation.status.name();
+    page.line(format!("**{}**: {}", status.replace('-', " "), escape(&explanation.verdict)));
+    causes(page, explanation);
+    origins(page, explanation);
+    decisions(page, record, explanation);
+    let sentences = |page: &mut Page, title: &str, sentences: &[String]| {
+        if !sentences.is_empty() {
+            page.line(format!("\n{title}"));
+            page.list(sentences.iter().take(ROWS).map(|sentence| escape(sentence)));
+            page.rest(sentences.len(), "sentences");
+        }
+    };
+    sentences(page, "Limits of this verdict:", &explanation.guards);
+    sentences(page, "Ruled out:", &explanation.ruled_out);
+}
+
+fn causes(page: &mut Page, explanation: &Explanation) {
+    if explanation.causes.is_empty() {
+        return;
+    }
+    page.line("");
+    let rows: Vec<_> = (explanation.causes.iter().take(ROWS))
+        .map(|cause| {
+            [
+                code(&cause.id),
+                code(&cause.subject),
+                super::relation(cause.relation.as_deref()),
+                cause.site.as_deref().map_or("–".into(), code),
+                proved(cause).into(),
+                percent(cause.kl_share),
+                format!("{} ({})", number(cause.intrinsic_kl), escape(&cause.intrinsic_compute)),
+                number(cause.floor_kl),
+            ]
+        })
+        .collect();
+    let head =
+        ["cause", "subject", "relation", "first site", "proved", "share of KL", "intrinsic KL", "floor KL"];
+    page.table(head, &rows, "");
+    page.rest(explanation.causes.len(), "causes");
+    page.list(
+        (explanation.causes.iter().take(ROWS))
+            .filter(|cause| !cause.remedy.is_empty())
+            .map(|cause| format!("{}: {}", code(&cause.id), escape(&cause.remedy))),
+    );
+}
+
+/// In which directions a cause was proved, by running it.
+///
+/// ```
+/// use ulpscope_record::{RunRecord, summary::proved};
+///
+/// let record = RunRecord::from_json(include_str!("../../tests/explained.json"))?;
+/// let explanation = record.explanation.unwrap();
+/// assert_eq!(proved(&explanation.causes[0]), "both ways, to the bit");
+/// # Ok::<(), ulpscope_record::RecordError>(())
+/// ```
+pub fn proved(cause: &Cause) -> &'static str {
+    match (cause.necessary, cause.sufficient) {
+        (true, true) if cause.bit_equal => "both ways, to the bit",
+        (true, true) => "both ways",
+        (true, false) => "by restoring only",
+        (false, true) => "by injecting only",
+        (false, false) => "no",
+    }
+}
+
+fn origins(page: &mut Page, explanation: &Explanation) {
+    let floor = &explanation.floor;
+    if floor.orders.is_empty() {
+        return;
+    }
+    page.line(format!(
+        "\nSites that introduce more than {} other orders of summation do; false alarms anywhere: {}, over {} tests.\n",
+        floor.orders.len(),
+        number(floor.false_alarm_rate),
+        floor.tests
+    ));
+    let rows: Vec<_> = (explanation.origins.iter().take(ROWS))
+        .map(|origin| {
+            let cause = origin.cause.and_then(|index| explanation.causes.get(index));
+            let [differing, all] = origin.differing;
+            [
+                code(&origin.site),
+                origin.prompt.to_string(),
+                format!("{differing} of {all}"),
+                number(origin.expected),
+                number(origin.rms_ratio),
+                number(origin.p_value),
+                cause.map_or("–".into(), |cause| code(&cause.id)),
+            ]
+        })
+        .collect();
+    let head =
+        ["origin", "prompt", "elements differing", "expected", "rms, multiple of the floor's", "p", "cause"];
+    page.table(head, &rows, "No site does.");
+    page.rest(explanation.origins.len(), "origins");
+}
+
+fn decisions(page: &mut Page, record: &RunRecord, explanation: &Explanation) {
+    if explanation.decisions.is_empty() {
+        return;
+    }
+    let [a, b] = [record.arms.first().map_or("a", |arm| arm.name.as_str()), &explanation.arm].map(escape);
+    page.line(format!(
+        "\nWhat it does to decisions; the difference is {b} minus {a} in nats per token, with its 95 % interval.\n"
+    ));
+    let rows: Vec<_> = (explanation.decisions.iter().take(ROWS))
+        .map(|decision| {
+            let [flips, positions] = decision.flips;
+            let [low, high] = decision.nll_interval.map(number);
+            [
+                decision.prompt.to_string(),
+                format!("{flips} of {positions}"),
+                decision.flips_outside_near_ties.to_string(),
+                escape(&fork(decision)),
+                format!("{} ({low} to {high})", number(decision.nll_difference)),
+            ]
+        })
+        .collect();
+    let head = ["prompt", "flips", "outside near-ties", "greedy continuations", "neg. log-likelihood"];
+    page.table(head, &rows, "");
+    page.rest(explanation.decisions.len(), "prompts");
+}
+
+/// Where two greedy continuations part, in words.
+///
+/// ```
+/// use ulpscope_record::{RunRecord, summary::fork};
+///
+/// let record = RunRecord::from_json(include_str!("../../tests/explained.json"))?;
+/// let explanation = record.explanation.unwrap();
+/// assert!(fork(&explanation.decisions[0]).starts_with("part at token 17 of 64, margin 0.06250: “"));
+/// # Ok::<(), ulpscope_record::RecordError>(())
+/// ```
+pub fn fork(decision: &Decision) -> String {
+    // A model may say anything, line ends and a terminal's commands among it.
+    let [a, b] =
+        decision.continuations.each_ref().map(|text| shortened(&text.escape_debug().to_string(), 60));
+    match decision.first_different_token {
+        _ if decision.continued == 0 => "not compared".to_owned(),
+        None => format!("the same for {} tokens", decision.continued),
+        Some(token) => {
+            let margin =
+                decision.margin.map_or(String::new(), |margin| format!(", margin {}", number(margin)));
+            format!("part at token {token} of {}{margin}: “{a}” | “{b}”", decision.continued)
+        }
+    }
+}
