@@ -170,6 +170,27 @@ fn two_faults_at_once_are_both_named() {
 }
 
 #[test]
+fn what_is_not_finite_stops_nothing() {
+    let mut model = Checkpoint::tiny();
+    model.set("model.layers.1.mlp.up_proj.weight", 5, f32::NAN);
+    let dir = Dir::new();
+    let broken = model.write(&dir, "broken");
+    let e = explained(&[&tiny(), &broken, "--a", "load(bf16)", "--b", "load(bf16)"]);
+    assert_eq!(ids(&e), ["weight-corrupted"]);
+    assert_eq!(e["causes"][0]["site"], "model.layers.1.mlp.up_proj");
+    // The same in both arms: there is no KL to speak of, and still an answer.
+    let both = explained(&[&broken]);
+    assert!(list(&both["guards"]).iter().any(|g| g.as_str().unwrap().contains("NaN")), "{}", both["guards"]);
+
+    let mut model = Checkpoint::tiny();
+    model.set("model.layers.1.mlp.down_proj.weight", 5, 1e6);
+    let large = model.write(&dir, "large");
+    let e = explained(&[&large, "--a", "load(bf16)@sequential", "--b", "load(f16)@sequential"]);
+    assert_eq!(ids(&e)[0], "f16-overflow", "{}", e["verdict"]);
+    assert_eq!(e["causes"][0]["site"], "model.layers.1.mlp.down_proj");
+}
+
+#[test]
 fn one_token_shows_no_fault_of_rotation() {
     let e = ulpscope(["explain", &tiny(), "--json", "--ids", "5"]).ok().json()["explanation"].clone();
     assert_eq!(e["status"], "no-difference");

@@ -109,7 +109,11 @@ pub fn explain(plan: &Plan, mut progress: impl FnMut(Stage, Step)) -> Result<Ans
                 title: fault.title.to_owned(),
                 subject: factor.subject.clone(),
                 relation: factor.relation.clone(),
-                site: proof.sites(i).first().map(|s| (*s).to_owned()),
+                site: if fault == catalogue::OVERFLOW {
+                    findings.sites.iter().find(|s| s.nonfinite[1] > 0).map(|s| s.site.clone())
+                } else {
+                    proof.sites(i).first().map(|s| (*s).to_owned())
+                },
                 necessary: ways[0],
                 sufficient: ways[1],
                 bit_equal: bits == [true, true],

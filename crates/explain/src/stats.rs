@@ -26,8 +26,7 @@ pub(crate) fn beyond(sample: &[f64], x: f64) -> f64 {
     if sample.len() < 2 || spread == 0.0 {
         return if x > center { 0.0 } else { 1.0 };
     }
-    let t = (x - center) / (spread * (1.0 + 1.0 / n).sqrt());
-    StudentsT::new(0.0, 1.0, n - 1.0).map_or(1.0, |d| d.sf(t))
+    student(n - 1.0, (x - center) / (spread * (1.0 + 1.0 / n).sqrt()))
 }
 
 /// Probability that a sample's mean is as far above 0 as this one's, or farther, if the true mean is 0.
@@ -39,7 +38,15 @@ pub(crate) fn above_zero(sample: &[f64]) -> f64 {
     if spread == 0.0 {
         return if center > 0.0 { 0.0 } else { 1.0 };
     }
-    StudentsT::new(0.0, 1.0, n - 1.0).map_or(1.0, |d| d.sf(center / (spread / n.sqrt())))
+    student(n - 1.0, center / (spread / n.sqrt()))
+}
+
+/// Probability that Student's t is `t` or larger; 1 for what is not a number, which proves nothing.
+fn student(freedom: f64, t: f64) -> f64 {
+    match StudentsT::new(0.0, 1.0, freedom) {
+        Ok(distribution) if t.is_finite() => distribution.sf(t),
+        _ => 1.0,
+    }
 }
 
 /// Probability of `count` or more events where `expected` are.
@@ -92,6 +99,11 @@ mod tests {
         let sample = [1.0, 2.0, 3.0, 4.0, 5.0];
         assert!((beyond(&sample, 3.0) - 0.5).abs() < 1e-12);
         assert!(beyond(&sample, 30.0) < 1e-4);
+        let nan = f64::NAN;
+        assert_eq!(
+            (beyond(&[1.0, nan, 2.0], 1.0), beyond(&[1.0, 2.0], nan), above_zero(&[nan, 1.0])),
+            (1.0, 1.0, 1.0)
+        );
         assert_eq!((above_zero(&[1.0]), above_zero(&[0.0, 0.0])), (1.0, 1.0));
         assert!(above_zero(&[1.0, 1.1, 0.9, 1.05]) < 1e-3 && above_zero(&[1.0, 3.0, 0.1]) > 0.05);
         assert_eq!((beyond(&[2.0, 2.0], 2.0), beyond(&[2.0, 2.0], 3.0)), (1.0, 0.0));

@@ -75,12 +75,12 @@ fn several(causes: &[Cause]) -> Vec<String> {
         vec![format!("{} causes; restoring all of them makes every logit bit-equal.", causes.len())];
     for (i, cause) in causes.iter().take(LISTED).enumerate() {
         let site = cause.site.as_ref().map_or(String::new(), |site| format!(", first at {site}"));
-        said.push(format!(
-            "({}) {}{site}: {:.0} % of the KL without rounding in between.",
-            i + 1,
-            capital(&named(cause)),
-            cause.kl_share * 100.0
-        ));
+        let share = if cause.kl_share.is_nan() {
+            "its share can't be measured, because logits are not finite".to_owned()
+        } else {
+            format!("{:.0} % of the KL without rounding in between", cause.kl_share * 100.0)
+        };
+        said.push(format!("({}) {}{site}: {share}.", i + 1, capital(&named(cause))));
     }
     if let Some(more) = causes.len().checked_sub(LISTED).filter(|more| *more > 0) {
         said.push(format!("And {more} more."));
