@@ -1,8 +1,11 @@
 //! From a name on the command line to an open checkpoint, and from text to token ids.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::OnceLock;
+
 use anyhow::{Context, Result, bail};
-use ulpscope_record::{Model, ModelFile, Prompt};
-use ulpscope_weights::{Checkpoint, Located, ModelRef, Options, locate_first};
+use ulpscope_record::{LogitDivergence, Model, ModelFile, Prompt};
+use ulpscope_weights::{Checkpoint, Located, ModelRef, Options, Tokenizer, WeightsError, locate_first};
 
 use crate::args::{PromptArgs, SourceArgs, model_ref};
 use crate::progress::Talk;
@@ -11,6 +14,8 @@ use crate::progress::Talk;
 pub(crate) struct Opened {
     pub(crate) checkpoint: Checkpoint,
     pub(crate) located: Located,
+    /// Read when it is first asked for: that takes longer than a short prompt's forward pass.
+    tokenizer: OnceLock<Result<Tokenizer, WeightsError>>,
 }
 
 /// Opens the first source that can be had, and says in a line each why the others could not.
@@ -29,7 +34,7 @@ pub(crate) fn open(sources: &[String], args: &SourceArgs, talk: &Talk) -> Result
     for key in &checkpoint.config().ignored {
         talk.say(&format!("config.json: `{key}` is not used, as in transformers' Llama"));
     }
-    Ok(Opened { checkpoint, located })
+    Ok(Opened { checkpoint, located, tokenizer: OnceLock::new() })
 }
 
 impl Opened {
@@ -47,6 +52,19 @@ impl Opened {
         }
     }
 
+    fn tokenizer(&self) -> &Result<Tokenizer, WeightsError> {
+        self.tokenizer.get_or_init(|| self.checkpoint.tokenizer())
+    }
+
+    /// What the tokens stand for that the logits name as likely; nothing without a tokenizer.
+    pub(crate) fn texts(&self, logits: &[LogitDivergence]) -> BTreeMap<u32, String> {
+        let Ok(tokenizer) = self.tokenizer() else { return BTreeMap::new() };
+        let positions = logits.iter().flat_map(|l| &l.by_position);
+        let ids = positions.flat_map(|p| p.top.iter().flatten().map(|c| c.id).chain(p.top1));
+        let ids: BTreeSet<u32> = ids.collect();
+        ids.into_iter().map(|id| (id, tokenizer.decode(&[id], false).unwrap_or_default())).collect()
+    }
+
     /// Prompts as token ids: texts through the model's tokenizer, ids as they are.
     pub(crate) fn prompts(&self, args: &PromptArgs) -> Result<Vec<Prompt>> {
         let mut texts = args.texts.clone();
@@ -58,7 +76,7 @@ impl Opened {
             texts.push("Gravity is".to_owned());
         }
         // Ids need no tokenizer; where there is one, it shows what they stand for.
-        let tokenizer = self.checkpoint.tokenizer();
+        let tokenizer = self.tokenizer();
         let mut prompts = Vec::new();
         for text in texts {
             let tokenizer =

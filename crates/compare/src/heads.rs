@@ -6,7 +6,8 @@ use ulpscope_llama::bridge;
 use ulpscope_metrics::{Difference, compare_logits, nll, per_row};
 use ulpscope_record::{LogitDivergence, PositionDivergence, Sample};
 
-use crate::subject::Experiment;
+use crate::likely::{Kept, likely};
+use crate::subject::{Experiment, Watch};
 
 /// How many pairs of logits a record keeps for the scatter plot.
 const SAMPLE: usize = 4096;
@@ -39,6 +40,8 @@ struct Pair {
     difference: Difference,
     found: LogitDivergence,
     agreeing: usize,
+    /// Positions whose most likely tokens are named; none of pairs that no record holds.
+    named: Option<Kept>,
 }
 
 impl<'e> Heads<'e> {
@@ -50,6 +53,8 @@ impl<'e> Heads<'e> {
                 difference: Difference::EMPTY,
                 found: LogitDivergence { arm: subject.name.clone(), prompt, ..LogitDivergence::default() },
                 agreeing: 0,
+                named: (subject.watch == Watch::Everything)
+                    .then(|| Kept::of(experiment.prompts[prompt].len())),
             })
         });
         Heads { ids: &experiment.prompts[prompt], pairs: pairs.collect() }
@@ -89,11 +94,10 @@ impl Pair {
         let kl = compare_logits(a, b, vocabulary, TOP).expect("whole rows");
         self.agreeing += kl.positions.iter().filter(|p| p.agrees()).count();
         for (i, (row, position)) in each.iter().zip(&kl.positions).enumerate() {
+            let [of_a, of_b] = [a, b].map(|x| x.slice(i * vocabulary..(i + 1) * vocabulary));
             // The prompt's own next token, which the last position has none of.
-            let next = |x: &Floats| match ids.get(start + i + 1) {
-                Some(&id) => nll(&x.slice(i * vocabulary..(i + 1) * vocabulary), id as usize),
-                None => f64::NAN,
-            };
+            let next = |x: &Floats| ids.get(start + i + 1).map_or(f64::NAN, |&id| nll(x, id as usize));
+            let named = self.named.as_mut().is_some_and(|kept| kept.takes(start + i, position.agrees()));
             self.found.by_position.push(PositionDivergence {
                 equal: row.equal_fraction(),
                 mean_abs: row.mean_abs(),
@@ -101,7 +105,8 @@ impl Pair {
                 kl: position.kl,
                 top1: position.top1.map(|id| u32::try_from(id).expect("token ids are u32")),
                 margin: position.margin,
-                nll: [next(a), next(b)],
+                nll: [next(&of_a), next(&of_b)],
+                top: if named { [&of_a, &of_b].map(|x| likely(x, TOP)) } else { Default::default() },
             });
             self.difference = self.difference.merge(*row);
         }
@@ -129,7 +134,7 @@ impl Pair {
     }
 
     fn finish(self) -> Compared {
-        let Pair { subject, with, difference, mut found, agreeing } = self;
+        let Pair { subject, with, difference, mut found, agreeing, .. } = self;
         let positions = found.by_position.len().max(1) as f64;
         found.equal = difference.equal_fraction();
         found.mean_abs = difference.mean_abs();

@@ -36,6 +36,7 @@ mod buffers;
 mod error;
 mod findings;
 mod heads;
+mod likely;
 mod lockstep;
 mod parts;
 mod plan;

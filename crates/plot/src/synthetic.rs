@@ -77,7 +77,7 @@ pub(crate) fn record(layers: usize, arms: usize, tokens: usize) -> RunRecord {
         logits.arm = arm.clone();
         logits.by_position = (0..tokens)
             .map(|at| {
-                let mut position = small.logits[0].by_position[1];
+                let mut position = small.logits[0].by_position[1].clone();
                 position.mean_abs = if at == 0 { 0.0 } else { 0.08 * size * random.near_one() };
                 position.kl = if at == 0 { 0.0 } else { 1.4e-3 * size * size * random.near_one() };
                 position

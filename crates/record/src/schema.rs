@@ -3,6 +3,8 @@
 //! Numbers that may be NaN or infinite are written as the strings `"NaN"`, `"inf"`, `"-inf"`, which JSON
 //! has no numbers for. Divergences are of an arm against the reference, the run's first arm.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::explanation::Explanation;
@@ -26,6 +28,9 @@ pub struct RunRecord {
     pub arms: Vec<Arm>,
     /// The prompts, each run through every arm.
     pub prompts: Vec<Prompt>,
+    /// What the tokens stand for that the logits name as likely, where the model came with a tokenizer.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub token_texts: BTreeMap<u32, String>,
     /// How the arms' state dicts compare.
     pub weights: Weights,
     /// How the arms' buffers compare, those included that no state dict holds.
@@ -327,7 +332,7 @@ pub struct LogitDivergence {
 }
 
 /// Divergence of the logits at one token position.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PositionDivergence {
     /// Fraction of bit-equal logits.
     #[serde(with = "float")]
@@ -350,6 +355,29 @@ pub struct PositionDivergence {
     /// position, which has none.
     #[serde(with = "float::two", default = "float::nan_pair")]
     pub nll: [f64; 2],
+    /// The most likely tokens of the reference and of the arm, the most likely first. Of long prompts only some
+    /// positions have them: evenly spaced ones, and the first at which the most likely token flips.
+    #[serde(default, skip_serializing_if = "PositionDivergence::no_candidates")]
+    pub top: [Vec<Candidate>; 2],
+}
+
+impl PositionDivergence {
+    fn no_candidates(top: &[Vec<Candidate>; 2]) -> bool {
+        top.iter().all(Vec::is_empty)
+    }
+}
+
+/// A token that may come next.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Candidate {
+    /// The token; its text is in [`RunRecord::token_texts`].
+    pub id: u32,
+    /// Its logit.
+    #[serde(with = "float")]
+    pub logit: f64,
+    /// Its probability.
+    #[serde(with = "float")]
+    pub probability: f64,
 }
 
 /// Pairs of values, evenly spaced over a tensor.

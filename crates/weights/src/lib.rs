@@ -46,3 +46,5 @@ pub use recipe::{LoadDType, Recipe, RecipeError, Step};
 
 pub use source::{Located, ModelRef, Options, Progress, Source, SourceError, locate, locate_first};
 pub use tensor::StoredTensor;
+/// What [`Checkpoint::tokenizer`] returns.
+pub use tokenizers::Tokenizer;

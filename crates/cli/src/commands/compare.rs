@@ -88,6 +88,7 @@ pub(crate) fn run(args: &CompareArgs, question: Question) -> Result<Outcome> {
         },
         model: described.remove(0),
         arms,
+        token_texts: models[0].texts(&findings.logits),
         prompts,
         weights: findings.weights,
         buffers: findings.buffers,

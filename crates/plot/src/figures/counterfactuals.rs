@@ -29,10 +29,11 @@ pub fn counterfactuals(record: &RunRecord, options: &Options) -> Result<Option<P
         return Ok(None);
     }
     let mut picture = Picture::default();
-    let title = "What is left when one factor is exchanged";
+    let title = "One factor exchanged";
     let (reference, name) = (&record.arms[0].name, &arm.name);
     let how = format!(
-        "restored: {name} with {reference}'s factor, beside {reference}. injected: {reference} with {name}'s, beside {name}."
+        "restored: {name} with {reference}'s factor, beside {reference}. injected: {reference} with {name}'s, beside \
+         {name}; in a wider format beside {reference}, which shows what the factor does alone."
     );
     let end = subject.headline(&mut picture, title, Some(arm), &how);
 

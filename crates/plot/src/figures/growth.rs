@@ -27,7 +27,11 @@ pub fn growth(record: &RunRecord, options: &Options) -> Result<Option<Picture>, 
         return Ok(None);
     }
     let mut picture = Picture::default();
-    let finding = match explanation.onset {
+    // Onsets are those of the longest prompt.
+    let end_of = |bucket: &Bucket| bucket.to;
+    let longest = explanation.growth.iter().map(end_of).max() <= buckets.iter().copied().map(end_of).max();
+    let onset = explanation.onset.filter(|_| longest);
+    let finding = match onset {
         Some(onset) => format!("It stays above the floor from position {onset} on."),
         None => "It does not stay above the floor within what was measured.".to_owned(),
     };
@@ -101,8 +105,8 @@ pub fn growth(record: &RunRecord, options: &Options) -> Result<Option<Picture>, 
     }
     let drawn = buckets.iter().map(|bucket| bucket.to).max().unwrap_or_default();
     let mut onsets: Vec<(usize, &str, Colour)> = [
-        (explanation.onset, "leaves the floor", INK),
-        (explanation.expected_onset, "theory expects it", series(2)),
+        (onset, "leaves the floor", INK),
+        (explanation.expected_onset.filter(|_| longest), "theory expects it", series(2)),
     ]
     .into_iter()
     .filter_map(|(onset, what, colour)| Some((onset.filter(|position| *position <= drawn)?, what, colour)))
