@@ -11,5 +11,6 @@ mod order;
 mod output;
 mod pytorch;
 mod real;
+mod report;
 mod trace;
 mod util;

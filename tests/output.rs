@@ -34,12 +34,14 @@ fn png(path: &Path) -> (u32, u32, usize) {
 }
 
 #[test]
-fn a_run_writes_record_summary_and_pictures_and_nothing_else() {
+fn a_run_writes_record_pages_and_pictures_and_nothing_else() {
     let dir = Dir::new();
     let run = dir.run(["compare", &tiny(), "--out", "deep/run"]).ok();
     run.check(run.stdout.contains("written to deep/run"), "it says where");
     let mut expected: Vec<String> = PICTURES.map(|p| format!("deep/run/{p}.png")).into();
-    expected.extend(["deep/", "deep/run/", "deep/run/record.json", "deep/run/summary.md"].map(str::to_owned));
+    expected.extend(["deep/", "deep/run/"].map(str::to_owned));
+    let texts = ["record.json", "summary.md", "report.html", "report.md"];
+    expected.extend(texts.map(|name| format!("deep/run/{name}")));
     expected.sort();
     assert_eq!(dir.listing(), expected);
 

@@ -8,7 +8,8 @@ use anyhow::{Context, Result, bail};
 use crate::shell::{self, cargo};
 
 /// Crates that must stay free of burn.
-const WITHOUT_BURN: [&str; 4] = ["ulpscope-floats", "ulpscope-metrics", "ulpscope-record", "ulpscope-plot"];
+const WITHOUT_BURN: [&str; 5] =
+    ["ulpscope-floats", "ulpscope-metrics", "ulpscope-record", "ulpscope-plot", "ulpscope-report"];
 
 /// Arguments of `ci`.
 #[derive(clap::Args)]

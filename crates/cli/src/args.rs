@@ -34,6 +34,8 @@ pub(crate) enum Command {
     Diff(DiffArgs),
     /// Draw the pictures of a finished run
     Plot(PlotArgs),
+    /// Make the page of a finished run, or one page about several
+    Report(ReportArgs),
     /// List the sites that can be observed in a model
     Sites(SitesArgs),
     /// Find out in which order a matrix product adds, by adding
@@ -142,7 +144,7 @@ pub(crate) struct CompareArgs {
     #[command(flatten)]
     pub(crate) device: DeviceArgs,
 
-    /// Write record.json, summary.md and pictures into this folder
+    /// Write record.json, summary.md, report.html, report.md and pictures into this folder
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
 
@@ -253,6 +255,23 @@ pub(crate) struct PlotArgs {
     /// The prompt to show
     #[arg(long, default_value_t = 0)]
     pub(crate) prompt: usize,
+}
+
+/// Arguments of `report`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ReportArgs {
+    /// Folders of finished runs, or their record.json. One run gets report.html and report.md; of several, the arms are
+    /// put side by side in comparison.html and comparison.md
+    #[arg(value_name = "RUN", required = true)]
+    pub(crate) runs: Vec<PathBuf>,
+
+    /// Where to put the pages [default: beside the record; of several runs, the working directory]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+
+    /// Show the page in a browser
+    #[arg(long)]
+    pub(crate) open: bool,
 }
 
 /// Arguments of `sites`.

@@ -47,6 +47,7 @@ fn run(args: Args) -> anyhow::Result<Outcome> {
         Command::Trace(args) => commands::trace::run(&args),
         Command::Diff(args) => commands::diff::run(&args),
         Command::Plot(args) => commands::plot::run(&args),
+        Command::Report(args) => commands::report::run(&args),
         Command::Sites(args) => commands::sites::run(&args),
         Command::Order(args) => commands::order::run(&args),
         Command::Bench(args) => commands::bench::run(&args),

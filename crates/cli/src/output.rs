@@ -24,7 +24,7 @@ impl Output {
         Ok(output)
     }
 
-    /// Writes record, summary and pictures. They are made in a folder beside their places and moved when all are
+    /// Writes record, pages and pictures. They are made in a folder beside their places and moved when all are
     /// whole, so that a full disk leaves neither half a run nor the pictures of one run beside the record of another.
     pub(crate) fn write(&self, record: &RunRecord, svg: bool) -> Result<()> {
         let write = || -> Result<()> {
@@ -55,9 +55,15 @@ fn fill(folder: &Path, record: &RunRecord, svg: bool) -> Result<()> {
         let options = ulpscope_plot::Options { svg, layer: 0, prompt };
         ulpscope_plot::draw_all(record, &folder, &options)?;
     }
-    let page = ulpscope_record::markdown(record);
-    ulpscope_record::file::replace(&folder.join("summary.md"), page.as_bytes())
-        .context("summary.md can't be written")?;
+    let pages = [
+        ("summary.md", ulpscope_record::markdown(record)),
+        ("report.md", ulpscope_report::markdown(record)),
+        ("report.html", ulpscope_report::html(record)),
+    ];
+    for (name, page) in pages {
+        ulpscope_record::file::replace(&folder.join(name), page.as_bytes())
+            .with_context(|| format!("{name} can't be written"))?;
+    }
     Ok(record.write(folder.join("record.json"))?)
 }
 

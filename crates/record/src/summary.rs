@@ -338,7 +338,7 @@ fn relation(found: Option<&str>) -> String {
 }
 
 /// Text that Markdown shows as it is, within one table cell.
-fn escape(text: &str) -> String {
+pub fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
@@ -355,7 +355,7 @@ fn escape(text: &str) -> String {
 }
 
 /// A name as code, or merely escaped where it has characters that code cannot show in a table.
-fn code(text: &str) -> String {
+pub fn code(text: &str) -> String {
     let plain =
         |c: char| c.is_ascii_graphic() && !matches!(c, '`' | '|' | '\\' | '<' | '>' | '&') || c == ' ';
     if !text.trim().is_empty() && text.chars().all(plain) { format!("`{text}`") } else { escape(text) }

@@ -6,6 +6,7 @@ pub(crate) mod compare;
 pub(crate) mod diff;
 pub(crate) mod order;
 pub(crate) mod plot;
+pub(crate) mod report;
 pub(crate) mod sites;
 pub(crate) mod trace;
 pub(crate) mod weights;

@@ -1,0 +1,44 @@
+//! Records in, pages out: one self-contained HTML file, and Markdown for pull requests.
+//!
+//! [`html`] answers by looking at it where a divergence starts, why, and whether it matters: verdict and three
+//! numbers, a map of every site, divergence by layer and by position, likely tokens side by side, tensors,
+//! counterfactuals, decisions, guards, and how to run it again. [`several`] puts the arms of many runs into one table.
+//! [`markdown`] is the short form.
+//!
+//! The HTML needs nothing beside itself and may not: its content security policy allows the one script and the one
+//! style sheet in it, by their hashes, and no network. Everything of substance is HTML already when the page is opened;
+//! the script draws charts, sorts tables and answers the pointer and the keyboard. Whatever came from outside (prompts,
+//! names, tokens) is escaped, as text and in the data that the script reads.
+//!
+//! What is not here: no metric is computed, no file is touched, nothing is printed.
+//!
+//! ```
+//! use ulpscope_record::RunRecord;
+//!
+//! let record = RunRecord::from_json(include_str!("../../record/tests/explained.json"))?;
+//! let page = ulpscope_report::html(&record);
+//! assert!(page.contains("rotary-buffer-rounded") && !page.contains("https://"));
+//! # Ok::<(), ulpscope_record::RecordError>(())
+//! ```
+
+mod data;
+mod escape;
+mod markdown;
+mod page;
+mod replay;
+mod sections;
+mod several;
+
+pub use markdown::{markdown, markdown_of_several};
+pub use several::{name, several};
+
+use ulpscope_record::RunRecord;
+
+/// The page of one run.
+pub fn html(record: &RunRecord) -> String {
+    let title = format!("{}: ulpscope", record.model.name);
+    page::whole(&title, &sections::all(record), &data::of(record))
+}
+
+#[cfg(test)]
+mod tests;
