@@ -50,7 +50,9 @@ fn several_runs_are_put_side_by_side() {
         assert!(page.contains(text), "{text}");
     }
     assert!(
-        fs::read_to_string(dir.join("pages/comparison.md")).unwrap().contains("| 2 (run) | b: `load(f16)` |")
+        fs::read_to_string(dir.join("pages/comparison.md"))
+            .unwrap()
+            .contains("| 2 (run) | b: `load(f16)@sequential-blocked` |")
     );
 }
 
@@ -84,6 +86,8 @@ fn a_browser_shows_the_page_without_complaint() {
         let worded = ulpscope_record::text::number(site[field].as_f64().unwrap());
         assert!(opened.contains(&format!("<dd>{worded}</dd>")), "{field} {worded}");
     }
+    let bits = site["detail"]["elements"][0]["bits"][0].as_str().expect("blocks are looked at closely");
+    assert!(opened.contains(&format!("<code>{bits}</code>")), "{bits}");
     for part in ["id=\"layers-chart\"", "id=\"positions-chart\"", "id=\"tokens\""] {
         let (_, place) = page.split_once(part).unwrap_or_else(|| panic!("{part}"));
         let begun = place.get(..400).unwrap_or(place);

@@ -33,6 +33,7 @@
 //! ```
 
 mod buffers;
+mod detail;
 mod error;
 mod findings;
 mod heads;

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use burn::tensor::Tensor;
 use ulpscope_capture::{Activations, Force, Recorder};
 use ulpscope_floats::DType;
-use ulpscope_llama::{Block, Embedding, Head, Probe, RotaryEmbedding, RotaryTables, Semantics, Site, owns};
+use ulpscope_llama::{
+    Block, BlockSite, Embedding, Head, Probe, RotaryEmbedding, RotaryTables, Semantics, Site, owns,
+};
 use ulpscope_record::{SiteDivergence, Weights};
 
 use crate::CompareError;
@@ -143,6 +145,8 @@ struct Run<'a, 'e> {
     sites: Vec<Measured>,
     logits: Vec<Compared>,
     first: BTreeMap<(usize, usize), Site>,
+    /// Sites that introduce something and were looked at closely, by subject and prompt.
+    looked_at: BTreeMap<(usize, usize), usize>,
 }
 
 impl<'a, 'e> Run<'a, 'e> {
@@ -157,6 +161,7 @@ impl<'a, 'e> Run<'a, 'e> {
             sites: Vec::new(),
             logits: Vec::new(),
             first: BTreeMap::new(),
+            looked_at: BTreeMap::new(),
         }
     }
 
@@ -267,6 +272,17 @@ impl<'a, 'e> Run<'a, 'e> {
         self.experiment.prompts[prompt].len() <= self.experiment.longest_watched
     }
 
+    /// Whether a site is worth a closer look: a block's output, or one of the first that introduce something.
+    fn worth_a_look(&mut self, measured: &Measured) -> bool {
+        if matches!(measured.site, Site::Block(_, BlockSite::Output)) {
+            return true;
+        }
+        let looked_at = self.looked_at.entry((measured.subject, measured.prompt)).or_default();
+        let worth = measured.introduces() && *looked_at < LOOKED_AT;
+        *looked_at += usize::from(worth);
+        worth
+    }
+
     /// Enters what subject `i` did at each site, on its own, if that is watched, and when taught.
     fn compare(
         &mut self,
@@ -279,16 +295,23 @@ impl<'a, 'e> Run<'a, 'e> {
         // A map of activations is sorted by site, and sites are ordered as the forward pass visits them.
         for &site in own.unwrap_or(taught).keys() {
             let (Some(a), Some(t)) = (reference.get(&site), taught.get(&site)) else { continue };
-            let measured = Measured::new(site, (i, prompt), a, own.and_then(|own| own.get(&site)), t);
+            let own = own.and_then(|own| own.get(&site));
+            let mut measured = Measured::new(site, (i, prompt), a, own, t);
             if !measured.own.identical() {
                 self.first.entry((i, prompt)).or_insert(site);
             }
             if self.experiment.sites.matches(site) {
+                if let Some(own) = own.filter(|_| self.worth_a_look(&measured)) {
+                    measured.look(a, own, t);
+                }
                 self.sites.push(measured);
             }
         }
     }
 }
+
+/// Sites of a subject and prompt that introduce something and are looked at closely.
+const LOOKED_AT: usize = 16;
 
 /// Tokens that go through the head at a time.
 const STRETCH: usize = 512;

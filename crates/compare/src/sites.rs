@@ -3,7 +3,9 @@
 use ulpscope_capture::Activation;
 use ulpscope_llama::{BlockSite, Site};
 use ulpscope_metrics::{Difference, difference, per_row};
-use ulpscope_record::{Introduced, SiteDivergence};
+use ulpscope_record::{Introduced, SiteDetail, SiteDivergence};
+
+use crate::detail::detail;
 
 /// The divergence of one subject at one site.
 pub(crate) struct Measured {
@@ -16,6 +18,7 @@ pub(crate) struct Measured {
     /// What the site introduces on the reference's inputs.
     taught: Difference,
     mean_abs_by_position: Vec<f64>,
+    detail: Option<SiteDetail>,
 }
 
 impl Measured {
@@ -45,7 +48,19 @@ impl Measured {
             own: own.map_or(new, apart),
             taught: new,
             mean_abs_by_position: positions.iter().map(Difference::mean_abs).collect(),
+            detail: None,
         }
+    }
+
+    /// Whether the site introduces something.
+    pub(crate) fn introduces(&self) -> bool {
+        !self.taught.identical()
+    }
+
+    /// Looks closer: at what the site introduces, or at what has accumulated where it introduces nothing.
+    pub(crate) fn look(&mut self, a: &Activation, own: &Activation, taught: &Activation) {
+        let introduces = self.introduces();
+        self.detail = detail(a, if introduces { taught } else { own }, introduces);
     }
 
     /// Adds what was found at the same site on the tokens that follow.
@@ -53,6 +68,8 @@ impl Measured {
         self.own = self.own.merge(later.own);
         self.taught = self.taught.merge(later.taught);
         self.shape[1] += later.shape[1];
+        // What it says is of the first tokens alone.
+        self.detail = None;
     }
 
     /// As records have it.
@@ -79,6 +96,7 @@ impl Measured {
             },
             nonfinite: d.nonfinite,
             mean_abs_by_position: self.mean_abs_by_position,
+            detail: self.detail,
         }
     }
 }

@@ -255,6 +255,51 @@ pub struct SiteDivergence {
     /// Mean absolute difference at each token position; only for blocks' outputs.
     #[serde(default, skip_serializing_if = "Vec::is_empty", with = "crate::float::vec")]
     pub mean_abs_by_position: Vec<f64>,
+    /// A closer look; only at the first sites that introduce something, and at blocks' outputs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<SiteDetail>,
+}
+
+/// A closer look at one site.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SiteDetail {
+    /// Whether this is about what the site introduces; else about what has accumulated.
+    pub introduced: bool,
+    /// Elements whose difference lies in `[2^e, 2^(e+1))`, for e from `lowest_exponent` on.
+    pub by_exponent: Vec<u64>,
+    /// The exponent that the first count is of; 0 if there are no counts.
+    pub lowest_exponent: i32,
+    /// The channels (places in the last dimension) that differ most, the worst first.
+    pub channels: Vec<Channel>,
+    /// Channels whose activations are massive in the reference, the largest first.
+    pub massive: Vec<Channel>,
+    /// The first elements that differ, in the tensor's order.
+    pub elements: Vec<Element>,
+}
+
+/// One place in the last dimension of an activation.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Channel {
+    /// Its index.
+    pub index: usize,
+    /// Mean absolute difference over the rest of the tensor.
+    #[serde(with = "float")]
+    pub mean_abs: f64,
+    /// Largest magnitude in the reference.
+    #[serde(with = "float")]
+    pub largest: f64,
+}
+
+/// An element of which the two have different bits.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Element {
+    /// Its place, one index for each dimension.
+    pub index: Vec<usize>,
+    /// Values of the reference and of the arm.
+    #[serde(with = "float::two")]
+    pub values: [f64; 2],
+    /// Their bits in hex, the most significant first.
+    pub bits: [String; 2],
 }
 
 /// How far two tensors are apart. Means are over all elements of which both values are finite, in f64.

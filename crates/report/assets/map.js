@@ -1,7 +1,7 @@
 // The map of the network: a cell for every site, layers across, operations down, what lies outside in strips.
 
 // Fields of a site in the data, in the order in which it has them.
-const [NAME, SHAPE, OWN, NEW, NONFINITE, TOKENS, FLOOR, ORIGIN, BLOCK] = [0, 1, 2, 3, 4, 5, 6, 7, 8];
+const [NAME, SHAPE, OWN, NEW, NONFINITE, TOKENS, FLOOR, ORIGIN, BLOCK, DETAIL] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9];
 const nameOf = (site) => DATA.names[site[NAME]];
 
 // How a cell is to look: by what it introduces or by what has accumulated.

@@ -8,7 +8,8 @@ use std::collections::HashMap;
 use ulpscope_record::summary::block;
 use ulpscope_record::text::shortened;
 use ulpscope_record::{
-    Arm, Candidate, Conversion, LogitDivergence, PositionDivergence, Prompt, RunRecord, SiteDivergence,
+    Arm, Candidate, Channel, Conversion, LogitDivergence, PositionDivergence, Prompt, RunRecord, SiteDetail,
+    SiteDivergence,
 };
 
 /// Sites, of all arms and prompts together.
@@ -119,7 +120,44 @@ fn site(record: &RunRecord, site: &SiteDivergence, name: usize) -> Value {
             "cause": origin.cause.and_then(cause),
         })
     });
-    json!([name, site.shape, own, introduced, site.nonfinite, tokens, floor, origin, block(&site.site),])
+    let detail = site.detail.as_ref().map(detail);
+    json!([
+        name,
+        site.shape,
+        own,
+        introduced,
+        site.nonfinite,
+        tokens,
+        floor,
+        origin,
+        block(&site.site),
+        detail
+    ])
+}
+
+fn detail(detail: &SiteDetail) -> Value {
+    let channels = |channels: &[Channel]| -> Vec<Value> {
+        channels.iter().map(|c| json!([c.index, number(c.mean_abs), number(c.largest)])).collect()
+    };
+    let elements = detail.elements.iter();
+    let elements: Vec<Value> = elements
+        .map(|e| json!({ "index": e.index, "values": e.values.map(exact), "bits": e.bits }))
+        .collect();
+    json!({
+        "introduced": detail.introduced,
+        "lowest": detail.lowest_exponent,
+        "counts": detail.by_exponent,
+        "channels": channels(&detail.channels),
+        "massive": channels(&detail.massive),
+        "elements": elements,
+    })
+}
+
+/// An element's value in all its digits, since two of them may differ in the last one only.
+fn exact(value: f64) -> String {
+    // As an f32, where it is one, as PyTorch would print it.
+    let narrow = value as f32;
+    if f64::from(narrow) == value { narrow.to_string() } else { value.to_string() }
 }
 
 fn logits(logits: &LogitDivergence, prompt: &Prompt) -> Value {

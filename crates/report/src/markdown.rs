@@ -98,7 +98,7 @@ pub fn markdown_of_several(runs: &[(String, RunRecord)]) -> String {
             "| {} | {}: {} | {} | {} | {} | {} | {} | {} | {} | {} |\n",
             escape(line.run),
             escape(&line.arm.name),
-            code(&line.arm.recipe),
+            code(&line.told()),
             line.prompt.map_or_else(dash, |prompt| prompt.to_string()),
             line.status(),
             line.cause().map_or_else(dash, code),

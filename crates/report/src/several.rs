@@ -2,6 +2,7 @@
 
 use crate::escape::text;
 use crate::page;
+use crate::replay;
 use crate::sections::{code, or_dash, table};
 use serde_json::json;
 use ulpscope_record::text::{number, percent, shortened};
@@ -30,7 +31,7 @@ pub fn several(runs: &[(String, RunRecord)]) -> String {
             vec![
                 text(line.run),
                 text(&line.arm.name),
-                code(&line.arm.recipe),
+                code(&line.told()),
                 line.prompt.map_or("–".to_owned(), |prompt| prompt.to_string()),
                 text(line.status()),
                 or_dash(line.cause()),
@@ -104,6 +105,11 @@ impl<'a> Line<'a> {
     /// The largest cause.
     pub(crate) fn cause(&self) -> Option<&'a str> {
         self.explanation()?.causes.first().map(|cause| cause.id.as_str())
+    }
+
+    /// The recipe, with what sets the arm's arithmetic apart.
+    pub(crate) fn told(&self) -> String {
+        replay::told(self.arm, &self.record.arms[0])
     }
 
     /// The first site that differs.

@@ -139,6 +139,8 @@ fn numbers_are_those_of_the_record() {
         assert_eq!(found[3][0], site.introduced.equal);
     }
     assert_eq!(data["runs"][0]["sites"][0][7]["cause"], "rotary-buffer-rounded");
+    let element = &data["runs"][0]["sites"][0][9]["elements"][0];
+    assert_eq!((&element["values"][1], &element["bits"][1]), (&"0.984375".into(), &"0x3f7c".into()));
     assert_eq!(data["runs"][0]["logits"]["listed"][0]["at"], 1, "only positions with candidates are listed");
 }
 
