@@ -4,6 +4,7 @@ use super::{code, sentences, table};
 use crate::escape::text;
 use crate::replay;
 use ulpscope_record::RunRecord;
+use ulpscope_record::text::shortened;
 
 pub(super) fn coverage(record: &RunRecord) -> String {
     let coverage = &record.coverage;
@@ -31,6 +32,7 @@ pub(super) fn section(record: &RunRecord) -> String {
         .map(|file| vec![code(&file.path), format!("<code class=\"hash\">{}</code>", text(&file.sha256))])
         .collect();
     let mut html = format!("<h2>How it was run</h2>\n<dl class=\"facts\">\n{facts}</dl>\n");
+    html += &prompts(record);
     html += &table("Files of the model", &["file", "sha256"], &files, "");
     html += "<h3>Run it again</h3>\n";
     if let Some(command) = replay::command(record) {
@@ -40,6 +42,19 @@ pub(super) fn section(record: &RunRecord) -> String {
         "The same run, compared with this record number by number, in a checkout:",
         "cargo xtask experiment --replay record.json",
     )
+}
+
+fn prompts(record: &RunRecord) -> String {
+    let rows: Vec<Vec<String>> = (record.prompts.iter().enumerate())
+        .map(|(index, prompt)| {
+            let words =
+                prompt.text.as_deref().map_or("(token ids)".into(), |words| text(&shortened(words, 160)));
+            let ids: Vec<String> = prompt.ids.iter().take(12).map(u32::to_string).collect();
+            let more = if prompt.ids.len() > ids.len() { ", …" } else { "" };
+            vec![index.to_string(), words, prompt.ids.len().to_string(), format!("{}{more}", ids.join(", "))]
+        })
+        .collect();
+    table("Prompts", &["#prompt", "text", "#tokens", "ids"], &rows, "No prompts were run.")
 }
 
 /// A command with a button, which the script shows, that puts it on the clipboard.

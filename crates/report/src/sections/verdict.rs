@@ -23,7 +23,7 @@ pub(super) fn title(record: &RunRecord) -> String {
     html
 }
 
-/// Verdict, numbers, arms and prompts.
+/// Verdict, numbers and arms.
 pub(super) fn section(record: &RunRecord) -> String {
     let (status, name) = match &record.explanation {
         Some(explanation) => (explanation.status.name(), explanation.status.name().replace('-', " ")),
@@ -46,9 +46,8 @@ pub(super) fn section(record: &RunRecord) -> String {
         .collect();
     format!(
         "<section id=\"verdict\">\n<h2><span class=\"status {status}\">{name}</span></h2>\n\
-         <p class=\"verdict\">{verdict}</p>\n<dl class=\"tiles\">\n{tiles}</dl>\n{}{}</section>\n",
+         <p class=\"verdict\">{verdict}</p>\n<dl class=\"tiles\">\n{tiles}</dl>\n{}</section>\n",
         arms(record),
-        prompts(record),
     )
 }
 
@@ -145,17 +144,4 @@ fn arms(record: &RunRecord) -> String {
         })
         .collect();
     table("Arms", &["arm", "recipe", "attention", "format", "order of summation", "model"], &rows, "No arms.")
-}
-
-fn prompts(record: &RunRecord) -> String {
-    let rows: Vec<Vec<String>> = (record.prompts.iter().enumerate())
-        .map(|(index, prompt)| {
-            let words =
-                prompt.text.as_deref().map_or("(token ids)".into(), |words| text(&shortened(words, 160)));
-            let ids: Vec<String> = prompt.ids.iter().take(12).map(u32::to_string).collect();
-            let more = if prompt.ids.len() > ids.len() { ", …" } else { "" };
-            vec![index.to_string(), words, prompt.ids.len().to_string(), format!("{}{more}", ids.join(", "))]
-        })
-        .collect();
-    table("Prompts", &["#prompt", "text", "#tokens", "ids"], &rows, "No prompts were run.")
 }
