@@ -155,9 +155,15 @@ fn detail(detail: &SiteDetail) -> Value {
 
 /// An element's value in all its digits, since two of them may differ in the last one only.
 fn exact(value: f64) -> String {
-    // As an f32, where it is one, as PyTorch would print it.
+    // The shortest digits that read back as the same f32, where it is one, as PyTorch would print it.
     let narrow = value as f32;
-    if f64::from(narrow) == value { narrow.to_string() } else { value.to_string() }
+    let plain = value == 0.0 || !value.is_finite() || (1e-4..1e7).contains(&value.abs());
+    match (f64::from(narrow) == value, plain) {
+        (true, true) => narrow.to_string(),
+        (true, false) => format!("{narrow:e}"),
+        (false, true) => value.to_string(),
+        (false, false) => format!("{value:e}"),
+    }
 }
 
 fn logits(logits: &LogitDivergence, prompt: &Prompt) -> Value {
@@ -244,4 +250,16 @@ fn conversions(arm: &Arm, notes: &mut Vec<String>) -> Vec<Value> {
         json!([c.name, c.from, c.to, c.action, c.elements, c.changed, c.overflowed, c.flushed, c.nonfinite])
     };
     arm.conversions.iter().take(TENSORS).map(row).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn elements_have_all_their_digits() {
+        let values = [0.1f32.into(), 0.1, -0.0, f64::NAN, f64::INFINITY, 2f64.powi(-130), 24_576.0];
+        assert_eq!(values.map(exact), ["0.1", "0.1", "-0", "NaN", "inf", "7.34684e-40", "24576"]);
+        assert_eq!(exact(0.1f64.next_up()), "0.10000000000000002");
+    }
 }
