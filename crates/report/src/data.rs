@@ -8,8 +8,8 @@ use std::collections::HashMap;
 use ulpscope_record::summary::block;
 use ulpscope_record::text::shortened;
 use ulpscope_record::{
-    Arm, Candidate, Channel, Conversion, LogitDivergence, PositionDivergence, Prompt, RunRecord, SiteDetail,
-    SiteDivergence,
+    Arm, Candidate, Cause, Channel, Conversion, LogitDivergence, Origin, PositionDivergence, Prompt,
+    RunRecord, SiteDetail, SiteDivergence, SiteFloor,
 };
 
 /// Sites, of all arms and prompts together.
@@ -36,14 +36,18 @@ pub(crate) fn of(record: &RunRecord) -> Value {
             names.len() - 1
         });
     }
+    let beside = Beside::of(record);
     let mut room = SITES;
     let mut runs = Vec::new();
     for prompt in 0..record.prompts.len() {
         for (arm, of) in record.arms.iter().enumerate().skip(1) {
+            if runs.len() == RUNS {
+                break;
+            }
             let sites: Vec<&SiteDivergence> =
                 record.sites.iter().filter(|site| site.prompt == prompt && site.arm == of.name).collect();
             let logits = record.logits.iter().find(|l| l.prompt == prompt && l.arm == of.name);
-            if sites.len() > room || runs.len() == RUNS {
+            if sites.len() > room {
                 continue;
             }
             room -= sites.len();
@@ -52,7 +56,7 @@ pub(crate) fn of(record: &RunRecord) -> Value {
                 "arm": arm,
                 "prompt": prompt,
                 "first": first.and_then(|first| first.site.as_deref()),
-                "sites": sites.iter().map(|site| self::site(record, site, index[&*site.site])).collect::<Vec<_>>(),
+                "sites": sites.iter().map(|site| self::site(&beside, site, index[&*site.site])).collect::<Vec<_>>(),
                 "logits": logits.map(|logits| self::logits(logits, &record.prompts[prompt])),
                 "growth": growth(record, &of.name, prompt),
             }));
@@ -95,17 +99,36 @@ fn of_prompt(prompt: &Prompt) -> Value {
     json!({ "label": text, "tokens": prompt.ids.len() })
 }
 
+/// What the explanation says of sites, by arm, prompt and name.
+#[derive(Default)]
+struct Beside<'a> {
+    floors: HashMap<(&'a str, usize, &'a str), &'a SiteFloor>,
+    origins: HashMap<(&'a str, usize, &'a str), &'a Origin>,
+    causes: &'a [Cause],
+}
+
+impl<'a> Beside<'a> {
+    fn of(record: &'a RunRecord) -> Self {
+        let Some(e) = &record.explanation else { return Self::default() };
+        let arm = e.arm.as_str();
+        Self {
+            floors: e.floor.sites.iter().map(|floor| ((arm, floor.prompt, &*floor.site), floor)).collect(),
+            origins: e.origins.iter().map(|origin| ((arm, origin.prompt, &*origin.site), origin)).collect(),
+            causes: &e.causes,
+        }
+    }
+}
+
+fn key(site: &SiteDivergence) -> (&str, usize, &str) {
+    (&site.arm, site.prompt, &site.site)
+}
+
 /// One site: index of its name, shape, what has accumulated, what it introduces, and what is known beside.
-fn site(record: &RunRecord, site: &SiteDivergence, name: usize) -> Value {
+fn site(beside: &Beside, site: &SiteDivergence, name: usize) -> Value {
     let (d, i) = (&site.difference, &site.introduced);
-    let explanation = record.explanation.as_ref().filter(|e| e.arm == site.arm);
-    let floor = explanation.and_then(|e| {
-        e.floor.sites.iter().find(|floor| floor.prompt == site.prompt && floor.site == site.site)
-    });
-    let origin = explanation.and_then(|e| {
-        e.origins.iter().find(|origin| origin.prompt == site.prompt && origin.site == site.site)
-    });
-    let cause = |index: usize| explanation.and_then(|e| e.causes.get(index)).map(|cause| cause.id.as_str());
+    let floor = beside.floors.get(&key(site)).copied();
+    let origin = beside.origins.get(&key(site)).copied();
+    let cause = |index: usize| beside.causes.get(index).map(|cause| cause.id.as_str());
     let own = [d.equal, d.mean_abs, d.max_abs, d.rms, d.cosine, d.sqnr_db].map(number);
     let introduced = [i.equal, i.mean_abs, i.max_abs, i.rms].map(number);
     let tokens: Vec<Value> =
