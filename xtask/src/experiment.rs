@@ -256,6 +256,7 @@ fn read(which: &str) -> Result<(String, Experiment)> {
             .into_iter()
             .flatten()
             .flatten()
+            .filter(|f| f.path().extension().is_some_and(|extension| extension == "toml"))
             .filter_map(|f| Some(f.path().file_stem()?.to_string_lossy().into_owned()))
             .collect();
         names.sort();

@@ -40,7 +40,7 @@ struct Pair {
     difference: Difference,
     found: LogitDivergence,
     agreeing: usize,
-    /// Positions whose most likely tokens are named; none of pairs that no record holds.
+    /// Positions whose most likely tokens are named; `None` of pairs that no record holds.
     named: Option<Kept>,
 }
 
@@ -93,10 +93,12 @@ impl Pair {
         let each = per_row(a, b, rows).expect("one row per token");
         let kl = compare_logits(a, b, vocabulary, TOP).expect("whole rows");
         self.agreeing += kl.positions.iter().filter(|p| p.agrees()).count();
+        // The prompt's own next tokens, of which the last position has none. Only a record asks for them.
+        let next = &ids[(start + 1).min(ids.len())..(start + 1 + rows).min(ids.len())];
+        let next = if self.named.is_some() { next } else { &[] };
+        let likelihoods = [a, b].map(|x| nll(x, vocabulary, next));
         for (i, (row, position)) in each.iter().zip(&kl.positions).enumerate() {
             let [of_a, of_b] = [a, b].map(|x| x.slice(i * vocabulary..(i + 1) * vocabulary));
-            // The prompt's own next token, which the last position has none of.
-            let next = |x: &Floats| ids.get(start + i + 1).map_or(f64::NAN, |&id| nll(x, id as usize));
             let named = self.named.as_mut().is_some_and(|kept| kept.takes(start + i, position.agrees()));
             self.found.by_position.push(PositionDivergence {
                 equal: row.equal_fraction(),
@@ -105,7 +107,7 @@ impl Pair {
                 kl: position.kl,
                 top1: position.top1.map(|id| u32::try_from(id).expect("token ids are u32")),
                 margin: position.margin,
-                nll: [next(&of_a), next(&of_b)],
+                nll: [0, 1].map(|side| likelihoods[side].get(i).copied().unwrap_or(f64::NAN)),
                 top: if named { [&of_a, &of_b].map(|x| likely(x, TOP)) } else { Default::default() },
             });
             self.difference = self.difference.merge(*row);

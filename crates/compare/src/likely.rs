@@ -47,13 +47,10 @@ pub(crate) fn likely(row: &Floats, most: usize) -> Vec<Candidate> {
         top.truncate(most);
     }
     let Some(&(first, largest)) = top.first() else { return Vec::new() };
-    let log_sum = nll(row, first) + largest;
+    let id = |id: usize| u32::try_from(id).expect("token ids are u32");
+    let log_sum = nll(row, row.len(), &[id(first)])[0] + largest;
     (top.into_iter())
-        .map(|(id, logit)| Candidate {
-            id: u32::try_from(id).expect("token ids are u32"),
-            logit,
-            probability: (logit - log_sum).exp(),
-        })
+        .map(|(place, logit)| Candidate { id: id(place), logit, probability: (logit - log_sum).exp() })
         .collect()
 }
 

@@ -101,9 +101,11 @@ pub fn observe(experiment: &Experiment, mut progress: impl FnMut(Step)) -> Resul
 
     let Run { mut sites, logits, first, .. } = run;
     sites.sort_by_key(|s| (s.subject, s.prompt));
-    let sites =
-        sites.into_iter().map(|s| (s.subject, s)).map(|(i, s)| s.record(&experiment.subjects[i].name));
-    let sites = sites.collect();
+    let named = |s: Measured| {
+        let name = &experiment.subjects[s.subject].name;
+        s.record(name)
+    };
+    let sites = sites.into_iter().map(named).collect();
     Ok(Observed { sites, logits, first, ..of_weights(experiment, loader) })
 }
 

@@ -95,9 +95,12 @@ impl<'a, 'e> Loader<'a, 'e> {
             }
             self.weights.compared += 1;
             self.weights.identical += usize::from(identical);
+            let mut cast: HashMap<(usize, DType), usize> = HashMap::new();
             for (i, picks) in part.picks.iter_mut().enumerate() {
                 let own = of_arm[experiment.origin(i, name)].expect("mixtures are made of arms");
-                picks.push(in_format(&mut distinct, own, experiment.dtype(i)));
+                let dtype = experiment.dtype(i);
+                let pick = cast.entry((own, dtype)).or_insert_with(|| in_format(&mut distinct, own, dtype));
+                picks.push(*pick);
             }
             part.values.insert(name.clone(), distinct);
         }

@@ -6,7 +6,7 @@ use burn::tensor::Device;
 use ulpscope_capture::Pattern;
 use ulpscope_floats::DType;
 use ulpscope_llama::{LlamaConfig, RotaryEmbedding, Semantics};
-use ulpscope_weights::{Arm, BUFFERS};
+use ulpscope_weights::Arm;
 
 /// Subjects in lockstep: each prompt through each of them.
 ///
@@ -153,11 +153,7 @@ impl<'a> Experiment<'a> {
             Made::Mix(mix) if mix.take.buffers => self.arm(mix.donor).recipe(),
             Made::Mix(mix) => self.arm(mix.base).recipe(),
         };
-        let config = self.config(index);
-        let computed = RotaryEmbedding::new(&config);
-        let (inv_freq, _) = recipe.buffer(BUFFERS[0], computed.inv_freq);
-        let (original, _) = recipe.buffer(BUFFERS[1], computed.original_inv_freq);
-        RotaryEmbedding::from_buffers(&config, inv_freq.into_owned(), original.into_owned())
+        recipe.rotary(&self.config(index)).0
     }
 
     /// The format that a subject holds its parameters and activations in.

@@ -14,7 +14,7 @@ use crate::factor::{Factor, factors};
 use crate::floor;
 use crate::growth;
 use crate::proof::Proof;
-use crate::stats::{interval, mean};
+use crate::stats::{interval, mean_or_zero};
 use crate::verdict;
 
 /// What a comparison found, and its explanation.
@@ -185,10 +185,6 @@ fn named(factor: &Factor, dtype: DType, nonfinite: [u64; 2]) -> &'static Fault {
         return catalogue::OVERFLOW;
     }
     factor.fault
-}
-
-fn mean_or_zero(values: &[f64]) -> f64 {
-    if values.is_empty() { 0.0 } else { mean(values) }
 }
 
 /// Where theory expects a fault of rotation to show: an angle error of δ per position reaches 0.1 and 1 rad.

@@ -212,8 +212,7 @@ fn kind(rope: &RopeParameters) -> String {
 
 /// What the recipes do to the buffers that no state dict holds, on the buffers of one config.
 fn buffers(a: &NamedArm, b: &NamedArm) -> Option<Factor> {
-    let computed = RotaryEmbedding::new(a.arm.config());
-    let made = |arm: &NamedArm| arm.arm.recipe().buffer(BUFFERS[0], computed.inv_freq.clone()).0.into_owned();
+    let made = |arm: &NamedArm| arm.arm.recipe().rotary(a.arm.config()).0.inv_freq;
     let (x, y) = (made(a), made(b));
     if x == y || x.cast(DType::F64).bytes() == y.cast(DType::F64).bytes() {
         return None;
@@ -350,8 +349,8 @@ fn subject(group: &[&Differing]) -> String {
     }
 }
 
-/// A name with its layer left open.
-fn class(name: &str) -> String {
+/// The name of a tensor or site with its layer left open.
+pub(crate) fn class(name: &str) -> String {
     let parts: Vec<&str> =
         name.split('.').map(|part| if part.parse::<usize>().is_ok() { "*" } else { part }).collect();
     parts.join(".")

@@ -1,11 +1,13 @@
 //! The noise floor: what the reference differs from itself when only the order of summation changes.
 
 use std::collections::{BTreeMap, HashMap};
+use std::num::NonZeroUsize;
 
 use ulpscope_compare::Observed;
 use ulpscope_llama::{Accumulation, Site};
 use ulpscope_record::{Floor, LogitFloor, Origin, SiteDivergence, SiteFloor};
 
+use crate::factor::class;
 use crate::stats::{as_many, beyond, mean};
 
 /// Probability that any site of a run is called an origin by mistake.
@@ -13,16 +15,15 @@ pub(crate) const FALSE_ALARMS: f64 = 0.01;
 
 /// The orders that an arm is run in besides its own: five that differ in how they group.
 pub(crate) fn orders(own: Accumulation) -> Vec<Accumulation> {
-    let split = "split-k(4)".parse().ok();
     let all = [
-        Some(Accumulation::Tile32),
-        Some(Accumulation::Dot2),
-        Some(Accumulation::Sequential),
-        Some(Accumulation::Reversed),
-        Some(Accumulation::Pairwise),
-        split,
+        Accumulation::Tile32,
+        Accumulation::Dot2,
+        Accumulation::Sequential,
+        Accumulation::Reversed,
+        Accumulation::Pairwise,
+        Accumulation::SplitK(const { NonZeroUsize::new(4).unwrap() }),
     ];
-    all.into_iter().flatten().filter(|order| *order != own).take(5).collect()
+    all.into_iter().filter(|order| *order != own).take(5).collect()
 }
 
 /// The floor, from the subjects that are the reference in other orders.
@@ -126,13 +127,13 @@ impl Kinds {
     fn of(noise: &[&SiteDivergence]) -> Self {
         let mut groups: HashMap<String, Vec<&SiteDivergence>> = HashMap::new();
         for site in noise {
-            groups.entry(kind(&site.site)).or_default().push(site);
+            groups.entry(class(&site.site)).or_default().push(site);
         }
         Kinds(groups.into_iter().map(|(name, group)| (name, Kind::of(&group))).collect())
     }
 
     fn get(&self, site: &SiteDivergence) -> Option<&Kind> {
-        self.0.get(&kind(&site.site))
+        self.0.get(&class(&site.site))
     }
 }
 
@@ -166,13 +167,5 @@ impl Kind {
 
     fn rms(&self) -> f64 {
         if self.log_rms.is_empty() { 0.0 } else { mean(&self.log_rms).exp() }
-    }
-}
-
-/// The name of a site with its layer left open.
-fn kind(site: &str) -> String {
-    match site.strip_prefix("model.layers.") {
-        None => site.to_owned(),
-        Some(rest) => format!("model.layers.*.{}", rest.split_once('.').map_or("", |(_, name)| name)),
     }
 }

@@ -5,7 +5,7 @@ use ulpscope_record::Bucket;
 
 use crate::floor::FALSE_ALARMS;
 use crate::proof::Proof;
-use crate::stats::{above_zero, beyond, deviation, mean};
+use crate::stats::{above_zero, beyond, deviation, mean, mean_or_zero};
 
 /// Where ranges of positions begin.
 const EDGES: [usize; 12] = [0, 16, 64, 256, 512, 1024, 2048, 3072, 4096, 8192, 16384, 32768];
@@ -39,10 +39,8 @@ pub(crate) fn growth(
             let floors: Vec<f64> = noise.iter().map(|kl| over(kl)).collect();
             let kl = over(&own);
             // Above what orders scatter by, and above what positions do: a few tokens prove little.
-            let each: Vec<f64> = range
-                .clone()
-                .map(|i| own.get(i).copied().unwrap_or(f64::NAN) - mean_or_zero(&noise, i))
-                .collect();
+            let each: Vec<f64> =
+                range.clone().map(|i| own.get(i).copied().unwrap_or(f64::NAN) - at(&noise, i)).collect();
             let chance = FALSE_ALARMS / ranges.len() as f64;
             let exceeds = (floors.is_empty() || beyond(&floors, kl) < chance) && above_zero(&each) < chance;
             all.push(Bucket {
@@ -50,7 +48,7 @@ pub(crate) fn growth(
                 from: range.start,
                 to: range.end,
                 kl,
-                floor_mean: if floors.is_empty() { 0.0 } else { mean(&floors) },
+                floor_mean: mean_or_zero(&floors),
                 floor_sd: deviation(&floors),
                 intrinsic_kl: over(&wide),
                 exceeds,
@@ -61,9 +59,8 @@ pub(crate) fn growth(
 }
 
 /// The floor at one position.
-fn mean_or_zero(noise: &[Vec<f64>], position: usize) -> f64 {
-    let there: Vec<f64> = noise.iter().filter_map(|kl| kl.get(position).copied()).collect();
-    if there.is_empty() { 0.0 } else { mean(&there) }
+fn at(noise: &[Vec<f64>], position: usize) -> f64 {
+    mean_or_zero(&noise.iter().filter_map(|kl| kl.get(position).copied()).collect::<Vec<_>>())
 }
 
 /// First position from which the divergence stays above the floor, on the longest prompt.

@@ -10,6 +10,11 @@ pub(crate) fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len() as f64
 }
 
+/// The mean; 0 of nothing.
+pub(crate) fn mean_or_zero(values: &[f64]) -> f64 {
+    if values.is_empty() { 0.0 } else { mean(values) }
+}
+
 /// Standard deviation of a sample, with n - 1; 0 of fewer than two.
 pub(crate) fn deviation(values: &[f64]) -> f64 {
     if values.len() < 2 {

@@ -6,9 +6,6 @@ use ulpscope_llama::{Llama, LlamaConfig, Parameters, RotaryEmbedding, bridge};
 
 use crate::{Checkpoint, Conversion, Recipe, StoredTensor, WeightsError};
 
-/// Names of the buffers that no state dict holds, as PyTorch's module tree has them.
-pub const BUFFERS: [&str; 2] = ["model.rotary_emb.inv_freq", "model.rotary_emb.original_inv_freq"];
-
 /// One recipe applied to one checkpoint: what a PyTorch user holds after the recipe's calls.
 #[derive(Clone)]
 pub struct Arm<'a> {
@@ -60,15 +57,8 @@ impl<'a> Arm<'a> {
     }
 
     /// The rotary embedding with its buffers as the recipe leaves them, and a report for each buffer.
-    ///
-    /// Loading computes both in f32 whatever the dtype; every later step casts them.
     pub fn rotary(&self) -> (RotaryEmbedding, Vec<Conversion>) {
-        let computed = RotaryEmbedding::new(&self.config);
-        let (inv_freq, first) = self.recipe.buffer(BUFFERS[0], computed.inv_freq);
-        let (original, second) = self.recipe.buffer(BUFFERS[1], computed.original_inv_freq);
-        let rotary =
-            RotaryEmbedding::from_buffers(&self.config, inv_freq.into_owned(), original.into_owned());
-        (rotary, vec![first, second])
+        self.recipe.rotary(&self.config)
     }
 
     /// The whole model in memory, and a report for every parameter and buffer.

@@ -38,11 +38,11 @@ mod suggest;
 mod tensor;
 mod tokenizer;
 
-pub use arm::{Arm, BUFFERS};
+pub use arm::Arm;
 pub use checkpoint::{Checkpoint, Format};
 pub use convert::{Action, Conversion};
 pub use error::{Mismatch, WeightsError};
-pub use recipe::{LoadDType, Recipe, RecipeError, Step};
+pub use recipe::{BUFFERS, LoadDType, Recipe, RecipeError, Step};
 
 pub use source::{Located, ModelRef, Options, Progress, Source, SourceError, locate, locate_first};
 pub use tensor::StoredTensor;

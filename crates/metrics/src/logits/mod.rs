@@ -108,21 +108,27 @@ pub fn compare_logits(
     Ok(summary(positions, top_k))
 }
 
-/// Negative log-likelihood in nats of token `id` under one row of logits, in f64; NaN if a logit is NaN or infinite.
+/// Negative log-likelihood in nats of token `ids[i]` under row i of `logits`, `[T, vocab]`, in f64, for as many rows as
+/// there are ids; NaN if a logit of the row is NaN or infinite.
 ///
 /// # Panics
-/// If `id` is not below the length of the row.
+/// If an id is not below `vocab`, or there are fewer rows than ids.
 ///
 /// ```
 /// use ulpscope_floats::Floats;
-/// let row = Floats::from(vec![0.0f64, 3f64.ln()]);
-/// assert!((ulpscope_metrics::nll(&row, 1) + 0.75f64.ln()).abs() < 1e-15);
+/// let rows = Floats::from(vec![0.0f64, 3f64.ln(), 0.0, 0.0]);
+/// let found = ulpscope_metrics::nll(&rows, 2, &[1, 0]);
+/// assert!((found[0] + 0.75f64.ln()).abs() < 1e-15 && (found[1] - 2f64.ln()).abs() < 1e-15);
 /// ```
-pub fn nll(row: &Floats, id: usize) -> f64 {
-    let mut x = vec![0.0; row.len()];
-    row.read_f64(0, &mut x);
-    assert!(id < x.len(), "token {id} has no logit among {}", x.len());
-    Softmax::of(&x).map_or(f64::NAN, |p| -p.log_of(id))
+pub fn nll(logits: &Floats, vocab: usize, ids: &[u32]) -> Vec<f64> {
+    let of = |(row, &id): (usize, &u32)| {
+        let id = id as usize;
+        assert!(id < vocab, "token {id} has no logit among {vocab}");
+        let mut x = vec![0.0; vocab];
+        logits.read_f64(row * vocab, &mut x);
+        Softmax::of(&x).map_or(f64::NAN, |p| -p.log_of(id))
+    };
+    ids.par_iter().enumerate().map(of).collect()
 }
 
 fn position(reference: &Floats, candidate: &Floats, start: usize, vocab: usize, top_k: usize) -> Position {

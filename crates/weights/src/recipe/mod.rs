@@ -7,6 +7,7 @@ mod parse;
 use std::fmt;
 
 use ulpscope_floats::{DType, Floats};
+use ulpscope_llama::{LlamaConfig, RotaryEmbedding};
 
 use crate::StoredTensor;
 use crate::convert::{Conversion, convert};
@@ -122,6 +123,22 @@ impl Recipe {
         let chain: Vec<DType> = self.steps.iter().filter_map(|step| cast::target(*step)).collect();
         let from = computed.dtype().to_string();
         convert(name, &from, computed, &chain)
+    }
+}
+
+/// Names of the buffers that no state dict holds, as PyTorch's module tree has them.
+pub const BUFFERS: [&str; 2] = ["model.rotary_emb.inv_freq", "model.rotary_emb.original_inv_freq"];
+
+impl Recipe {
+    /// The rotary embedding of a model with this architecture, and a report for each of its two buffers.
+    ///
+    /// Loading computes both in f32 whatever the dtype; every later step casts them.
+    pub fn rotary(&self, config: &LlamaConfig) -> (RotaryEmbedding, Vec<Conversion>) {
+        let computed = RotaryEmbedding::new(config);
+        let (inv_freq, first) = self.buffer(BUFFERS[0], computed.inv_freq);
+        let (original, second) = self.buffer(BUFFERS[1], computed.original_inv_freq);
+        let rotary = RotaryEmbedding::from_buffers(config, inv_freq.into_owned(), original.into_owned());
+        (rotary, vec![first, second])
     }
 }
 
