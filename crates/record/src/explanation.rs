@@ -56,8 +56,8 @@ pub struct Explanation {
     pub growth: Vec<Bucket>,
     /// First position from which the divergence stays above the floor; null if it never does.
     pub onset: Option<usize>,
-    /// Position at which theory expects the intrinsic size to reach the floor; null where it expects none or was not
-    /// asked.
+    /// Position at which the intrinsic size, by a power law fitted to this run's own buckets, reaches three standard
+    /// deviations of the floor; null where no law could be fitted. An extrapolation, no measurement.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expected_onset: Option<usize>,
     /// Where theory expects each cause to show, one sentence each.

@@ -39,7 +39,7 @@ function drawPositions(into, run) {
   const e = DATA.explained;
   if (e && e.arm === run.arm && e.onsetPrompt === run.prompt) {
     if (e.onset !== null) marks.push({ x: e.onset, text: `leaves the floor at ${e.onset}` });
-    if (e.expected !== null) marks.push({ x: e.expected, text: `theory expects it at ${e.expected}`, theory: true });
+    if (e.expected !== null) marks.push({ x: e.expected, text: `fitted size reaches 3 sd of the floor at ${e.expected}`, theory: true });
   }
   chart(into, { label: 'KL by position', series, bands, marks, xTitle: 'token position', yTitle: 'KL (nats)', xText: (at) => `position ${at}`, height: 360 });
 }

@@ -106,7 +106,7 @@ pub fn growth(record: &RunRecord, options: &Options) -> Result<Option<Picture>, 
     let drawn = buckets.iter().map(|bucket| bucket.to).max().unwrap_or_default();
     let mut onsets: Vec<(usize, &str, Colour)> = [
         (onset, "leaves the floor", INK),
-        (explanation.expected_onset.filter(|_| longest), "theory expects it", series(2)),
+        (explanation.expected_onset.filter(|_| longest), "fitted size reaches 3 sd of it", series(2)),
     ]
     .into_iter()
     .filter_map(|(onset, what, colour)| Some((onset.filter(|position| *position <= drawn)?, what, colour)))
@@ -149,7 +149,11 @@ mod tests {
         let run = explained(2, 4096);
         let picture = growth(&run, &Options::default()).unwrap().unwrap();
         let texts = picture.texts();
-        for text in ["leaves the floor at position 2048", "theory expects it at position 1500", "KL (nats)"] {
+        for text in [
+            "leaves the floor at position 2048",
+            "fitted size reaches 3 sd of it at position 1500",
+            "KL (nats)",
+        ] {
             assert!(texts.contains(&text), "{text} in {texts:?}");
         }
         let mut short = explained(2, 16);
