@@ -201,3 +201,39 @@ fn one_token_shows_no_fault_of_rotation() {
 fn an_explanation_takes_two_arms() {
     ulpscope(["explain", &tiny(), "--arm", "c=load(f32)"]).fails(&["two arms", "3"]);
 }
+
+#[test]
+fn greedy_continuations_say_where_they_part() {
+    let e = explained(&[&tiny(), "--continue", "24"]);
+    let decision = &e["decisions"][0];
+    assert_eq!((&decision["continued"], &decision["context"]), (&json!(24), &json!(36)));
+    let [a, b] = [0, 1].map(|side| list(&decision["continued_ids"][side]).clone());
+    let fork = (0..24).find(|&i| a[i] != b[i]);
+    assert_eq!(decision["first_different_token"], json!(fork));
+    assert_eq!(fork.is_some(), decision["margin"].is_number());
+    assert!(!decision["continuations"][0].as_str().unwrap().is_empty());
+    // What the shape alone changes is measured, not assumed.
+    let shape = &e["floor"]["shapes"][0];
+    assert_eq!((&shape["positions"], shape["equal"].is_number()), (&json!(24), true), "{shape}");
+
+    // A first token is the most likely one after the prompt.
+    let prompt = ["compare", "--json", "--prompt", PROMPT, &tiny()];
+    let logits = ulpscope(prompt).ok().json()["logits"][0]["by_position"].clone();
+    assert_eq!(list(&logits).last().unwrap()["top1"], json!([a[0], b[0]]));
+
+    let same = explained(&[&tiny(), "--a", "load(bf16)", "--b", "load(bf16)"]);
+    let decision = &same["decisions"][0];
+    assert_eq!((&decision["continued"], &decision["first_different_token"]), (&json!(32), &Value::Null));
+    let none = explained(&[&tiny(), "--continue", "0"]);
+    assert_eq!(none["decisions"][0]["continued"], json!(0));
+
+    // A fault that every token feels parts them at once.
+    let loud = explained(&[&tiny(), "--a", "load(bf16)", "--b", "load(bf16)@scale=none@mlp=swapped"]);
+    let decision = &loud["decisions"][0];
+    assert_eq!(
+        (&decision["first_different_token"], decision["near_tie"].is_boolean()),
+        (&json!(0), true),
+        "{decision}"
+    );
+    assert!(decision["flips_outside_near_ties"].as_u64().unwrap() > 10, "{decision}");
+}

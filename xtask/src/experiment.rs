@@ -161,6 +161,9 @@ fn replay(args: &Args, path: &Path) -> Result<ExitCode> {
         &settings.device,
         settings.experiment.as_deref(),
     )?;
+    if let Some(continued) = settings.continued {
+        command.args(["--continue", &continued.to_string()]);
+    }
     for prompt in &before.prompts {
         let ids: Vec<_> = prompt.ids.iter().map(u32::to_string).collect();
         match &prompt.text {

@@ -152,6 +152,11 @@ pub(crate) struct CompareArgs {
     #[arg(long, requires = "out")]
     pub(crate) svg: bool,
 
+    /// Tokens by which `explain` lets both arms continue each prompt, the most likely one each time; 0 for none. Of a
+    /// prompt, its last 512 tokens are continued
+    #[arg(long = "continue", value_name = "N", default_value_t = 32)]
+    pub(crate) continued: usize,
+
     /// Print the record as JSON instead of tables
     #[arg(long)]
     pub(crate) json: bool,

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
 
 use anyhow::{Context, Result, bail};
-use ulpscope_record::{LogitDivergence, Model, ModelFile, Prompt};
+use ulpscope_record::{Explanation, LogitDivergence, Model, ModelFile, Prompt};
 use ulpscope_weights::{Checkpoint, Located, ModelRef, Options, Tokenizer, WeightsError, locate_first};
 
 use crate::args::{PromptArgs, SourceArgs, model_ref};
@@ -56,12 +56,24 @@ impl Opened {
         self.tokenizer.get_or_init(|| self.checkpoint.tokenizer())
     }
 
-    /// What the tokens stand for that the logits name as likely; nothing without a tokenizer.
-    pub(crate) fn texts(&self, logits: &[LogitDivergence]) -> BTreeMap<u32, String> {
+    /// What tokens stand for together; empty without a tokenizer.
+    pub(crate) fn text(&self, ids: &[u32]) -> String {
+        let decoded = self.tokenizer().as_ref().ok().and_then(|t| t.decode(ids, false).ok());
+        decoded.unwrap_or_default()
+    }
+
+    /// What the tokens stand for that the logits name as likely, and those of continuations; nothing without a tokenizer.
+    pub(crate) fn texts(
+        &self,
+        logits: &[LogitDivergence],
+        explanation: Option<&Explanation>,
+    ) -> BTreeMap<u32, String> {
         let Ok(tokenizer) = self.tokenizer() else { return BTreeMap::new() };
         let positions = logits.iter().flat_map(|l| &l.by_position);
         let ids = positions.flat_map(|p| p.top.iter().flatten().map(|c| c.id).chain(p.top1));
-        let ids: BTreeSet<u32> = ids.collect();
+        let decisions = explanation.iter().flat_map(|e| &e.decisions);
+        let continued = decisions.flat_map(|d| d.continued_ids.iter().flatten().copied());
+        let ids: BTreeSet<u32> = ids.chain(continued).collect();
         ids.into_iter().map(|id| (id, tokenizer.decode(&[id], false).unwrap_or_default())).collect()
     }
 

@@ -78,6 +78,7 @@ impl<'a> Plan<'a> {
             device: self.device.clone(),
             describe: true,
             longest_watched: self.longest_watched,
+            keep: false,
         }
     }
 }

@@ -6,7 +6,7 @@ use burn::tensor::Tensor;
 use ulpscope_capture::{Activations, Force, Recorder};
 use ulpscope_floats::DType;
 use ulpscope_llama::{
-    Block, BlockSite, Embedding, Head, Probe, RotaryEmbedding, RotaryTables, Semantics, Site, owns,
+    Block, BlockSite, Embedding, Head, Llama, Probe, RotaryEmbedding, RotaryTables, Semantics, Site, owns,
 };
 use ulpscope_record::{SiteDivergence, Weights};
 
@@ -32,6 +32,8 @@ pub struct Observed {
     /// The first site that differs, by subject and prompt, whether or not it was to be reported. Only of subjects that
     /// are watched.
     pub first: BTreeMap<(usize, usize), Site>,
+    /// The arms' models, where the experiment was to keep them. Parameters of equal bits are held once.
+    pub models: Vec<Llama>,
 }
 
 /// How far a comparison has come.
@@ -77,11 +79,16 @@ pub fn observe(experiment: &Experiment, mut progress: impl FnMut(Step)) -> Resul
     let mut streams: Vec<Vec<Lane>> =
         (0..experiment.prompts.len()).map(|prompt| run.stem(prompt, &embeddings, &rotary)).collect();
     progress(Step { done: 1, total });
+    let kept: Vec<usize> = if experiment.keep { experiment.arms().collect() } else { Vec::new() };
+    let mut kept_blocks: Vec<Vec<Block>> = vec![Vec::new(); kept.len()];
 
     for n in 0..total - 2 {
         let part = loader.load(parts.next().unwrap_or_default())?;
         let blocks = loader.build(&part, |_, config, p| Block::new(config, n, p))?;
         drop(part);
+        for (own, &i) in kept_blocks.iter_mut().zip(&kept) {
+            own.push(blocks[i].clone());
+        }
         for (prompt, lanes) in streams.iter_mut().enumerate() {
             run.blocks(prompt, lanes, n, &blocks);
         }
@@ -93,6 +100,11 @@ pub fn observe(experiment: &Experiment, mut progress: impl FnMut(Step)) -> Resul
         part.also(&stem);
     }
     let heads = loader.build(&part, |i, config, p| Head::new(config, &embeddings[i], p))?;
+    let models = (kept.iter().zip(kept_blocks))
+        .map(|(&i, blocks)| {
+            Llama::from_parts(embeddings[i].clone(), rotary[i].clone(), blocks, heads[i].clone())
+        })
+        .collect();
     drop((part, embeddings, stem));
     for (prompt, lanes) in streams.iter().enumerate() {
         run.heads(prompt, lanes, &heads);
@@ -106,7 +118,7 @@ pub fn observe(experiment: &Experiment, mut progress: impl FnMut(Step)) -> Resul
         s.record(name)
     };
     let sites = sites.into_iter().map(named).collect();
-    Ok(Observed { sites, logits, first, ..of_weights(experiment, loader) })
+    Ok(Observed { sites, logits, first, models, ..of_weights(experiment, loader) })
 }
 
 fn of_weights(experiment: &Experiment, mut loader: Loader) -> Observed {

@@ -27,6 +27,8 @@ pub struct Experiment<'a> {
     pub describe: bool,
     /// Prompts of more tokens than this are compared at their logits alone.
     pub longest_watched: usize,
+    /// Whether the arms' models stay in memory for what comes after, in [`Observed::models`](crate::Observed::models).
+    pub keep: bool,
 }
 
 /// One thing that runs.

@@ -8,6 +8,7 @@ use ulpscope_llama::Accumulation;
 use ulpscope_record::{Cause, Explanation, Signatures, Status, Truth};
 
 use crate::catalogue::{self, Fault};
+use crate::continuation;
 use crate::decisions::decisions;
 use crate::error::ExplainError;
 use crate::factor::{Factor, factors};
@@ -44,11 +45,16 @@ impl fmt::Display for Stage {
     }
 }
 
-/// Explains how the second arm of a plan comes to differ from the first.
+/// Explains how the second arm of a plan comes to differ from the first. Both continue every prompt greedily by `continued`
+/// tokens, if they fit in memory.
 ///
 /// # Errors
 /// [`ExplainError`] if there are not two arms, or they can't be compared.
-pub fn explain(plan: &Plan, mut progress: impl FnMut(Stage, Step)) -> Result<Answer, ExplainError> {
+pub fn explain(
+    plan: &Plan,
+    continued: usize,
+    mut progress: impl FnMut(Stage, Step),
+) -> Result<Answer, ExplainError> {
     if plan.arms.len() != 2 {
         return Err(ExplainError::Arms(plan.arms.len()));
     }
@@ -74,11 +80,18 @@ pub fn explain(plan: &Plan, mut progress: impl FnMut(Stage, Step)) -> Result<Ans
             watch: Watch::Introduced,
         });
     }
-    let observed = observe(&experiment, |step| progress(Stage::Looking, step))?;
+    let too_large = continuation::too_large(plan).filter(|_| continued > 0);
+    experiment.keep = continued > 0 && too_large.is_none();
+    let mut observed = observe(&experiment, |step| progress(Stage::Looking, step))?;
+    let other_orders: Vec<Accumulation> = orders.iter().map(|(.., order)| *order).collect();
+    let models = std::mem::take(&mut observed.models);
+    let continuations = continuation::continuations(plan, &models, &other_orders, continued);
+    drop(models);
     let findings = Findings::of(plan, &observed);
     let same_order = own == b.semantics.base.accumulation;
     let mut origins = floor::origins(&b.name, same_order, &observed, &orders);
-    let floor = floor::floor(&observed, &orders, findings.sites.len());
+    let mut floor = floor::floor(&observed, &orders, findings.sites.len());
+    floor.shapes = continuations.iter().filter_map(|c| c.shape.clone()).collect();
 
     let all = factors(a, b, &observed.differing);
     let proof = Proof::run(plan, &all, |step| progress(Stage::Proving, step))?;
@@ -171,9 +184,10 @@ pub fn explain(plan: &Plan, mut progress: impl FnMut(Stage, Step)) -> Result<Ans
         expected: expected(&all),
         truth: Some(truth(plan, &proof)),
         signatures,
-        decisions: decisions(&observed, &subjects, plan.prompts.len()),
+        decisions: decisions(&observed, &subjects, plan.prompts.len(), &continuations),
         guards: guards(plan, &findings, &all, nonfinite),
     };
+    explanation.guards.extend(too_large);
     explanation.verdict = verdict::verdict(plan, &explanation);
     Ok(Answer { findings, explanation })
 }

@@ -3,13 +3,18 @@
 use ulpscope_compare::{Compared, Observed};
 use ulpscope_record::Decision;
 
+use crate::continuation::Continuation;
 use crate::stats::{interval, mean};
 
 /// Flips of the most likely token, and what the arm thinks of the prompt's own tokens, for each prompt.
 ///
-/// A flip is a near-tie if the reference's margin there is within twice what the order of summation alone changes a
-/// logit of that position by: then noise could have done it.
-pub(crate) fn decisions(observed: &Observed, orders: &[usize], prompts: usize) -> Vec<Decision> {
+/// A flip that is no [near-tie](near_tie) is counted apart.
+pub(crate) fn decisions(
+    observed: &Observed,
+    orders: &[usize],
+    prompts: usize,
+    continuations: &[Continuation],
+) -> Vec<Decision> {
     let of = |subject: usize, prompt: usize| {
         let wanted = move |l: &&Compared| l.subject == subject && l.with == 0 && l.logits.prompt == prompt;
         observed.logits.iter().find(wanted).map(|l| &l.logits)
@@ -22,23 +27,37 @@ pub(crate) fn decisions(observed: &Observed, orders: &[usize], prompts: usize) -
             .collect();
         let near = |i: &&usize| {
             let most = noise.iter().map(|l| l.by_position[**i].max_abs).fold(0.0, f64::max);
-            own.by_position[**i].margin[0] <= 2.0 * most
+            near_tie(own.by_position[**i].margin[0], most)
         };
         let ties = flipped.iter().filter(near).count();
         let nll: Vec<f64> =
             own.by_position.iter().map(|p| p.nll[1] - p.nll[0]).filter(|d| !d.is_nan()).collect();
         let over = |sample: &[usize]| mean(&sample.iter().map(|&i| nll[i]).collect::<Vec<_>>());
+        let continued = continuations.iter().find(|c| c.prompt == prompt).cloned().unwrap_or_default();
+        let fork = continued.fork;
         Some(Decision {
             prompt,
             flips: [flipped.len(), own.by_position.len()],
             flips_outside_near_ties: flipped.len() - ties,
-            continued: 0,
-            first_different_token: None,
-            margin: None,
+            continued: continued.ids[0].len(),
+            context: continued.context,
+            first_different_token: fork.map(|fork| fork.token),
+            margin: fork.map(|fork| fork.margin),
+            margin_probability: fork.map(|fork| fork.margin_probability),
+            noise: fork.and_then(|fork| fork.noise),
+            near_tie: fork.and_then(|fork| fork.noise.map(|noise| near_tie(fork.margin, noise))),
+            // What ids stand for is the business of who has the tokenizer.
             continuations: [String::new(), String::new()],
+            continued_ids: continued.ids,
             nll_difference: mean(&nll),
             nll_interval: interval(nll.len(), over),
         })
     };
     (0..prompts).filter_map(decision).collect()
+}
+
+/// Whether a margin is within twice what the order of summation alone changes a logit of that position by: then noise
+/// could have moved one of the two up and the other down by as much.
+fn near_tie(margin: f64, noise: f64) -> bool {
+    margin <= 2.0 * noise
 }

@@ -13,7 +13,8 @@ use crate::stats::{as_many, beyond, mean};
 /// Probability that any site of a run is called an origin by mistake.
 pub(crate) const FALSE_ALARMS: f64 = 0.01;
 
-/// The orders that an arm is run in besides its own: five that differ in how they group.
+/// The orders that an arm is run in besides its own: five that differ in how they group, and the one that PyTorch takes
+/// for another number of rows, where it is known and not among them.
 pub(crate) fn orders(own: Accumulation) -> Vec<Accumulation> {
     let all = [
         Accumulation::Tile32,
@@ -23,7 +24,19 @@ pub(crate) fn orders(own: Accumulation) -> Vec<Accumulation> {
         Accumulation::Pairwise,
         Accumulation::SplitK(const { NonZeroUsize::new(4).unwrap() }),
     ];
-    all.into_iter().filter(|order| *order != own).take(5).collect()
+    let shape = of_other_rows(own).filter(|order| !all.contains(order));
+    all.into_iter().filter(|order| *order != own).take(5).chain(shape).collect()
+}
+
+/// The order in which PyTorch takes the same products when there are more rows, or a single one.
+fn of_other_rows(own: Accumulation) -> Option<Accumulation> {
+    match own {
+        Accumulation::Tile32 => Some(Accumulation::Tile32Blocked),
+        Accumulation::Tile32Blocked => Some(Accumulation::Tile32),
+        Accumulation::Dot2 => Some(Accumulation::Dot2Lanes),
+        Accumulation::Dot2Lanes => Some(Accumulation::Dot2),
+        _ => None,
+    }
 }
 
 /// The floor, from the subjects that are the reference in other orders.
@@ -61,6 +74,7 @@ pub(crate) fn floor(observed: &Observed, orders: &[(usize, String, Accumulation)
         tests,
         sites: sites.collect(),
         logits: logits.collect(),
+        shapes: Vec::new(),
     }
 }
 

@@ -17,6 +17,7 @@
 
 mod answer;
 pub mod catalogue;
+mod continuation;
 mod decisions;
 mod error;
 mod factor;

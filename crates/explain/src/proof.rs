@@ -126,8 +126,15 @@ impl Proof {
             cast.widen(index, wide)
         });
 
-        let experiment =
-            Experiment { subjects: cast.0, prompts, sites, device, describe: false, longest_watched };
+        let experiment = Experiment {
+            subjects: cast.0,
+            prompts,
+            sites,
+            device,
+            describe: false,
+            longest_watched,
+            keep: false,
+        };
         let observed = observe(&experiment, progress)?;
         Ok(Proof {
             observed,

@@ -1,7 +1,7 @@
 //! Grouped-query causal attention, as PyTorch computes it on CPU.
 //!
-//! T tokens, H query heads, G key/value heads (H a multiple of G), D head width. Everything is token-major, as linear
-//! layers deliver it, so that nothing is transposed.
+//! T tokens, the last Q of which ask, H query heads, G key/value heads (H a multiple of G), D head width. Everything is
+//! token-major, as linear layers deliver it, so that nothing is transposed.
 
 use std::ops::Range;
 
@@ -47,7 +47,8 @@ pub struct Attention {
 /// `softmax(q kᵀ · scale + mask) v` with every intermediate result rounded: transformers' `eager` attention.
 ///
 /// # Shapes
-/// - `q`: `[T, H, D]`; `k`, `v`: `[T, G, D]`; returns `[T, H, D]`
+/// - `q`: `[Q, H, D]`, of the last Q of T tokens (all of them in a prompt that is read at once, one in decoding); `k`, `v`:
+///   `[T, G, D]`; returns `[Q, H, D]`
 ///
 /// # Precision
 /// Scores are rounded to the common format R as they come out of the product, after scaling, and after the mask (the
@@ -71,7 +72,7 @@ pub fn attention_eager(
 /// `softmax(q kᵀ · scale) v` as one operation: PyTorch's flash attention on CPU, which transformers calls `sdpa`.
 ///
 /// # Shapes
-/// - `q`: `[T, H, D]`; `k`, `v`: `[T, G, D]`; returns `[T, H, D]`
+/// - `q`: `[Q, H, D]`, of the last Q of T tokens; `k`, `v`: `[T, G, D]`; returns `[Q, H, D]`
 ///
 /// # Precision
 /// Scores stay in f32. `P = R(exp(s - m))` is rounded before it is normalised, the sum is of the unrounded
@@ -117,16 +118,19 @@ impl Attention {
             return Err(KernelError::Rows { what: "the heads", row: groups, got: heads });
         }
         crate::element::expect_rows(q, heads * head_dim, "q")?;
-        let tokens = q.len() / (heads * head_dim);
+        let rows = q.len() / (heads * head_dim);
+        // Of fewer keys than queries, the number that would be needed is said.
+        let tokens = (k.len() / (groups * head_dim)).max(rows);
+        let first = tokens - rows;
         let q = expect::<T>(q, q.len(), "q")?;
         let k = expect::<T>(k, tokens * groups * head_dim, "k")?;
         let v = expect::<T>(v, tokens * groups * head_dim, "v")?;
         let mut out = vec![T::ZERO; q.len()];
-        if tokens == 0 {
+        if rows == 0 {
             return Ok(T::wrap(out));
         }
         let (share, way) = (heads / groups, Way::new::<T>(path, self.order, tokens));
-        let parallel = heads * tokens * tokens * head_dim >= WORTH_A_THREAD;
+        let parallel = heads * rows * tokens * head_dim >= WORTH_A_THREAD;
         let pack = |group: usize| {
             let head = |x: &[T]| -> Vec<T> {
                 let mut rows = Vec::with_capacity(tokens * head_dim);
@@ -144,12 +148,13 @@ impl Attention {
         };
 
         let work = |scratch: &mut Scratch<T>, mut cell: Cell<T>| {
-            let (columns, span) = (cell.columns(), cell.rows());
+            let (columns, span) = (cell.columns(), first + cell.rows().start..first + cell.rows().end);
             let (keys, values) = &packed[columns.start / (share * head_dim)];
             let queries = Queries { way, shape: self, keys, values, tokens, span: span.clone() };
             // A token's heads lie side by side, in q as in the output.
             let place = |token: usize, columns: &Range<usize>| {
-                token * heads * head_dim + columns.start..token * heads * head_dim + columns.end
+                let row = (token - first) * heads * head_dim;
+                row + columns.start..row + columns.end
             };
             let rows = scratch.q.room(queries.rows(), head_dim);
             for (token, rows) in span.clone().zip(rows.chunks_exact_mut(share * head_dim)) {
@@ -159,13 +164,14 @@ impl Attention {
             mixed.resize(queries.rows() * head_dim, T::ZERO);
             mix(&queries, scratch, &mut mixed);
             for (token, mixed) in span.zip(mixed.chunks_exact(share * head_dim)) {
-                cell.part(token, columns.clone()).copy_from_slice(mixed);
+                cell.part(token - first, columns.clone()).copy_from_slice(mixed);
             }
             scratch.out = mixed;
         };
-        // Powers of two, so that no span straddles two blocks of keys.
+        // Powers of two that divide where the first span begins, so that none straddles two blocks of keys.
         let fitting = SCORES / (share * keys.min(tokens));
-        let height = fitting.clamp(1, 128).next_power_of_two().min(32);
+        let aligned = if first == 0 { 32 } else { 1 << first.trailing_zeros().min(5) };
+        let height = fitting.clamp(1, 128).next_power_of_two().min(aligned);
         let mut cells = grid(&mut out, heads * head_dim, height, share * head_dim);
         if parallel {
             // The last tokens see most keys; with them first, threads end at about the same time.

@@ -11,6 +11,7 @@ use ulpscope_kernels::{
 
 use crate::arithmetic::Arithmetic;
 use crate::ops::scale;
+use crate::past::Past;
 use crate::probe::Probe;
 use crate::rotary::RotaryTables;
 use crate::site::{AttentionKind, BlockSite, Site};
@@ -35,7 +36,7 @@ pub struct Attention {
 
 impl Attention {
     /// # Shapes
-    /// - `x`: `[1, T, C]`, returns `[1, T, C]`
+    /// - `x`: `[1, T, C]`, returns `[1, T, C]`; `past` holds what was read before these tokens, and then these, too
     ///
     /// # Precision
     /// Each linear layer rounds once. Between them, see [`AttentionKind`]: `eager` rounds the scores before and
@@ -48,6 +49,7 @@ impl Attention {
         rope: &RotaryTables,
         arithmetic: Arithmetic,
         layer: usize,
+        past: Option<&mut Past>,
         probe: &mut impl Probe,
     ) -> Tensor<3> {
         let site = |s| Site::Block(layer, s);
@@ -63,6 +65,10 @@ impl Attention {
         let k = turn(BlockSite::KRope, k, self.num_key_value_heads);
         let v = self.split(v, self.num_key_value_heads);
         let (k, v) = (cache::kept(k, variants.cache), cache::kept(v, variants.cache));
+        let (k, v) = match past {
+            Some(past) => past.with(k, v),
+            None => (k, v),
+        };
         let (k, v) = (self.shared(k, variants.gqa), self.shared(v, variants.gqa));
         let (q, scaling) = scaling(q, self.head_dim, variants.scale);
 

@@ -10,6 +10,7 @@ use crate::mlp::Mlp;
 use crate::norm::RmsNorm;
 use crate::ops::add;
 use crate::parameters::Parameters;
+use crate::past::Past;
 use crate::probe::Probe;
 use crate::rotary::RotaryTables;
 use crate::site::{BlockSite, Site};
@@ -83,11 +84,23 @@ impl Block {
         arithmetic: Arithmetic,
         probe: &mut impl Probe,
     ) -> Tensor<3> {
+        self.forward_after(x, rope, arithmetic, None, probe)
+    }
+
+    /// [`Block::forward`] for tokens that come after others, whose keys and values are in `past`; these are added to it.
+    pub fn forward_after(
+        &self,
+        x: Tensor<3>,
+        rope: &RotaryTables,
+        arithmetic: Arithmetic,
+        past: Option<&mut Past>,
+        probe: &mut impl Probe,
+    ) -> Tensor<3> {
         let n = self.index;
         let variants = arithmetic.variants;
         let normed = self.input_layernorm.forward(x.clone(), variants.norm);
         let normed = probe.at(Site::Block(n, BlockSite::InputLayernorm), normed);
-        let attended = self.self_attn.forward(normed, rope, arithmetic, n, probe);
+        let attended = self.self_attn.forward(normed, rope, arithmetic, n, past, probe);
         let mid = match variants.residual {
             Some(Residual::SkipAttention) => x,
             Some(Residual::DropBeforeAttention) => attended,

@@ -36,7 +36,7 @@
 //!
 //! # What is not here
 //!
-//! No KV cache, no sampling, no batch: a comparison runs a prompt once. No burn-nn modules: they round elsewhere.
+//! No sampling, no batch: a comparison runs a prompt once, and continues it greedily if at all ([`Llama::read`]). No burn-nn modules: they round elsewhere.
 
 mod activation;
 mod arithmetic;
@@ -48,6 +48,7 @@ mod model;
 mod norm;
 mod ops;
 mod parameters;
+mod past;
 mod probe;
 mod rope;
 mod rotary;
@@ -66,6 +67,7 @@ pub use mlp::Mlp;
 pub use model::{Embedding, Head, Llama};
 pub use norm::RmsNorm;
 pub use parameters::Parameters;
+pub use past::Past;
 pub use probe::Probe;
 pub use rope::{RopeKind, RopeParameters};
 pub use rotary::{RotaryEmbedding, RotaryTables};

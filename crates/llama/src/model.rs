@@ -10,6 +10,7 @@ use crate::config::LlamaConfig;
 use crate::norm::RmsNorm;
 use crate::ops::{scale, wide};
 use crate::parameters::Parameters;
+use crate::past::Past;
 use crate::probe::Probe;
 use crate::rotary::RotaryEmbedding;
 use crate::semantics::Semantics;
@@ -141,6 +142,45 @@ impl Llama {
             x = block.forward(x, &rope, semantics.at(Some(layer)), probe);
         }
         self.head.forward(x, outside, probe)
+    }
+
+    /// A model of parts that were built one by one. Clones of parts share their parameters.
+    pub fn from_parts(embedding: Embedding, rotary: RotaryEmbedding, blocks: Vec<Block>, head: Head) -> Self {
+        Llama { embedding, rotary, blocks, head }
+    }
+
+    /// Reads tokens that follow those in `past`, one entry for each block, empty at first: the stream behind the last
+    /// block, `[1, T, C]`, for [`Llama::logits`].
+    ///
+    /// # Precision
+    /// Linear layers and norms take each token alone. An attention's bits depend on how many keys it is given (its
+    /// exponentials come in whole vectors of 16, and some orders of summation cut their sums by the length), so that
+    /// tokens that are read one by one may have other bits than tokens that are read at once, as in PyTorch.
+    ///
+    /// # Panics
+    /// If `ids` is empty or has an id outside the vocabulary.
+    pub fn read(&self, ids: &[u32], semantics: &Semantics, past: &mut Vec<Past>) -> Tensor<3> {
+        assert!(!ids.is_empty(), "something is read");
+        past.resize_with(self.blocks.len(), Past::default);
+        let before = past.first().map_or(0, Past::tokens);
+        let outside = semantics.at(None);
+        let mut x = self.embedding.forward(ids, outside, &mut ());
+        let tokens = before..before + ids.len();
+        let rope = self.rotary.tables(tokens, bridge::dtype(&x), outside, &self.device(), &mut ());
+        for (layer, (block, past)) in self.blocks.iter().zip(past).enumerate() {
+            x = block.forward_after(x, &rope, semantics.at(Some(layer)), Some(past), &mut ());
+        }
+        x
+    }
+
+    /// Logits `[1, rows, V]` of the last `rows` tokens of a stream `[1, T, C]`.
+    ///
+    /// # Panics
+    /// If the stream has fewer tokens.
+    pub fn logits(&self, stream: Tensor<3>, rows: usize, semantics: &Semantics) -> Tensor<3> {
+        let tokens = stream.dims()[1];
+        assert!(rows <= tokens, "{rows} rows of {tokens}");
+        self.head.forward(stream.narrow(1, tokens - rows, rows), semantics.at(None), &mut ())
     }
 
     /// The device that holds the parameters.

@@ -1,5 +1,7 @@
 //! The rotary embedding: buffers, tables of cos and sin, rotation.
 
+use std::ops::Range;
+
 use burn::tensor::{Device, Tensor};
 use ulpscope_floats::{DType, Floats};
 
@@ -95,8 +97,22 @@ impl RotaryEmbedding {
         device: &Device,
         probe: &mut impl Probe,
     ) -> RotaryTables {
+        self.tables(0..tokens, dtype, arithmetic, device, probe)
+    }
+
+    /// [`RotaryEmbedding::forward`] for a stretch of the tokens alone, those before it having been read earlier: scaling by
+    /// length goes by the stretch's last.
+    pub fn tables(
+        &self,
+        tokens: Range<usize>,
+        dtype: DType,
+        arithmetic: Arithmetic,
+        device: &Device,
+        probe: &mut impl Probe,
+    ) -> RotaryTables {
         let variants = arithmetic.variants;
-        let positions: Vec<f64> = (0..tokens).map(|i| Positions::of(variants.positions, i)).collect();
+        let rows = tokens.len();
+        let positions: Vec<f64> = tokens.map(|i| Positions::of(variants.positions, i)).collect();
         // The length that scaling by length goes by is the largest position's.
         let last = positions.iter().copied().fold(0.0, f64::max);
         let frequencies = self.frequencies(last as usize + 1);
@@ -120,7 +136,7 @@ impl RotaryEmbedding {
                 let exact = angles.map(|(p, k)| f(f64::from(p as f32 * frequencies[k])) as f32 * scaling);
                 round(exact.collect::<Vec<f32>>().into())
             };
-            bridge::tensor(values, [1, tokens, 2 * half], device)
+            bridge::tensor(values, [1, rows, 2 * half], device)
         };
         let cos = probe.at(Site::RotaryCos, table(f64::cos));
         let sin = probe.at(Site::RotarySin, table(f64::sin));

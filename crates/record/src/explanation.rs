@@ -152,6 +152,32 @@ pub struct Floor {
     pub sites: Vec<SiteFloor>,
     /// Of the logits, by prompt and order.
     pub logits: Vec<LogitFloor>,
+    /// Of the logits, when the same tokens are given in another shape.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shapes: Vec<ShapeFloor>,
+}
+
+/// What the shape of the computation alone changes in the reference's logits on one prompt.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ShapeFloor {
+    /// Which shapes are compared.
+    pub what: String,
+    /// Index of the prompt.
+    pub prompt: usize,
+    /// Positions that were compared.
+    pub positions: usize,
+    /// Fraction of bit-equal logits.
+    #[serde(with = "float")]
+    pub equal: f64,
+    /// KL in nats, the mean over positions.
+    #[serde(with = "float")]
+    pub kl: f64,
+    /// Largest absolute difference of a logit.
+    #[serde(with = "float")]
+    pub max_abs: f64,
+    /// Fraction of positions whose most likely token is the same.
+    #[serde(with = "float")]
+    pub top1_agreement: f64,
 }
 
 /// The floor of one site on one prompt.
@@ -273,14 +299,30 @@ pub struct Decision {
     pub flips: [usize; 2],
     /// Of those, flips at which the reference's margin exceeds what noise flips.
     pub flips_outside_near_ties: usize,
-    /// Length of the greedy continuations that were compared; 0 if none was.
+    /// Length of the greedy continuations that were compared; 0 if none was. Tokens that end a text do not stop them.
     pub continued: usize,
+    /// Tokens at the end of the prompt that the continuations continue: all, but of long prompts.
+    #[serde(default)]
+    pub context: usize,
     /// First token of the continuations that differs; null if none does.
     pub first_different_token: Option<usize>,
     /// The reference's margin there, in logits.
     pub margin: Option<f64>,
-    /// Both continuations as text, up to a few tokens past the fork.
+    /// The same between the two tokens' probabilities.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub margin_probability: Option<f64>,
+    /// The most that the order of summation alone changes a logit of the reference there; null where no other order was
+    /// run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub noise: Option<f64>,
+    /// Whether the margin is within twice that: then noise could have done it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub near_tie: Option<bool>,
+    /// Both continuations as text; empty where the model came without a tokenizer.
     pub continuations: [String; 2],
+    /// Both continuations as token ids.
+    #[serde(default)]
+    pub continued_ids: [Vec<u32>; 2],
     /// Difference of the mean negative log-likelihood of the prompt's own tokens, b minus a, in nats per token.
     #[serde(with = "float")]
     pub nll_difference: f64,

@@ -82,6 +82,9 @@ pub struct Settings {
     /// Name of the experiment, if the run was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub experiment: Option<String>,
+    /// Tokens by which prompts were to be continued, where a cause was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub continued: Option<usize>,
 }
 
 /// Which model it was.

@@ -7,6 +7,9 @@ const TEXT: usize = 400;
 /// Token ids that a command line is still readable with.
 const IDS: usize = 1000;
 
+/// Tokens by which a prompt is continued unless another number is asked for.
+const CONTINUED: usize = 32;
+
 /// The command line that asks the same again, for a POSIX shell; none where it would be unreadably long.
 pub(crate) fn command(record: &RunRecord) -> Option<String> {
     let [a, b, more @ ..] = &record.arms[..] else { return None };
@@ -35,6 +38,9 @@ pub(crate) fn command(record: &RunRecord) -> Option<String> {
     }
     if record.settings.device != "flex" {
         add("--device", &record.settings.device)?;
+    }
+    if let Some(continued) = record.settings.continued.filter(|continued| *continued != CONTINUED) {
+        add("--continue", &continued.to_string())?;
     }
     for prompt in &record.prompts {
         let (flag, value) = of_prompt(prompt)?;

@@ -60,7 +60,7 @@ pub(crate) fn run(args: &CompareArgs, question: Question) -> Result<Outcome> {
         };
         let findings = match question {
             Question::Compare => compare(&plan, step).map(|findings| (findings, None)).map_err(Into::into),
-            Question::Explain => explain(&plan, |stage, done| {
+            Question::Explain => explain(&plan, args.continued, |stage, done| {
                 bar.set_message(stage.to_string());
                 step(done);
             })
@@ -69,8 +69,13 @@ pub(crate) fn run(args: &CompareArgs, question: Question) -> Result<Outcome> {
         bar.finish_and_clear();
         (findings, described.join().expect("hashing does not panic"))
     });
-    let ((findings, explanation), mut described): ((Findings, Option<Explanation>), _) =
+    let ((findings, mut explanation), mut described): ((Findings, Option<Explanation>), _) =
         (findings.map_err(|e: ExplainError| anyhow::Error::from(e))?, described?);
+    if let Some(explanation) = &mut explanation {
+        for decision in &mut explanation.decisions {
+            decision.continuations = [0, 1].map(|side| models[0].text(&decision.continued_ids[side]));
+        }
+    }
     provenance.elapsed_s = begun.elapsed().as_secs_f64();
 
     let mut arms = findings.arms;
@@ -85,10 +90,11 @@ pub(crate) fn run(args: &CompareArgs, question: Question) -> Result<Outcome> {
             sites: args.sites.to_string(),
             device: args.device.device.clone(),
             experiment: args.experiment.clone(),
+            continued: explanation.as_ref().map(|_| args.continued),
         },
         model: described.remove(0),
         arms,
-        token_texts: models[0].texts(&findings.logits),
+        token_texts: models[0].texts(&findings.logits, explanation.as_ref()),
         prompts,
         weights: findings.weights,
         buffers: findings.buffers,

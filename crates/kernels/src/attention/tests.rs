@@ -278,3 +278,28 @@ fn mistakes_are_named() {
     assert!(call(&Attention { groups: 0, ..shape }, x(32), x(16), x(16)).contains("groups"));
     assert!(attention_sdpa(&shape, &x(0), &x(0), &x(0)).unwrap().is_empty());
 }
+
+#[test]
+fn the_last_tokens_alone_get_their_rows_of_the_whole() {
+    let kernels = [attention_eager, attention_sdpa];
+    for dtype in [DType::Bf16, DType::F16, DType::F32] {
+        for order in [
+            Accumulation::Tile32,
+            Accumulation::Dot2,
+            Accumulation::Pairwise,
+            Accumulation::SplitK(const { std::num::NonZeroUsize::new(4).unwrap() }),
+        ] {
+            let shape = Attention { heads: 4, groups: 2, head_dim: 8, scale: 0.3, order };
+            for (tokens, last) in [(3, 1), (17, 1), (40, 5), (513, 1), (530, 40), (1030, 3)] {
+                let q = wave(&shape, 4, tokens, 0.37, dtype);
+                let (k, v) = (wave(&shape, 2, tokens, 0.11, dtype), wave(&shape, 2, tokens, 0.23, dtype));
+                let cut = |x: &Floats| x.slice((tokens - last) * 32..tokens * 32).into_owned();
+                for (i, kernel) in kernels.iter().enumerate() {
+                    let whole = kernel(&shape, &q, &k, &v).unwrap();
+                    let alone = kernel(&shape, &cut(&q), &k, &v).unwrap();
+                    assert_eq!(alone, cut(&whole), "kernel {i}, {dtype}, {order}, {last} of {tokens}");
+                }
+            }
+        }
+    }
+}

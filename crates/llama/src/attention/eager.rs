@@ -8,7 +8,7 @@ use super::mask::{Masked, mask};
 use crate::ops::{add, map, narrow, scale, wide};
 use crate::variant::{Scores, Softmax, Variants};
 
-/// `R(R(R(q kᵀ) · scale) + mask)`, `[1, H, T, T]`. The mask adds the dtype's most negative finite value, so that
+/// `R(R(R(q kᵀ) · scale) + mask)`, `[1, H, Q, T]`. The mask adds the dtype's most negative finite value, so that
 /// a masked score keeps trace of nothing but does not become infinite.
 ///
 /// The variants are [`Scores`], which leaves out roundings, and the mask's. `scaling` has the factors in turn.
@@ -19,7 +19,7 @@ pub(super) fn scores(
     variants: Variants,
     order: Accumulation,
 ) -> Tensor<4> {
-    let (dtype, tokens) = (bridge::dtype(&q), q.dims()[2]);
+    let dtype = bridge::dtype(&q);
     let compute = if dtype == DType::F64 { DType::F64 } else { DType::F32 };
     let product = if variants.scores.is_some() { compute } else { dtype };
     let raw = matmul_transposed(q, k, order, product);
@@ -29,7 +29,7 @@ pub(super) fn scores(
         Some(Scores::F32) | None => scaled,
     };
     let masked = Masked { value: bridge::dtype(&scaled).min(), keys: variants.mask };
-    match mask(tokens, masked, &scaled) {
+    match mask(masked, &scaled) {
         Some(mask) => add(scaled, mask),
         None => scaled,
     }

@@ -15,8 +15,11 @@ pub(super) struct Masked {
     pub(super) keys: Option<Mask>,
 }
 
-/// The additive mask `[1, 1, T, T]`, 0 where a key is seen; dtype and device of `like`. `None` if all are.
-pub(super) fn mask(tokens: usize, masked: Masked, like: &Tensor<4>) -> Option<Tensor<4>> {
+/// The additive mask `[1, 1, Q, T]` for scores of the last Q of T tokens, 0 where a key is seen; dtype and device of the
+/// scores. `None` if all are.
+pub(super) fn mask(masked: Masked, scores: &Tensor<4>) -> Option<Tensor<4>> {
+    let [_, _, queries, keys] = scores.dims();
+    let first = keys - queries;
     let ahead = match masked.keys {
         None => 0,
         Some(Mask::Strict) => -1,
@@ -24,8 +27,8 @@ pub(super) fn mask(tokens: usize, masked: Masked, like: &Tensor<4>) -> Option<Te
         Some(Mask::None) => return None,
     };
     let seen = |query: usize, key: usize| key as i64 <= query as i64 + ahead;
-    let entry = |i: usize| if seen(i / tokens, i % tokens) { 0.0 } else { masked.value };
-    let values = Floats::from((0..tokens * tokens).map(entry).collect::<Vec<f64>>());
-    let values = values.cast(bridge::dtype(like));
-    Some(bridge::tensor(values, [1, 1, tokens, tokens], &like.device()))
+    let entry = |i: usize| if seen(first + i / keys, i % keys) { 0.0 } else { masked.value };
+    let values = Floats::from((0..queries * keys).map(entry).collect::<Vec<f64>>());
+    let values = values.cast(bridge::dtype(scores));
+    Some(bridge::tensor(values, [1, 1, queries, keys], &scores.device()))
 }

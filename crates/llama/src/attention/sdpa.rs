@@ -26,11 +26,11 @@ pub(super) fn by_formula(
     variants: Variants,
     order: Accumulation,
 ) -> Tensor<4> {
-    let (dtype, tokens) = (q.dtype(), q.dims()[2]);
+    let dtype = q.dtype();
     let compute = if bridge::dtype(&q) == DType::F64 { DType::F64 } else { DType::F32 };
     let scores = matmul_transposed(q, k, order, compute) * scaling;
     let masked = Masked { value: f64::NEG_INFINITY, keys: variants.mask };
-    let scores = match mask(tokens, masked, &scores) {
+    let scores = match mask(masked, &scores) {
         Some(mask) => scores + mask,
         None => scores,
     };

@@ -138,20 +138,44 @@ fn decisions(page: &mut Page, record: &RunRecord, explanation: &Explanation) {
 ///
 /// let record = RunRecord::from_json(include_str!("../../tests/explained.json"))?;
 /// let explanation = record.explanation.unwrap();
-/// assert!(fork(&explanation.decisions[0]).starts_with("part at token 17 of 64, margin 0.06250: “"));
+/// assert!(fork(&explanation.decisions[0]).starts_with("part at token 3 of 64, margin 0.06250 (a near-tie): “"));
 /// # Ok::<(), ulpscope_record::RecordError>(())
 /// ```
 pub fn fork(decision: &Decision) -> String {
     // A model may say anything, line ends and a terminal's commands among it.
-    let [a, b] =
-        decision.continuations.each_ref().map(|text| shortened(&text.escape_debug().to_string(), 60));
+    let [a, b] = around_fork(decision).map(|text| shortened(&text.escape_debug().to_string(), 60));
     match decision.first_different_token {
         _ if decision.continued == 0 => "not compared".to_owned(),
         None => format!("the same for {} tokens", decision.continued),
         Some(token) => {
             let margin =
                 decision.margin.map_or(String::new(), |margin| format!(", margin {}", number(margin)));
-            format!("part at token {token} of {}{margin}: “{a}” | “{b}”", decision.continued)
+            let tie = match decision.near_tie {
+                Some(true) => " (a near-tie)",
+                Some(false) => " (no near-tie)",
+                None => "",
+            };
+            format!("part at token {token} of {}{margin}{tie}: “{a}” | “{b}”", decision.continued)
         }
     }
 }
+
+/// Both continuations from shortly before they part on; as token ids where there is no text.
+fn around_fork(decision: &Decision) -> [String; 2] {
+    let [a, b] = &decision.continuations;
+    if a.is_empty() && b.is_empty() {
+        let from = decision.first_different_token.unwrap_or(0);
+        let ids = |ids: &Vec<u32>| ids.iter().skip(from).map(u32::to_string).collect::<Vec<_>>().join(" ");
+        return decision.continued_ids.each_ref().map(ids);
+    }
+    let common = a.chars().zip(b.chars()).take_while(|(a, b)| a == b).count();
+    let skipped = common.saturating_sub(BEFORE_FORK);
+    let tail = |text: &String| {
+        let rest: String = text.chars().skip(skipped).collect();
+        if skipped == 0 { rest } else { format!("…{rest}") }
+    };
+    [tail(a), tail(b)]
+}
+
+/// Characters that are shown before two continuations part.
+const BEFORE_FORK: usize = 30;

@@ -4,7 +4,7 @@ use super::{code, or_dash, sentences, table};
 use crate::escape::text;
 use ulpscope_record::summary::{fork, proved};
 use ulpscope_record::text::{number, percent};
-use ulpscope_record::{Counterfactual, Explanation, RunRecord};
+use ulpscope_record::{Counterfactual, Decision, Explanation, RunRecord};
 
 /// Width of the bars' drawing, in its own units.
 const WIDTH: f64 = 200.0;
@@ -215,10 +215,48 @@ pub(super) fn decisions(record: &RunRecord) -> String {
     ];
     format!(
         "<h2>What it does to decisions</h2>\n<p>Flips of the most likely token, where greedy continuations part, and the \
-         difference of the prompt's negative log-likelihood in nats per token, {} minus {}.</p>\n{}",
+         difference of the prompt's negative log-likelihood in nats per token, {} minus {}.</p>\n{}{}",
         text(&explanation.arm),
         text(&record.arms[0].name),
-        table("Decisions by prompt", &head, &rows, "")
+        table("Decisions by prompt", &head, &rows, ""),
+        continuations(record, explanation)
+    )
+}
+
+/// What both arms say after each prompt, one below the other, with the token marked at which they part.
+fn continuations(record: &RunRecord, explanation: &Explanation) -> String {
+    let arms = [&record.arms[0].name, &explanation.arm];
+    let token = |id: &u32, class: &str| {
+        let said =
+            record.token_texts.get(id).map_or_else(|| format!("⟨{id}⟩"), |said| said.replace('\n', "⏎\n"));
+        match class {
+            "" => text(&said),
+            class => format!("<mark class=\"{class}\" title=\"token {id}\">{}</mark>", text(&said)),
+        }
+    };
+    let rows = |decision: &Decision| {
+        let side = move |(arm, ids): (&&String, &Vec<u32>)| {
+            let fork = decision.first_different_token;
+            let class = |place: usize| if fork == Some(place) { "parts" } else { "" };
+            let said: String = ids.iter().enumerate().map(|(place, id)| token(id, class(place))).collect();
+            vec![decision.prompt.to_string(), text(arm), format!("<span class=\"token\">{said}</span>")]
+        };
+        arms.iter().zip(&decision.continued_ids).map(side).collect::<Vec<_>>()
+    };
+    let told = explanation.decisions.iter().filter(|d| !d.continued_ids[0].is_empty());
+    let rows: Vec<Vec<String>> = told.clone().flat_map(rows).collect();
+    if rows.is_empty() {
+        return String::new();
+    }
+    let near = told.clone().filter(|d| d.near_tie == Some(true)).count();
+    let parted = told.clone().filter(|d| d.first_different_token.is_some()).count();
+    let context = told.clone().map(|d| d.context).max().unwrap_or(0);
+    format!(
+        "<h3>Greedy continuations</h3>\n<p>Both arms go on with their most likely token each time, from up to {context} tokens \
+         at the end of the prompt. {parted} of {} part, at the token that is marked; {near} of those at a near-tie, a margin \
+         that the order of summation alone could have crossed.</p>\n{}",
+        told.count(),
+        table("What both arms say", &["#prompt", "arm", "continuation"], &rows, "")
     )
 }
 
