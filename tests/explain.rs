@@ -237,3 +237,31 @@ fn greedy_continuations_say_where_they_part() {
     );
     assert!(decision["flips_outside_near_ties"].as_u64().unwrap() > 10, "{decision}");
 }
+
+#[test]
+fn of_many_tensors_that_differ_those_that_matter_are_named() {
+    let harmful = ["model.layers.1.mlp.down_proj.weight", "model.layers.2.self_attn.q_proj.weight"];
+    let e = changed(|model| {
+        for (name, stored) in &mut model.tensors {
+            let mut values: Vec<f32> = stored.values().iter().map(|&x| x as f32).collect();
+            match harmful.iter().position(|harmful| harmful == name) {
+                Some(0) => values[..3200].fill(0.0),
+                Some(_) => values.iter_mut().for_each(|x| *x = -*x),
+                None => values[7] *= 1.01,
+            }
+            stored.bytes = values.iter().flat_map(|x| x.to_le_bytes()).collect();
+        }
+    });
+    assert_eq!(e["status"], "explained", "{}", e["verdict"]);
+    let found = &e["bisection"];
+    assert_eq!(found["tensors"], json!(38), "{found}");
+    assert_eq!(found["named"], json!([[harmful[0]], [harmful[1]]]), "{found}");
+    // They are enough, and nothing is left without them.
+    let [whole, named, rest] = ["kl", "named_kl", "rest_kl"].map(|key| number(&found[key]));
+    assert!((named / whole - 1.0).abs() < 0.02 && rest < 0.01 * whole, "{found}");
+    let mut first: Vec<&str> =
+        list(&e["causes"])[..2].iter().map(|c| c["subject"].as_str().unwrap()).collect();
+    first.sort_unstable();
+    assert_eq!(first, harmful, "{}", e["verdict"]);
+    assert_eq!(list(&e["causes"]).len(), 3, "the rest is one: {}", e["verdict"]);
+}

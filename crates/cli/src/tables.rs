@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use ulpscope_metrics::Difference;
-use ulpscope_record::summary::{block, fork, proved};
+use ulpscope_record::summary::{bisected, block, fork, proved};
 use ulpscope_record::text::{number, percent, shortened};
 use ulpscope_record::{Arm, Buffer, Explanation, Model, RunRecord, SiteDivergence, Weights};
 
@@ -301,6 +301,9 @@ pub(crate) fn explanation(found: &Explanation) -> String {
     }
     if found.origins.len() > ROWS {
         _ = writeln!(text, "  and {} more", found.origins.len() - ROWS);
+    }
+    if let Some(found) = &found.bisection {
+        _ = writeln!(text, "halving: {}", bisected(found));
     }
     for decision in found.decisions.iter().take(ROWS) {
         let [flips, positions] = decision.flips;

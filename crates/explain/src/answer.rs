@@ -2,16 +2,17 @@
 
 use std::fmt;
 
-use ulpscope_compare::{Findings, Made, Mix, Plan, Step, Subject, Watch, observe};
+use ulpscope_compare::{Findings, Made, Mix, NamedArm, Plan, Step, Subject, Watch, observe};
 use ulpscope_floats::DType;
 use ulpscope_llama::Accumulation;
 use ulpscope_record::{Cause, Explanation, Signatures, Status, Truth};
 
+use crate::bisect::bisect;
 use crate::catalogue::{self, Fault};
 use crate::continuation;
 use crate::decisions::decisions;
 use crate::error::ExplainError;
-use crate::factor::{Factor, factors};
+use crate::factor::{Factor, factors, many};
 use crate::floor;
 use crate::growth;
 use crate::proof::Proof;
@@ -32,6 +33,8 @@ pub struct Answer {
 pub enum Stage {
     /// Both arms and the reference in other orders: where it starts, and how large noise is.
     Looking,
+    /// Which of many differing tensors matter.
+    Bisecting,
     /// Counterfactuals: what caused it.
     Proving,
 }
@@ -40,6 +43,7 @@ impl fmt::Display for Stage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Stage::Looking => "looking",
+            Stage::Bisecting => "bisecting",
             Stage::Proving => "proving",
         })
     }
@@ -93,8 +97,19 @@ pub fn explain(
     let mut floor = floor::floor(&observed, &orders, findings.sites.len());
     floor.shapes = continuations.iter().filter_map(|c| c.shape.clone()).collect();
 
-    let all = factors(a, b, &observed.differing);
-    let proof = Proof::run(plan, &all, |step| progress(Stage::Proving, step))?;
+    let wide = widest(plan);
+    let bisected = match many(a, b, &observed.differing) {
+        Some(parts) => {
+            let found = bisect(plan, &parts, wide, |step| progress(Stage::Bisecting, step))?;
+            let names = |set: &Vec<usize>| set.iter().flat_map(|&i| parts[i].iter().cloned()).collect();
+            let matter: Vec<Vec<String>> = found.named.iter().map(names).collect();
+            Some((matter, found.record))
+        }
+        None => None,
+    };
+    let matter = bisected.as_ref().map(|(matter, _)| &matter[..]);
+    let all = factors(a, b, &observed.differing, matter);
+    let proof = Proof::run(plan, &all, wide, |step| progress(Stage::Proving, step))?;
 
     let (acting, idle): (Vec<usize>, Vec<usize>) = (0..all.len()).partition(|&i| proof.acts(i));
     let ruled_out = idle.iter().map(|&i| {
@@ -179,6 +194,7 @@ pub fn explain(
         onset: growth::onset(&growth),
         expected_onset: growth::expected_onset(&growth),
         floor,
+        bisection: bisected.map(|(_, record)| record),
         counterfactuals: proof.counterfactuals(&all, &b.arm.dtype().to_string()),
         growth,
         expected: expected(&all),
@@ -190,6 +206,12 @@ pub fn explain(
     explanation.guards.extend(too_large);
     explanation.verdict = verdict::verdict(plan, &explanation);
     Ok(Answer { findings, explanation })
+}
+
+/// The format that intrinsic sizes are computed in: one that both arms' roundings are small beside.
+fn widest(plan: &Plan) -> DType {
+    let wide = |arm: &NamedArm| matches!(arm.arm.dtype(), DType::F32 | DType::F64);
+    if plan.arms.iter().any(wide) { DType::F64 } else { DType::F32 }
 }
 
 /// The catalogue's entry of a factor; what a format overflows is a fault of its own.

@@ -13,6 +13,7 @@ use ulpscope_llama::{
 use ulpscope_metrics::{Fingerprint, Origin, Relation, Statement, digest, origins, relation};
 use ulpscope_weights::BUFFERS;
 
+use crate::bisect::FEW;
 use crate::catalogue::{self, Fault};
 
 /// One thing in which two arms differ.
@@ -86,8 +87,40 @@ impl Factor {
     }
 }
 
-/// Everything in which `b` differs from `a`; `differing` are the parameters.
-pub(crate) fn factors(a: &NamedArm, b: &NamedArm, differing: &[Differing]) -> Vec<Factor> {
+/// The parameters that differ, each with those that it can only be exchanged with, if they are too many to be examined one
+/// by one and no one thing happened to all of them.
+pub(crate) fn many(a: &NamedArm, b: &NamedArm, differing: &[Differing]) -> Option<Vec<Vec<String>>> {
+    let changed: Vec<&Differing> = differing.iter().filter(|d| !unchanged(&d.statement)).collect();
+    // What was done to all of them alike, or on purpose, has no few that matter.
+    let fault = |d: &Differing| catalogue::of_statement(&d.name, &d.statement);
+    let one = changed.iter().all(|d| {
+        let first = changed[0];
+        let alike = !fault(d).fault || d.statement.to_string() == first.statement.to_string();
+        fault(d).pervasive && fault(d) == fault(first) && alike
+    });
+    if changed.len() <= FEW || one || std::ptr::eq(a.arm.checkpoint(), b.arm.checkpoint()) {
+        return None;
+    }
+    let mut parts: Vec<Vec<String>> = Vec::new();
+    for (_, known) in exchanged_with(a, b, differing) {
+        parts.push(known.iter().map(|d| d.name.clone()).collect());
+    }
+    for d in changed {
+        if !parts.iter().flatten().any(|name| *name == d.name) {
+            parts.push(vec![d.name.clone()]);
+        }
+    }
+    Some(parts)
+}
+
+/// Everything in which `b` differs from `a`; `differing` are the parameters, and `named` sets of them that matter, where
+/// they are many.
+pub(crate) fn factors(
+    a: &NamedArm,
+    b: &NamedArm,
+    differing: &[Differing],
+    named: Option<&[Vec<String>]>,
+) -> Vec<Factor> {
     let mut found = arithmetic(&a.semantics, &b.semantics);
     found.extend(config(a, b));
     found.extend(buffers(a, b));
@@ -95,7 +128,7 @@ pub(crate) fn factors(a: &NamedArm, b: &NamedArm, differing: &[Differing]) -> Ve
     if std::ptr::eq(a.arm.checkpoint(), b.arm.checkpoint()) {
         found.extend(recipes(a, b, differing));
     } else {
-        found.extend(parameters(a, b, differing));
+        found.extend(parameters(a, b, differing, named));
     }
     found
 }
@@ -237,11 +270,14 @@ fn format(a: &NamedArm, b: &NamedArm) -> Option<Factor> {
     })
 }
 
-/// Parameters that differ: in groups where one statement fits them all, each alone where something happened to it.
-fn parameters(a: &NamedArm, b: &NamedArm, differing: &[Differing]) -> Vec<Factor> {
-    let mut found = Vec::new();
-    let mut groups: BTreeMap<(&'static str, String), Vec<&Differing>> = BTreeMap::new();
-    let mut placed: Vec<&str> = Vec::new();
+/// Tensors whose content is found under another name, with the tensors that this is about. A tensor is in one entry at
+/// most.
+fn exchanged_with<'d>(
+    a: &NamedArm,
+    b: &NamedArm,
+    differing: &'d [Differing],
+) -> Vec<(Origin, Vec<&'d Differing>)> {
+    let mut found: Vec<(Origin, Vec<&Differing>)> = Vec::new();
     for origin in exchanged(a, b, differing) {
         let names: Vec<&str> = match &origin {
             Origin::Swapped { one, other } => vec![one, other],
@@ -250,7 +286,27 @@ fn parameters(a: &NamedArm, b: &NamedArm, differing: &[Differing]) -> Vec<Factor
             }
         };
         let known: Vec<&Differing> = differing.iter().filter(|d| names.contains(&d.name.as_str())).collect();
-        if known.is_empty() || known.iter().any(|d| placed.contains(&d.name.as_str())) {
+        let placed = |d: &&Differing| found.iter().any(|(_, others)| others.iter().any(|o| o.name == d.name));
+        if !known.is_empty() && !known.iter().any(placed) {
+            found.push((origin, known));
+        }
+    }
+    found
+}
+
+/// Parameters that differ: in groups where one statement fits them all, each alone where something happened to it. Where
+/// they are many, only those alone that matter.
+fn parameters(
+    a: &NamedArm,
+    b: &NamedArm,
+    differing: &[Differing],
+    named: Option<&[Vec<String>]>,
+) -> Vec<Factor> {
+    let mut found = Vec::new();
+    let mut placed: Vec<&str> = Vec::new();
+    let matters = |d: &Differing| named.is_none_or(|sets| sets.iter().flatten().any(|name| *name == d.name));
+    for (origin, known) in exchanged_with(a, b, differing) {
+        if !known.iter().any(|d| matters(d)) {
             continue;
         }
         placed.extend(known.iter().map(|d| d.name.as_str()));
@@ -262,22 +318,24 @@ fn parameters(a: &NamedArm, b: &NamedArm, differing: &[Differing]) -> Vec<Factor
         let factor = Factor::new(subject(&known), fault).related(origin.to_string());
         found.push(taking_parameters(factor, &known));
     }
+    let mut groups: BTreeMap<(&'static str, String), Vec<&Differing>> = BTreeMap::new();
     for d in differing.iter().filter(|d| !placed.contains(&d.name.as_str())) {
         if unchanged(&d.statement) {
             continue;
         }
         let fault = catalogue::of_statement(&d.name, &d.statement);
-        // What happens to tensors as a class is one factor; what happens to one tensor is its own.
-        let own = if fault.pervasive { String::new() } else { d.name.clone() };
+        let set = named.and_then(|sets| sets.iter().find(|set| set.contains(&d.name)));
+        let own = match (named, set) {
+            // What matters stands alone, or with what it matters together with.
+            (Some(_), Some(set)) => set[0].clone(),
+            // Of the rest, as of what happens to tensors as a class, each kind is one factor.
+            (Some(_), None) => String::new(),
+            (None, _) if fault.pervasive => String::new(),
+            (None, _) => d.name.clone(),
+        };
         groups.entry((fault.id, own)).or_default().push(d);
     }
-    let crowded = groups.len() > MOST_GROUPS;
-    let mut merged: BTreeMap<(&'static str, String), Vec<&Differing>> = BTreeMap::new();
-    for ((id, own), group) in groups {
-        let key = if crowded { (id, String::new()) } else { (id, own) };
-        merged.entry(key).or_default().extend(group);
-    }
-    for group in merged.into_values() {
+    for group in groups.into_values() {
         let fault = catalogue::of_statement(&group[0].name, &group[0].statement);
         let mut said: Vec<String> = group.iter().map(|d| d.statement.to_string()).collect();
         said.dedup();
@@ -290,9 +348,6 @@ fn parameters(a: &NamedArm, b: &NamedArm, differing: &[Differing]) -> Vec<Factor
     }
     found
 }
-
-/// Tensors that are examined one by one before they are put together.
-const MOST_GROUPS: usize = 24;
 
 fn taking_parameters(mut factor: Factor, group: &[&Differing]) -> Factor {
     factor.take.parameters = group.iter().map(|d| d.name.clone()).collect();

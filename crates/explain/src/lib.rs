@@ -16,6 +16,7 @@
 //! show it; what can be seen without a third opinion is said.
 
 mod answer;
+mod bisect;
 pub mod catalogue;
 mod continuation;
 mod decisions;

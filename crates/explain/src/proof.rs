@@ -1,7 +1,7 @@
 //! Counterfactuals: each factor restored in the arm and injected into the reference, by running it.
 
 use ulpscope_compare::{
-    CompareError, Experiment, Made, Mix, NamedArm, Observed, Plan, Step, Subject, Take, Watch, observe,
+    CompareError, Experiment, Made, Mix, Observed, Plan, Step, Subject, Take, Watch, observe,
 };
 use ulpscope_floats::DType;
 use ulpscope_llama::{Departure, Semantics, Variants};
@@ -66,11 +66,10 @@ impl Proof {
     pub(crate) fn run(
         plan: &Plan,
         factors: &[Factor],
+        wide: DType,
         progress: impl FnMut(Step),
     ) -> Result<Proof, CompareError> {
         let (a, b) = (&plan.arms[A], &plan.arms[B]);
-        let widest = |arm: &NamedArm| matches!(arm.arm.dtype(), DType::F32 | DType::F64);
-        let wide = if widest(a) || widest(b) { DType::F64 } else { DType::F32 };
         let Experiment { subjects, prompts, sites, device, longest_watched, .. } = plan.experiment();
         let mut cast = Cast(subjects);
         cast.0[B].watch = Watch::Logits;

@@ -1,6 +1,7 @@
 //! The verdict: a paragraph that a person can act on, from the numbers of the explanation alone.
 
 use ulpscope_compare::Plan;
+use ulpscope_record::summary::bisected;
 use ulpscope_record::{Cause, Explanation, Status};
 
 /// Causes that a paragraph names; the others are in the list of causes.
@@ -33,6 +34,9 @@ pub(crate) fn verdict(plan: &Plan, found: &Explanation) -> String {
             match &found.causes[..] {
                 [one] => said.extend(single(one)),
                 many => said.extend(several(many)),
+            }
+            if let Some(bisection) = &found.bisection {
+                said.push(format!("{}.", capital(&bisected(bisection))));
             }
             said.push(size(found));
             if found.causes.iter().all(|c| !c.fault) {

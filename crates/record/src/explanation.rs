@@ -50,6 +50,9 @@ pub struct Explanation {
     pub origins: Vec<Origin>,
     /// What the reference differs from itself when only the order of summation changes.
     pub floor: Floor,
+    /// How the tensors that matter were found among many that differ; null where there were few.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bisection: Option<Bisection>,
     /// What happened when a factor was restored or injected, each by running it.
     pub counterfactuals: Vec<Counterfactual>,
     /// Divergence by position, beside the floor.
@@ -211,6 +214,36 @@ pub struct LogitFloor {
     /// Fraction of positions whose most likely token is the same.
     #[serde(with = "float")]
     pub top1_agreement: f64,
+}
+
+/// How the tensors that matter were found among many that differ: sets of them were put into the reference, and halved.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Bisection {
+    /// Tensors that differ.
+    pub tensors: usize,
+    /// Sets that were tried, each by running it.
+    pub runs: usize,
+    /// Passes over the checkpoint.
+    pub passes: usize,
+    /// Prompts that sets were tried on.
+    pub prompts: usize,
+    /// Tokens of the longest of them; prompts are cut.
+    pub tokens: usize,
+    /// The format that sets were tried in: `f32` or `f64`.
+    pub compute: String,
+    /// KL in nats of all of them together; the mean over positions.
+    #[serde(with = "float")]
+    pub kl: f64,
+    /// Tensors that matter: each by itself, or a few that matter only together.
+    pub named: Vec<Vec<String>>,
+    /// KL of those alone: whether they are enough. NaN if none was found.
+    #[serde(with = "float")]
+    pub named_kl: f64,
+    /// KL of all the others alone: whether anything is left without those. NaN if none was found.
+    #[serde(with = "float")]
+    pub rest_kl: f64,
+    /// Whether the search was given up, because the difference is spread over too many tensors.
+    pub spread: bool,
 }
 
 /// One run with a factor exchanged.

@@ -1,7 +1,7 @@
 //! The section of a page that is about the explanation: verdict first, then what stands behind it.
 
 use super::{Page, ROWS, code, escape};
-use crate::explanation::{Cause, Decision, Explanation};
+use crate::explanation::{Bisection, Cause, Decision, Explanation};
 use crate::schema::RunRecord;
 use crate::text::{number, percent, shortened};
 
@@ -175,6 +175,44 @@ fn around_fork(decision: &Decision) -> [String; 2] {
         if skipped == 0 { rest } else { format!("…{rest}") }
     };
     [tail(a), tail(b)]
+}
+
+/// How the tensors that matter were found among many that differ, in words.
+///
+/// ```
+/// use ulpscope_record::{Bisection, summary::bisected};
+///
+/// let found = Bisection {
+///     tensors: 200, runs: 31, passes: 9, prompts: 1, tokens: 32, compute: "f32".into(), kl: 0.02,
+///     named: vec![vec!["one".into()], vec!["other".into()]], named_kl: 0.02, rest_kl: 1e-9, spread: false,
+/// };
+/// assert_eq!(
+///     bisected(&found),
+///     "of 200 differing tensors, 2 matter: put into the reference they alone make KL 0.02000 of 0.02000, the others \
+///      1.000e-9 (31 sets of tensors tried in f32, 9 passes, up to 32 tokens of 1 prompts)"
+/// );
+/// ```
+pub fn bisected(found: &Bisection) -> String {
+    let kl = number(found.kl);
+    let tried = format!(
+        "{} sets of tensors tried in {}, {} passes, up to {} tokens of {} prompts",
+        found.runs, found.compute, found.passes, found.tokens, found.prompts
+    );
+    let tensors = found.tensors;
+    match found.named.iter().map(Vec::len).sum::<usize>() {
+        _ if found.spread => {
+            format!(
+                "{tensors} tensors differ, and what they do (KL {kl}) is spread over too many of them to name ({tried})"
+            )
+        }
+        0 => format!("{tensors} tensors differ, and none of them matters (KL {kl}; {tried})"),
+        many => format!(
+            "of {tensors} differing tensors, {many} matter: put into the reference they alone make KL {} of {kl}, the \
+             others {} ({tried})",
+            number(found.named_kl),
+            number(found.rest_kl)
+        ),
+    }
 }
 
 /// Characters that are shown before two continuations part.

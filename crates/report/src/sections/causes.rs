@@ -2,7 +2,7 @@
 
 use super::{code, or_dash, sentences, table};
 use crate::escape::text;
-use ulpscope_record::summary::{fork, proved};
+use ulpscope_record::summary::{bisected, fork, proved};
 use ulpscope_record::text::{number, percent};
 use ulpscope_record::{Counterfactual, Decision, Explanation, RunRecord};
 
@@ -44,6 +44,9 @@ pub(super) fn section(record: &RunRecord) -> String {
     ];
     let mut html = "<h2>Causes</h2>\n".to_owned();
     html += &table("Causes, the largest first", &head, &rows, "No cause was proved.");
+    if let Some(found) = &explanation.bisection {
+        html += &format!("<p>By halving: {}.</p>\n", text(&bisected(found)));
+    }
     html += &counterfactuals(record, explanation);
     html += &origins(explanation);
     html += &truth(record, explanation);
