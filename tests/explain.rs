@@ -265,3 +265,31 @@ fn of_many_tensors_that_differ_those_that_matter_are_named() {
     assert_eq!(first, harmful, "{}", e["verdict"]);
     assert_eq!(list(&e["causes"]).len(), 3, "the rest is one: {}", e["verdict"]);
 }
+
+#[test]
+fn a_fault_in_both_arms_is_found_against_the_truth() {
+    let spec = "load(f32)@norm=plus-one";
+    let e = explained(&[&tiny(), "--a", spec, "--b", spec]);
+    assert_eq!(e["status"], "no-difference");
+    let truth = &e["truth"];
+    let [a, b] = [0, 1].map(|side| number(&truth["intrinsic"][side]));
+    assert!(a > 1e-4 && a == b, "{truth}");
+    // Without it there is nothing left: it is all that sets the two apart from the truth.
+    assert_eq!(number(&truth["mended"]), 0.0, "{truth}");
+    let verdict = e["verdict"].as_str().unwrap();
+    for part in ["both arms compute with norm=plus-one", "set right in a", "would not show"] {
+        assert!(verdict.contains(part), "{verdict}");
+    }
+    // Beside a fault that only one has, both are named.
+    let e = explained(&[&tiny(), "--a", spec, "--b", "load(f32)@norm=plus-one@rope=interleaved"]);
+    assert_eq!((e["status"].as_str(), ids(&e)), (Some("explained"), vec!["rotary-layout"]));
+    assert!(
+        e["verdict"].as_str().unwrap().contains("both arms compute with norm=plus-one"),
+        "{}",
+        e["verdict"]
+    );
+    assert!(e["verdict"].as_str().unwrap().contains("false alarm"), "{}", e["verdict"]);
+    // Nothing is shared where both follow the formulas.
+    let clean = explained(&[&tiny(), "--a", "load(f32)", "--b", "load(f32)@rope=interleaved"]);
+    assert_eq!((&clean["truth"]["shared"], &clean["truth"]["mended"]), (&json!([]), &Value::Null));
+}

@@ -4,7 +4,7 @@ use std::fmt;
 
 use ulpscope_compare::{Findings, Made, Mix, NamedArm, Plan, Step, Subject, Watch, observe};
 use ulpscope_floats::DType;
-use ulpscope_llama::Accumulation;
+use ulpscope_llama::{Accumulation, RotaryEmbedding};
 use ulpscope_record::{Cause, Explanation, Signatures, Status, Truth};
 
 use crate::bisect::bisect;
@@ -95,7 +95,8 @@ pub fn explain(
     let same_order = own == b.semantics.base.accumulation;
     let mut origins = floor::origins(&b.name, same_order, &observed, &orders);
     let mut floor = floor::floor(&observed, &orders, findings.sites.len());
-    floor.shapes = continuations.iter().filter_map(|c| c.shape.clone()).collect();
+    floor.shapes.extend(floor::of_other_shape(own, &observed, &orders));
+    floor.shapes.extend(continuations.iter().filter_map(|c| c.shape.clone()));
 
     let wide = widest(plan);
     let bisected = match many(a, b, &observed.differing) {
@@ -109,7 +110,8 @@ pub fn explain(
     };
     let matter = bisected.as_ref().map(|(matter, _)| &matter[..]);
     let all = factors(a, b, &observed.differing, matter);
-    let proof = Proof::run(plan, &all, wide, |step| progress(Stage::Proving, step))?;
+    let proof =
+        Proof::run(plan, &all, wide, !shared(plan).is_empty(), |step| progress(Stage::Proving, step))?;
 
     let (acting, idle): (Vec<usize>, Vec<usize>) = (0..all.len()).partition(|&i| proof.acts(i));
     let ruled_out = idle.iter().map(|&i| {
@@ -247,18 +249,14 @@ fn truth(plan: &Plan, proof: &Proof) -> Truth {
         [_, high] if high < 0.0 => Some(plan.arms[1].name.clone()),
         _ => None,
     };
-    let mut shared = Vec::new();
-    let buffers: Vec<DType> = plan.arms.iter().map(|arm| arm.arm.recipe().buffer_dtype()).collect();
-    if buffers.iter().all(|dtype| matches!(dtype, DType::Bf16 | DType::F16)) {
+    let (intrinsic, mended) = proof.intrinsic_truth();
+    let mut shared = shared(plan);
+    if let Some(mended) = mended {
+        let [before, _] = intrinsic;
         shared.push(format!(
-            "both arms hold model.rotary_emb.inv_freq rounded to 16 bits ({}, {}): a comparison of the two can't show \
-             what that does",
-            buffers[0], buffers[1]
+            "set right in {}, that takes its distance from the truth from KL {before:.1e} to {mended:.1e}, computed in {}",
+            plan.arms[0].name, proof.wide
         ));
-    }
-    let first: Vec<_> = plan.arms[0].semantics.departures().collect();
-    for departure in plan.arms[1].semantics.departures().filter(|d| first.contains(d)) {
-        shared.push(format!("both arms compute with {departure}, which Hugging Face's Llama does not"));
     }
     let name = if plan.arms[0].arm.dtype() == DType::F64 || proof.wide == DType::F64 { "f64" } else { "f32" };
     Truth {
@@ -267,8 +265,41 @@ fn truth(plan: &Plan, proof: &Proof) -> Truth {
         ),
         kl: [mean_or_zero(&a), mean_or_zero(&b)],
         nearer,
+        intrinsic,
+        mended,
         shared,
     }
+}
+
+/// What both arms have that the formulas and Hugging Face's arithmetic have not, one sentence each. The truth is computed
+/// by those, so that this can be seen where a comparison of the two arms shows nothing.
+fn shared(plan: &Plan) -> Vec<String> {
+    let mut shared = Vec::new();
+    let off: Vec<(String, f64)> = plan
+        .arms
+        .iter()
+        .filter_map(|arm| {
+            let formula = RotaryEmbedding::new(arm.arm.config()).inv_freq;
+            let held = arm.arm.rotary().0.inv_freq;
+            let off = (0..formula.len()).map(|i| (formula.get(i) - held.get(i)).abs()).fold(0.0, f64::max);
+            (off > 0.0).then(|| (held.dtype().to_string(), off))
+        })
+        .collect();
+    if let [(a, off_a), (b, off_b)] = &off[..] {
+        shared.push(format!(
+            "both arms hold model.rotary_emb.inv_freq ({a} and {b}) off its formula, by up to {off_a:.1e} and {off_b:.1e} rad \
+             per position ({}): a comparison of the two can't show what that does",
+            catalogue::ROTARY_BUFFER.title
+        ));
+    }
+    let first: Vec<_> = plan.arms[0].semantics.departures().collect();
+    for departure in plan.arms[1].semantics.departures().filter(|d| first.contains(d)) {
+        let title = catalogue::of_variant(departure.variant).title;
+        shared.push(format!(
+            "both arms compute with {departure} ({title}), which Hugging Face's Llama does not"
+        ));
+    }
+    shared
 }
 
 /// What limits the verdict.
@@ -297,6 +328,13 @@ fn guards(plan: &Plan, findings: &Findings, factors: &[Factor], nonfinite: [u64;
             "{} elements of activations are NaN or infinite in a and {} in b; means leave them out",
             nonfinite[0], nonfinite[1]
         ));
+    }
+    if std::ptr::eq(plan.arms[0].arm.checkpoint(), plan.arms[1].arm.checkpoint()) {
+        guards.push(
+            "both arms are made of one checkpoint: a fault in its weights or its config is in both, and can't be seen \
+             without another to compare with"
+                .to_owned(),
+        );
     }
     guards.extend(findings.coverage.not_compared.iter().map(|what| format!("not compared: {what}")));
     guards

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroUsize;
 
-use ulpscope_compare::Observed;
+use ulpscope_compare::{Compared, Observed};
 use ulpscope_llama::{Accumulation, Site};
-use ulpscope_record::{Floor, LogitFloor, Origin, SiteDivergence, SiteFloor};
+use ulpscope_record::{Floor, LogitFloor, Origin, ShapeFloor, SiteDivergence, SiteFloor};
 
 use crate::factor::class;
 use crate::stats::{as_many, beyond, mean};
@@ -37,6 +37,31 @@ fn of_other_rows(own: Accumulation) -> Option<Accumulation> {
         Accumulation::Dot2Lanes => Some(Accumulation::Dot2),
         _ => None,
     }
+}
+
+/// What the reference's logits differ by when it sums as PyTorch does for another number of rows: another batch, or a prompt
+/// read token by token.
+pub(crate) fn of_other_shape(
+    own: Accumulation,
+    observed: &Observed,
+    orders: &[(usize, String, Accumulation)],
+) -> Vec<ShapeFloor> {
+    let Some((subject, _, order)) = orders.iter().find(|(.., order)| of_other_rows(own) == Some(*order))
+    else {
+        return Vec::new();
+    };
+    let of = |l: &Compared| ShapeFloor {
+        what: format!(
+            "the reference sums as PyTorch does for another number of rows, {order} instead of {own}"
+        ),
+        prompt: l.logits.prompt,
+        positions: l.logits.by_position.len(),
+        equal: l.logits.equal,
+        kl: l.logits.kl,
+        max_abs: l.logits.max_abs,
+        top1_agreement: l.logits.top1_agreement,
+    };
+    observed.logits.iter().filter(|l| l.subject == *subject && l.with == 0).map(of).collect()
 }
 
 /// The floor, from the subjects that are the reference in other orders.

@@ -1,5 +1,7 @@
 //! Divergence by position, beside the floor: where it leaves the noise.
 
+use std::ops::Range;
+
 use ulpscope_compare::Observed;
 use ulpscope_record::Bucket;
 
@@ -19,6 +21,9 @@ pub(crate) fn growth(
     prompts: &[Vec<u32>],
 ) -> Vec<Bucket> {
     let mut all = Vec::new();
+    // All ranges of all prompts share the probability of a mistake.
+    let chance =
+        FALSE_ALARMS / prompts.iter().map(|ids| ranges(ids.len()).len()).sum::<usize>().max(1) as f64;
     for (prompt, ids) in prompts.iter().enumerate() {
         let by_position = |subject: usize| -> Vec<f64> {
             let of = |l: &&ulpscope_compare::Compared| {
@@ -29,11 +34,7 @@ pub(crate) fn growth(
         };
         let (own, wide) = (by_position(1), proof.intrinsic_by_position(prompt));
         let noise: Vec<Vec<f64>> = orders.iter().map(|&order| by_position(order)).collect();
-        let ranges = EDGES.iter().enumerate().filter_map(|(i, &from)| {
-            let to = EDGES.get(i + 1).copied().unwrap_or(usize::MAX).min(ids.len());
-            (from < to).then_some(from..to)
-        });
-        let ranges: Vec<_> = ranges.collect();
+        let ranges = ranges(ids.len());
         for range in &ranges {
             let over = |kl: &[f64]| kl.get(range.clone()).map_or(f64::NAN, mean);
             let floors: Vec<f64> = noise.iter().map(|kl| over(kl)).collect();
@@ -41,7 +42,6 @@ pub(crate) fn growth(
             // Above what orders scatter by, and above what positions do: a few tokens prove little.
             let each: Vec<f64> =
                 range.clone().map(|i| own.get(i).copied().unwrap_or(f64::NAN) - at(&noise, i)).collect();
-            let chance = FALSE_ALARMS / ranges.len() as f64;
             let exceeds = (floors.is_empty() || beyond(&floors, kl) < chance) && above_zero(&each) < chance;
             all.push(Bucket {
                 prompt,
@@ -56,6 +56,15 @@ pub(crate) fn growth(
         }
     }
     all
+}
+
+/// Ranges of the positions of a prompt.
+fn ranges(tokens: usize) -> Vec<Range<usize>> {
+    let range = |(i, &from): (usize, &usize)| {
+        let to = EDGES.get(i + 1).copied().unwrap_or(usize::MAX).min(tokens);
+        (from < to).then_some(from..to)
+    };
+    EDGES.iter().enumerate().filter_map(range).collect()
 }
 
 /// The floor at one position.

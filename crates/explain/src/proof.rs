@@ -9,7 +9,7 @@ use ulpscope_record::{Counterfactual, LogitDivergence};
 use ulpscope_weights::{Arm, LoadDType, Recipe};
 
 use crate::factor::Factor;
-use crate::stats::interval;
+use crate::stats::{interval, mean};
 
 /// What the experiment with all counterfactuals observed, and which subject is which.
 pub(crate) struct Proof {
@@ -26,6 +26,7 @@ pub(crate) struct Proof {
     wide_restored: Vec<usize>,
     wide_injected: Vec<usize>,
     shifted: Option<usize>,
+    mended: Option<usize>,
 }
 
 /// Index of the reference among the subjects.
@@ -62,11 +63,13 @@ impl<'a> Cast<'a> {
 }
 
 impl Proof {
-    /// Runs every factor both ways, in the arms' own formats and in a wide one.
+    /// Runs every factor both ways, in the arms' own formats and in a wide one. Where the arms share what the truth has not,
+    /// that is set right in the reference, too.
     pub(crate) fn run(
         plan: &Plan,
         factors: &[Factor],
         wide: DType,
+        shared: bool,
         progress: impl FnMut(Step),
     ) -> Result<Proof, CompareError> {
         let (a, b) = (&plan.arms[A], &plan.arms[B]);
@@ -83,9 +86,14 @@ impl Proof {
         cast.0[A].against = vec![truth];
         cast.0[B].against = vec![A, truth];
 
-        let wide_a = cast.mix("a, wide", A, &Take::default(), a.semantics.clone(), &[]);
-        let wide_b = cast.mix("b, wide", B, &Take::default(), b.semantics.clone(), &[wide_a]);
-        for index in [wide_a, wide_b] {
+        let wide_a = cast.mix("a, wide", A, &Take::default(), a.semantics.clone(), &[truth]);
+        let wide_b = cast.mix("b, wide", B, &Take::default(), b.semantics.clone(), &[wide_a, truth]);
+        let mended = shared.then(|| {
+            let take = Take { buffers: true, ..Take::default() };
+            let mix = Mix { base: A, donor: truth, take };
+            cast.add("a, wide, mended".to_owned(), Made::Mix(mix), plain.into(), &[truth])
+        });
+        for index in [wide_a, wide_b].into_iter().chain(mended) {
             cast.widen(index, wide);
         }
         let (mut restored, mut injected) = (Vec::new(), Vec::new());
@@ -148,6 +156,7 @@ impl Proof {
             wide_restored,
             wide_injected,
             shifted,
+            mended,
         })
     }
 
@@ -234,6 +243,12 @@ impl Proof {
     /// KL(truth ‖ a) and KL(truth ‖ b), at every position of every prompt.
     pub(crate) fn truth(&self) -> [Vec<f64>; 2] {
         [self.kl(A, self.truth), self.kl(B, self.truth)]
+    }
+
+    /// Mean KL(truth ‖ arm) of both arms in the wide format, and of the reference with what they share set right.
+    pub(crate) fn intrinsic_truth(&self) -> ([f64; 2], Option<f64>) {
+        let of = |subject: usize| mean(&self.kl(subject, self.truth));
+        ([of(self.wide_a), of(self.wide_b)], self.mended.map(of))
     }
 
     /// KL of the arm against itself with all positions shifted.

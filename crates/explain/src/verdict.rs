@@ -2,7 +2,7 @@
 
 use ulpscope_compare::Plan;
 use ulpscope_record::summary::bisected;
-use ulpscope_record::{Cause, Explanation, Status};
+use ulpscope_record::{Cause, Decision, Explanation, Status};
 
 /// Causes that a paragraph names; the others are in the list of causes.
 const LISTED: usize = 6;
@@ -17,6 +17,10 @@ pub(crate) fn verdict(plan: &Plan, found: &Explanation) -> String {
             if let Some(truth) = &found.truth {
                 said.extend(truth.shared.iter().map(|what| format!("But {what}.")));
             }
+            said.push(
+                "A fault in the weights or the config that both have would not show: that takes another checkpoint."
+                    .to_owned(),
+            );
         }
         Status::Incomplete => said.push("Too little could be compared for a verdict.".to_owned()),
         Status::Unexplained => {
@@ -39,6 +43,11 @@ pub(crate) fn verdict(plan: &Plan, found: &Explanation) -> String {
                 said.push(format!("{}.", capital(&bisected(bisection))));
             }
             said.push(size(found));
+            said.push(false_alarms(found));
+            said.extend(decisions(found));
+            if let Some(truth) = &found.truth {
+                said.extend(truth.shared.iter().map(|what| format!("Besides, {what}.")));
+            }
             if found.causes.iter().all(|c| !c.fault) {
                 said.push("This is a choice that both sides are free to make, not a fault.".to_owned());
             }
@@ -110,6 +119,39 @@ fn size(found: &Explanation) -> String {
     format!(
         "Intrinsic size ({compute}): KL {intrinsic:.1e}; measured KL {kl:.1e}; noise floor of the arithmetic {floor:.1e}: {beside}."
     )
+}
+
+/// How sure it is that nothing of this is noise.
+fn false_alarms(found: &Explanation) -> String {
+    let floor = &found.floor;
+    format!(
+        "Whether a site is an origin was asked {} times, of every site and prompt, at a probability of {:.0} % that any answer \
+         is a false alarm.",
+        floor.tests,
+        floor.false_alarm_rate * 100.0
+    )
+}
+
+/// What it does to decisions, over all prompts.
+fn decisions(found: &Explanation) -> Option<String> {
+    let of = |count: fn(&Decision) -> usize| found.decisions.iter().map(count).sum::<usize>();
+    let continued = found.decisions.iter().filter(|d| d.continued > 0).count();
+    let parted: Vec<&Decision> =
+        found.decisions.iter().filter(|d| d.first_different_token.is_some()).collect();
+    let near = parted.iter().filter(|d| d.near_tie == Some(true)).count();
+    let flips = format!(
+        "Of {} most likely tokens {} flip, {} of them outside near-ties",
+        of(|d| d.flips[1]),
+        of(|d| d.flips[0]),
+        of(|d| d.flips_outside_near_ties)
+    );
+    (!found.decisions.is_empty()).then(|| match continued {
+        0 => format!("{flips}."),
+        _ => format!(
+            "{flips}; of {continued} greedy continuations {} part, {near} at a near-tie.",
+            parted.len()
+        ),
+    })
 }
 
 fn capital(text: &str) -> String {

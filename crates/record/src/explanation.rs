@@ -307,8 +307,20 @@ pub struct Truth {
     pub kl: [f64; 2],
     /// The arm that is nearer, or null if the two are as near within the noise of the bootstrap.
     pub nearer: Option<String>,
+    /// The same of both arms computed as the truth is, without rounding in between: what their parameters, buffers and
+    /// departures are off by. NaN where it was not measured.
+    #[serde(default = "unmeasured", with = "float::two")]
+    pub intrinsic: [f64; 2],
+    /// The first of those with what both arms share and the truth has not set right in arm a; null where they share
+    /// nothing of the kind.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mended: Option<f64>,
     /// What both arms have in common that the truth has not, one sentence each.
     pub shared: Vec<String>,
+}
+
+fn unmeasured() -> [f64; 2] {
+    [f64::NAN; 2]
 }
 
 /// Cheap observations that tell kinds of causes apart.

@@ -159,7 +159,26 @@ fn origins(explanation: &Explanation) -> String {
         floor.tests,
         number(floor.false_alarm_rate),
         table("Origins in forward order", &head, &rows, "No site does.")
-    )
+    ) + &shapes(explanation)
+}
+
+/// What the shape of the computation alone changes.
+fn shapes(explanation: &Explanation) -> String {
+    let rows: Vec<Vec<String>> = (explanation.floor.shapes.iter())
+        .map(|shape| {
+            vec![
+                text(&shape.what),
+                shape.prompt.to_string(),
+                shape.positions.to_string(),
+                percent(shape.equal),
+                number(shape.kl),
+                number(shape.max_abs),
+                percent(shape.top1_agreement),
+            ]
+        })
+        .collect();
+    let head = ["shape", "#prompt", "#positions", "#bit-equal logits", "#KL", "#max |Δ|", "#same top token"];
+    table("What the shape alone changes in the reference's logits", &head, &rows, "")
 }
 
 fn truth(record: &RunRecord, explanation: &Explanation) -> String {
@@ -177,6 +196,12 @@ fn truth(record: &RunRecord, explanation: &Explanation) -> String {
             text(&explanation.arm),
             text(&truth.what)
         );
+        if truth.intrinsic.iter().all(|kl| kl.is_finite()) {
+            let [a, b] = truth.intrinsic.map(number);
+            html += &format!(
+                "<p>Computed as the truth is, without rounding in between, the two are KL {a} and {b} from it.</p>\n"
+            );
+        }
         html += &sentences("What both arms share and the truth does not", &truth.shared);
     }
     let s = &explanation.signatures;
