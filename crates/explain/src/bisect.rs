@@ -143,10 +143,12 @@ fn halve<E>(
     let whole = try_sets(std::slice::from_ref(&all))?.first().copied().unwrap_or(0.0);
     let least = if size(whole).is_finite() { whole * MATTERS } else { f64::MAX };
     let mut runs = 1;
-    let mut active = vec![Node { set: all.clone(), kl: whole }];
+    // Where all of them together do nothing, there is nothing to halve.
+    let mut active: Vec<Node> =
+        (whole != 0.0).then(|| Node { set: all.clone(), kl: whole }).into_iter().collect();
     let mut named: Vec<Vec<usize>> = Vec::new();
     let mut spread = false;
-    while whole != 0.0 {
+    loop {
         active.sort_by(|x, y| size(y.kl).total_cmp(&size(x.kl)));
         let (single, more): (Vec<Node>, Vec<Node>) = active.into_iter().partition(|n| n.set.len() == 1);
         named.extend(single.into_iter().map(|n| n.set));
