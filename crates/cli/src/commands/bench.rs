@@ -17,13 +17,12 @@ use crate::commands::{Outcome, print};
 use crate::progress::Talk;
 use crate::{device, model};
 
-pub(crate) fn run(args: &BenchArgs) -> Result<Outcome> {
-    let talk = Talk::new(args.source.quiet);
+pub(crate) fn run(args: &BenchArgs, talk: &Talk) -> Result<Outcome> {
     if args.repeat == 0 || args.prompts == 0 {
         bail!("--repeat {} --prompts {}: once is the least", args.repeat, args.prompts);
     }
     let (device, threads) = device::open(&args.device)?;
-    let opened = model::open(std::slice::from_ref(&args.model), &args.source, &talk)?;
+    let opened = model::open(std::slice::from_ref(&args.model), &args.source, talk)?;
     let mut bench = Bench {
         checkpoint: &opened.checkpoint,
         device,
@@ -47,6 +46,7 @@ pub(crate) fn run(args: &BenchArgs) -> Result<Outcome> {
         return Ok(Outcome::Done);
     }
     let mut rows = Vec::new();
+    let stage = talk.stage("timing");
     for &tokens in if args.tokens.is_empty() { &[3, 64][..] } else { &args.tokens } {
         let seconds = match &args.b {
             None => bench.forward(&args.recipe, tokens, args.repeat)?,
@@ -54,6 +54,7 @@ pub(crate) fn run(args: &BenchArgs) -> Result<Outcome> {
         };
         rows.push((tokens, seconds));
     }
+    drop(stage);
     if args.json {
         let rows: Vec<_> = rows.iter().map(|(n, s)| json!({ "tokens": n, "seconds": s })).collect();
         print(&format!("{}\n", json!({ "about": about, "runs": rows })))?;
