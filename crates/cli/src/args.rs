@@ -39,7 +39,7 @@ pub(crate) struct TalkArgs {
     #[arg(long, short, global = true)]
     pub(crate) quiet: bool,
 
-    /// Say which files are read, how is computed, and how long each stage takes
+    /// Say which files are read, how each arm computes, and how long each stage takes
     #[arg(long, short, global = true, conflicts_with = "quiet")]
     pub(crate) verbose: bool,
 }
