@@ -4,12 +4,13 @@
 //! layers deliver it, so that nothing is transposed.
 
 use std::ops::Range;
+use std::sync::Mutex;
 
-use rayon::prelude::*;
 use ulpscope_floats::Floats;
 
 use crate::element::{Element, expect, with_element};
 use crate::output::{Cell, grid};
+use crate::team::{each_of, each_part};
 use crate::{Accumulation, KernelError, Path};
 
 mod eager;
@@ -137,11 +138,11 @@ impl Attention {
             };
             (Matrix::of_rows(way, &head(k), head_dim), Matrix::of_columns(way, &head(v), head_dim))
         };
-        let packed: Vec<(Matrix<T>, Matrix<T>)> = if parallel {
-            (0..groups).into_par_iter().map(pack).collect()
-        } else {
-            (0..groups).map(pack).collect()
-        };
+        let mut packed: Vec<Option<(Matrix<T>, Matrix<T>)>> = (0..groups).map(|_| None).collect();
+        each_part(&mut packed, if parallel { 1 } else { groups }, |first, packed| {
+            packed.iter_mut().enumerate().for_each(|(i, packed)| *packed = Some(pack(first + i)));
+        });
+        let packed: Vec<(Matrix<T>, Matrix<T>)> = packed.into_iter().flatten().collect();
 
         let work = |scratch: &mut Scratch<T>, mut cell: Cell<T>| {
             let (columns, span) = (cell.columns(), cell.rows());
@@ -170,7 +171,14 @@ impl Attention {
         if parallel {
             // The last tokens see most keys; with them first, threads end at about the same time.
             cells.sort_by_key(|cell| std::cmp::Reverse(cell.rows().start));
-            cells.into_par_iter().with_max_len(1).for_each_init(Scratch::new, work);
+            // One for each thread that is at work at a time.
+            let idle: Mutex<Vec<Scratch<T>>> = Mutex::default();
+            let lock = || idle.lock().expect("nothing panics while it is held");
+            each_of(cells, |cell| {
+                let mut scratch = lock().pop().unwrap_or_else(Scratch::new);
+                work(&mut scratch, cell);
+                lock().push(scratch);
+            });
         } else {
             let mut scratch = Scratch::new();
             cells.into_iter().for_each(|cell| work(&mut scratch, cell));

@@ -1,11 +1,11 @@
 //! Formats in which activations are stored and, between operations, rounded to.
 
-use rayon::prelude::*;
 use ulpscope_floats::{Floats, bf16, bf16_to_f32, f16, f16_to_f32, round_bf16, round_f16};
 
 use crate::KernelError;
 use crate::output::Output;
 use crate::storage::Storage;
+use crate::team::each_part;
 
 /// A storage format whose numbers are computed with in f32.
 pub(crate) trait Element: Storage + Output {
@@ -130,18 +130,14 @@ pub(crate) fn map_rows<T: Element>(
     row: usize,
     fill: impl Fn(usize, &mut [f32], &mut [T]) + Sync,
 ) -> Vec<T> {
-    /// Elements for which waking another thread pays.
-    const WORTH_A_THREAD: usize = 1 << 14;
+    /// Elements for which another thread pays.
+    const WORTH_A_THREAD: usize = 1 << 13;
     let mut out = vec![T::ZERO; len];
-    if len < 2 * WORTH_A_THREAD {
+    let rows = WORTH_A_THREAD.div_ceil(row);
+    each_part(&mut out, rows * row, |part, out| {
         let mut scratch = vec![0.0; row];
-        out.chunks_exact_mut(row).enumerate().for_each(|(i, out)| fill(i, &mut scratch, out));
-    } else {
-        out.par_chunks_exact_mut(row)
-            .with_min_len(WORTH_A_THREAD.div_ceil(row))
-            .enumerate()
-            .for_each_init(|| vec![0.0; row], |scratch, (i, out)| fill(i, scratch, out));
-    }
+        out.chunks_exact_mut(row).enumerate().for_each(|(i, out)| fill(part * rows + i, &mut scratch, out));
+    });
     out
 }
 
@@ -152,19 +148,15 @@ pub(crate) fn pieces<T: Element>(
     fill: impl Fn(std::ops::Range<usize>, &mut [f32], &mut [T]) + Sync,
 ) -> Vec<T> {
     const PIECE: usize = 512;
-    /// Pieces for which waking another thread pays.
-    const WORTH_A_THREAD: usize = 32;
+    /// Elements for which another thread pays.
+    const WORTH_A_THREAD: usize = 1 << 13;
     let mut out = vec![T::ZERO; len];
-    let piece = |scratch: &mut [f32; PIECE], (i, out): (usize, &mut [T])| {
-        let start = i * PIECE;
-        fill(start..start + out.len(), &mut scratch[..out.len()], out);
-    };
-    if len < 2 * WORTH_A_THREAD * PIECE {
+    each_part(&mut out, WORTH_A_THREAD, |part, out| {
         let mut scratch = [0.0; PIECE];
-        out.chunks_mut(PIECE).enumerate().for_each(|part| piece(&mut scratch, part));
-    } else {
-        let parts = out.par_chunks_mut(PIECE).with_min_len(WORTH_A_THREAD).enumerate();
-        parts.for_each_init(|| [0.0; PIECE], |scratch, part| piece(scratch, part));
-    }
+        for (i, out) in out.chunks_mut(PIECE).enumerate() {
+            let start = part * WORTH_A_THREAD + i * PIECE;
+            fill(start..start + out.len(), &mut scratch[..out.len()], out);
+        }
+    });
     out
 }

@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 use std::sync::OnceLock;
 
-use rayon::prelude::*;
 use ulpscope_floats::{DType, Floats, bf16, f16};
 
 use crate::exact_row::exact_row;
@@ -11,6 +10,7 @@ use crate::output::{Cell, Output, grid, narrow};
 use crate::plan::{Leaf, Plan};
 use crate::range::Range;
 use crate::storage::{Storage, WIDTH};
+use crate::team::{each_of, each_part};
 use crate::tile::{Block, MAX_PANELS, MAX_ROWS, Tile, amx, packed, panels_at_once, row_blocks};
 use crate::weight::{Line, PackedWeight, Panels, Scratch, Weight};
 use crate::{Accumulation, KernelError, Path};
@@ -197,8 +197,7 @@ impl Job<'_> {
             if rows * columns * self.inputs < WORTH_A_THREAD {
                 work.for_each(|(task, cell)| task.run(&shared, cell));
             } else {
-                let work: Vec<_> = work.collect();
-                work.into_par_iter().with_max_len(1).for_each(|(task, cell)| task.run(&shared, cell));
+                each_of(work, |(task, cell)| task.run(&shared, cell));
             }
         }
         Ok(all.into_iter().map(wrap).collect())
@@ -232,11 +231,14 @@ struct Input<'a> {
 impl<'a> Input<'a> {
     fn new(job: &'a Job) -> Self {
         fn ranges<T: Storage>(path: Path, x: &[T], row: usize) -> Vec<Range> {
-            let of = |row| Range::on(path, row);
-            if x.len() < WORTH_A_THREAD {
-                return x.chunks_exact(row).map(of).collect();
-            }
-            x.par_chunks_exact(row).with_min_len(16).map(of).collect()
+            /// Rows of a task.
+            const ROWS: usize = 16;
+            let mut ranges = vec![Range::of::<T>(&[]); x.len() / row];
+            each_part(&mut ranges, ROWS, |i, ranges| {
+                let rows = x[i * ROWS * row..].chunks_exact(row);
+                ranges.iter_mut().zip(rows).for_each(|(range, row)| *range = Range::on(path, row));
+            });
+            ranges
         }
         // Kernels for many rows have no conditions.
         let wanted = match job.path {

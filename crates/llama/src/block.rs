@@ -1,7 +1,7 @@
 //! One transformer block.
 
 use burn::tensor::Tensor;
-use ulpscope_kernels::Linear;
+use ulpscope_kernels::{Linear, team};
 
 use crate::arithmetic::Arithmetic;
 use crate::attention::Attention;
@@ -77,6 +77,16 @@ impl Block {
     /// # Precision
     /// The residual stream is held in the storage dtype; each of the two sums rounds.
     pub fn forward(
+        &self,
+        x: Tensor<3>,
+        rope: &RotaryTables,
+        arithmetic: Arithmetic,
+        probe: &mut impl Probe,
+    ) -> Tensor<3> {
+        team(|| self.steps(x, rope, arithmetic, probe))
+    }
+
+    fn steps(
         &self,
         x: Tensor<3>,
         rope: &RotaryTables,

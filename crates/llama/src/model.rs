@@ -2,7 +2,7 @@
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use ulpscope_floats::Floats;
-use ulpscope_kernels::{Linear, bridge};
+use ulpscope_kernels::{Linear, bridge, team};
 
 use crate::arithmetic::Arithmetic;
 use crate::block::Block;
@@ -137,10 +137,12 @@ impl Llama {
         let outside = semantics.at(None);
         let mut x = self.embedding.forward(ids, outside, probe);
         let rope = self.rotary.forward(ids.len(), bridge::dtype(&x), outside, &self.device(), probe);
-        for (layer, block) in self.blocks.iter().enumerate() {
-            x = block.forward(x, &rope, semantics.at(Some(layer)), probe);
-        }
-        self.head.forward(x, outside, probe)
+        team(|| {
+            for (layer, block) in self.blocks.iter().enumerate() {
+                x = block.forward(x, &rope, semantics.at(Some(layer)), probe);
+            }
+            self.head.forward(x, outside, probe)
+        })
     }
 
     /// The device that holds the parameters.

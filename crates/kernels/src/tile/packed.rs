@@ -6,12 +6,12 @@
 
 use std::cell::Cell;
 
-use rayon::prelude::*;
 use ulpscope_floats::Floats;
 
 use crate::lanes::{Avx512, Lanes, transpose};
 use crate::plan::{Leaf, Plan, Segment};
 use crate::storage::{Storage, WIDTH, panel_len};
+use crate::team::each_part;
 use crate::weight::Line;
 
 /// Panels side by side.
@@ -59,7 +59,7 @@ impl Rows {
         if !parallel || x.len() < WORTH_A_THREAD {
             values.chunks_mut(step * length).enumerate().for_each(fill);
         } else {
-            values.par_chunks_mut(step * length).enumerate().for_each(fill);
+            each_part(&mut values, step * length, |i, to| fill((i, to)));
         }
         Rows { values, rows, length, step }
     }
