@@ -64,9 +64,7 @@ pub fn attention_eager(
     v: &Floats,
 ) -> Result<Floats<'static>, KernelError> {
     let path = Path::detect()?;
-    with_element!(q.dtype(), "q", T => {
-        shape.by_group::<T>(path, q, k, v, usize::MAX, eager::eager)
-    })
+    with_element!(q.dtype(), "q", T => shape.checked::<T>(path, [q, k, v], Attention::eager))
 }
 
 /// `softmax(q kᵀ · scale) v` as one operation: PyTorch's flash attention on CPU, which transformers calls `sdpa`.
@@ -90,22 +88,31 @@ pub fn attention_sdpa(
     v: &Floats,
 ) -> Result<Floats<'static>, KernelError> {
     let path = Path::detect()?;
-    with_element!(q.dtype(), "q", T => {
-        shape.by_group::<T>(path, q, k, v, KEY_BLOCK, flash::flash)
-    })
+    with_element!(q.dtype(), "q", T => shape.checked::<T>(path, [q, k, v], Attention::sdpa))
 }
 
 impl Attention {
-    /// Runs `mix` for every group and span of tokens. It holds scores of up to `keys` keys at once.
-    fn by_group<T: Element>(
+    /// Checks the arguments before a kernel gets them.
+    fn checked<T: Element>(
         &self,
         path: Path,
-        q: &Floats,
-        k: &Floats,
-        v: &Floats,
-        keys: usize,
-        mix: impl Fn(&Queries<T>, &mut Scratch<T>, &mut [T]) + Sync,
+        [q, k, v]: [&Floats; 3],
+        kernel: fn(&Self, Path, [&[T]; 3], &mut [T]),
     ) -> Result<Floats<'static>, KernelError> {
+        self.check()?;
+        let Attention { heads, groups, head_dim, .. } = *self;
+        crate::element::expect_rows(q, heads * head_dim, "q")?;
+        let tokens = q.len() / (heads * head_dim);
+        let q = expect::<T>(q, q.len(), "q")?;
+        let k = expect::<T>(k, tokens * groups * head_dim, "k")?;
+        let v = expect::<T>(v, tokens * groups * head_dim, "v")?;
+        let mut out = vec![T::ZERO; q.len()];
+        kernel(self, path, [q, k, v], &mut out);
+        Ok(T::wrap(out))
+    }
+
+    /// Whether heads can be shared out like that.
+    pub(crate) fn check(&self) -> Result<(), KernelError> {
         let Attention { heads, groups, head_dim, .. } = *self;
         for (what, n) in
             [("the number of heads", heads), ("the number of groups", groups), ("the head width", head_dim)]
@@ -117,14 +124,32 @@ impl Attention {
         if heads % groups != 0 {
             return Err(KernelError::Rows { what: "the heads", row: groups, got: heads });
         }
-        crate::element::expect_rows(q, heads * head_dim, "q")?;
+        Ok(())
+    }
+
+    /// [`attention_eager`] of checked arguments.
+    pub(crate) fn eager<T: Element>(&self, path: Path, qkv: [&[T]; 3], out: &mut [T]) {
+        self.by_group(path, qkv, usize::MAX, out, eager::eager);
+    }
+
+    /// [`attention_sdpa`] of checked arguments.
+    pub(crate) fn sdpa<T: Element>(&self, path: Path, qkv: [&[T]; 3], out: &mut [T]) {
+        self.by_group(path, qkv, KEY_BLOCK, out, flash::flash);
+    }
+
+    /// Runs `mix` for every group and span of tokens. It holds scores of up to `keys` keys at once.
+    fn by_group<T: Element>(
+        &self,
+        path: Path,
+        [q, k, v]: [&[T]; 3],
+        keys: usize,
+        out: &mut [T],
+        mix: impl Fn(&Queries<T>, &mut Scratch<T>, &mut [T]) + Sync,
+    ) {
+        let Attention { heads, groups, head_dim, .. } = *self;
         let tokens = q.len() / (heads * head_dim);
-        let q = expect::<T>(q, q.len(), "q")?;
-        let k = expect::<T>(k, tokens * groups * head_dim, "k")?;
-        let v = expect::<T>(v, tokens * groups * head_dim, "v")?;
-        let mut out = vec![T::ZERO; q.len()];
         if tokens == 0 {
-            return Ok(T::wrap(out));
+            return;
         }
         let (share, way) = (heads / groups, Way::new::<T>(path, self.order, tokens));
         let parallel = heads * tokens * tokens * head_dim >= WORTH_A_THREAD;
@@ -167,7 +192,7 @@ impl Attention {
         // Powers of two, so that no span straddles two blocks of keys.
         let fitting = SCORES / (share * keys.min(tokens));
         let height = fitting.clamp(1, 128).next_power_of_two().min(32);
-        let mut cells = grid(&mut out, heads * head_dim, height, share * head_dim);
+        let mut cells = grid(out, heads * head_dim, height, share * head_dim);
         if parallel {
             // The last tokens see most keys; with them first, threads end at about the same time.
             cells.sort_by_key(|cell| std::cmp::Reverse(cell.rows().start));
@@ -183,7 +208,6 @@ impl Attention {
             let mut scratch = Scratch::new();
             cells.into_iter().for_each(|cell| work(&mut scratch, cell));
         }
-        Ok(T::wrap(out))
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use burn::tensor::{Device, Tensor};
 use ulpscope_floats::{DType, Floats};
 
-use crate::{Accumulation, PackedWeight, Path, Weight, bridge, linear};
+use crate::{Accumulation, PackedWeight, Path, Projection, Weight, bridge, linear};
 
 /// Whether products on this device go through this crate's kernels, so that their order of summation is the one asked
 /// for. f64 is the exception: it serves as the truth, and is multiplied by the device.
@@ -64,6 +64,16 @@ impl Linear {
             Place::Device(Box::new((wide(weight), bias.map(wide))))
         };
         Linear { weight: place, outputs, inputs }
+    }
+
+    /// The packed weight and its bias, if this crate's kernels multiply.
+    pub fn projection(&self) -> Option<Projection<'_>> {
+        match &self.weight {
+            Place::Packed { weight, bias } => {
+                Some(Projection { weight: (&**weight).into(), bias: bias.as_deref() })
+            }
+            Place::Device(_) => None,
+        }
     }
 
     /// # Shapes

@@ -18,11 +18,11 @@ use crate::variant::Residual;
 /// `model.layers.N`: attention and feed-forward, each normalised before and added to the residual stream.
 #[derive(Clone, Debug)]
 pub struct Block {
-    index: usize,
-    input_layernorm: RmsNorm,
-    self_attn: Attention,
-    post_attention_layernorm: RmsNorm,
-    mlp: Mlp,
+    pub(crate) index: usize,
+    pub(crate) input_layernorm: RmsNorm,
+    pub(crate) self_attn: Attention,
+    pub(crate) post_attention_layernorm: RmsNorm,
+    pub(crate) mlp: Mlp,
 }
 
 impl Block {
@@ -83,10 +83,15 @@ impl Block {
         arithmetic: Arithmetic,
         probe: &mut impl Probe,
     ) -> Tensor<3> {
-        team(|| self.steps(x, rope, arithmetic, probe))
+        let watched = BlockSite::ALL.iter().any(|&site| probe.wants(Site::Block(self.index, site)));
+        match if watched { Err(x) } else { self.fused(x, rope, arithmetic) } {
+            Ok(output) => output,
+            Err(x) => team(|| self.steps(x, rope, arithmetic, probe)),
+        }
     }
 
-    fn steps(
+    /// The operations one after the other, with whatever the probe puts between them.
+    pub(crate) fn steps(
         &self,
         x: Tensor<3>,
         rope: &RotaryTables,

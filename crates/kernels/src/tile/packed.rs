@@ -50,7 +50,8 @@ impl Rows {
         let (rows, step) = (x.len() / length, rows_at_once(leaf));
         let last = rows % step;
         let filled = rows - last + if last == 0 { 0 } else { size(last, step) };
-        let mut values = vec![0.0; filled * length];
+        let Rows { mut values, .. } = ROWS.take();
+        values.resize(filled * length, 0.0);
         let fill = |(i, to): (usize, &mut [f32])| {
             let x = x.slice(i * step * length..rows.min((i + 1) * step) * length);
             // SAFETY: the CPU has the instructions; `to` is as many rows of `length` as it says.
@@ -62,6 +63,11 @@ impl Rows {
             each_part(&mut values, step * length, |i, to| fill((i, to)));
         }
         Rows { values, rows, length, step }
+    }
+
+    /// Leaves the room to the next product on this thread.
+    pub(crate) fn keep(self) {
+        ROWS.set(self);
     }
 
     /// Packs rows that are f32 already in the place of what was there, on this thread.
@@ -130,6 +136,7 @@ fn interleave(x: &[f32], length: usize, rows: usize, to: &mut [f32]) {
 
 thread_local! {
     static KEPT: Cell<Pair> = const { Cell::new(Pair(Vec::new())) };
+    static ROWS: Cell<Rows> = const { Cell::new(Rows { values: Vec::new(), rows: 0, length: 0, step: 0 }) };
 }
 
 /// A pair of panels in f32: for each k, the sixteen outputs of the one and those of the other.
