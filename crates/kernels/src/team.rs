@@ -189,6 +189,10 @@ mod tests {
         rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap()
     }
 
+    fn add(sum: &AtomicUsize, n: usize) {
+        sum.fetch_add(n, Ordering::Relaxed);
+    }
+
     #[test]
     fn every_task_runs_once() {
         for threads in [1, 2, 5] {
@@ -225,7 +229,7 @@ mod tests {
     fn teams_and_steps_within_tasks_are_the_same_thread() {
         let sum = AtomicUsize::new(0);
         pool(3).install(|| {
-            team(|| each(10, |_| team(|| each(10, |_| drop(sum.fetch_add(1, Ordering::Relaxed))))));
+            team(|| each(10, |_| team(|| each(10, |_| add(&sum, 1)))));
         });
         assert_eq!(sum.into_inner(), 100);
     }
@@ -236,7 +240,7 @@ mod tests {
         let one = |_: usize| {
             team(|| {
                 for _ in 0..50 {
-                    each(8, |_| drop(sum.fetch_add(1, Ordering::Relaxed)));
+                    each(8, |_| add(&sum, 1));
                 }
             });
         };
@@ -260,7 +264,7 @@ mod tests {
     #[test]
     fn items_are_handed_over() {
         let (items, sum) = ((1..=100).map(|i| Box::new(i)), AtomicUsize::new(0));
-        each_of(items, |i| drop(sum.fetch_add(*i, Ordering::Relaxed)));
+        each_of(items, |i| add(&sum, *i));
         assert_eq!(sum.into_inner(), 5050);
     }
 }

@@ -90,12 +90,13 @@ impl Head {
 
     /// `[1, T, C]` to logits `[1, T, V]`, in the storage dtype, unless a variant keeps them wide.
     pub fn forward(&self, x: Tensor<3>, arithmetic: Arithmetic, probe: &mut impl Probe) -> Tensor<3> {
-        let mut x = probe.at(Site::Norm, self.norm.forward(x, arithmetic.variants.norm));
+        let normed = team(|| self.norm.forward(x, arithmetic.variants.norm));
+        let mut x = probe.at(Site::Norm, normed);
         if let Some(variant::Head::F32) = arithmetic.variants.head {
             // A linear layer rounds to the dtype of its input. The products stay the same.
             x = wide(x);
         }
-        probe.at(Site::LmHead, self.lm_head.forward(x, arithmetic.accumulation))
+        probe.at(Site::LmHead, team(|| self.lm_head.forward(x, arithmetic.accumulation)))
     }
 }
 
