@@ -10,8 +10,7 @@ pub(crate) fn open(args: &DeviceArgs) -> Result<(Device, usize)> {
     if args.threads == Some(0) {
         bail!("--threads 0: at least one thread has to compute");
     }
-    // This thread is one of the pool: nothing is handed over to have it begin, and nobody sleeps until it is done.
-    let pool = rayon::ThreadPoolBuilder::new().use_current_thread().num_threads(args.threads.unwrap_or(0));
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(args.threads.unwrap_or(0));
     // Activations come and go, megabytes each. glibc hands memory back to the system at once until it has seen a large
     // piece freed, and half of the time of a long prompt outside of products is then spent on getting it again.
     drop(std::hint::black_box(Vec::<u8>::with_capacity(31 << 20)));

@@ -66,6 +66,25 @@ impl Linear {
         Linear { weight: place, outputs, inputs }
     }
 
+    /// The same from plain values; the weight has the shape `[out, in]`.
+    ///
+    /// # Panics
+    /// If there are not as many values as the shape says.
+    pub fn of_values(
+        weight: &Floats,
+        bias: Option<&Floats>,
+        [outputs, inputs]: [usize; 2],
+        device: &Device,
+    ) -> Self {
+        if !owns(device) || weight.dtype() == DType::F64 {
+            let bias = bias.map(|bias| bridge::tensor(bias.view(), [outputs], device));
+            return Linear::new(bridge::tensor(weight.view(), [outputs, inputs], device), bias);
+        }
+        let packed = PackedWeight::new(weight, outputs, inputs).expect("its shape holds its values");
+        let bias = bias.map(|bias| Arc::new(bias.view().into_owned()));
+        Linear { weight: Place::Packed { weight: Arc::new(packed), bias }, outputs, inputs }
+    }
+
     /// The packed weight and its bias, if this crate's kernels multiply.
     pub fn projection(&self) -> Option<Projection<'_>> {
         match &self.weight {

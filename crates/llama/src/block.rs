@@ -1,7 +1,7 @@
 //! One transformer block.
 
 use burn::tensor::Tensor;
-use ulpscope_kernels::{Linear, team};
+use ulpscope_kernels::team;
 
 use crate::arithmetic::Arithmetic;
 use crate::attention::Attention;
@@ -39,9 +39,8 @@ impl Block {
             (config.hidden_size, config.intermediate_size, config.query_size(), config.key_value_size());
         let mut linear = |name: &str, out: usize, input: usize, bias: bool| {
             let name = format!("model.layers.{index}.{name}");
-            let weight = parameters.tensor(&format!("{name}.weight"), [out, input])?;
-            let bias = if bias { Some(parameters.tensor(&format!("{name}.bias"), [out])?) } else { None };
-            Ok(Linear::new(weight, bias))
+            let bias = bias.then(|| format!("{name}.bias"));
+            parameters.linear(&format!("{name}.weight"), bias.as_deref(), [out, input])
         };
         let self_attn = Attention {
             q_proj: linear("self_attn.q_proj", q, c, config.attention_bias)?,

@@ -83,7 +83,7 @@ impl Head {
         let lm_head = if config.tie_word_embeddings {
             embedding.as_linear()
         } else {
-            Linear::new(parameters.tensor("lm_head.weight", [config.vocab_size, config.hidden_size])?, None)
+            parameters.linear("lm_head.weight", None, [config.vocab_size, config.hidden_size])?
         };
         Ok(Head { norm, lm_head })
     }

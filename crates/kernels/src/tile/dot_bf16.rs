@@ -102,11 +102,11 @@ fn take<const MR: usize, const NV: usize>(
     x: impl Fn(usize) -> i32,
 ) {
     let mut w = [_mm512_setzero_si512(); NV];
-    if NV == 1 {
-        let ahead = panels[0].wrapping_add(p * 2 * WIDTH).cast::<i8>().wrapping_add(AHEAD);
-        _mm_prefetch::<_MM_HINT_T0>(ahead);
-    }
     for v in 0..NV {
+        if MR <= 4 {
+            let ahead = panels[v].wrapping_add(p * 2 * WIDTH).cast::<i8>().wrapping_add(AHEAD);
+            _mm_prefetch::<_MM_HINT_T0>(ahead);
+        }
         // SAFETY: p is a pair of every panel, 32 numbers.
         w[v] = unsafe { _mm512_loadu_si512(panels[v].add(p * 2 * WIDTH).cast()) };
     }
