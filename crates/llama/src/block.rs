@@ -1,7 +1,7 @@
 //! One transformer block.
 
 use burn::tensor::Tensor;
-use ulpscope_kernels::Linear;
+use ulpscope_kernels::team;
 
 use crate::arithmetic::Arithmetic;
 use crate::attention::Attention;
@@ -18,11 +18,11 @@ use crate::variant::Residual;
 /// `model.layers.N`: attention and feed-forward, each normalised before and added to the residual stream.
 #[derive(Clone, Debug)]
 pub struct Block {
-    index: usize,
-    input_layernorm: RmsNorm,
-    self_attn: Attention,
-    post_attention_layernorm: RmsNorm,
-    mlp: Mlp,
+    pub(crate) index: usize,
+    pub(crate) input_layernorm: RmsNorm,
+    pub(crate) self_attn: Attention,
+    pub(crate) post_attention_layernorm: RmsNorm,
+    pub(crate) mlp: Mlp,
 }
 
 impl Block {
@@ -39,9 +39,8 @@ impl Block {
             (config.hidden_size, config.intermediate_size, config.query_size(), config.key_value_size());
         let mut linear = |name: &str, out: usize, input: usize, bias: bool| {
             let name = format!("model.layers.{index}.{name}");
-            let weight = parameters.tensor(&format!("{name}.weight"), [out, input])?;
-            let bias = if bias { Some(parameters.tensor(&format!("{name}.bias"), [out])?) } else { None };
-            Ok(Linear::new(weight, bias))
+            let bias = bias.then(|| format!("{name}.bias"));
+            parameters.linear(&format!("{name}.weight"), bias.as_deref(), [out, input])
         };
         let self_attn = Attention {
             q_proj: linear("self_attn.q_proj", q, c, config.attention_bias)?,
@@ -77,6 +76,21 @@ impl Block {
     /// # Precision
     /// The residual stream is held in the storage dtype; each of the two sums rounds.
     pub fn forward(
+        &self,
+        x: Tensor<3>,
+        rope: &RotaryTables,
+        arithmetic: Arithmetic,
+        probe: &mut impl Probe,
+    ) -> Tensor<3> {
+        let watched = BlockSite::ALL.iter().any(|&site| probe.wants(Site::Block(self.index, site)));
+        match if watched { Err(x) } else { self.fused(x, rope, arithmetic) } {
+            Ok(output) => output,
+            Err(x) => team(|| self.steps(x, rope, arithmetic, probe)),
+        }
+    }
+
+    /// The operations one after the other, with whatever the probe puts between them.
+    pub(crate) fn steps(
         &self,
         x: Tensor<3>,
         rope: &RotaryTables,

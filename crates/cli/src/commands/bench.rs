@@ -9,7 +9,7 @@ use burn::tensor::Device;
 use serde_json::json;
 use ulpscope_capture::Pattern;
 use ulpscope_compare::{NamedArm, Plan, compare};
-use ulpscope_llama::{Accumulation, Arithmetic, AttentionKind, Llama, bridge};
+use ulpscope_llama::{Accumulation, Arithmetic, AttentionKind, Llama};
 use ulpscope_weights::{Arm, Checkpoint, Recipe};
 
 use crate::args::BenchArgs;
@@ -109,8 +109,8 @@ impl Bench<'_> {
         let model = &self.models[&name];
         let pass = || {
             let begun = Instant::now();
-            // Reading the logits waits for devices that work in the background.
-            let logits = bridge::floats(&model.forward(&ids, arithmetic, &mut ()));
+            // Having the logits waits for devices that work in the background.
+            let logits = model.forward(&ids, arithmetic, &mut ()).into_data();
             let seconds = begun.elapsed().as_secs_f64();
             drop(logits);
             seconds
