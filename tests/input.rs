@@ -9,7 +9,7 @@ fn bad_usage_is_status_2() {
         (vec!["explode"], "explode"),
         (vec!["compare"], "<MODEL>"),
         (vec!["compare", "a/b", "c/d", "e/f"], "e/f"),
-        (vec!["compare", "a/b", "--attention", "flash"], "eager and sdpa"),
+        (vec!["compare", "a/b", "--attention", "flash"], "sdpa, eager"),
         (vec!["compare", "a/b", "--threads", "many"], "many"),
         (vec!["compare", "a/b", "--ids", "1,x"], "`x` is no token id"),
         (vec!["compare", "a/b", "--ids", "-1"], "-1"),

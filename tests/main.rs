@@ -7,6 +7,7 @@ mod compare;
 mod damage;
 mod explain;
 mod input;
+mod manners;
 mod order;
 mod output;
 mod pytorch;

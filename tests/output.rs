@@ -263,7 +263,7 @@ fn plot_refuses_what_is_no_record() {
     attempts(&whole.replacen("\"mean_abs\"", "\"mean\"", 1), &["mean_abs"]);
     attempts(&whole.replacen("\"top1\": [", "\"top1\": [-", 1), &["not a record"]);
     attempts(&whole.replacen("\"arm\": \"b\"", "\"arm\": \"z\"", 1), &["z"]);
-    dir.run(["plot", "absent"]).fails(&["absent", "No such file"]);
+    dir.run(["plot", "absent"]).fails(&["absent", "no such run"]);
     dir.run(["plot", "run", "--prompt", "7"]).fails(&["prompt 7"]);
     fs::write(dir.join("file"), "").unwrap();
     dir.run(["plot", "run", "--out", "file/below"]).fails(&["file/below"]);

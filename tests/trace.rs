@@ -97,7 +97,7 @@ fn broken_traces_are_refused() {
         fs::write(dir.join("cut"), &whole[..length]).unwrap();
         dir.run(["diff", "t", "cut"]).fails(&["cut is no trace"]);
     }
-    dir.run(["diff", "t", "absent"]).fails(&["absent", "No such file"]);
+    dir.run(["diff", "t", "absent"]).fails(&["absent", "no such file"]);
     dir.run(["diff", "t", "."]).fails(&["directory"]);
 }
 

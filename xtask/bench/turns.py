@@ -5,7 +5,7 @@
 Prints one line about itself, then answers each line of stdin with a JSON list of seconds:
 
 - `RECIPE TOKENS REPEAT`: forward passes, one before that does not count;
-- `RECIPE RECIPE TOKENS PROMPTS REPEAT`: the audit job: both models with a forward hook on every module, every output
+- `audit RECIPE RECIPE TOKENS PROMPTS REPEAT`, or `compare` for audit: the audit job: both models with a forward hook on every module, every output
   compared by mean and largest absolute difference, KL of the logits. The models are loaded before the clock starts.
 """
 
@@ -102,7 +102,7 @@ with torch.inference_mode():
         match line.split():
             case [recipe, tokens, repeat]:
                 answer = forward(recipe, int(tokens), int(repeat))
-            case [a, b, tokens, prompts, repeat]:
+            case ["audit" | "compare", a, b, tokens, prompts, repeat]:
                 answer = audit(a, b, int(tokens), int(prompts), int(repeat))
             case _:
                 sys.exit(f"{line!r} asks for nothing known")

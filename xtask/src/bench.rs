@@ -71,10 +71,14 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         if args.quick && tokens > 64 {
             continue;
         }
-        let what = format!("audit of two arms, {prompts} prompts of {tokens} tokens");
-        let request = format!("{} {} {tokens} {prompts} 1", ARMS[0], ARMS[1]);
-        let unit = Unit::TokensPerSecond { tokens: tokens * prompts };
-        table.add(in_turns(what, unit, rounds.min(5), &mut ours, &mut torch, &request)?);
+        for (job, what) in
+            [("audit", "audit of two models in memory"), ("compare", "`ulpscope compare` of them")]
+        {
+            let what = format!("{what}, {prompts} prompts of {tokens} tokens");
+            let request = format!("{job} {} {} {tokens} {prompts} 1", ARMS[0], ARMS[1]);
+            let unit = Unit::TokensPerSecond { tokens: tokens * prompts };
+            table.add(in_turns(what, unit, rounds.min(5), &mut ours, &mut torch, &request)?);
+        }
     }
     drop((ours, torch));
     for row in founding(&binary, &python, &checkpoint, order, rounds.min(5))? {

@@ -6,6 +6,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 
 use crate::shell::{self, cargo};
+use crate::supply;
 
 /// Crates that must stay free of burn.
 const WITHOUT_BURN: [&str; 5] =
@@ -28,15 +29,17 @@ enum Step {
     Docs,
     Cuda,
     Memory,
+    Supply,
 }
 
-type Check = fn() -> Result<()>;
+/// A step, which is told whether it was asked for by name.
+type Check = fn(bool) -> Result<()>;
 
-const STEPS: [(Step, Check); 7] = [
-    (Step::Format, || shell::run(&mut cargo(&["fmt", "--all", "--check"]))),
-    (Step::Experiment, experiment),
-    (Step::Invariants, invariants),
-    (Step::Lints, || {
+const STEPS: [(Step, Check); 8] = [
+    (Step::Format, |_| shell::run(&mut cargo(&["fmt", "--all", "--check"]))),
+    (Step::Experiment, |_| experiment()),
+    (Step::Invariants, |_| invariants()),
+    (Step::Lints, |_| {
         shell::run(&mut cargo(&[
             "clippy",
             "--workspace",
@@ -47,18 +50,19 @@ const STEPS: [(Step, Check); 7] = [
             "warnings",
         ]))
     }),
-    (Step::Docs, || {
+    (Step::Docs, |_| {
         shell::run(
             cargo(&["doc", "--workspace", "--no-deps", "--quiet"]).env("RUSTDOCFLAGS", "--deny warnings"),
         )
     }),
     // The variable stops a build script from downloading LLVM, which a type-check does not need.
-    (Step::Cuda, || {
+    (Step::Cuda, |_| {
         shell::run(
             cargo(&["check", "--quiet", "--package", "ulpscope", "--features", "cuda"]).env("DOCS_RS", "1"),
         )
     }),
-    (Step::Memory, memory),
+    (Step::Memory, |_| memory()),
+    (Step::Supply, supply::check),
 ];
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
@@ -66,7 +70,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         if args.only.is_none_or(|only| only == step) {
             let begun = Instant::now();
             eprintln!("ci: {step:?}");
-            check()?;
+            check(args.only == Some(step))?;
             eprintln!("ci: {step:?} holds, {:.0} s", begun.elapsed().as_secs_f64());
         }
     }

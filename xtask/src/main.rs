@@ -3,12 +3,14 @@
 
 mod bench;
 mod ci;
+mod dist;
 mod experiment;
 mod faults;
 mod fixtures;
 mod memory;
 mod python;
 mod shell;
+mod supply;
 
 use std::process::ExitCode;
 
@@ -34,7 +36,9 @@ enum Command {
     Memory(memory::Args),
     /// Put faults into a model one by one, and count how often `ulpscope explain` finds where and why
     Faults(faults::Args),
-    /// What CI runs beside the tests: format, lints, docs, dependency invariants, CUDA type-check, one real run
+    /// Write shell completions and manual pages, for packages
+    Dist(dist::Args),
+    /// What CI runs beside the tests: format, lints, docs, dependencies, CUDA type-check, one real run
     Ci(ci::Args),
 }
 
@@ -45,6 +49,7 @@ fn main() -> ExitCode {
         Command::Fixtures(args) => fixtures::run(&args),
         Command::Memory(args) => memory::run(&args),
         Command::Faults(args) => faults::run(&args),
+        Command::Dist(args) => dist::run(&args),
         Command::Ci(args) => ci::run(&args),
     };
     match result {

@@ -21,6 +21,19 @@ impl Activation {
         Activation { shape: x.dims().to_vec(), values: bridge::floats(x) }
     }
 
+    /// The activation that a tensor is, without a copy if nothing else holds it.
+    pub fn take<const D: usize>(x: Tensor<D>) -> Self {
+        Activation { shape: x.dims().to_vec(), values: bridge::into_floats(x) }
+    }
+
+    /// Copies a tensor to the host, bit for bit, and gives it back.
+    fn copy<const D: usize>(x: Tensor<D>) -> (Self, Tensor<D>) {
+        let (shape, device) = (x.dims(), x.device());
+        let values = bridge::into_floats(x);
+        let activation = Activation { shape: shape.to_vec(), values: values.view().into_owned() };
+        (activation, bridge::tensor(values, shape, &device))
+    }
+
     /// The tensor that stands in for `like`: these values, in the dtype and on the device of `like`. `None` if the
     /// shapes differ.
     fn instead_of<const D: usize>(&self, like: &Tensor<D>) -> Option<Tensor<D>> {
@@ -58,9 +71,11 @@ impl<F: FnMut(Site) -> bool> Recorder<F> {
 
 impl<F: FnMut(Site) -> bool> Probe for Recorder<F> {
     fn at<const D: usize>(&mut self, site: Site, x: Tensor<D>) -> Tensor<D> {
-        if (self.keep)(site) {
-            self.activations.insert(site, Activation::of(&x));
+        if !(self.keep)(site) {
+            return x;
         }
+        let (activation, x) = Activation::copy(x);
+        self.activations.insert(site, activation);
         x
     }
 }
@@ -70,7 +85,8 @@ pub struct Observer<F>(pub F);
 
 impl<F: FnMut(Site, Activation)> Probe for Observer<F> {
     fn at<const D: usize>(&mut self, site: Site, x: Tensor<D>) -> Tensor<D> {
-        (self.0)(site, Activation::of(&x));
+        let (activation, x) = Activation::copy(x);
+        (self.0)(site, activation);
         x
     }
 }
@@ -94,9 +110,13 @@ impl<'a, F: FnMut(Site, Activation)> Force<'a, F> {
 
 impl<F: FnMut(Site, Activation)> Probe for Force<'_, F> {
     fn at<const D: usize>(&mut self, site: Site, x: Tensor<D>) -> Tensor<D> {
-        let forced = self.reference.get(&site).and_then(|a| a.instead_of(&x));
-        (self.observe)(site, Activation::of(&x));
-        forced.unwrap_or(x)
+        if let Some(forced) = self.reference.get(&site).and_then(|a| a.instead_of(&x)) {
+            (self.observe)(site, Activation::take(x));
+            return forced;
+        }
+        let (activation, x) = Activation::copy(x);
+        (self.observe)(site, activation);
+        x
     }
 }
 

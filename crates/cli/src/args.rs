@@ -1,130 +1,170 @@
-//! The command line, as typed. No type of the argument parser leaves this file.
+//! The command line, as typed. No type of the argument parser leaves this file, but for the whole command line, which
+//! completions and manual pages are made of.
 
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use clap::{Parser, Subcommand};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{Parser, Subcommand, ValueHint};
 use ulpscope_capture::Pattern;
 use ulpscope_floats::DType;
 use ulpscope_llama::{Accumulation, Arithmetic, AttentionKind, Departure, Semantics, Variant};
 use ulpscope_weights::{ModelRef, Recipe};
 
 use crate::fail_on::Condition;
+use crate::{examples, near, provenance};
 
 /// Two copies of one LLM disagree: where does it start, what caused it, does it matter?
 #[derive(Debug, Parser)]
-#[command(name = "ulpscope", version = crate::provenance::VERSION, max_term_width = 100)]
+#[command(
+    name = "ulpscope",
+    version = provenance::VERSION,
+    long_version = provenance::long_version(),
+    max_term_width = 100,
+    after_help = "`ulpscope compare MODEL` is where to begin; `ulpscope COMMAND --help` has examples.",
+    after_long_help = examples::TOP
+)]
 pub(crate) struct Args {
+    #[command(flatten)]
+    pub(crate) talk: TalkArgs,
+
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+/// How much is said on stderr.
+#[derive(Debug, clap::Args)]
+pub(crate) struct TalkArgs {
+    /// Say nothing on stderr but errors
+    #[arg(long, short, global = true)]
+    pub(crate) quiet: bool,
+
+    /// Say which files are read, how each arm computes, and how long each stage takes
+    #[arg(long, short, global = true, conflicts_with = "quiet")]
+    pub(crate) verbose: bool,
 }
 
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Run the same prompts through two or more arms in lockstep, and report how far they diverge and where
+    /// Run the same prompts through two or more arms in lockstep: how far they diverge, and where
+    #[command(after_long_help = examples::COMPARE)]
     Compare(CompareArgs),
     /// Find out what made arm b differ from arm a, prove it by undoing it, and measure it against noise
+    #[command(after_long_help = examples::EXPLAIN)]
     Explain(CompareArgs),
     /// Compare state dicts and buffers only; no forward pass
+    #[command(after_long_help = examples::WEIGHTS)]
     Weights(WeightsArgs),
     /// Write one arm's activations to a safetensors file
+    #[command(after_long_help = examples::TRACE)]
     Trace(TraceArgs),
     /// Compare two traces, ours or another program's
+    #[command(after_long_help = examples::DIFF)]
     Diff(DiffArgs),
     /// Draw the pictures of a finished run
+    #[command(after_long_help = examples::PLOT)]
     Plot(PlotArgs),
     /// Make the page of a finished run, or one page about several
+    #[command(after_long_help = examples::REPORT)]
     Report(ReportArgs),
     /// List the sites that can be observed in a model
+    #[command(after_long_help = examples::SITES)]
     Sites(SitesArgs),
     /// Find out in which order a matrix product adds, by adding
+    #[command(after_long_help = examples::ORDER)]
     Order(OrderArgs),
-    /// Time the forward pass (`cargo xtask bench` compares it with PyTorch's)
+    /// Time the forward pass, or a comparison
+    #[command(after_long_help = examples::BENCH)]
     Bench(BenchArgs),
+    /// Print what completes this command line in a shell
+    #[command(after_long_help = examples::COMPLETIONS)]
+    Completions(CompletionsArgs),
+    /// Write the manual pages of this command
+    #[command(hide = true)]
+    Man(ManArgs),
 }
 
 /// Which model, and how it becomes an arm.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ArmArgs {
-    /// A hub id (`org/name`, `org/name@revision`), a directory in Hugging Face layout, or a `.gguf` file. With two
-    /// of them, arm a is loaded from the first and arm b from the second
-    #[arg(value_name = "MODEL", required = true, num_args = 1..=2)]
+    /// A hub id, a folder in Hugging Face layout or a `.gguf` file; with two, arm b is made of the second
+    ///
+    /// A hub id is written `org/name` or `org/name@revision`. A folder of that name here comes first.
+    #[arg(value_name = "MODEL", required = true, num_args = 1..=2, value_hint = ValueHint::AnyPath)]
     pub(crate) models: Vec<String>,
 
-    /// Another source for the first model, tried when those before it can't be had; repeatable
-    #[arg(long, value_name = "MODEL")]
-    pub(crate) fallback: Vec<String>,
-
-    /// Recipe of arm a, the reference, as the chain of calls one would write in PyTorch; `@eager` or `@sdpa` behind
-    /// it chooses the attention of this arm alone, `@sequential` and the like its order of summation, `@norm=fused`
-    /// and the like where it departs from Hugging Face's arithmetic: in all layers, or as `@norm=fused[3-5]` in some
-    #[arg(long, value_name = "RECIPE", default_value = "load(bf16)")]
+    /// Recipe of arm a, the reference: the chain of calls one would write in PyTorch
+    ///
+    /// It begins with `load(DTYPE)` (f32, bf16, f16, f64 or auto); `.to(DTYPE)`, `.half()`, `.bfloat16()`, `.float()`
+    /// and `.double()` may follow. Behind it, `@eager` or `@sdpa` chooses the attention of this arm alone,
+    /// `@sequential` and the like its order of summation, and `@norm=fused` and the like where it departs from Hugging
+    /// Face's arithmetic: in all layers, or as `@norm=fused[3-5]` in some.
+    #[arg(long, value_name = "RECIPE", default_value = "load(bf16)", help_heading = "Arms")]
     pub(crate) a: ArmSpec,
 
     /// Recipe of arm b [default: `load(f32).to(bf16)`; with two models, that of arm a]
-    #[arg(long, value_name = "RECIPE")]
+    #[arg(long, value_name = "RECIPE", help_heading = "Arms")]
     pub(crate) b: Option<ArmSpec>,
 
-    /// A further arm; repeatable
-    #[arg(long = "arm", value_name = "NAME=RECIPE")]
+    /// A further arm, made of the first model; repeatable
+    #[arg(long = "arm", value_name = "NAME=RECIPE", help_heading = "Arms")]
     pub(crate) more: Vec<NamedSpec>,
 
-    /// How attention is computed: `sdpa` or `eager`
-    #[arg(long, default_value = "sdpa")]
+    /// How attention is computed, where a recipe does not say it
+    #[arg(long, default_value = "sdpa", value_parser = attention(), help_heading = "Arms")]
     pub(crate) attention: AttentionKind,
 
-    /// Order of summation in matrix products [default: tile32; for f16 sequential-blocked]: `tile32`, `tile32-blocked`, `dot2`, `dot2-lanes`, `sequential`, `reversed`,
+    /// Order of summation in matrix products [default: tile32; for f16 sequential-blocked]
+    ///
+    /// One of `tile32`, `tile32-blocked`, `dot2`, `dot2-lanes`, `sequential`, `sequential-blocked`, `reversed`,
     /// `pairwise`, `split-k(N)` or `exact`. PyTorch uses `tile32` on CPUs with AMX, `dot2` on those with AVX512_BF16
-    /// alone
-    #[arg(long, value_name = "ORDER")]
+    /// alone.
+    #[arg(long, value_name = "ORDER", help_heading = "Arms")]
     pub(crate) accumulation: Option<Accumulation>,
 
-    #[command(flatten)]
-    pub(crate) source: SourceArgs,
+    /// Another source for the first model, tried when those before it can't be had; repeatable
+    #[arg(long, value_name = "MODEL", value_hint = ValueHint::AnyPath, help_heading = "Arms")]
+    pub(crate) fallback: Vec<String>,
 }
 
 /// Where models come from.
 #[derive(Debug, clap::Args)]
 pub(crate) struct SourceArgs {
     /// Use only what is already on this machine (as does HF_HUB_OFFLINE=1)
-    #[arg(long)]
+    #[arg(long, help_heading = "Machine")]
     pub(crate) offline: bool,
-
-    /// Say nothing on stderr but errors
-    #[arg(long, short)]
-    pub(crate) quiet: bool,
 }
 
 /// What to run through the arms.
 #[derive(Debug, clap::Args)]
 pub(crate) struct PromptArgs {
     /// A prompt; repeatable [default: `Gravity is`]
-    #[arg(long = "prompt", value_name = "TEXT", allow_hyphen_values = true)]
+    #[arg(long = "prompt", value_name = "TEXT", allow_hyphen_values = true, help_heading = "Prompts")]
     pub(crate) texts: Vec<String>,
 
     /// A file whose text is a prompt; repeatable
-    #[arg(long = "text", value_name = "FILE")]
+    #[arg(long = "text", value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Prompts")]
     pub(crate) files: Vec<PathBuf>,
 
-    /// Use at most this many tokens of each prompt
-    #[arg(long, value_name = "N")]
-    pub(crate) truncate: Option<std::num::NonZeroUsize>,
-
     /// A prompt as token ids, such as `1,17,250`; repeatable
-    #[arg(long, value_name = "IDS")]
+    #[arg(long, value_name = "IDS", help_heading = "Prompts")]
     pub(crate) ids: Vec<Ids>,
+
+    /// Use at most this many tokens of each prompt
+    #[arg(long, value_name = "N", help_heading = "Prompts")]
+    pub(crate) truncate: Option<std::num::NonZeroUsize>,
 }
 
 /// Where to compute.
 #[derive(Debug, clap::Args)]
 pub(crate) struct DeviceArgs {
     /// The device that computes: `flex` (this CPU) or `cuda[:N]`
-    #[arg(long, default_value = "flex")]
+    #[arg(long, default_value = "flex", help_heading = "Machine")]
     pub(crate) device: String,
 
     /// Threads to compute with [default: one per core]. The result does not depend on it
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", help_heading = "Machine")]
     pub(crate) threads: Option<usize>,
 }
 
@@ -138,32 +178,46 @@ pub(crate) struct CompareArgs {
     pub(crate) prompts: PromptArgs,
 
     /// Sites to report, as a glob: `model.layers.0.*`
-    #[arg(long, value_name = "GLOB", default_value = "*")]
+    ///
+    /// `*` stands for any characters, `?` for one; commas join several globs. `ulpscope sites MODEL` lists the names.
+    #[arg(long, value_name = "GLOB", default_value = "*", help_heading = "Output")]
     pub(crate) sites: Pattern,
 
-    #[command(flatten)]
-    pub(crate) device: DeviceArgs,
-
-    /// Write record.json, summary.md, report.html, report.md and pictures into this folder
-    #[arg(long, value_name = "DIR")]
+    /// Write record.json, report.html, report.md, summary.md and pictures into this folder
+    ///
+    /// The folder is made if it is missing; a run that is there already is replaced.
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, help_heading = "Output")]
     pub(crate) out: Option<PathBuf>,
 
     /// Draw the pictures as SVG, too
-    #[arg(long, requires = "out")]
+    #[arg(long, requires = "out", help_heading = "Output")]
     pub(crate) svg: bool,
+
+    /// Print the record as JSON instead of tables
+    #[arg(long, help_heading = "Output")]
+    pub(crate) json: bool,
+
+    /// Exit with status 3 if this holds of any arm on any prompt: `kl>1e-3`; repeatable
+    ///
+    /// Written METRIC>NUMBER, or with `>=`, `<` or `<=`; commas join several, of which one is enough. A NaN fulfils
+    /// every condition. Metrics of an arm on a prompt: `kl` (KL(a || arm) in nats, mean over positions), `equal` (fraction of
+    /// logits with equal bits), `mean_abs` and `max_abs` (difference of logits), `top1_agreement` (fraction of positions
+    /// with the same most likely token), `sites_introducing` (sites that introduce a difference on equal inputs). Of the
+    /// run: `weights_different` and `buffers_different` (entries that differ from the reference's), and with
+    /// `ulpscope explain`, `causes_above_floor` (causes whose effect exceeds the noise floor).
+    #[arg(long, value_name = "CONDITION", value_delimiter = ',', help_heading = "Output")]
+    pub(crate) fail_on: Vec<Condition>,
+
+    #[command(flatten)]
+    pub(crate) device: DeviceArgs,
 
     /// Tokens by which `explain` lets both arms continue each prompt, the most likely one each time; 0 for none. Of a
     /// prompt, its last 512 tokens are continued
     #[arg(long = "continue", value_name = "N", default_value_t = 32)]
     pub(crate) continued: usize,
 
-    /// Print the record as JSON instead of tables
-    #[arg(long)]
-    pub(crate) json: bool,
-
-    /// Exit with status 3 if this holds for any arm and prompt, such as `kl>1e-3` or `equal<1`; repeatable
-    #[arg(long, value_name = "CONDITION")]
-    pub(crate) fail_on: Vec<Condition>,
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
 
     /// Name of the experiment, for the record
     #[arg(long, hide = true)]
@@ -177,57 +231,67 @@ pub(crate) struct WeightsArgs {
     pub(crate) arms: ArmArgs,
 
     /// Show this parameter or buffer in every arm, as PyTorch prints it
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", help_heading = "Output")]
     pub(crate) tensor: Option<String>,
 
     /// Print JSON instead of tables
-    #[arg(long)]
+    #[arg(long, help_heading = "Output")]
     pub(crate) json: bool,
+
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
 }
 
 /// Arguments of `trace`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct TraceArgs {
-    /// A hub id, a directory in Hugging Face layout, or a `.gguf` file
+    /// A hub id, a folder in Hugging Face layout, or a `.gguf` file
+    #[arg(value_hint = ValueHint::AnyPath)]
     pub(crate) model: String,
 
+    /// The file to write
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Output")]
+    pub(crate) out: PathBuf,
+
     /// The recipe, with `@…` behind it as in `compare`
-    #[arg(long, default_value = "load(bf16)")]
+    #[arg(long, default_value = "load(bf16)", help_heading = "Arms")]
     pub(crate) recipe: ArmSpec,
 
-    /// How attention is computed: `sdpa` or `eager`
-    #[arg(long, default_value = "sdpa")]
+    /// How attention is computed
+    #[arg(long, default_value = "sdpa", value_parser = attention(), help_heading = "Arms")]
     pub(crate) attention: AttentionKind,
 
     /// Order of summation in matrix products, as in `compare`
-    #[arg(long, value_name = "ORDER")]
+    #[arg(long, value_name = "ORDER", help_heading = "Arms")]
     pub(crate) accumulation: Option<Accumulation>,
 
     #[command(flatten)]
     pub(crate) prompts: PromptArgs,
 
     /// Sites to record, as a glob
-    #[arg(long, value_name = "GLOB", default_value = "*")]
+    #[arg(long, value_name = "GLOB", default_value = "*", help_heading = "Output")]
     pub(crate) sites: Pattern,
+
+    /// Print JSON instead of a line
+    #[arg(long, help_heading = "Output")]
+    pub(crate) json: bool,
 
     #[command(flatten)]
     pub(crate) device: DeviceArgs,
 
     #[command(flatten)]
     pub(crate) source: SourceArgs,
-
-    /// The file to write
-    #[arg(long, value_name = "FILE")]
-    pub(crate) out: PathBuf,
 }
 
 /// Arguments of `diff`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct DiffArgs {
     /// The reference trace
+    #[arg(value_hint = ValueHint::FilePath)]
     pub(crate) a: PathBuf,
 
     /// The trace to compare with it
+    #[arg(value_hint = ValueHint::FilePath)]
     pub(crate) b: PathBuf,
 
     /// Sites to compare, as a glob
@@ -243,51 +307,67 @@ pub(crate) struct DiffArgs {
 #[derive(Debug, clap::Args)]
 pub(crate) struct PlotArgs {
     /// The folder of a finished run, or its record.json
+    #[arg(value_hint = ValueHint::AnyPath)]
     pub(crate) run: PathBuf,
 
     /// Where to put the pictures [default: beside the record]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) out: Option<PathBuf>,
+
+    /// The layer whose sites are shown one by one
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) layer: usize,
+
+    /// The prompt to show, counted from 0
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) prompt: usize,
 
     /// Draw the pictures as SVG, too
     #[arg(long)]
     pub(crate) svg: bool,
 
-    /// The layer whose sites are shown one by one
-    #[arg(long, default_value_t = 0)]
-    pub(crate) layer: usize,
-
-    /// The prompt to show
-    #[arg(long, default_value_t = 0)]
-    pub(crate) prompt: usize,
+    /// Print the files' names as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// Arguments of `report`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ReportArgs {
-    /// Folders of finished runs, or their record.json. One run gets report.html and report.md; of several, the arms are
-    /// put side by side in comparison.html and comparison.md
-    #[arg(value_name = "RUN", required = true)]
+    /// Folders of finished runs, or their record.json
+    ///
+    /// One run gets report.html and report.md; of several, the arms are put side by side in comparison.html and
+    /// comparison.md.
+    #[arg(value_name = "RUN", required = true, value_hint = ValueHint::AnyPath)]
     pub(crate) runs: Vec<PathBuf>,
 
     /// Where to put the pages [default: beside the record; of several runs, the working directory]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) out: Option<PathBuf>,
 
     /// Show the page in a browser
     #[arg(long)]
     pub(crate) open: bool,
+
+    /// Print the files' names as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// Arguments of `sites`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct SitesArgs {
-    /// A hub id, a directory in Hugging Face layout, or a `.gguf` file
+    /// A hub id, a folder in Hugging Face layout, or a `.gguf` file
+    #[arg(value_hint = ValueHint::AnyPath)]
     pub(crate) model: String,
 
-    /// How attention is computed: `sdpa` or `eager`
-    #[arg(long, default_value = "sdpa")]
+    /// How attention is computed
+    #[arg(long, default_value = "sdpa", value_parser = attention(), help_heading = "Arms")]
     pub(crate) attention: AttentionKind,
+
+    /// Print JSON instead of lines
+    #[arg(long, help_heading = "Output")]
+    pub(crate) json: bool,
 
     #[command(flatten)]
     pub(crate) source: SourceArgs,
@@ -296,12 +376,10 @@ pub(crate) struct SitesArgs {
 /// Arguments of `order`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct OrderArgs {
-    #[command(flatten)]
-    pub(crate) device: DeviceArgs,
-
-    /// Who multiplies: `ours`, in a declared order, or `device`, burn's own product there [default: ours where we have
-    /// kernels, that is on flex]
-    #[arg(long, value_name = "WHO")]
+    /// Who multiplies: our kernels, or the device's own product [default: ours on flex, else device]
+    ///
+    /// `ours` adds in a declared order, `device` is burn's own product there.
+    #[arg(long, value_name = "WHO", value_parser = PossibleValuesParser::new(["ours", "device"]).try_map(|s| s.parse::<Multiplier>()))]
     pub(crate) kernel: Option<Multiplier>,
 
     /// Format of both operands, and of the device's result: `bf16`, `f16` or `f32`
@@ -327,6 +405,9 @@ pub(crate) struct OrderArgs {
     /// Print JSON instead of lines
     #[arg(long)]
     pub(crate) json: bool,
+
+    #[command(flatten)]
+    pub(crate) device: DeviceArgs,
 }
 
 /// Who computes a matrix product.
@@ -353,36 +434,41 @@ impl FromStr for Multiplier {
 /// Arguments of `bench`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct BenchArgs {
-    /// A hub id, a directory in Hugging Face layout, or a `.gguf` file
+    /// A hub id, a folder in Hugging Face layout, or a `.gguf` file
+    #[arg(value_hint = ValueHint::AnyPath)]
     pub(crate) model: String,
 
     /// The recipe
-    #[arg(long, default_value = "load(bf16)")]
+    #[arg(long, default_value = "load(bf16)", help_heading = "Arms")]
     pub(crate) recipe: Recipe,
 
     /// Time the comparison with this second arm at every site, weights loaded anew, instead of a forward pass
-    #[arg(long, value_name = "RECIPE")]
+    #[arg(long, value_name = "RECIPE", help_heading = "Arms")]
     pub(crate) b: Option<Recipe>,
 
-    /// Prompts that are compared in one go
-    #[arg(long, value_name = "P", default_value_t = 1, requires = "b")]
-    pub(crate) prompts: usize,
-
-    /// How attention is computed: `sdpa` or `eager`
-    #[arg(long, default_value = "sdpa")]
+    /// How attention is computed
+    #[arg(long, default_value = "sdpa", value_parser = attention(), help_heading = "Arms")]
     pub(crate) attention: AttentionKind,
 
     /// Order of summation in matrix products, as in `compare`
-    #[arg(long, value_name = "ORDER")]
+    #[arg(long, value_name = "ORDER", help_heading = "Arms")]
     pub(crate) accumulation: Option<Accumulation>,
 
     /// Length of a prompt; repeatable [default: 3 and 64]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", help_heading = "Prompts")]
     pub(crate) tokens: Vec<usize>,
 
+    /// Prompts that are compared in one go
+    #[arg(long, value_name = "P", default_value_t = 1, requires = "b", help_heading = "Prompts")]
+    pub(crate) prompts: usize,
+
     /// How often each is timed
-    #[arg(long, value_name = "R", default_value_t = 5)]
+    #[arg(long, value_name = "R", default_value_t = 5, help_heading = "Output")]
     pub(crate) repeat: usize,
+
+    /// Print JSON instead of lines
+    #[arg(long, help_heading = "Output")]
+    pub(crate) json: bool,
 
     /// Time whatever each line of stdin asks for, `RECIPE TOKENS REPEAT` or `RECIPE RECIPE TOKENS PROMPTS REPEAT`, and
     /// answer with a line: for taking turns with another program
@@ -394,10 +480,26 @@ pub(crate) struct BenchArgs {
 
     #[command(flatten)]
     pub(crate) source: SourceArgs,
+}
 
-    /// Print JSON instead of lines
-    #[arg(long)]
-    pub(crate) json: bool,
+/// Arguments of `completions`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct CompletionsArgs {
+    /// The shell
+    pub(crate) shell: clap_complete::Shell,
+}
+
+/// Arguments of `man`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ManArgs {
+    /// The folder to write them into
+    #[arg(value_hint = ValueHint::DirPath)]
+    pub(crate) out: PathBuf,
+}
+
+/// Reads the two kinds of attention, and completes them.
+fn attention() -> impl TypedValueParser<Value = AttentionKind> {
+    PossibleValuesParser::new(["sdpa", "eager"]).try_map(|name| name.parse::<AttentionKind>())
 }
 
 /// A recipe, with the arithmetic of this arm where it is to differ from the others'.
@@ -439,7 +541,8 @@ impl FromStr for ArmSpec {
         let mut together = Semantics::default();
         for part in parts {
             if part.contains('=') {
-                let departure = part.parse::<Departure>().map_err(|e| e.to_string())?;
+                let departure =
+                    part.parse::<Departure>().map_err(|e| format!("{e}{}", near::variant(part)))?;
                 together.add(departure).map_err(|e| e.to_string())?;
             } else if let Ok(attention) = part.parse() {
                 spec.attention = Some(attention);
@@ -448,8 +551,9 @@ impl FromStr for ArmSpec {
             } else {
                 return Err(format!(
                     "`@{part}` names neither an attention (eager, sdpa), nor an order of summation, nor a variant of \
-                     the arithmetic (CLASS=VALUE; classes are {})",
-                    Variant::CLASSES.join(", ")
+                     the arithmetic (CLASS=VALUE; classes are {}){}",
+                    Variant::CLASSES.join(", "),
+                    near::arithmetic(part)
                 ));
             }
         }
@@ -521,10 +625,13 @@ mod tests {
     #[test]
     fn what_is_not_known_is_refused_with_what_is() {
         for (text, part) in [
-            ("load(bf16)@egaer", "neither an attention (eager, sdpa)"),
+            ("load(bf16)@egaer", "did you mean `@eager`?"),
+            ("load(bf16)@sequental", "did you mean `@sequential`?"),
             ("load(bf16)@", "neither an attention (eager, sdpa)"),
             ("load(bf16)@norm", "CLASS=VALUE; classes are embedding"),
             ("load(bf16)@norm=fusd", "norm can be fused, storage"),
+            ("load(bf16)@norm=fusd[3-5]", "did you mean `@norm=fused[3-5]`?"),
+            ("load(bf16)@nrm=fused", "did you mean `@norm=fused`?"),
             ("load(bf16)@table=f32[2]", "outside the blocks"),
             ("load(bf16)@norm=fused@norm=storage", "two variants of one class"),
         ] {

@@ -28,7 +28,7 @@ fn by_name(name: &str) -> Result<Device> {
             Ok(index) => cuda(index),
             Err(_) => bail!("--device {name}: `{index}` is no index of a GPU"),
         },
-        _ => bail!("--device {name}: known are `flex` and `cuda[:N]`"),
+        _ => bail!("--device {name}: known are `flex` (this CPU) and `cuda[:N]`"),
     }
 }
 

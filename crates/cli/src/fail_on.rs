@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use ulpscope_record::RunRecord;
 
+use crate::near;
+
 /// A comparison of a metric with a number, such as `kl>1e-3`.
 #[derive(Clone, Debug)]
 pub(crate) struct Condition {
@@ -21,21 +23,30 @@ enum Metric {
     MeanAbs,
     MaxAbs,
     Top1,
+    SitesIntroducing,
     WeightsDifferent,
     BuffersDifferent,
+    CausesAboveFloor,
 }
 
-const METRICS: [(&str, Metric); 7] = [
+const METRICS: [(&str, Metric); 9] = [
     ("kl", Metric::Kl),
     ("equal", Metric::Equal),
     ("mean_abs", Metric::MeanAbs),
     ("max_abs", Metric::MaxAbs),
     ("top1_agreement", Metric::Top1),
+    ("sites_introducing", Metric::SitesIntroducing),
     ("weights_different", Metric::WeightsDifferent),
     ("buffers_different", Metric::BuffersDifferent),
+    ("causes_above_floor", Metric::CausesAboveFloor),
 ];
 
 impl Condition {
+    /// Whether it is about what only `explain` finds.
+    pub(crate) fn needs_explanation(&self) -> bool {
+        self.metric == Metric::CausesAboveFloor
+    }
+
     /// One sentence for each arm and prompt for which the condition holds. A NaN fulfils every condition.
     pub(crate) fn violations(&self, record: &RunRecord) -> Vec<String> {
         let holds = |value: f64| {
@@ -44,10 +55,14 @@ impl Condition {
                 || if self.above { value > self.bound } else { value < self.bound }
         };
         let values: Vec<(String, f64)> = match self.metric {
-            Metric::WeightsDifferent => vec![("weights".to_owned(), record.weights.different.len() as f64)],
+            Metric::WeightsDifferent => vec![("the run".to_owned(), record.weights.different.len() as f64)],
             Metric::BuffersDifferent => {
                 let different = record.buffers.iter().filter(|b| !b.identical).count();
-                vec![("buffers".to_owned(), different as f64)]
+                vec![("the run".to_owned(), different as f64)]
+            }
+            Metric::CausesAboveFloor => {
+                let causes = record.explanation.iter().flat_map(|found| &found.causes);
+                vec![("the run".to_owned(), causes.filter(|cause| cause.exceeds_floor).count() as f64)]
             }
             metric => record
                 .logits
@@ -58,20 +73,33 @@ impl Condition {
                         Metric::Equal => l.equal,
                         Metric::MeanAbs => l.mean_abs,
                         Metric::MaxAbs => l.max_abs,
+                        Metric::SitesIntroducing => introducing(record, &l.arm, l.prompt) as f64,
                         _ => l.top1_agreement,
                     };
                     (format!("arm {}, prompt {}", l.arm, l.prompt), value)
                 })
                 .collect(),
         };
-        let sentence = |(what, value): (String, f64)| format!("--fail-on {self}: {what} has {value}");
+        let name = self.metric.name();
+        let sentence = |(what, value): (String, f64)| format!("--fail-on {self}: {what} has {name} {value}");
         values.into_iter().filter(|(_, v)| holds(*v)).map(sentence).collect()
+    }
+}
+
+/// Sites that do not give the reference's bits on the reference's inputs.
+fn introducing(record: &RunRecord, arm: &str, prompt: usize) -> usize {
+    record.sites.iter().filter(|s| s.arm == arm && s.prompt == prompt && s.introduced.equal != 1.0).count()
+}
+
+impl Metric {
+    fn name(self) -> &'static str {
+        METRICS.iter().find(|(_, m)| *m == self).expect("every metric has a name").0
     }
 }
 
 impl fmt::Display for Condition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = METRICS.iter().find(|(_, m)| *m == self.metric).expect("every metric has a name").0;
+        let name = self.metric.name();
         let operator = match (self.above, self.or_equal) {
             (true, false) => ">",
             (true, true) => ">=",
@@ -93,7 +121,10 @@ impl FromStr for Condition {
         let metric = METRICS
             .iter()
             .find(|(n, _)| *n == name)
-            .ok_or_else(|| format!("unknown metric `{name}`; known are {}", known()))?
+            .ok_or_else(|| {
+                let near = near::name(name, METRICS.map(|(name, _)| name));
+                format!("unknown metric `{name}`{near}; known are {}", known())
+            })?
             .1;
         let bound: f64 = number.trim().parse().map_err(|_| format!("`{}` is no number", number.trim()))?;
         if bound.is_nan() {
@@ -109,11 +140,34 @@ mod tests {
 
     #[test]
     fn conditions_are_read_and_printed() {
-        for text in ["kl>0.001", "equal<1", "max_abs>=2", "top1_agreement<=0.5"] {
+        for text in ["kl>0.001", "equal<1", "max_abs>=2", "top1_agreement<=0.5", "causes_above_floor>0"] {
             assert_eq!(text.parse::<Condition>().unwrap().to_string(), text);
         }
         for bad in ["", "kl", "kl>", "speed>1", "kl>NaN", "kl=3"] {
             assert!(bad.parse::<Condition>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn what_holds_is_said_with_arm_prompt_and_value() {
+        let mut record = RunRecord::from_json(include_str!("../../record/tests/explained.json")).unwrap();
+        let found = |record: &RunRecord, text: &str| text.parse::<Condition>().unwrap().violations(record);
+        record.logits.truncate(1);
+        record.logits[0].kl = 0.5;
+        let arm = record.logits[0].arm.clone();
+        assert_eq!(found(&record, "kl>=0.5"), [format!("--fail-on kl>=0.5: arm {arm}, prompt 0 has kl 0.5")]);
+        for holds_not in ["kl>0.5", "kl<0.5", "buffers_different>1000", "weights_different<0"] {
+            assert_eq!(found(&record, holds_not), [""; 0], "{holds_not}");
+        }
+        record.logits[0].kl = f64::NAN;
+        assert_eq!(found(&record, "kl>1e300").len(), 1, "a NaN is no good news");
+        let of_arm = |s: &&ulpscope_record::SiteDivergence| s.arm == arm && s.prompt == 0;
+        let sites = record.sites.iter().filter(of_arm).filter(|s| s.introduced.equal < 1.0).count();
+        assert_eq!(found(&record, &format!("sites_introducing>={sites}")).len(), 1);
+        assert_eq!(found(&record, &format!("sites_introducing>{sites}")).len(), 0);
+        for cause in &mut record.explanation.as_mut().unwrap().causes {
+            cause.exceeds_floor = true;
+        }
+        assert_eq!(found(&record, "causes_above_floor>0").len(), 1);
     }
 }

@@ -4,10 +4,13 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is the part that prints")]
 
 mod args;
+mod colour;
 mod commands;
 mod device;
+mod examples;
 mod fail_on;
 mod model;
+mod near;
 mod output;
 mod progress;
 mod provenance;
@@ -20,6 +23,7 @@ use clap::Parser;
 
 use crate::args::{Args, Command};
 use crate::commands::{Outcome, compare::Question};
+use crate::progress::{Talk, to_stderr};
 
 fn main() -> ExitCode {
     let args = Args::parse();
@@ -27,30 +31,33 @@ fn main() -> ExitCode {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::Failed(findings)) => {
             for finding in findings {
-                eprintln!("ulpscope: {finding}");
+                to_stderr(&format!("{} {finding}", colour::error_label()));
             }
             ExitCode::from(3)
         }
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("ulpscope: {}", commands::one_sentence(&error));
+            to_stderr(&format!("{} {}", colour::error_label(), commands::one_sentence(&error)));
             ExitCode::FAILURE
         }
     }
 }
 
 fn run(args: Args) -> anyhow::Result<Outcome> {
+    let talk = Talk::new(&args.talk);
     match args.command {
-        Command::Compare(args) => commands::compare::run(&args, Question::Compare),
-        Command::Explain(args) => commands::compare::run(&args, Question::Explain),
-        Command::Weights(args) => commands::weights::run(&args),
-        Command::Trace(args) => commands::trace::run(&args),
-        Command::Diff(args) => commands::diff::run(&args),
-        Command::Plot(args) => commands::plot::run(&args),
-        Command::Report(args) => commands::report::run(&args),
-        Command::Sites(args) => commands::sites::run(&args),
-        Command::Order(args) => commands::order::run(&args),
-        Command::Bench(args) => commands::bench::run(&args),
+        Command::Compare(args) => commands::compare::run(&args, Question::Compare, &talk),
+        Command::Explain(args) => commands::compare::run(&args, Question::Explain, &talk),
+        Command::Weights(args) => commands::weights::run(&args, &talk),
+        Command::Trace(args) => commands::trace::run(&args, &talk),
+        Command::Diff(args) => commands::diff::run(&args, &talk),
+        Command::Plot(args) => commands::plot::run(&args, &talk),
+        Command::Report(args) => commands::report::run(&args, &talk),
+        Command::Sites(args) => commands::sites::run(&args, &talk),
+        Command::Order(args) => commands::order::run(&args, &talk),
+        Command::Bench(args) => commands::bench::run(&args, &talk),
+        Command::Completions(args) => commands::shell::completions(&args),
+        Command::Man(args) => commands::shell::man(&args),
     }
 }
 

@@ -30,7 +30,13 @@ pub(crate) fn open(sources: &[String], args: &SourceArgs, talk: &Talk) -> Result
     for reason in &located.unavailable {
         talk.say(&format!("not available: {reason}"));
     }
+    let stage = talk.stage(format!("opening {}", located.name));
     let checkpoint = Checkpoint::open(&located.path)?;
+    drop(stage);
+    for file in checkpoint.files() {
+        let bytes = std::fs::metadata(file).map_or(0, |m| m.len());
+        talk.detail(|| format!("  {}, {bytes} bytes", file.display()));
+    }
     for key in &checkpoint.config().ignored {
         talk.say(&format!("config.json: `{key}` is not used, as in transformers' Llama"));
     }

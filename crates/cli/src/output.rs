@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use ulpscope_record::RunRecord;
 
 /// A folder that can be written. Folders that were made for it are removed again unless something is put there.
@@ -16,6 +16,12 @@ pub(crate) struct Output {
 impl Output {
     /// Finds out before the work, not after it, that the folder can't be written.
     pub(crate) fn open(folder: &Path) -> Result<Self> {
+        if folder.is_file() {
+            bail!(
+                "--out {}: the folder can't be written: a file has that name; choose another",
+                folder.display()
+            );
+        }
         let made = folder.ancestors().take_while(|f| !f.as_os_str().is_empty() && !f.exists());
         let output = Output { folder: folder.to_owned(), made: made.map(Path::to_owned).collect() };
         fs::create_dir_all(folder)

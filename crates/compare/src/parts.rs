@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 
 use burn::tensor::{Device, Tensor};
+use rayon::prelude::*;
 use ulpscope_floats::{DType, Floats};
-use ulpscope_llama::{LlamaConfig, Parameters, bridge};
+use ulpscope_llama::{Linear, LlamaConfig, Parameters, bridge};
 use ulpscope_metrics::{Fingerprint, Hints, Statement, describe, difference, digest};
 use ulpscope_record::{Conversion, TensorDifference, Weights};
-use ulpscope_weights::{Arm, StoredTensor};
+use ulpscope_weights::{Arm, Beside, StoredTensor};
 
 use crate::CompareError;
 use crate::subject::Experiment;
@@ -22,6 +23,18 @@ pub(crate) struct Loader<'a, 'e> {
     pub(crate) differing: Vec<Differing>,
     /// What each arm's recipe did so far; empty for mixtures.
     pub(crate) conversions: Vec<Vec<Conversion>>,
+}
+
+/// One parameter, read for every subject.
+struct Read<'a> {
+    /// Each value once.
+    distinct: Vec<Floats<'a>>,
+    /// Which of them is each subject's.
+    picks: Vec<usize>,
+    /// What each arm's recipe did.
+    conversions: Vec<(usize, Conversion)>,
+    /// What the arms that differ from the first differ in.
+    differing: Vec<(Differing, TensorDifference)>,
 }
 
 /// The parameters of one part of the model: each distinct value once, and for each subject which of them are its own.
@@ -50,61 +63,76 @@ impl<'a, 'e> Loader<'a, 'e> {
     ///
     /// A checkpoint that serves several arms is read, and its blocks dequantised, once. Equal bits are held once.
     pub(crate) fn load(&mut self, names: Vec<String>) -> Result<Part<'a>, CompareError> {
-        let experiment = self.experiment;
-        let subjects = experiment.subjects.len();
-        let mut part = Part { values: HashMap::new(), picks: vec![Vec::new(); subjects], names };
-        for name in &part.names {
-            let mut stored: Vec<(*const (), StoredTensor<'a>)> = Vec::new();
-            let mut distinct: Vec<Floats<'a>> = Vec::new();
-            let mut of_arm: Vec<Option<usize>> = vec![None; subjects];
-            let mut first: Option<usize> = None;
-            let mut identical = true;
-            for i in experiment.arms() {
-                let arm = experiment.arm(i);
-                let key: *const () = std::ptr::from_ref(arm.checkpoint()).cast();
-                let place = match stored.iter().position(|(k, _)| *k == key) {
-                    Some(place) => place,
-                    None => {
-                        stored.push((key, stored_tensor(arm, name)?));
-                        stored.len() - 1
-                    }
-                };
-                let tensor = &stored[place].1;
-                let (values, conversion) = arm.parameter_of(tensor);
-                self.conversions[i].push(conversion_record(conversion));
-                let known = distinct.iter().position(|v| same_bits(v, &values));
-                if let Some(first) = first
-                    && known != Some(first)
-                    && experiment.describe
-                {
-                    identical = false;
-                    let shape = &tensor.shape;
-                    let found = differing(name, i, shape, &distinct[first], &values, arm.config());
-                    let arm_name = &experiment.subjects[i].name;
-                    let difference =
-                        tensor_difference(arm_name, shape.clone(), &distinct[first], &values, &found);
-                    self.differing.push(found);
-                    self.weights.different.push(difference);
-                }
-                let pick = known.unwrap_or_else(|| {
-                    distinct.push(values);
-                    distinct.len() - 1
-                });
-                first.get_or_insert(pick);
-                of_arm[i] = Some(pick);
-            }
+        let read: Vec<Read<'a>> =
+            names.par_iter().map(|name| self.read(name)).collect::<Result<_, CompareError>>()?;
+        let mut part =
+            Part { values: HashMap::new(), picks: vec![Vec::new(); self.configs.len()], names: Vec::new() };
+        for (name, read) in names.into_iter().zip(read) {
             self.weights.compared += 1;
-            self.weights.identical += usize::from(identical);
-            let mut cast: HashMap<(usize, DType), usize> = HashMap::new();
-            for (i, picks) in part.picks.iter_mut().enumerate() {
-                let own = of_arm[experiment.origin(i, name)].expect("mixtures are made of arms");
-                let dtype = experiment.dtype(i);
-                let pick = cast.entry((own, dtype)).or_insert_with(|| in_format(&mut distinct, own, dtype));
-                picks.push(*pick);
+            self.weights.identical += usize::from(read.differing.is_empty());
+            for (arm, conversion) in read.conversions {
+                self.conversions[arm].push(conversion);
             }
-            part.values.insert(name.clone(), distinct);
+            for (differing, difference) in read.differing {
+                self.differing.push(differing);
+                self.weights.different.push(difference);
+            }
+            part.picks.iter_mut().zip(read.picks).for_each(|(picks, pick)| picks.push(pick));
+            part.values.insert(name.clone(), read.distinct);
+            part.names.push(name);
         }
         Ok(part)
+    }
+
+    /// One parameter for every subject.
+    fn read(&self, name: &str) -> Result<Read<'a>, CompareError> {
+        let experiment = self.experiment;
+        let subjects = experiment.subjects.len();
+        let mut stored: Vec<(*const (), StoredTensor<'a>)> = Vec::new();
+        let mut distinct: Vec<Floats<'a>> = Vec::new();
+        let mut of_arm: Vec<Option<usize>> = vec![None; subjects];
+        let mut first: Option<usize> = None;
+        let (mut conversions, mut found) = (Vec::new(), Vec::new());
+        for i in experiment.arms() {
+            let arm = experiment.arm(i);
+            let key: *const () = std::ptr::from_ref(arm.checkpoint()).cast();
+            let place = match stored.iter().position(|(k, _)| *k == key) {
+                Some(place) => place,
+                None => {
+                    stored.push((key, stored_tensor(arm, name)?));
+                    stored.len() - 1
+                }
+            };
+            let tensor = &stored[place].1;
+            let (values, conversion) = arm.parameter_beside(tensor, &distinct);
+            conversions.push((i, conversion_record(conversion)));
+            let pick = match values {
+                Beside::Same(known) => known,
+                Beside::Other(values) => {
+                    distinct.iter().position(|v| same_bits(v, &values)).unwrap_or_else(|| {
+                        distinct.push(values);
+                        distinct.len() - 1
+                    })
+                }
+            };
+            let first = *first.get_or_insert(pick);
+            if pick != first && experiment.describe {
+                let (shape, a, b) = (&tensor.shape, &distinct[first], &distinct[pick]);
+                let differing = differing(name, i, shape, a, b, arm.config());
+                let arm_name = &experiment.subjects[i].name;
+                let difference = tensor_difference(arm_name, shape.clone(), a, b, &differing);
+                found.push((differing, difference));
+            }
+            of_arm[i] = Some(pick);
+        }
+        let mut cast: HashMap<(usize, DType), usize> = HashMap::new();
+        let picks = (0..subjects).map(|i| {
+            let own = of_arm[experiment.origin(i, name)].expect("mixtures are made of arms");
+            let dtype = experiment.dtype(i);
+            *cast.entry((own, dtype)).or_insert_with(|| in_format(&mut distinct, own, dtype))
+        });
+        let picks = picks.collect();
+        Ok(Read { distinct, picks, conversions, differing: found })
     }
 
     /// Builds a module for every subject: once for all that hold the same bits and settings.
@@ -171,13 +199,28 @@ pub(crate) struct PartParameters<'p> {
     device: &'p Device,
 }
 
+impl PartParameters<'_> {
+    fn value(&self, name: &str) -> &Floats<'_> {
+        let place = self.part.names.iter().position(|n| n == name).expect("the part holds its parameters");
+        &self.part.values[name][self.part.picks[self.subject][place]]
+    }
+}
+
 impl Parameters for PartParameters<'_> {
     type Error = CompareError;
 
     fn tensor<const D: usize>(&mut self, name: &str, shape: [usize; D]) -> Result<Tensor<D>, CompareError> {
-        let place = self.part.names.iter().position(|n| n == name).expect("the part holds its parameters");
-        let pick = self.part.picks[self.subject][place];
-        Ok(bridge::tensor(self.part.values[name][pick].view(), shape, self.device))
+        Ok(bridge::tensor(self.value(name).view(), shape, self.device))
+    }
+
+    fn linear(
+        &mut self,
+        weight: &str,
+        bias: Option<&str>,
+        [outputs, inputs]: [usize; 2],
+    ) -> Result<Linear, CompareError> {
+        let pick = |name: &str| self.value(name).view();
+        Ok(Linear::of_values(&pick(weight), bias.map(pick).as_ref(), [outputs, inputs], self.device))
     }
 }
 

@@ -4,12 +4,13 @@
 //! token-major, as linear layers deliver it, so that nothing is transposed.
 
 use std::ops::Range;
+use std::sync::Mutex;
 
-use rayon::prelude::*;
 use ulpscope_floats::Floats;
 
 use crate::element::{Element, expect, with_element};
 use crate::output::{Cell, grid};
+use crate::team::{each_of, each_part};
 use crate::{Accumulation, KernelError, Path};
 
 mod eager;
@@ -64,9 +65,7 @@ pub fn attention_eager(
     v: &Floats,
 ) -> Result<Floats<'static>, KernelError> {
     let path = Path::detect()?;
-    with_element!(q.dtype(), "q", T => {
-        shape.by_group::<T>(path, q, k, v, usize::MAX, eager::eager)
-    })
+    with_element!(q.dtype(), "q", T => shape.checked::<T>(path, [q, k, v], Attention::eager))
 }
 
 /// `softmax(q kᵀ · scale) v` as one operation: PyTorch's flash attention on CPU, which transformers calls `sdpa`.
@@ -90,22 +89,32 @@ pub fn attention_sdpa(
     v: &Floats,
 ) -> Result<Floats<'static>, KernelError> {
     let path = Path::detect()?;
-    with_element!(q.dtype(), "q", T => {
-        shape.by_group::<T>(path, q, k, v, KEY_BLOCK, flash::flash)
-    })
+    with_element!(q.dtype(), "q", T => shape.checked::<T>(path, [q, k, v], Attention::sdpa))
 }
 
 impl Attention {
-    /// Runs `mix` for every group and span of tokens. It holds scores of up to `keys` keys at once.
-    fn by_group<T: Element>(
+    /// Checks the arguments before a kernel gets them.
+    fn checked<T: Element>(
         &self,
         path: Path,
-        q: &Floats,
-        k: &Floats,
-        v: &Floats,
-        keys: usize,
-        mix: impl Fn(&Queries<T>, &mut Scratch<T>, &mut [T]) + Sync,
+        [q, k, v]: [&Floats; 3],
+        kernel: fn(&Self, Path, [&[T]; 3], &mut [T]),
     ) -> Result<Floats<'static>, KernelError> {
+        self.check()?;
+        let Attention { heads, groups, head_dim, .. } = *self;
+        crate::element::expect_rows(q, heads * head_dim, "q")?;
+        // Of fewer keys than queries, the number that would be needed is said.
+        let tokens = (k.len() / (groups * head_dim)).max(q.len() / (heads * head_dim));
+        let q = expect::<T>(q, q.len(), "q")?;
+        let k = expect::<T>(k, tokens * groups * head_dim, "k")?;
+        let v = expect::<T>(v, tokens * groups * head_dim, "v")?;
+        let mut out = vec![T::ZERO; q.len()];
+        kernel(self, path, [q, k, v], &mut out);
+        Ok(T::wrap(out))
+    }
+
+    /// Whether heads can be shared out like that.
+    pub(crate) fn check(&self) -> Result<(), KernelError> {
         let Attention { heads, groups, head_dim, .. } = *self;
         for (what, n) in
             [("the number of heads", heads), ("the number of groups", groups), ("the head width", head_dim)]
@@ -117,17 +126,33 @@ impl Attention {
         if heads % groups != 0 {
             return Err(KernelError::Rows { what: "the heads", row: groups, got: heads });
         }
-        crate::element::expect_rows(q, heads * head_dim, "q")?;
-        let rows = q.len() / (heads * head_dim);
-        // Of fewer keys than queries, the number that would be needed is said.
-        let tokens = (k.len() / (groups * head_dim)).max(rows);
+        Ok(())
+    }
+
+    /// [`attention_eager`] of checked arguments.
+    pub(crate) fn eager<T: Element>(&self, path: Path, qkv: [&[T]; 3], out: &mut [T]) {
+        self.by_group(path, qkv, usize::MAX, out, eager::eager);
+    }
+
+    /// [`attention_sdpa`] of checked arguments.
+    pub(crate) fn sdpa<T: Element>(&self, path: Path, qkv: [&[T]; 3], out: &mut [T]) {
+        self.by_group(path, qkv, KEY_BLOCK, out, flash::flash);
+    }
+
+    /// Runs `mix` for every group and span of tokens. It holds scores of up to `keys` keys at once.
+    fn by_group<T: Element>(
+        &self,
+        path: Path,
+        [q, k, v]: [&[T]; 3],
+        keys: usize,
+        out: &mut [T],
+        mix: impl Fn(&Queries<T>, &mut Scratch<T>, &mut [T]) + Sync,
+    ) {
+        let Attention { heads, groups, head_dim, .. } = *self;
+        let (rows, tokens) = (q.len() / (heads * head_dim), k.len() / (groups * head_dim));
         let first = tokens - rows;
-        let q = expect::<T>(q, q.len(), "q")?;
-        let k = expect::<T>(k, tokens * groups * head_dim, "k")?;
-        let v = expect::<T>(v, tokens * groups * head_dim, "v")?;
-        let mut out = vec![T::ZERO; q.len()];
         if rows == 0 {
-            return Ok(T::wrap(out));
+            return;
         }
         let (share, way) = (heads / groups, Way::new::<T>(path, self.order, tokens));
         let parallel = heads * rows * tokens * head_dim >= WORTH_A_THREAD;
@@ -141,11 +166,11 @@ impl Attention {
             };
             (Matrix::of_rows(way, &head(k), head_dim), Matrix::of_columns(way, &head(v), head_dim))
         };
-        let packed: Vec<(Matrix<T>, Matrix<T>)> = if parallel {
-            (0..groups).into_par_iter().map(pack).collect()
-        } else {
-            (0..groups).map(pack).collect()
-        };
+        let mut packed: Vec<Option<(Matrix<T>, Matrix<T>)>> = (0..groups).map(|_| None).collect();
+        each_part(&mut packed, if parallel { 1 } else { groups }, |first, packed| {
+            packed.iter_mut().enumerate().for_each(|(i, packed)| *packed = Some(pack(first + i)));
+        });
+        let packed: Vec<(Matrix<T>, Matrix<T>)> = packed.into_iter().flatten().collect();
 
         let work = |scratch: &mut Scratch<T>, mut cell: Cell<T>| {
             let (columns, span) = (cell.columns(), first + cell.rows().start..first + cell.rows().end);
@@ -172,16 +197,22 @@ impl Attention {
         let fitting = SCORES / (share * keys.min(tokens));
         let aligned = if first == 0 { 32 } else { 1 << first.trailing_zeros().min(5) };
         let height = fitting.clamp(1, 128).next_power_of_two().min(aligned);
-        let mut cells = grid(&mut out, heads * head_dim, height, share * head_dim);
+        let mut cells = grid(out, heads * head_dim, height, share * head_dim);
         if parallel {
             // The last tokens see most keys; with them first, threads end at about the same time.
             cells.sort_by_key(|cell| std::cmp::Reverse(cell.rows().start));
-            cells.into_par_iter().with_max_len(1).for_each_init(Scratch::new, work);
+            // One for each thread that is at work at a time.
+            let idle: Mutex<Vec<Scratch<T>>> = Mutex::default();
+            let lock = || idle.lock().expect("nothing panics while it is held");
+            each_of(cells, |cell| {
+                let mut scratch = lock().pop().unwrap_or_else(Scratch::new);
+                work(&mut scratch, cell);
+                lock().push(scratch);
+            });
         } else {
             let mut scratch = Scratch::new();
             cells.into_iter().for_each(|cell| work(&mut scratch, cell));
         }
-        Ok(T::wrap(out))
     }
 }
 

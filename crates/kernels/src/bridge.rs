@@ -29,16 +29,27 @@ pub fn tensor<const D: usize>(values: Floats, shape: [usize; D], device: &Device
 /// # Panics
 /// If the device fails to hand them over, or the dtype is none of [`DType`]'s.
 pub fn floats<const D: usize>(tensor: &Tensor<D>) -> Floats<'static> {
+    data_floats(tensor.to_data())
+}
+
+fn data_floats(data: TensorData) -> Floats<'static> {
     fn vec<E: burn::tensor::Element>(data: TensorData) -> Vec<E> {
         data.try_into_vec::<E>().expect("the dtype was just asked")
     }
-    let data = tensor.to_data();
     match dtype_of(data.dtype()) {
         DType::F64 => Floats::from(vec::<f64>(data)),
         DType::F32 => Floats::from(vec::<f32>(data)),
         DType::Bf16 => Floats::from(vec::<bf16>(data)),
         DType::F16 => Floats::from(vec::<f16>(data)),
     }
+}
+
+/// The values of a tensor that nobody needs any more: without a copy if it holds them alone.
+///
+/// # Panics
+/// As [`floats`].
+pub fn into_floats<const D: usize>(tensor: Tensor<D>) -> Floats<'static> {
+    data_floats(tensor.into_data())
 }
 
 /// The values of a tensor's data, borrowed.

@@ -1,11 +1,11 @@
 //! Formats in which activations are stored and, between operations, rounded to.
 
-use rayon::prelude::*;
 use ulpscope_floats::{Floats, bf16, bf16_to_f32, f16, f16_to_f32, round_bf16, round_f16};
 
 use crate::KernelError;
 use crate::output::Output;
 use crate::storage::Storage;
+use crate::team::each_part;
 
 /// A storage format whose numbers are computed with in f32.
 pub(crate) trait Element: Storage + Output {
@@ -17,6 +17,16 @@ pub(crate) trait Element: Storage + Output {
 
     /// The numbers, with their format as data.
     fn wrap(x: Vec<Self>) -> Floats<'static>;
+
+    /// The numbers, borrowed.
+    fn view(x: &[Self]) -> Floats<'_>;
+
+    /// A run of numbers in f32.
+    fn wide(x: &[Self]) -> Vec<f32> {
+        let mut wide = vec![0.0; x.len()];
+        Self::read(x, &mut wide);
+        wide
+    }
 
     /// Widens a run of numbers, exactly.
     ///
@@ -39,6 +49,10 @@ impl Element for bf16 {
         Floats::from(x)
     }
 
+    fn view(x: &[Self]) -> Floats<'_> {
+        Floats::from(x)
+    }
+
     fn read(x: &[Self], out: &mut [f32]) {
         bf16_to_f32(x, out);
     }
@@ -58,6 +72,10 @@ impl Element for f16 {
         Floats::from(x)
     }
 
+    fn view(x: &[Self]) -> Floats<'_> {
+        Floats::from(x)
+    }
+
     fn read(x: &[Self], out: &mut [f32]) {
         f16_to_f32(x, out);
     }
@@ -74,6 +92,10 @@ impl Element for f32 {
     }
 
     fn wrap(x: Vec<Self>) -> Floats<'static> {
+        Floats::from(x)
+    }
+
+    fn view(x: &[Self]) -> Floats<'_> {
         Floats::from(x)
     }
 
@@ -124,47 +146,56 @@ pub(crate) fn expect_rows(x: &Floats, row: usize, what: &'static str) -> Result<
     if x.len().is_multiple_of(row) { Ok(()) } else { Err(KernelError::Rows { what, row, got: x.len() }) }
 }
 
-/// Fills each row of a new `[rows, row]`, from several threads if there is enough to do. `scratch` is a row of f32.
+/// Elements for which another thread pays.
+const WORTH_A_THREAD: usize = 1 << 13;
+
+/// [`fill_rows`] of a new array of `len` numbers.
 pub(crate) fn map_rows<T: Element>(
     len: usize,
     row: usize,
     fill: impl Fn(usize, &mut [f32], &mut [T]) + Sync,
 ) -> Vec<T> {
-    /// Elements for which waking another thread pays.
-    const WORTH_A_THREAD: usize = 1 << 14;
     let mut out = vec![T::ZERO; len];
-    if len < 2 * WORTH_A_THREAD {
-        let mut scratch = vec![0.0; row];
-        out.chunks_exact_mut(row).enumerate().for_each(|(i, out)| fill(i, &mut scratch, out));
-    } else {
-        out.par_chunks_exact_mut(row)
-            .with_min_len(WORTH_A_THREAD.div_ceil(row))
-            .enumerate()
-            .for_each_init(|| vec![0.0; row], |scratch, (i, out)| fill(i, scratch, out));
-    }
+    fill_rows(&mut out, row, fill);
     out
 }
 
-/// Fills a new run of numbers in pieces that stay in the cache, from several threads if there is enough to do. `fill` gets
-/// the places, as much f32 to work in, and where the results go.
+/// Fills each row of `[rows, row]`, from several threads if there is enough to do. `fill` gets the row's number, as much
+/// f32 to work in, and the row with what it holds.
+pub(crate) fn fill_rows<T: Element>(
+    out: &mut [T],
+    row: usize,
+    fill: impl Fn(usize, &mut [f32], &mut [T]) + Sync,
+) {
+    let rows = WORTH_A_THREAD.div_ceil(row);
+    each_part(out, rows * row, |part, out| {
+        let mut scratch = vec![0.0; row];
+        out.chunks_exact_mut(row).enumerate().for_each(|(i, out)| fill(part * rows + i, &mut scratch, out));
+    });
+}
+
+/// [`fill_pieces`] of a new array of `len` numbers.
 pub(crate) fn pieces<T: Element>(
     len: usize,
     fill: impl Fn(std::ops::Range<usize>, &mut [f32], &mut [T]) + Sync,
 ) -> Vec<T> {
-    const PIECE: usize = 512;
-    /// Pieces for which waking another thread pays.
-    const WORTH_A_THREAD: usize = 32;
     let mut out = vec![T::ZERO; len];
-    let piece = |scratch: &mut [f32; PIECE], (i, out): (usize, &mut [T])| {
-        let start = i * PIECE;
-        fill(start..start + out.len(), &mut scratch[..out.len()], out);
-    };
-    if len < 2 * WORTH_A_THREAD * PIECE {
-        let mut scratch = [0.0; PIECE];
-        out.chunks_mut(PIECE).enumerate().for_each(|part| piece(&mut scratch, part));
-    } else {
-        let parts = out.par_chunks_mut(PIECE).with_min_len(WORTH_A_THREAD).enumerate();
-        parts.for_each_init(|| [0.0; PIECE], |scratch, part| piece(scratch, part));
-    }
+    fill_pieces(&mut out, fill);
     out
+}
+
+/// Fills a run of numbers in pieces that stay in the cache, from several threads if there is enough to do. `fill` gets
+/// the places, as much f32 to work in, and the piece with what it holds.
+pub(crate) fn fill_pieces<T: Element>(
+    out: &mut [T],
+    fill: impl Fn(std::ops::Range<usize>, &mut [f32], &mut [T]) + Sync,
+) {
+    const PIECE: usize = 512;
+    each_part(out, WORTH_A_THREAD, |part, out| {
+        let mut scratch = [0.0; PIECE];
+        for (i, out) in out.chunks_mut(PIECE).enumerate() {
+            let start = part * WORTH_A_THREAD + i * PIECE;
+            fill(start..start + out.len(), &mut scratch[..out.len()], out);
+        }
+    });
 }

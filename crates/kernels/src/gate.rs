@@ -5,10 +5,10 @@ use std::sync::OnceLock;
 use ulpscope_floats::{DType, Floats};
 
 use crate::by_path::by_path;
-use crate::element::{Element, expect, pieces, with_element};
+use crate::element::{Element, expect, fill_pieces, pieces, with_element};
 use crate::exp::sleef;
 use crate::output::narrow;
-use crate::storage::Storage;
+use crate::pairs::mul_in_place;
 use crate::{KernelError, Path};
 
 /// `R(R(x / (1 + exp(-x))) · up)` element by element: the middle of Llama's feed-forward layer.
@@ -26,15 +26,22 @@ pub fn silu_up(gate: &Floats, up: &Floats) -> Result<Floats<'static>, KernelErro
     with_element!(gate.dtype(), "the gate", T => {
         let gate = expect::<T>(gate, gate.len(), "the gate")?;
         let up = expect::<T>(up, gate.len(), "up")?;
-        // Elementwise: cut anywhere.
-        Ok(T::wrap(pieces::<T>(gate.len(), |range, scratch, out| {
-            silus(path, &gate[range.clone()], scratch);
-            for (x, up) in scratch.iter_mut().zip(&up[range]) {
-                *x *= up.widen();
-            }
-            narrow(path, scratch, out);
-        })))
+        let mut product = gate.to_vec();
+        gated(path, &mut product, up);
+        Ok(T::wrap(product))
     })
+}
+
+/// [`silu_up`] in the place of the gate; `up` is as long.
+pub(crate) fn gated<T: Element>(path: Path, gate: &mut [T], up: &[T]) {
+    fill_pieces(gate, |range, scratch, out| {
+        let mut room = [0.0; 512];
+        let wide = &mut room[..out.len()];
+        T::read(&up[range], wide);
+        silus(path, out, scratch);
+        mul_in_place(path, scratch, wide);
+        narrow(path, scratch, out);
+    });
 }
 
 /// `R(x / (1 + exp(-x)))` element by element.

@@ -3,14 +3,15 @@
 use std::borrow::Cow;
 use std::sync::OnceLock;
 
-use rayon::prelude::*;
 use ulpscope_floats::{DType, Floats, bf16, f16};
 
+use crate::element::Element;
 use crate::exact_row::exact_row;
 use crate::output::{Cell, Output, grid, narrow};
 use crate::plan::{Leaf, Plan};
 use crate::range::Range;
 use crate::storage::{Storage, WIDTH};
+use crate::team::{each_of, each_part};
 use crate::tile::{Block, MAX_PANELS, MAX_ROWS, Tile, amx, packed, panels_at_once, row_blocks};
 use crate::weight::{Line, PackedWeight, Panels, Scratch, Weight};
 use crate::{Accumulation, KernelError, Path};
@@ -89,6 +90,15 @@ pub struct Projection<'a> {
     pub bias: Option<&'a Floats<'a>>,
 }
 
+impl Projection<'_> {
+    /// Refuses a bias of another length, or a weight that is no matrix.
+    pub(crate) fn check(&self) -> Result<(), KernelError> {
+        self.weight.check()?;
+        let (expected, got) = (self.weight.outputs(), self.bias.map_or(self.weight.outputs(), Floats::len));
+        if expected == got { Ok(()) } else { Err(KernelError::Length { what: "the bias", expected, got }) }
+    }
+}
+
 impl<'a> From<&'a PackedWeight> for Projection<'a> {
     fn from(weight: &'a PackedWeight) -> Self {
         Projection { weight: weight.into(), bias: None }
@@ -113,20 +123,12 @@ pub fn linear_group_on(
     let path = path.checked()?;
     let Some(first) = projections.first() else { return Ok(Vec::new()) };
     let inputs = first.weight.inputs();
-    for Projection { weight, bias } in projections {
-        weight.check()?;
+    for projection in projections {
+        projection.check()?;
+        let weight = projection.weight;
         if weight.inputs() != inputs {
             let what = "a row of a weight beside others";
             return Err(KernelError::Length { what, expected: inputs, got: weight.inputs() });
-        }
-        if let Some(bias) = bias
-            && bias.len() != weight.outputs()
-        {
-            return Err(KernelError::Length {
-                what: "the bias",
-                expected: weight.outputs(),
-                got: bias.len(),
-            });
         }
     }
     if !x.len().is_multiple_of(inputs) {
@@ -142,6 +144,18 @@ pub fn linear_group_on(
         DType::F16 => job.run::<f16>(projections, Floats::from),
         DType::F64 => Err(KernelError::DType { what: "the output", dtype: out }),
     }
+}
+
+/// [`linear_group_on`] into arrays that are there already, in the format of x. For callers that have checked everything.
+pub(crate) fn products<T: Element>(
+    path: Path,
+    x: &[T],
+    projections: &[Projection],
+    order: Accumulation,
+    outs: &mut [&mut [T]],
+) -> Result<(), KernelError> {
+    let inputs = projections.first().map_or(1, |p| p.weight.inputs());
+    Job { path, x: &T::view(x), order, inputs }.run_into(projections, outs)
 }
 
 /// A checked call.
@@ -161,6 +175,18 @@ impl Job<'_> {
         let rows = self.x.len() / self.inputs;
         let zeros = |p: &Projection| vec![O::ZERO; rows * p.weight.outputs()];
         let mut all: Vec<Vec<O>> = projections.iter().map(zeros).collect();
+        let mut outs: Vec<&mut [O]> = all.iter_mut().map(Vec::as_mut_slice).collect();
+        self.run_into(projections, &mut outs)?;
+        Ok(all.into_iter().map(wrap).collect())
+    }
+
+    /// Fills one `[rows, N]` for each projection.
+    fn run_into<O: Output>(
+        &self,
+        projections: &[Projection],
+        outs: &mut [&mut [O]],
+    ) -> Result<(), KernelError> {
+        let rows = self.x.len() / self.inputs;
         let tasks: Vec<Task> = projections.iter().map(Task::new).collect::<Result<_, _>>()?;
         if rows > 0 {
             let input = Input::new(self);
@@ -191,17 +217,19 @@ impl Job<'_> {
             let wanted = (16 * rayon::current_num_threads()).div_ceil(rows.div_ceil(height));
             let panels = columns.div_ceil(WIDTH).div_ceil(wanted);
             let width = WIDTH * panels.next_multiple_of(MAX_PANELS).min(64);
-            let work = all.iter_mut().zip(projections).zip(&tasks).flat_map(|((y, p), task)| {
+            let work = outs.iter_mut().zip(projections).zip(&tasks).flat_map(|((y, p), task)| {
                 grid(y, p.weight.outputs(), height, width).into_iter().map(move |cell| (task, cell))
             });
             if rows * columns * self.inputs < WORTH_A_THREAD {
                 work.for_each(|(task, cell)| task.run(&shared, cell));
             } else {
-                let work: Vec<_> = work.collect();
-                work.into_par_iter().with_max_len(1).for_each(|(task, cell)| task.run(&shared, cell));
+                each_of(work, |(task, cell)| task.run(&shared, cell));
+            }
+            if let Some(packed) = shared.packed.and_then(OnceLock::into_inner) {
+                packed.keep();
             }
         }
-        Ok(all.into_iter().map(wrap).collect())
+        Ok(())
     }
 
     /// x for AVX-512, if there are many rows of it.
@@ -232,11 +260,14 @@ struct Input<'a> {
 impl<'a> Input<'a> {
     fn new(job: &'a Job) -> Self {
         fn ranges<T: Storage>(path: Path, x: &[T], row: usize) -> Vec<Range> {
-            let of = |row| Range::on(path, row);
-            if x.len() < WORTH_A_THREAD {
-                return x.chunks_exact(row).map(of).collect();
-            }
-            x.par_chunks_exact(row).with_min_len(16).map(of).collect()
+            /// Rows of a task.
+            const ROWS: usize = 16;
+            let mut ranges = vec![Range::of::<T>(&[]); x.len() / row];
+            each_part(&mut ranges, ROWS, |i, ranges| {
+                let rows = x[i * ROWS * row..].chunks_exact(row);
+                ranges.iter_mut().zip(rows).for_each(|(range, row)| *range = Range::on(path, row));
+            });
+            ranges
         }
         // Kernels for many rows have no conditions.
         let wanted = match job.path {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use burn::tensor::{Device, Tensor};
 use ulpscope_floats::{DType, Floats};
 
-use crate::{Accumulation, PackedWeight, Path, Weight, bridge, linear};
+use crate::{Accumulation, PackedWeight, Path, Projection, Weight, bridge, linear};
 
 /// Whether products on this device go through this crate's kernels, so that their order of summation is the one asked
 /// for. f64 is the exception: it serves as the truth, and is multiplied by the device.
@@ -64,6 +64,35 @@ impl Linear {
             Place::Device(Box::new((wide(weight), bias.map(wide))))
         };
         Linear { weight: place, outputs, inputs }
+    }
+
+    /// The same from plain values; the weight has the shape `[out, in]`.
+    ///
+    /// # Panics
+    /// If there are not as many values as the shape says.
+    pub fn of_values(
+        weight: &Floats,
+        bias: Option<&Floats>,
+        [outputs, inputs]: [usize; 2],
+        device: &Device,
+    ) -> Self {
+        if !owns(device) || weight.dtype() == DType::F64 {
+            let bias = bias.map(|bias| bridge::tensor(bias.view(), [outputs], device));
+            return Linear::new(bridge::tensor(weight.view(), [outputs, inputs], device), bias);
+        }
+        let packed = PackedWeight::new(weight, outputs, inputs).expect("its shape holds its values");
+        let bias = bias.map(|bias| Arc::new(bias.view().into_owned()));
+        Linear { weight: Place::Packed { weight: Arc::new(packed), bias }, outputs, inputs }
+    }
+
+    /// The packed weight and its bias, if this crate's kernels multiply.
+    pub fn projection(&self) -> Option<Projection<'_>> {
+        match &self.weight {
+            Place::Packed { weight, bias } => {
+                Some(Projection { weight: (&**weight).into(), bias: bias.as_deref() })
+            }
+            Place::Device(_) => None,
+        }
     }
 
     /// # Shapes

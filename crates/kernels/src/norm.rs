@@ -3,8 +3,9 @@
 use ulpscope_floats::Floats;
 
 use crate::by_path::by_path;
-use crate::element::{Element, expect, expect_rows, map_rows, with_element};
-use crate::storage::Storage;
+use crate::element::{Element, expect, expect_rows, fill_rows, with_element};
+use crate::output::narrow;
+use crate::pairs::mul_in_place as weighted;
 use crate::sum::cascade;
 use crate::{KernelError, Path};
 
@@ -48,18 +49,32 @@ pub fn rms_norm_on(
     expect_rows(x, width, "x")?;
     with_element!(x.dtype(), "x", T => {
         let (x, w) = (expect::<T>(x, x.len(), "x")?, expect::<T>(weight, width, "the weight")?);
-        let w: Vec<f32> = w.iter().map(|w| w.widen()).collect();
-        let y = map_rows(x.len(), width, |i, scratch, out| {
-            T::read(&x[i * width..(i + 1) * width], scratch);
-            let root = inverse_root(path, scratch, eps as f32);
-            for (x, w) in scratch.iter_mut().zip(&w) {
-                *x = w * T::rounded(*x * root);
-            }
-            crate::output::narrow(path, scratch, out);
-        });
+        let mut y = x.to_vec();
+        normalise(path, x, w, eps, &mut y);
         Ok(T::wrap(y))
     })
 }
+
+/// [`rms_norm`] into `out`, which is as long as `x`.
+pub(crate) fn normalise<T: Element>(path: Path, x: &[T], weight: &[T], eps: f64, out: &mut [T]) {
+    let width = weight.len();
+    let w: Vec<f32> = weight.iter().map(|w| w.widen()).collect();
+    fill_rows(out, width, |i, scratch, out| {
+        T::read(&x[i * width..(i + 1) * width], scratch);
+        let root = inverse_root(path, scratch, eps as f32);
+        scaled(path, scratch, root);
+        narrow(path, scratch, out);
+        T::read(out, scratch);
+        weighted(path, scratch, &w);
+        narrow(path, scratch, out);
+    });
+}
+
+#[inline(always)]
+fn scaled_body<const FMA: bool>(x: &mut [f32], by: f32) {
+    x.iter_mut().for_each(|x| *x *= by);
+}
+by_path!(scaled(x: &mut [f32], by: f32) = scaled_body);
 
 #[inline(always)]
 fn inverse_root_body<const FMA: bool>(x: &[f32], eps: f32) -> f32 {

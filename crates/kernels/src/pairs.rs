@@ -3,7 +3,7 @@
 use ulpscope_floats::Floats;
 
 use crate::by_path::by_path;
-use crate::element::{Element, expect, pieces, with_element};
+use crate::element::{Element, expect, fill_pieces, pieces, with_element};
 use crate::output::narrow;
 use crate::{KernelError, Path};
 
@@ -43,6 +43,18 @@ fn pairs(x: &Floats, y: &Floats, f: fn(Path, &mut [f32], &[f32])) -> Result<Floa
             narrow(path, left, out);
         })))
     })
+}
+
+/// [`add`] in the place of `x`; `y` is as long.
+pub(crate) fn add_to<T: Element>(path: Path, x: &mut [T], y: &[T]) {
+    fill_pieces(x, |range, left, out| {
+        let mut room = [0.0; 512];
+        let right = &mut room[..left.len()];
+        T::read(out, left);
+        T::read(&y[range], right);
+        add_in_place(path, left, right);
+        narrow(path, left, out);
+    });
 }
 
 #[inline(always)]

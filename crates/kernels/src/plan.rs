@@ -48,6 +48,11 @@ impl Plan {
         Plan::cut(order, length, length)
     }
 
+    /// Whether every segment is added to the sum of those before it.
+    pub(crate) fn runs_on(&self) -> bool {
+        self.segments.iter().enumerate().all(|(i, segment)| segment.merges == usize::from(i > 0))
+    }
+
     /// The plan of `order` for the first `length` of K = `whole` products, when all the others are zeros. `length` is
     /// at least 1, and even if it is less than `whole`.
     ///

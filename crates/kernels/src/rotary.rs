@@ -1,10 +1,10 @@
 //! The rotary embedding.
 
-use ulpscope_floats::Floats;
+use ulpscope_floats::{DType, Floats, bf16, f16};
 
-use crate::element::{Element, expect, expect_rows, map_rows, with_element};
+use crate::by_path::by_path;
+use crate::element::{Element, expect, expect_rows, fill_rows, with_element};
 use crate::output::narrow;
-use crate::storage::Storage;
 use crate::{KernelError, Path};
 
 /// `R(R(x·cos) + R(rotate_half(x)·sin))` for every head of every token, where `rotate_half` is `(-second, first)` of
@@ -41,31 +41,61 @@ pub fn rotary(
         if width == 0 {
             return Ok(T::wrap(Vec::new()));
         }
-        let y = map_rows(x.len(), width, |t, scratch, out: &mut [T]| {
-            T::read(&x[t * width..(t + 1) * width], scratch);
-            let (cos, sin) = (&cos[t * head_dim..][..head_dim], &sin[t * head_dim..][..head_dim]);
-            let half = head_dim / 2;
-            for head in scratch.chunks_exact_mut(head_dim) {
-                let (first, second) = head.split_at_mut(half);
-                for i in 0..half {
-                    let (a, b) = (first[i], second[i]);
-                    let turn = |x: f32, turned: f32, i: usize| {
-                        T::rounded(x * cos[i].widen()) + T::rounded(turned * sin[i].widen())
-                    };
-                    first[i] = turn(a, -b, i);
-                    second[i] = turn(b, a, half + i);
-                }
-            }
-            narrow(path, scratch, out);
-        });
+        let mut y = x.to_vec();
+        turn(path, &mut y, width, cos, sin, head_dim);
         Ok(T::wrap(y))
     })
 }
 
+/// [`rotary`] in the place of `x`, rows of `width`.
+pub(crate) fn turn<T: Element>(path: Path, x: &mut [T], width: usize, cos: &[T], sin: &[T], head_dim: usize) {
+    let (cos, sin) = (T::wide(cos), T::wide(sin));
+    fill_rows(x, width, |t, scratch, out| {
+        let (cos, sin) = (&cos[t * head_dim..][..head_dim], &sin[t * head_dim..][..head_dim]);
+        T::read(out, scratch);
+        by_dtype::<T>(path, scratch, cos, sin);
+        narrow(path, scratch, out);
+    });
+}
+
+/// The two products of every element rounded, and their sum.
+fn by_dtype<T: Element>(path: Path, x: &mut [f32], cos: &[f32], sin: &[f32]) {
+    match T::DTYPE {
+        DType::Bf16 => bf16_heads(path, x, cos, sin),
+        DType::F16 => f16_heads(path, x, cos, sin),
+        DType::F32 | DType::F64 => f32_heads(path, x, cos, sin),
+    }
+}
+
+#[inline(always)]
+fn heads<T: Element>(x: &mut [f32], cos: &[f32], sin: &[f32]) {
+    let half = cos.len() / 2;
+    for head in x.chunks_exact_mut(cos.len()) {
+        let (first, second) = head.split_at_mut(half);
+        let (cos, sin) = (cos.split_at(half), sin.split_at(half));
+        for (i, (first, second)) in first.iter_mut().zip(second).enumerate() {
+            let (a, b) = (*first, *second);
+            *first = T::rounded(a * cos.0[i]) + T::rounded(-b * sin.0[i]);
+            *second = T::rounded(b * cos.1[i]) + T::rounded(a * sin.1[i]);
+        }
+    }
+}
+
+macro_rules! heads_of {
+    ($name:ident, $body:ident, $t:ty) => {
+        #[inline(always)]
+        fn $body<const FMA: bool>(x: &mut [f32], cos: &[f32], sin: &[f32]) {
+            heads::<$t>(x, cos, sin);
+        }
+        by_path!($name(x: &mut [f32], cos: &[f32], sin: &[f32]) = $body);
+    };
+}
+heads_of!(bf16_heads, bf16_body, bf16);
+heads_of!(f16_heads, f16_body, f16);
+heads_of!(f32_heads, f32_body, f32);
+
 #[cfg(test)]
 mod tests {
-    use ulpscope_floats::{DType, bf16, f16};
-
     use super::*;
 
     /// The formula as four separate operations on whole arrays.

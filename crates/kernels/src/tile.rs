@@ -57,9 +57,14 @@ unsafe fn run<L: Lanes, T: Storage, const MR: usize, const NV: usize>(block: &mu
         panels[v] = block.panels[v].as_ptr();
     }
     let at = Cursor::<T, MR, NV> { x: block.x.as_ptr(), length: plan.length, panels };
-    let sums = if let [segment] = plan.segments.as_slice() {
+    let sums = if plan.runs_on() {
         // SAFETY: instructions as promised; the block fits, and plans stay within their length.
-        unsafe { at.leaf::<L>(plan.leaf, segment) }
+        let mut total = unsafe { at.leaf::<L>(plan.leaf, &plan.segments[0]) };
+        for segment in &plan.segments[1..] {
+            // SAFETY: as above.
+            total = unsafe { add(total, at.leaf::<L>(plan.leaf, segment)) };
+        }
+        total
     } else {
         let mut stack: Vec<Sums<L, MR, NV>> = Vec::with_capacity(plan.depth);
         for segment in &plan.segments {

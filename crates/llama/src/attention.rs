@@ -86,9 +86,7 @@ impl Attention {
                 matmul(probs, v, order, dtype)
             }
             AttentionKind::Sdpa => {
-                // PyTorch's flash attention has an order of its own where its linear layers have this one.
-                let here = handles(&q) && order == Accumulation::Dot2;
-                let order = if here { Accumulation::Sequential } else { order };
+                let order = if handles(&q) { order_within(AttentionKind::Sdpa, order) } else { order };
                 let scaling = scaling.iter().product();
                 if whole {
                     by_kernel(attention_sdpa, q, k, v, scaling, order)
@@ -120,9 +118,23 @@ impl Attention {
     }
 }
 
+/// What scores are multiplied by in Hugging Face's arithmetic: `1 / √D`.
+pub(crate) fn usual_scale(head_dim: usize) -> f64 {
+    (head_dim as f64).powf(-0.5)
+}
+
+/// The order of summation of this machine's kernels within attention, where linear layers have `order`.
+pub(crate) fn order_within(attention: AttentionKind, order: Accumulation) -> Accumulation {
+    match (attention, order) {
+        // PyTorch's flash attention has an order of its own where its linear layers have this one.
+        (AttentionKind::Sdpa, Accumulation::Dot2) => Accumulation::Sequential,
+        _ => order,
+    }
+}
+
 /// The queries, and the factors that scores are multiplied by, one after the other.
 fn scaling(q: Tensor<4>, head_dim: usize, variant: Option<Scale>) -> (Tensor<4>, Vec<f64>) {
-    let usual = (head_dim as f64).powf(-0.5);
+    let usual = usual_scale(head_dim);
     match variant {
         None => (q, vec![usual]),
         Some(Scale::None) => (q, vec![1.0]),

@@ -1,7 +1,7 @@
 //! One transformer block.
 
 use burn::tensor::Tensor;
-use ulpscope_kernels::Linear;
+use ulpscope_kernels::team;
 
 use crate::arithmetic::Arithmetic;
 use crate::attention::Attention;
@@ -19,11 +19,11 @@ use crate::variant::Residual;
 /// `model.layers.N`: attention and feed-forward, each normalised before and added to the residual stream.
 #[derive(Clone, Debug)]
 pub struct Block {
-    index: usize,
-    input_layernorm: RmsNorm,
-    self_attn: Attention,
-    post_attention_layernorm: RmsNorm,
-    mlp: Mlp,
+    pub(crate) index: usize,
+    pub(crate) input_layernorm: RmsNorm,
+    pub(crate) self_attn: Attention,
+    pub(crate) post_attention_layernorm: RmsNorm,
+    pub(crate) mlp: Mlp,
 }
 
 impl Block {
@@ -40,9 +40,8 @@ impl Block {
             (config.hidden_size, config.intermediate_size, config.query_size(), config.key_value_size());
         let mut linear = |name: &str, out: usize, input: usize, bias: bool| {
             let name = format!("model.layers.{index}.{name}");
-            let weight = parameters.tensor(&format!("{name}.weight"), [out, input])?;
-            let bias = if bias { Some(parameters.tensor(&format!("{name}.bias"), [out])?) } else { None };
-            Ok(Linear::new(weight, bias))
+            let bias = bias.then(|| format!("{name}.bias"));
+            parameters.linear(&format!("{name}.weight"), bias.as_deref(), [out, input])
         };
         let self_attn = Attention {
             q_proj: linear("self_attn.q_proj", q, c, config.attention_bias)?,
@@ -84,10 +83,15 @@ impl Block {
         arithmetic: Arithmetic,
         probe: &mut impl Probe,
     ) -> Tensor<3> {
-        self.forward_after(x, rope, arithmetic, None, probe)
+        let watched = BlockSite::ALL.iter().any(|&site| probe.wants(Site::Block(self.index, site)));
+        match if watched { Err(x) } else { self.fused(x, rope, arithmetic) } {
+            Ok(output) => output,
+            Err(x) => team(|| self.forward_after(x, rope, arithmetic, None, probe)),
+        }
     }
 
-    /// [`Block::forward`] for tokens that come after others, whose keys and values are in `past`; these are added to it.
+    /// [`Block::forward`] for tokens that come after others, whose keys and values are in `past`; these are added to it. The
+    /// operations come one after the other, with whatever the probe puts between them.
     pub fn forward_after(
         &self,
         x: Tensor<3>,

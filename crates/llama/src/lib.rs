@@ -43,6 +43,7 @@ mod arithmetic;
 mod attention;
 mod block;
 mod config;
+mod fused;
 mod mlp;
 mod model;
 mod norm;

@@ -2,7 +2,7 @@
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use ulpscope_floats::Floats;
-use ulpscope_kernels::{Linear, bridge};
+use ulpscope_kernels::{Linear, bridge, team};
 
 use crate::arithmetic::Arithmetic;
 use crate::block::Block;
@@ -84,19 +84,20 @@ impl Head {
         let lm_head = if config.tie_word_embeddings {
             embedding.as_linear()
         } else {
-            Linear::new(parameters.tensor("lm_head.weight", [config.vocab_size, config.hidden_size])?, None)
+            parameters.linear("lm_head.weight", None, [config.vocab_size, config.hidden_size])?
         };
         Ok(Head { norm, lm_head })
     }
 
     /// `[1, T, C]` to logits `[1, T, V]`, in the storage dtype, unless a variant keeps them wide.
     pub fn forward(&self, x: Tensor<3>, arithmetic: Arithmetic, probe: &mut impl Probe) -> Tensor<3> {
-        let mut x = probe.at(Site::Norm, self.norm.forward(x, arithmetic.variants.norm));
+        let normed = team(|| self.norm.forward(x, arithmetic.variants.norm));
+        let mut x = probe.at(Site::Norm, normed);
         if let Some(variant::Head::F32) = arithmetic.variants.head {
             // A linear layer rounds to the dtype of its input. The products stay the same.
             x = wide(x);
         }
-        probe.at(Site::LmHead, self.lm_head.forward(x, arithmetic.accumulation))
+        probe.at(Site::LmHead, team(|| self.lm_head.forward(x, arithmetic.accumulation)))
     }
 }
 
@@ -138,10 +139,12 @@ impl Llama {
         let outside = semantics.at(None);
         let mut x = self.embedding.forward(ids, outside, probe);
         let rope = self.rotary.forward(ids.len(), bridge::dtype(&x), outside, &self.device(), probe);
-        for (layer, block) in self.blocks.iter().enumerate() {
-            x = block.forward(x, &rope, semantics.at(Some(layer)), probe);
-        }
-        self.head.forward(x, outside, probe)
+        team(|| {
+            for (layer, block) in self.blocks.iter().enumerate() {
+                x = block.forward(x, &rope, semantics.at(Some(layer)), probe);
+            }
+            self.head.forward(x, outside, probe)
+        })
     }
 
     /// A model of parts that were built one by one. Clones of parts share their parameters.

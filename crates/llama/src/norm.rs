@@ -23,6 +23,11 @@ impl RmsNorm {
         RmsNorm { weight, eps }
     }
 
+    /// The weight and ε.
+    pub(crate) fn parts(&self) -> (Floats<'static>, f64) {
+        (bridge::floats(&self.weight), self.eps)
+    }
+
     /// # Shapes
     /// - `x`: `[1, T, C]`, returns the same
     ///

@@ -17,6 +17,14 @@ pub enum PlotError {
         /// Number of prompts in the record.
         prompts: usize,
     },
+    /// The layer asked for is not in the model.
+    #[error("layer {layer} was asked for, but the model has {layers}, counted from 0")]
+    NoLayer {
+        /// The index asked for.
+        layer: usize,
+        /// Number of layers of the model.
+        layers: usize,
+    },
     /// The arm asked for is not in the record, or is the reference.
     #[error("arm {arm} cannot be drawn against the reference; those that can: {arms}")]
     NoArm {

@@ -70,7 +70,7 @@ pub struct Options {
 /// where the record has what they show.
 ///
 /// # Errors
-/// [`PlotError::OneArm`], [`PlotError::NoPrompt`], [`PlotError::Write`]. Figures finished before an error stay;
+/// [`PlotError::OneArm`], [`PlotError::NoPrompt`], [`PlotError::NoLayer`], [`PlotError::Write`]. Figures finished before an error stay;
 /// none is ever half-written.
 pub fn draw_all(record: &RunRecord, dir: &Path, options: &Options) -> Result<Vec<PathBuf>, PlotError> {
     let subject = heading::Subject::new(record, options.prompt)?;

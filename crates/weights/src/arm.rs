@@ -2,7 +2,7 @@
 
 use burn::tensor::{Device, Tensor};
 use ulpscope_floats::{DType, Floats};
-use ulpscope_llama::{Llama, LlamaConfig, Parameters, RotaryEmbedding, bridge};
+use ulpscope_llama::{Linear, Llama, LlamaConfig, Parameters, RotaryEmbedding, bridge};
 
 use crate::{Checkpoint, Conversion, Recipe, StoredTensor, WeightsError};
 
@@ -56,6 +56,23 @@ impl<'a> Arm<'a> {
         (values.into_owned(), conversion)
     }
 
+    /// [`Arm::parameter_of`] where other arms' values are at hand: values that have the bits of one of those are not
+    /// written down a second time.
+    pub fn parameter_beside<'c>(
+        &self,
+        stored: &StoredTensor<'c>,
+        known: &[Floats],
+    ) -> (Beside<'c>, Conversion) {
+        let same = |(i, known)| {
+            let conversion = self.recipe.gives(stored, self.checkpoint.auto_dtype(), known)?;
+            Some((Beside::Same(i), conversion))
+        };
+        known.iter().enumerate().find_map(same).unwrap_or_else(|| {
+            let (values, conversion) = self.parameter_of(stored);
+            (Beside::Other(values), conversion)
+        })
+    }
+
     /// The rotary embedding with its buffers as the recipe leaves them, and a report for each buffer.
     pub fn rotary(&self) -> (RotaryEmbedding, Vec<Conversion>) {
         self.recipe.rotary(&self.config)
@@ -75,6 +92,14 @@ impl<'a> Arm<'a> {
     }
 }
 
+/// What a recipe makes of a tensor, beside values that are known.
+pub enum Beside<'c> {
+    /// The bits of the known values with this index.
+    Same(usize),
+    /// Values that may or may not be among them.
+    Other(Floats<'c>),
+}
+
 /// Hands the parameters to the model, and keeps the reports.
 struct Source<'a> {
     arm: &'a Arm<'a>,
@@ -90,5 +115,21 @@ impl Parameters for Source<'_> {
         let (values, conversion) = self.arm.parameter(&stored);
         self.conversions.push(conversion);
         Ok(bridge::tensor(values, shape, self.device))
+    }
+
+    fn linear(
+        &mut self,
+        weight: &str,
+        bias: Option<&str>,
+        shape: [usize; 2],
+    ) -> Result<Linear, WeightsError> {
+        let mut read = |name| -> Result<Floats<'_>, WeightsError> {
+            let (values, conversion) = self.arm.parameter_of(&self.arm.checkpoint.tensor(name)?);
+            self.conversions.push(conversion);
+            Ok(values)
+        };
+        let weight = read(weight)?;
+        let bias = bias.map(read).transpose()?;
+        Ok(Linear::of_values(&weight, bias.as_ref(), shape, self.device))
     }
 }

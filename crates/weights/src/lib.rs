@@ -38,7 +38,7 @@ mod suggest;
 mod tensor;
 mod tokenizer;
 
-pub use arm::Arm;
+pub use arm::{Arm, Beside};
 pub use checkpoint::{Checkpoint, Format};
 pub use convert::{Action, Conversion};
 pub use error::{Mismatch, WeightsError};

@@ -115,8 +115,8 @@ impl Table {
         let heading = format!(
             "{}, {} threads, load {}. ulpscope {}: {}, order {} (for f32, too). PyTorch {}, transformers {}, \
              {} threads. Both sdpa, the founding experiment eager. Medians (least–most) of {rounds} rounds in turns, of \
-             at most 5 for audit and whole processes; a ratio is ours/PyTorch's, round by round. The audit of ours loads \
-             both models and measures what each site introduces, too; PyTorch's has its models in memory.",
+             at most 5 for audit and whole processes; a ratio is ours/PyTorch's, round by round. `compare` loads \
+             both models and measures what each site introduces, too; PyTorch's side of it is the audit again.",
             platform::cpu(),
             text(&ours, "threads"),
             platform::load().unwrap_or_else(|| "unknown".to_owned()),

@@ -2,9 +2,10 @@
 
 use anyhow::Result;
 use ulpscope_compare::NamedArm;
+use ulpscope_llama::Semantics;
 use ulpscope_weights::{Arm, Recipe};
 
-use crate::args::{ArmArgs, ArmSpec};
+use crate::args::{ArmArgs, ArmSpec, SourceArgs};
 use crate::model::{self, Opened};
 use crate::progress::Talk;
 
@@ -16,12 +17,12 @@ pub(crate) fn sources(args: &ArmArgs) -> Vec<Vec<String>> {
 }
 
 /// Opens the models: one, or one for each of the first two arms.
-pub(crate) fn open(args: &ArmArgs, talk: &Talk) -> Result<Vec<Opened>> {
-    sources(args).iter().map(|sources| model::open(sources, &args.source, talk)).collect()
+pub(crate) fn open(args: &ArmArgs, source: &SourceArgs, talk: &Talk) -> Result<Vec<Opened>> {
+    sources(args).iter().map(|sources| model::open(sources, source, talk)).collect()
 }
 
 /// The arms, the reference first.
-pub(crate) fn build<'a>(args: &ArmArgs, models: &'a [Opened]) -> Result<Vec<NamedArm<'a>>> {
+pub(crate) fn build<'a>(args: &ArmArgs, models: &'a [Opened], talk: &Talk) -> Result<Vec<NamedArm<'a>>> {
     let second = match (&args.b, models.len()) {
         (Some(b), _) => b.clone(),
         (None, 1) => ArmSpec::of("load(f32).to(bf16)".parse::<Recipe>()?),
@@ -34,7 +35,21 @@ pub(crate) fn build<'a>(args: &ArmArgs, models: &'a [Opened]) -> Result<Vec<Name
         let arm = Arm::new(&model.checkpoint, spec.recipe.clone());
         let semantics = spec.semantics(args.attention, args.accumulation, arm.dtype());
         semantics.check(arm.config())?;
+        talk.detail(|| describe(name, &arm, &semantics));
         Ok(NamedArm { name: name.to_owned(), semantics, arm })
     };
     specs.enumerate().map(arm).collect()
+}
+
+/// An arm in a line: what is done to the weights, and how it computes.
+pub(crate) fn describe(name: &str, arm: &Arm, semantics: &Semantics) -> String {
+    let departures: String = semantics.departures().map(|departure| format!(", {departure}")).collect();
+    let base = &semantics.base;
+    format!(
+        "arm {name}: {}, {}, {}, summed {}{departures}",
+        arm.recipe(),
+        arm.dtype(),
+        base.attention,
+        base.accumulation
+    )
 }

@@ -5,11 +5,12 @@ use std::io::BufRead;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
-use burn::tensor::Device;
+use burn::tensor::{Device, Tensor};
 use serde_json::json;
-use ulpscope_capture::Pattern;
+use ulpscope_capture::{Activations, Pattern, Recorder};
 use ulpscope_compare::{NamedArm, Plan, compare};
-use ulpscope_llama::{Accumulation, Arithmetic, AttentionKind, Llama, bridge};
+use ulpscope_llama::{Accumulation, Arithmetic, AttentionKind, Llama, Probe, Site, bridge};
+use ulpscope_metrics::{Difference, compare_logits, difference};
 use ulpscope_weights::{Arm, Checkpoint, Recipe};
 
 use crate::args::BenchArgs;
@@ -17,13 +18,12 @@ use crate::commands::{Outcome, print};
 use crate::progress::Talk;
 use crate::{device, model};
 
-pub(crate) fn run(args: &BenchArgs) -> Result<Outcome> {
-    let talk = Talk::new(args.source.quiet);
+pub(crate) fn run(args: &BenchArgs, talk: &Talk) -> Result<Outcome> {
     if args.repeat == 0 || args.prompts == 0 {
         bail!("--repeat {} --prompts {}: once is the least", args.repeat, args.prompts);
     }
     let (device, threads) = device::open(&args.device)?;
-    let opened = model::open(std::slice::from_ref(&args.model), &args.source, &talk)?;
+    let opened = model::open(std::slice::from_ref(&args.model), &args.source, talk)?;
     let mut bench = Bench {
         checkpoint: &opened.checkpoint,
         device,
@@ -47,13 +47,15 @@ pub(crate) fn run(args: &BenchArgs) -> Result<Outcome> {
         return Ok(Outcome::Done);
     }
     let mut rows = Vec::new();
+    let stage = talk.stage("timing");
     for &tokens in if args.tokens.is_empty() { &[3, 64][..] } else { &args.tokens } {
         let seconds = match &args.b {
             None => bench.forward(&args.recipe, tokens, args.repeat)?,
-            Some(b) => bench.audit([&args.recipe, b], tokens, args.prompts, args.repeat)?,
+            Some(b) => bench.comparison([&args.recipe, b], tokens, args.prompts, args.repeat)?,
         };
         rows.push((tokens, seconds));
     }
+    drop(stage);
     if args.json {
         let rows: Vec<_> = rows.iter().map(|(n, s)| json!({ "tokens": n, "seconds": s })).collect();
         print(&format!("{}\n", json!({ "about": about, "runs": rows })))?;
@@ -87,29 +89,68 @@ impl Bench<'_> {
         let number = |text: &str| text.parse::<usize>().with_context(|| format!("`{text}` is no number"));
         match line.split_whitespace().collect::<Vec<_>>()[..] {
             [recipe, tokens, repeat] => self.forward(&recipe.parse()?, number(tokens)?, number(repeat)?),
-            [a, b, tokens, prompts, repeat] => {
+            [job @ ("audit" | "compare"), a, b, tokens, prompts, repeat] => {
                 let recipes = [&a.parse()?, &b.parse()?];
-                self.audit(recipes, number(tokens)?, number(prompts)?, number(repeat)?)
+                let (tokens, prompts, repeat) = (number(tokens)?, number(prompts)?, number(repeat)?);
+                if job == "audit" {
+                    self.audit(recipes, tokens, prompts, repeat)
+                } else {
+                    self.comparison(recipes, tokens, prompts, repeat)
+                }
             }
             _ => bail!("`{line}` asks for nothing known"),
         }
     }
 
+    /// Sees to it that the model of a recipe is in memory, and says how it computes.
+    fn load(&mut self, recipe: &Recipe) -> Result<Arithmetic> {
+        let arm = Arm::new(self.checkpoint, recipe.clone());
+        if !self.models.contains_key(&recipe.to_string()) {
+            let (model, _) = arm.load(&self.device)?;
+            self.models.insert(recipe.to_string(), model);
+        }
+        Ok(self.arithmetic(&arm))
+    }
+
+    /// Seconds for each of `repeat` audits of two models in memory: every activation of the one compared with the
+    /// other's, and their logits. `turns.py` does the same with hooks.
+    fn audit(
+        &mut self,
+        recipes: [&Recipe; 2],
+        tokens: usize,
+        prompts: usize,
+        repeat: usize,
+    ) -> Result<Vec<f64>> {
+        let arithmetic = [self.load(recipes[0])?, self.load(recipes[1])?];
+        let [a, b] = recipes.map(|recipe| &self.models[&recipe.to_string()]);
+        let prompts: Vec<_> = (0..prompts).map(|seed| self.prompt(tokens, seed)).collect::<Result<_>>()?;
+        let vocabulary = self.checkpoint.config().vocab_size;
+        let once = || -> Result<f64> {
+            let begun = Instant::now();
+            for ids in &prompts {
+                let mut recorder = Recorder::new(|_| true);
+                let first = a.forward(ids, arithmetic[0], &mut recorder).into_data();
+                let mut beside = Beside { reference: &recorder.activations, found: Vec::new() };
+                let second = b.forward(ids, arithmetic[1], &mut beside).into_data();
+                let (first, second) = (bridge::view(&first), bridge::view(&second));
+                let kl = compare_logits(&first, &second, vocabulary, 1)?;
+                std::hint::black_box((beside.found, kl));
+            }
+            Ok(begun.elapsed().as_secs_f64())
+        };
+        once()?;
+        (0..repeat).map(|_| once()).collect()
+    }
+
     /// Seconds for each of `repeat` forward passes without a probe, after one that does not count.
     fn forward(&mut self, recipe: &Recipe, tokens: usize, repeat: usize) -> Result<Vec<f64>> {
         let ids = self.prompt(tokens, 0)?;
-        let name = recipe.to_string();
-        let arm = Arm::new(self.checkpoint, recipe.clone());
-        let arithmetic = self.arithmetic(&arm);
-        if !self.models.contains_key(&name) {
-            let (model, _) = arm.load(&self.device)?;
-            self.models.insert(name.clone(), model);
-        }
-        let model = &self.models[&name];
+        let arithmetic = self.load(recipe)?;
+        let model = &self.models[&recipe.to_string()];
         let pass = || {
             let begun = Instant::now();
-            // Reading the logits waits for devices that work in the background.
-            let logits = bridge::floats(&model.forward(&ids, arithmetic, &mut ()));
+            // Having the logits waits for devices that work in the background.
+            let logits = model.forward(&ids, arithmetic, &mut ()).into_data();
             let seconds = begun.elapsed().as_secs_f64();
             drop(logits);
             seconds
@@ -118,8 +159,9 @@ impl Bench<'_> {
         Ok((0..repeat).map(|_| pass()).collect())
     }
 
-    /// Seconds for each of `repeat` comparisons of two arms at every site, loading included.
-    fn audit(
+    /// Seconds for each of `repeat` comparisons as `ulpscope compare` makes them: at every site, what accumulates and
+    /// what it introduces, loading included.
+    fn comparison(
         &mut self,
         recipes: [&Recipe; 2],
         tokens: usize,
@@ -155,5 +197,21 @@ impl Bench<'_> {
         }
         let id = |i: usize| ((i * 7919 + seed * 104_729 + 17) % config.vocab_size) as u32;
         Ok((0..tokens).map(id).collect())
+    }
+}
+
+/// Compares every activation with a recorded one on the way.
+struct Beside<'a> {
+    reference: &'a Activations,
+    found: Vec<(Site, Difference)>,
+}
+
+impl Probe for Beside<'_> {
+    fn at<const D: usize>(&mut self, site: Site, x: Tensor<D>) -> Tensor<D> {
+        let Some(reference) = self.reference.get(&site) else { return x };
+        let (shape, device) = (x.dims(), x.device());
+        let values = bridge::into_floats(x);
+        self.found.extend(difference(&reference.values, &values).ok().map(|found| (site, found)));
+        bridge::tensor(values, shape, &device)
     }
 }

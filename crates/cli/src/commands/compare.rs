@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use ulpscope_compare::{Findings, Plan, Step, compare};
 use ulpscope_explain::{ExplainError, explain};
 use ulpscope_record::{Explanation, Model, Provenance, RunRecord, SCHEMA, Settings};
@@ -12,7 +12,7 @@ use crate::commands::{Outcome, arms, print};
 use crate::model::Opened;
 use crate::output::Output;
 use crate::progress::Talk;
-use crate::{device, provenance, tables};
+use crate::{device, near, provenance, tables};
 
 /// What is asked of the arms.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -26,9 +26,13 @@ pub(crate) enum Question {
 /// Tokens of a prompt up to which an explanation looks at every site: the noise floor needs every site several times.
 const LONGEST_WATCHED: usize = 512;
 
-pub(crate) fn run(args: &CompareArgs, question: Question) -> Result<Outcome> {
+pub(crate) fn run(args: &CompareArgs, question: Question, talk: &Talk) -> Result<Outcome> {
     let begun = Instant::now();
-    let talk = Talk::new(args.arms.source.quiet);
+    if let Some(condition) = args.fail_on.iter().find(|c| c.needs_explanation())
+        && question == Question::Compare
+    {
+        bail!("--fail-on {condition}: only `ulpscope explain` finds causes");
+    }
     let output = args.out.as_deref().map(Output::open).transpose()?;
     let (device, threads) = device::open(&args.device)?;
     let mut provenance = Provenance::gather(
@@ -37,36 +41,43 @@ pub(crate) fn run(args: &CompareArgs, question: Question) -> Result<Outcome> {
         &ulpscope_llama::kernel(&device),
         Some(provenance::GIT),
     );
-    let models = arms::open(&args.arms, &talk)?;
-    let prompts = models[0].prompts(&args.prompts)?;
+    talk.detail(|| format!("device {}, {threads} threads, {}", args.device.device, provenance.kernel));
+    let models = arms::open(&args.arms, &args.source, talk)?;
+    let prompts = {
+        let _stage = talk.stage("tokenising");
+        models[0].prompts(&args.prompts)?
+    };
     let longest_watched = if question == Question::Explain { LONGEST_WATCHED } else { usize::MAX };
     let ids = prompts.iter().map(|p| p.ids.clone()).collect();
     let plan = Plan {
-        arms: arms::build(&args.arms, &models)?,
+        arms: arms::build(&args.arms, &models, talk)?,
         prompts: ids,
         sites: args.sites.clone(),
         device,
         longest_watched,
     };
     plan.check()?;
+    let kinds: Vec<_> = plan.arms.iter().map(|a| (a.arm.config(), a.semantics.base.attention)).collect();
+    for part in near::sites(&args.sites, &kinds, &args.arms.models[0])? {
+        talk.say(&format!("--sites: no site matches `{part}`"));
+    }
 
     // Hashing reads every byte of the model; it does so while the model computes.
     let (findings, described) = std::thread::scope(|scope| {
         let described = scope.spawn(|| models.iter().map(describe).collect::<Result<Vec<Model>>>());
-        let bar = talk.steps("comparing", 0);
-        let step = |step: Step| {
-            bar.set_length(step.total as u64);
-            bar.set_position(step.done as u64);
-        };
+        let mut stage = talk.stage(if question == Question::Compare { "comparing" } else { "looking" });
         let findings = match question {
-            Question::Compare => compare(&plan, step).map(|findings| (findings, None)).map_err(Into::into),
-            Question::Explain => explain(&plan, args.continued, |stage, done| {
-                bar.set_message(stage.to_string());
-                step(done);
+            Question::Compare => compare(&plan, |step: Step| stage.step(step.done, step.total))
+                .map(|findings| (findings, None))
+                .map_err(Into::into),
+            Question::Explain => explain(&plan, args.continued, |name, step| {
+                stage.next(&name.to_string());
+                stage.step(step.done, step.total);
             })
             .map(|answer| (answer.findings, Some(answer.explanation))),
         };
-        bar.finish_and_clear();
+        drop(stage);
+        let _stage = talk.stage("waiting for the model's hashes");
         (findings, described.join().expect("hashing does not panic"))
     });
     let ((findings, mut explanation), mut described): ((Findings, Option<Explanation>), _) =
@@ -105,6 +116,7 @@ pub(crate) fn run(args: &CompareArgs, question: Question) -> Result<Outcome> {
         explanation,
     };
     if let Some(output) = &output {
+        let _stage = talk.stage("writing pages and pictures");
         output.write(&record, args.svg)?;
     }
     if args.json {

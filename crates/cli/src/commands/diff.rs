@@ -1,17 +1,20 @@
 //! `ulpscope diff`: two traces, ours or another program's.
 
+use std::path::Path;
+
 use anyhow::{Result, bail};
 use serde_json::json;
-use ulpscope_capture::{Trace, TraceError};
+use ulpscope_capture::Trace;
 use ulpscope_llama::Site;
 use ulpscope_metrics::difference;
 
 use crate::args::DiffArgs;
-use crate::commands::{Outcome, print};
-use crate::tables;
+use crate::commands::{Outcome, json_number, print, print_json};
+use crate::progress::Talk;
+use crate::{near, tables};
 
-pub(crate) fn run(args: &DiffArgs) -> Result<Outcome> {
-    let read = |path| -> Result<Trace, TraceError> { Trace::read(path) };
+pub(crate) fn run(args: &DiffArgs, talk: &Talk) -> Result<Outcome> {
+    let stage = talk.stage("comparing");
     let (a, b) = (read(&args.a)?, read(&args.b)?);
     if let (Some(ours), Some(theirs)) = (a.about.get("ids"), b.about.get("ids"))
         && !same_ids(ours, theirs)
@@ -25,7 +28,19 @@ pub(crate) fn run(args: &DiffArgs) -> Result<Outcome> {
         (name.parse::<Site>().map_or((1, None), |site| (0, Some(site))), (*name).clone())
     });
     if names.is_empty() {
-        bail!("the traces have no site in common that `{}` matches: nothing was compared", args.sites);
+        let common = a.activations.keys().filter(|name| b.activations.contains_key(*name));
+        let common: Vec<String> = common.cloned().collect();
+        if common.is_empty() {
+            bail!(
+                "the traces have no site in common: nothing was compared; {} begins with `{}`, {} with `{}`",
+                args.a.display(),
+                a.activations.keys().next().map_or("", String::as_str),
+                args.b.display(),
+                b.activations.keys().next().map_or("", String::as_str)
+            );
+        }
+        let near = near::alike(&args.sites.to_string(), &common);
+        bail!("the traces have no site in common that `{}` matches: nothing was compared{near}", args.sites);
     }
     let mut rows = Vec::new();
     let mut not_compared = Vec::new();
@@ -47,18 +62,27 @@ pub(crate) fn run(args: &DiffArgs) -> Result<Outcome> {
             trace.skipped.iter().map(|name| format!("{name}: no floating-point numbers in {holder}")),
         );
     }
+    drop(stage);
     if args.json {
         let sites: Vec<_> = rows.iter().map(|(site, shape, d)| json!({
-            "site": site, "shape": shape, "equal": d.equal_fraction(), "mean_abs": d.mean_abs(), "max_abs": d.max_abs,
-            "rms": d.rms(), "cosine": d.cosine(), "nonfinite": d.nonfinite,
+            "site": site, "shape": shape, "equal": json_number(d.equal_fraction()),
+            "mean_abs": json_number(d.mean_abs()), "max_abs": json_number(d.max_abs), "rms": json_number(d.rms()),
+            "cosine": json_number(d.cosine()), "nonfinite": d.nonfinite,
         })).collect();
         let first = rows.iter().find(|(_, _, d)| !d.identical()).map(|(site, ..)| site);
         let found = json!({ "sites": sites, "first": first, "not_compared": not_compared });
-        print(&(serde_json::to_string_pretty(&found)? + "\n"))?;
+        print_json(&found)?;
     } else {
         print(&tables::diff(&rows, &not_compared))?;
     }
     Ok(Outcome::Done)
+}
+
+fn read(path: &Path) -> Result<Trace> {
+    if !path.exists() {
+        bail!("{}: there is no such file; `ulpscope trace MODEL --out FILE` writes one", path.display());
+    }
+    Ok(Trace::read(path)?)
 }
 
 /// Whether two lists of ids are the same: other programs put spaces where we put none.

@@ -7,13 +7,19 @@ pub(crate) mod diff;
 pub(crate) mod order;
 pub(crate) mod plot;
 pub(crate) mod report;
+pub(crate) mod runs;
+pub(crate) mod shell;
 pub(crate) mod sites;
 pub(crate) mod trace;
 pub(crate) mod weights;
 
 use std::io::Write;
+use std::path::PathBuf;
 
 use anyhow::{Context, Result};
+use serde_json::{Value, json};
+
+use crate::colour;
 
 /// How a command ended, if not with an error.
 pub(crate) enum Outcome {
@@ -26,7 +32,34 @@ pub(crate) enum Outcome {
 /// Writes results to stdout. `println!` would panic where the disk is full or nobody reads any more.
 pub(crate) fn print(text: &str) -> Result<()> {
     let mut out = std::io::stdout().lock();
-    out.write_all(text.as_bytes()).and_then(|()| out.flush()).context("standard output can't be written")
+    out.write_all(colour::for_stdout(text).as_bytes())
+        .and_then(|()| out.flush())
+        .context("standard output can't be written")
+}
+
+/// Writes JSON to stdout.
+pub(crate) fn print_json(value: &Value) -> Result<()> {
+    print(&(serde_json::to_string_pretty(value)? + "\n"))
+}
+
+/// Says which files were written: a line each, or as JSON.
+pub(crate) fn print_files(files: &[PathBuf], json: bool) -> Result<()> {
+    if json {
+        return print_json(
+            &json!({ "files": files.iter().map(|f| f.to_string_lossy()).collect::<Vec<_>>() }),
+        );
+    }
+    files.iter().try_for_each(|file| print(&format!("{}\n", file.display())))
+}
+
+/// A number as records write it: JSON has no NaN and no infinities, so that these are words.
+pub(crate) fn json_number(x: f64) -> Value {
+    match x {
+        x if x.is_nan() => json!("NaN"),
+        f64::INFINITY => json!("inf"),
+        f64::NEG_INFINITY => json!("-inf"),
+        x => json!(x),
+    }
 }
 
 /// An error with its causes on one line. A cause that its effect already quotes is not said twice.

@@ -11,15 +11,16 @@ use ulpscope_kernels::{
 };
 
 use crate::args::{Multiplier, OrderArgs};
-use crate::commands::{Outcome, print};
+use crate::commands::{Outcome, print, print_json};
 use crate::device;
+use crate::progress::Talk;
 
 /// Rows that are put in every place of the product, to see whether the place matters.
 const PLACES: usize = 16;
 /// The largest operand or result, in elements.
 const LARGEST: usize = 1 << 28;
 
-pub(crate) fn run(args: &OrderArgs) -> Result<Outcome> {
+pub(crate) fn run(args: &OrderArgs, talk: &Talk) -> Result<Outcome> {
     if args.dtype == DType::F64 {
         bail!("--dtype f64: there is no wider format to count the lost ones in; use bf16, f16 or f32");
     }
@@ -45,9 +46,11 @@ pub(crate) fn run(args: &OrderArgs) -> Result<Outcome> {
         }
         Multiplier::Device => Product { args, declared: None, device },
     };
+    let stage = talk.stage("adding");
     let found = product.probe()?;
+    drop(stage);
     if args.json {
-        print(&(serde_json::to_string_pretty(&found.json(&product, threads))? + "\n"))?;
+        print_json(&found.json(&product, threads))?;
     } else {
         print(&found.text(&product))?;
     }

@@ -1,21 +1,19 @@
 //! `ulpscope plot`: the pictures of a finished run.
 
-use std::path::PathBuf;
-
 use anyhow::Result;
 use ulpscope_plot::{Options, draw_all};
-use ulpscope_record::RunRecord;
 
 use crate::args::PlotArgs;
-use crate::commands::{Outcome, print};
+use crate::commands::{Outcome, print_files, runs};
+use crate::progress::Talk;
 
-pub(crate) fn run(args: &PlotArgs) -> Result<Outcome> {
-    let path = if args.run.is_dir() { args.run.join("record.json") } else { args.run.clone() };
-    let record = RunRecord::read(&path)?;
-    let beside = path.parent().map(PathBuf::from).unwrap_or_default();
+pub(crate) fn run(args: &PlotArgs, talk: &Talk) -> Result<Outcome> {
+    let stage = talk.stage("drawing");
+    let (path, record) = runs::read(&args.run)?;
+    let beside = path.parent().unwrap_or(&path).to_owned();
     let options = Options { svg: args.svg, layer: args.layer, prompt: args.prompt };
-    for file in draw_all(&record, args.out.as_ref().unwrap_or(&beside), &options)? {
-        print(&format!("{}\n", file.display()))?;
-    }
+    let files = draw_all(&record, args.out.as_ref().unwrap_or(&beside), &options)?;
+    drop(stage);
+    print_files(&files, args.json)?;
     Ok(Outcome::Done)
 }

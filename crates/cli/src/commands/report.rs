@@ -7,11 +7,13 @@ use anyhow::{Context, Result};
 use ulpscope_record::RunRecord;
 
 use crate::args::ReportArgs;
-use crate::commands::{Outcome, print};
+use crate::commands::{Outcome, print_files, runs};
+use crate::progress::Talk;
 
-pub(crate) fn run(args: &ReportArgs) -> Result<Outcome> {
-    let paths: Vec<PathBuf> = args.runs.iter().map(|run| record_of(run)).collect();
-    let records = paths.iter().map(RunRecord::read).collect::<Result<Vec<_>, _>>()?;
+pub(crate) fn run(args: &ReportArgs, talk: &Talk) -> Result<Outcome> {
+    let stage = talk.stage("writing pages");
+    let (paths, records): (Vec<PathBuf>, Vec<RunRecord>) =
+        args.runs.iter().map(|run| runs::read(run)).collect::<Result<Vec<_>>>()?.into_iter().unzip();
     let beside = paths[0].parent().map(Path::to_owned).unwrap_or_default();
     let (folder, name, [html, markdown]) = match &records[..] {
         [record] => (beside, "report", [ulpscope_report::html(record), ulpscope_report::markdown(record)]),
@@ -24,23 +26,20 @@ pub(crate) fn run(args: &ReportArgs) -> Result<Outcome> {
     let folder = args.out.clone().unwrap_or(folder);
     if !folder.as_os_str().is_empty() {
         std::fs::create_dir_all(&folder)
-            .with_context(|| format!("{}: the folder can't be made", folder.display()))?;
+            .with_context(|| format!("--out {}: the folder can't be made", folder.display()))?;
     }
     let page = folder.join(name).with_extension("html");
-    for (path, text) in [(&page, html), (&page.with_extension("md"), markdown)] {
+    let files = [page.clone(), page.with_extension("md")];
+    for (path, text) in files.iter().zip([html, markdown]) {
         ulpscope_record::file::replace(path, text.as_bytes())
-            .with_context(|| format!("{}: can't be written", path.display()))?;
-        print(&format!("{}\n", path.display()))?;
+            .with_context(|| format!("{} can't be written; --out names another folder", path.display()))?;
     }
+    drop(stage);
+    print_files(&files, args.json)?;
     if args.open {
         open(&page)?;
     }
     Ok(Outcome::Done)
-}
-
-/// The record of a run that is named by its folder or by the record itself.
-fn record_of(run: &Path) -> PathBuf {
-    if run.is_dir() { run.join("record.json") } else { run.to_owned() }
 }
 
 /// Records with names that tell them apart: their folders', numbered where those are the same.

@@ -1,20 +1,23 @@
 //! `ulpscope sites`: what can be observed in a model.
 
-use std::io::Write;
-
 use anyhow::Result;
+use serde_json::json;
 use ulpscope_llama::Site;
 
 use crate::args::SitesArgs;
-use crate::commands::Outcome;
+use crate::commands::{Outcome, print, print_json};
 use crate::model;
 use crate::progress::Talk;
 
-pub(crate) fn run(args: &SitesArgs) -> Result<Outcome> {
-    let opened = model::open(std::slice::from_ref(&args.model), &args.source, &Talk::new(args.source.quiet))?;
-    let mut out = std::io::stdout().lock();
-    for site in Site::all(opened.checkpoint.config(), args.attention) {
-        writeln!(out, "{site}")?;
+pub(crate) fn run(args: &SitesArgs, talk: &Talk) -> Result<Outcome> {
+    let opened = model::open(std::slice::from_ref(&args.model), &args.source, talk)?;
+    let sites = Site::all(opened.checkpoint.config(), args.attention);
+    if args.json {
+        let sites: Vec<_> =
+            sites.iter().map(|site| json!({ "site": site.to_string(), "layer": site.layer() })).collect();
+        print_json(&json!({ "model": opened.located.name, "sites": sites }))?;
+    } else {
+        print(&sites.iter().map(|site| format!("{site}\n")).collect::<String>())?;
     }
     Ok(Outcome::Done)
 }

@@ -1,39 +1,45 @@
 //! `ulpscope trace`: one arm's activations, to keep or to send.
 
 use anyhow::{Result, bail};
+use serde_json::json;
 use ulpscope_capture::{Recorder, Trace};
 use ulpscope_weights::Arm;
 
 use crate::args::TraceArgs;
-use crate::commands::{Outcome, print};
+use crate::commands::{Outcome, arms, print, print_json};
 use crate::progress::Talk;
-use crate::{device, model};
+use crate::{device, model, near};
 
-pub(crate) fn run(args: &TraceArgs) -> Result<Outcome> {
-    let talk = Talk::new(args.source.quiet);
+pub(crate) fn run(args: &TraceArgs, talk: &Talk) -> Result<Outcome> {
     let (device, _) = device::open(&args.device)?;
-    let opened = model::open(std::slice::from_ref(&args.model), &args.source, &talk)?;
+    let opened = model::open(std::slice::from_ref(&args.model), &args.source, talk)?;
     let prompts = opened.prompts(&args.prompts)?;
-    let [prompt] = &prompts[..] else { bail!("a trace holds one prompt, {} were given", prompts.len()) };
+    let [prompt] = &prompts[..] else {
+        bail!("a trace holds one prompt, {} were given; call `ulpscope trace` once for each", prompts.len())
+    };
     let arm = Arm::new(&opened.checkpoint, args.recipe.recipe.clone());
     if prompt.ids.len() > arm.config().max_tokens() {
         bail!(
-            "the prompt has {} tokens, but the model takes at most {}",
+            "the prompt has {} tokens, but the model takes at most {}; --truncate N shortens it",
             prompt.ids.len(),
             arm.config().max_tokens()
         );
     }
     if let Some(id) = prompt.ids.iter().find(|&&id| id as usize >= arm.config().vocab_size) {
-        bail!("token id {id} is not in the vocabulary of {}", arm.config().vocab_size);
+        bail!("token id {id} is not in the vocabulary, which ends at {}", arm.config().vocab_size - 1);
     }
     let semantics = args.recipe.semantics(args.attention, args.accumulation, arm.dtype());
     semantics.check(arm.config())?;
+    talk.detail(|| arms::describe("traced", &arm, &semantics));
+    for part in near::sites(&args.sites, &[(arm.config(), semantics.base.attention)], &args.model)? {
+        talk.say(&format!("--sites: no site matches `{part}`"));
+    }
+    let mut stage = talk.stage("loading");
     let (llama, _) = arm.load(&device)?;
+    stage.next("running");
     let mut recorder = Recorder::new(|site| args.sites.matches(site));
     llama.forward(&prompt.ids, semantics.clone(), &mut recorder);
-    if recorder.activations.is_empty() {
-        bail!("no site matches `{}`; `ulpscope sites {}` lists them", args.sites, args.model);
-    }
+    stage.next("hashing the model's files");
     let about = [
         ("model", opened.located.name.clone()),
         ("recipe", args.recipe.recipe.to_string()),
@@ -53,9 +59,16 @@ pub(crate) fn run(args: &TraceArgs) -> Result<Outcome> {
     if let Some(text) = &prompt.text {
         about.insert("prompt".to_owned(), text.clone());
     }
+    stage.next("writing");
     let activations = recorder.activations.into_iter().map(|(site, a)| (site.to_string(), a)).collect();
     let trace = Trace { about, activations, skipped: Vec::new() };
     trace.write(&args.out)?;
+    drop(stage);
+    if args.json {
+        let sites: Vec<&String> = trace.activations.keys().collect();
+        print_json(&json!({ "file": args.out.to_string_lossy(), "about": trace.about, "sites": sites }))?;
+        return Ok(Outcome::Done);
+    }
     print(&format!("{} sites written to {}\n", trace.activations.len(), args.out.display()))?;
     Ok(Outcome::Done)
 }

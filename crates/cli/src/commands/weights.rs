@@ -9,27 +9,23 @@ use ulpscope_record::Corner;
 use ulpscope_weights::BUFFERS;
 
 use crate::args::WeightsArgs;
-use crate::commands::{Outcome, arms, print};
+use crate::commands::{Outcome, arms, json_number, print, print_json};
 use crate::progress::Talk;
 use crate::{tables, torch};
 
-pub(crate) fn run(args: &WeightsArgs) -> Result<Outcome> {
-    let talk = Talk::new(args.arms.source.quiet);
-    let models = arms::open(&args.arms, &talk)?;
-    let arms = arms::build(&args.arms, &models)?;
+pub(crate) fn run(args: &WeightsArgs, talk: &Talk) -> Result<Outcome> {
+    let models = arms::open(&args.arms, &args.source, talk)?;
+    let arms = arms::build(&args.arms, &models, talk)?;
     if let Some(name) = &args.tensor {
-        return tensor(&arms, name);
+        return tensor(&arms, name, args.json);
     }
-    let bar = talk.steps("comparing", 0);
-    let findings = compare_weights(&arms, |step| {
-        bar.set_length(step.total as u64);
-        bar.set_position(step.done as u64);
-    })?;
-    bar.finish_and_clear();
+    let stage = talk.stage("comparing");
+    let findings = compare_weights(&arms, |step| stage.step(step.done, step.total))?;
+    drop(stage);
     if args.json {
         let found =
             json!({ "arms": findings.arms, "weights": findings.weights, "buffers": findings.buffers });
-        print(&(serde_json::to_string_pretty(&found)? + "\n"))?;
+        print_json(&found)?;
     } else {
         let state = tables::weights(&findings.arms, &findings.weights, &findings.buffers);
         print(&(tables::arms(&findings.arms) + &state))?;
@@ -38,8 +34,9 @@ pub(crate) fn run(args: &WeightsArgs) -> Result<Outcome> {
 }
 
 /// One tensor in every arm, and how it differs from the reference's.
-fn tensor(arms: &[NamedArm], name: &str) -> Result<Outcome> {
+fn tensor(arms: &[NamedArm], name: &str, json: bool) -> Result<Outcome> {
     let mut reference: Option<Floats> = None;
+    let mut found = Vec::new();
     for NamedArm { name: arm_name, arm, .. } in arms {
         let (shape, values) = if let Some(buffer) = BUFFERS.iter().position(|b| *b == name) {
             let rotary = arm.rotary().0;
@@ -50,23 +47,43 @@ fn tensor(arms: &[NamedArm], name: &str) -> Result<Outcome> {
             let stored = arm.checkpoint().tensor(if tied { "model.embed_tokens.weight" } else { name })?;
             (stored.shape.clone(), arm.parameter(&stored).0.into_owned())
         };
-        let shown = torch::tensor(&corner(&shape, &values)?);
-        print(&format!("{name} in {arm_name}: {}, {shape:?}\n{shown}\n", arm.recipe()))?;
+        let corner = corner(&shape, &values)?;
+        if !json {
+            let shown = torch::tensor(&corner);
+            print(&format!("{name} in {arm_name}: {}, {shape:?}\n{shown}\n", arm.recipe()))?;
+        }
+        let about = json!({ "arm": arm_name, "recipe": arm.recipe().to_string(), "corner": corner });
         let Some(reference) = &reference else {
             reference = Some(values);
+            found.push(about);
             continue;
         };
         let d = difference(reference, &values)?;
         let same = reference.dtype() == values.dtype() && d.identical();
-        let related = relation(reference, &values)
-            .map_or_else(|| "no simple relation found".to_owned(), |r| r.to_string());
+        let related = relation(reference, &values).map(|r| r.to_string());
+        if json {
+            let mut about = about;
+            about["against_reference"] = json!({
+                "identical": same,
+                "equal": json_number(d.equal_fraction()),
+                "mean_abs": json_number(d.mean_abs()),
+                "max_abs": json_number(d.max_abs),
+                "relation": related,
+            });
+            found.push(about);
+            continue;
+        }
         print(&format!(
-            "{}: equal {}, mean |a-b| {}, max |a-b| {}, {related}\n\n",
+            "{}: equal {}, mean |a-b| {}, max |a-b| {}, {}\n\n",
             if same { "identical" } else { "different" },
             ulpscope_record::text::percent(d.equal_fraction()),
             ulpscope_record::text::number(d.mean_abs()),
             ulpscope_record::text::number(d.max_abs),
+            related.as_deref().unwrap_or("no simple relation found"),
         ))?;
+    }
+    if json {
+        print_json(&json!({ "tensor": name, "arms": found }))?;
     }
     Ok(Outcome::Done)
 }

@@ -57,9 +57,8 @@ impl Way {
 
 /// A matrix `[outputs, length]` in panels.
 pub(super) struct Matrix<T> {
+    /// Panels as they are stored or, for kernels that take many rows, two by two in f32.
     lines: Vec<Line>,
-    /// The panels two by two in f32, instead of those.
-    pairs: Vec<packed::Pair>,
     length: usize,
     outputs: usize,
     pub(super) range: Range,
@@ -72,13 +71,15 @@ impl<T: Element> Matrix<T> {
     /// From its rows.
     pub(super) fn of_rows(way: Way, rows: &[T], length: usize) -> Self {
         let outputs = rows.len() / length;
-        Self::pack(way, outputs, length, |i, panel| pack_panel(way.path, rows, length, i * WIDTH, panel))
+        Self::pack(way, rows, outputs, length, |i, panel| {
+            pack_panel(way.path, rows, length, i * WIDTH, panel);
+        })
     }
 
     /// From its columns: `columns` is `[length, outputs]`.
     pub(super) fn of_columns(way: Way, columns: &[T], outputs: usize) -> Self {
         let length = columns.len() / outputs;
-        Self::pack(way, outputs, length, |i, panel| {
+        Self::pack(way, columns, outputs, length, |i, panel| {
             let width = WIDTH.min(outputs - i * WIDTH);
             for (k, column) in columns.chunks_exact(outputs).enumerate() {
                 let to = &mut panel[k / 2 * 2 * WIDTH..][..2 * WIDTH];
@@ -89,28 +90,43 @@ impl<T: Element> Matrix<T> {
         })
     }
 
-    fn pack(way: Way, outputs: usize, length: usize, fill: impl Fn(usize, &mut [T])) -> Self {
+    /// `fill` writes a panel, which is all zeros before.
+    fn pack(way: Way, values: &[T], outputs: usize, length: usize, fill: impl Fn(usize, &mut [T])) -> Self {
         let len = panel_len(length);
         let panels = outputs.div_ceil(WIDTH);
-        let mut lines = vec![Line::ZERO; panels * len * size_of::<T>() / size_of::<Line>()];
-        let values: &mut [T] = bytemuck::cast_slice_mut(&mut lines);
-        for (i, panel) in values.chunks_exact_mut(len).enumerate() {
-            fill(i, panel);
-            // A lone last element stays where it is. Both halves of a pair lie side by side where pairs are swapped.
-            way.arrange(&mut panel[..length / 2 * 2 * WIDTH]);
-        }
-        let (range, finite) =
-            (Range::on(way.path, values), values.iter().all(|x| x.magnitude() < T::INFINITY));
-        let mut pairs = Vec::new();
-        if way.packed {
-            for both in values.chunks(packed::PANELS * len) {
-                let mut pair = packed::Pair::default();
-                pair.fill([&both[..len], &both[both.len() - len..]], length);
-                pairs.push(pair);
+        let room = |panels: usize| vec![Line::ZERO; panels * len * size_of::<T>() / size_of::<Line>()];
+        let lines = if way.packed {
+            let size = packed::pair_lines(length);
+            let mut pairs = vec![Line::ZERO; panels.div_ceil(packed::PANELS) * size];
+            let mut both = room(packed::PANELS);
+            for (i, pair) in pairs.chunks_exact_mut(size).enumerate() {
+                both.fill(Line::ZERO);
+                let both: &mut [T] = bytemuck::cast_slice_mut(&mut both);
+                let first = i * packed::PANELS;
+                for (j, panel) in both.chunks_exact_mut(len).enumerate().take(panels - first) {
+                    fill(first + j, panel);
+                }
+                packed::widen_pair([&both[..len], &both[len..]], length, pair);
             }
-            lines = Vec::new();
-        }
-        Matrix { lines, pairs, length, outputs, range, finite, format: std::marker::PhantomData }
+            pairs
+        } else {
+            let mut lines = room(panels);
+            for (i, panel) in bytemuck::cast_slice_mut(&mut lines).chunks_exact_mut(len).enumerate() {
+                fill(i, panel);
+                // A lone last element stays where it is. Both halves of a pair lie side by side where pairs are swapped.
+                way.arrange(&mut panel[..length / 2 * 2 * WIDTH]);
+            }
+            lines
+        };
+        let range = Range::on(way.path, values);
+        let finite = values.iter().all(|x| x.magnitude() < T::INFINITY);
+        Matrix { lines, length, outputs, range, finite, format: std::marker::PhantomData }
+    }
+
+    /// A pair of panels in f32, from the product `start` on.
+    fn pair(&self, i: usize, start: usize) -> &[Line] {
+        let size = packed::pair_lines(self.length);
+        &self.lines[i * size..][..size][start * packed::PANELS..]
     }
 
     /// Panel `i` from the product `start` (an even number) on.
@@ -299,7 +315,7 @@ fn multiply_packed<T: Element, O: Output>(
     // Blocks of keys begin with whole pairs of panels.
     assert!(panels.start.is_multiple_of(packed::PANELS));
     for panel in panels.clone().step_by(packed::PANELS) {
-        let pair = matrix.pairs[panel / packed::PANELS].from(start);
+        let pair = matrix.pair(panel / packed::PANELS, start);
         let column = (panel - panels.start) * WIDTH;
         let width = (packed::PANELS.min(panels.end - panel) * WIDTH).min(stride - column);
         let begin = first_row(panel);

@@ -21,7 +21,7 @@ pub(crate) const MAX_PANELS: usize = 2;
 pub(crate) fn panels_at_once(path: Path, rows: usize) -> usize {
     match path {
         Path::Portable | Path::Avx2 => 1,
-        Path::Avx512 | Path::Avx512Bf16 | Path::AmxBf16 if rows <= MAX_ROWS => 1,
+        Path::Avx512 | Path::Avx512Bf16 | Path::AmxBf16 if rows == 1 || rows > 4 && rows <= MAX_ROWS => 1,
         Path::Avx512 | Path::Avx512Bf16 | Path::AmxBf16 => 2,
     }
 }

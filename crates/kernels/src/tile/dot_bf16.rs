@@ -19,21 +19,21 @@ pub(super) fn run<const MR: usize, const NV: usize>(block: &mut Block<bf16, bf16
     block.assert_fits::<MR, NV>();
     let plan = block.plan;
     assert_eq!(plan.leaf, Leaf::OddFirst);
-    let sums = if let [segment] = plan.segments.as_slice() {
+    let sums = if plan.runs_on() {
         // SAFETY: the block fits, and plans stay within their length.
-        unsafe { chain::<MR, NV>(block, segment) }
+        let mut total = unsafe { chain::<MR, NV>(block, &plan.segments[0]) };
+        for segment in &plan.segments[1..] {
+            // SAFETY: as above.
+            total = add(total, unsafe { chain::<MR, NV>(block, segment) });
+        }
+        total
     } else {
         let mut stack: Vec<Sums<MR, NV>> = Vec::with_capacity(plan.depth);
         for segment in &plan.segments {
             // SAFETY: as above.
             let mut sums = unsafe { chain::<MR, NV>(block, segment) };
             for _ in 0..segment.merges {
-                let left = stack.pop().expect("a plan merges what it has pushed");
-                for r in 0..MR {
-                    for v in 0..NV {
-                        sums[r][v] = _mm512_add_ps(left[r][v], sums[r][v]);
-                    }
-                }
+                sums = add(stack.pop().expect("a plan merges what it has pushed"), sums);
             }
             stack.push(sums);
         }
@@ -46,6 +46,17 @@ pub(super) fn run<const MR: usize, const NV: usize>(block: &mut Block<bf16, bf16
             unsafe { _mm512_storeu_ps(out.as_mut_ptr(), sums[r][v]) };
         }
     }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bf16")]
+fn add<const MR: usize, const NV: usize>(mut left: Sums<MR, NV>, right: Sums<MR, NV>) -> Sums<MR, NV> {
+    for r in 0..MR {
+        for v in 0..NV {
+            left[r][v] = _mm512_add_ps(left[r][v], right[r][v]);
+        }
+    }
+    left
 }
 
 /// # Safety
@@ -91,11 +102,11 @@ fn take<const MR: usize, const NV: usize>(
     x: impl Fn(usize) -> i32,
 ) {
     let mut w = [_mm512_setzero_si512(); NV];
-    if NV == 1 {
-        let ahead = panels[0].wrapping_add(p * 2 * WIDTH).cast::<i8>().wrapping_add(AHEAD);
-        _mm_prefetch::<_MM_HINT_T0>(ahead);
-    }
     for v in 0..NV {
+        if MR <= 4 {
+            let ahead = panels[v].wrapping_add(p * 2 * WIDTH).cast::<i8>().wrapping_add(AHEAD);
+            _mm_prefetch::<_MM_HINT_T0>(ahead);
+        }
         // SAFETY: p is a pair of every panel, 32 numbers.
         w[v] = unsafe { _mm512_loadu_si512(panels[v].add(p * 2 * WIDTH).cast()) };
     }

@@ -6,12 +6,12 @@
 
 use std::cell::Cell;
 
-use rayon::prelude::*;
 use ulpscope_floats::Floats;
 
 use crate::lanes::{Avx512, Lanes, transpose};
 use crate::plan::{Leaf, Plan, Segment};
 use crate::storage::{Storage, WIDTH, panel_len};
+use crate::team::each_part;
 use crate::weight::Line;
 
 /// Panels side by side.
@@ -50,7 +50,8 @@ impl Rows {
         let (rows, step) = (x.len() / length, rows_at_once(leaf));
         let last = rows % step;
         let filled = rows - last + if last == 0 { 0 } else { size(last, step) };
-        let mut values = vec![0.0; filled * length];
+        let Rows { mut values, .. } = ROWS.take();
+        values.resize(filled * length, 0.0);
         let fill = |(i, to): (usize, &mut [f32])| {
             let x = x.slice(i * step * length..rows.min((i + 1) * step) * length);
             // SAFETY: the CPU has the instructions; `to` is as many rows of `length` as it says.
@@ -59,9 +60,14 @@ impl Rows {
         if !parallel || x.len() < WORTH_A_THREAD {
             values.chunks_mut(step * length).enumerate().for_each(fill);
         } else {
-            values.par_chunks_mut(step * length).enumerate().for_each(fill);
+            each_part(&mut values, step * length, |i, to| fill((i, to)));
         }
         Rows { values, rows, length, step }
+    }
+
+    /// Leaves the room to the next product on this thread.
+    pub(crate) fn keep(self) {
+        ROWS.set(self);
     }
 
     /// Packs rows that are f32 already in the place of what was there, on this thread.
@@ -130,6 +136,7 @@ fn interleave(x: &[f32], length: usize, rows: usize, to: &mut [f32]) {
 
 thread_local! {
     static KEPT: Cell<Pair> = const { Cell::new(Pair(Vec::new())) };
+    static ROWS: Cell<Rows> = const { Cell::new(Rows { values: Vec::new(), rows: 0, length: 0, step: 0 }) };
 }
 
 /// A pair of panels in f32: for each k, the sixteen outputs of the one and those of the other.
@@ -149,32 +156,42 @@ impl Pair {
 
     /// Widens two panels for K = `length`. The CPU must have AVX-512.
     pub(crate) fn fill<T: Storage>(&mut self, panels: [&[T]; PANELS], length: usize) {
-        /// # Safety
-        /// Both panels and `to` hold `pairs` pairs of indices.
-        #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-        unsafe fn widen<T: Storage>(panels: [*const T; PANELS], pairs: usize, to: *mut f32) {
-            for p in 0..pairs {
-                for (v, panel) in panels.iter().enumerate() {
-                    // SAFETY: pair p of the panel, and of the room for it.
-                    unsafe {
-                        let (even, odd) = T::pair::<Avx512>(panel.add(p * 2 * WIDTH));
-                        even.store(to.add((2 * p * PANELS + v) * WIDTH));
-                        odd.store(to.add(((2 * p + 1) * PANELS + v) * WIDTH));
-                    }
-                }
-            }
-        }
-        let pairs = length.div_ceil(2);
-        assert!(panels.iter().all(|panel| panel.len() >= panel_len(length)));
-        self.0.resize(pairs * 2 * PANELS, Line::ZERO); // a line is sixteen numbers
-        // SAFETY: as asserted; whoever calls this has checked that the CPU has the instructions.
-        unsafe { widen(panels.map(<[T]>::as_ptr), pairs, self.0.as_mut_ptr().cast()) };
+        self.0.resize(pair_lines(length), Line::ZERO);
+        widen_pair(panels, length, &mut self.0);
     }
 
     /// The numbers from index `start` on, a line for sixteen of them.
     pub(crate) fn from(&self, start: usize) -> &[Line] {
         &self.0[start * PANELS..]
     }
+}
+
+/// Lines of a pair of panels in f32: each is sixteen numbers.
+pub(crate) fn pair_lines(length: usize) -> usize {
+    length.div_ceil(2) * 2 * PANELS
+}
+
+/// Widens two panels for K = `length` into [`pair_lines`] lines. The CPU must have AVX-512.
+pub(crate) fn widen_pair<T: Storage>(panels: [&[T]; PANELS], length: usize, to: &mut [Line]) {
+    /// # Safety
+    /// Both panels and `to` hold `pairs` pairs of indices.
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+    unsafe fn widen<T: Storage>(panels: [*const T; PANELS], pairs: usize, to: *mut f32) {
+        for p in 0..pairs {
+            for (v, panel) in panels.iter().enumerate() {
+                // SAFETY: pair p of the panel, and of the room for it.
+                unsafe {
+                    let (even, odd) = T::pair::<Avx512>(panel.add(p * 2 * WIDTH));
+                    even.store(to.add((2 * p * PANELS + v) * WIDTH));
+                    odd.store(to.add(((2 * p + 1) * PANELS + v) * WIDTH));
+                }
+            }
+        }
+    }
+    assert!(panels.iter().all(|panel| panel.len() >= panel_len(length)));
+    assert!(to.len() >= pair_lines(length));
+    // SAFETY: as asserted; whoever calls this has checked that the CPU has the instructions.
+    unsafe { widen(panels.map(<[T]>::as_ptr), length.div_ceil(2), to.as_mut_ptr().cast()) };
 }
 
 /// The sums of a block, `[rows, 32]`: the rows of x from `first` on, a multiple of its step, times a pair of panels. The
@@ -232,8 +249,13 @@ unsafe fn sums<const MR: usize, const TILES: bool>(
             }
         }
     };
-    let total = if let [segment] = plan.segments.as_slice() {
-        leaf(segment)
+    let total = if plan.runs_on() {
+        let mut total = leaf(&plan.segments[0]);
+        for segment in &plan.segments[1..] {
+            // SAFETY: this function has the instructions.
+            total = unsafe { add(total, leaf(segment)) };
+        }
+        total
     } else {
         let mut stack: Vec<Sums<MR>> = Vec::with_capacity(plan.depth);
         for segment in &plan.segments {

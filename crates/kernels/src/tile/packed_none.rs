@@ -17,6 +17,8 @@ impl Rows {
         unreachable!("the path was checked")
     }
 
+    pub(crate) fn keep(self) {}
+
     pub(crate) fn repack(&mut self, _: &[f32], _: usize, _: Leaf) {
         unreachable!("the path was checked")
     }
@@ -32,6 +34,14 @@ impl Rows {
     pub(crate) fn step(&self) -> usize {
         unreachable!("the path was checked")
     }
+}
+
+pub(crate) fn pair_lines(_: usize) -> usize {
+    unreachable!("the path was checked")
+}
+
+pub(crate) fn widen_pair<T: Storage>(_: [&[T]; PANELS], _: usize, _: &mut [Line]) {
+    unreachable!("the path was checked")
 }
 
 #[derive(Default)]

@@ -13,13 +13,22 @@ use ulpscope_record::{RunRecord, SiteDivergence};
 const INTRODUCED: Mark = Mark::Diamond;
 const ACCUMULATED: Mark = Mark::Disc;
 
+/// Layers of the model, where its configuration says it.
+fn layers(record: &RunRecord) -> Option<usize> {
+    record.model.config.get("num_hidden_layers")?.as_u64().map(|n| n as usize)
+}
+
 /// Introduced and accumulated mean absolute difference by site, for one layer and what feeds it from outside.
 ///
 /// # Errors
-/// [`PlotError::OneArm`], [`PlotError::NoPrompt`], [`PlotError::NoArm`].
+/// [`PlotError::OneArm`], [`PlotError::NoPrompt`], [`PlotError::NoArm`], [`PlotError::NoLayer`].
 pub fn introduced(record: &RunRecord, arm: &str, options: &Options) -> Result<Picture, PlotError> {
     let subject = Subject::new(record, options.prompt)?;
     let arm = subject.arm(arm)?;
+    // Layer 0 is what is drawn when nothing is asked for, even of a model without any.
+    if let Some(layers) = layers(record).filter(|&layers| options.layer >= layers.max(1)) {
+        return Err(PlotError::NoLayer { layer: options.layer, layers });
+    }
     let mut picture = Picture::default();
     let title = format!("Introduced against inherited, layer {}", options.layer);
     let end = subject.headline(&mut picture, &title, Some(arm), "");
@@ -118,5 +127,15 @@ mod tests {
         let options = Options { layer: 70, ..Options::default() };
         let picture = introduced(&record(30, 2, 3), "b", &options).unwrap();
         assert!(picture.texts().contains(&"No site of layer 70 was compared on this prompt."));
+    }
+
+    #[test]
+    fn a_layer_that_the_model_has_not_is_refused() {
+        let mut record = record(30, 2, 3);
+        record.model.config["num_hidden_layers"] = 30.into();
+        let drawn = |layer| introduced(&record, "b", &Options { layer, ..Options::default() });
+        assert!(drawn(29).is_ok());
+        let error = drawn(30).unwrap_err().to_string();
+        assert_eq!(error, "layer 30 was asked for, but the model has 30, counted from 0");
     }
 }

@@ -90,6 +90,26 @@ pub(crate) fn convert<'a>(
     (values, Conversion { name, from, to, action, elements, changed, overflowed, flushed, nonfinite })
 }
 
+/// The report of [`convert`], if it gives the bits of `known`, for the most frequent case alone: f32 to bf16 in one
+/// rounding. Every bit is compared, and no value kept.
+pub(crate) fn converts_to(
+    name: &str,
+    from: &str,
+    values: &Floats,
+    chain: &[DType],
+    known: &Floats,
+) -> Option<Conversion> {
+    let (Floats::F32(values), Floats::Bf16(known)) = (values, known) else { return None };
+    if roundings(DType::F32, chain) != [DType::Bf16] || chain.last() != Some(&DType::Bf16) {
+        return None;
+    }
+    let Counts { changed, overflowed, flushed, nonfinite } = rounds_to(values, known)?;
+    let (name, from, elements) = (name.to_owned(), from.to_owned(), values.len() as u64);
+    let action = Action::Rounded;
+    let to = DType::Bf16;
+    Some(Conversion { name, from, to, action, elements, changed, overflowed, flushed, nonfinite })
+}
+
 /// The steps of a chain that can change a value.
 ///
 /// A step into a format that holds every value there is at that point is exact, and so is undone by the
@@ -117,6 +137,28 @@ fn roundings(stored: DType, chain: &[DType]) -> Vec<DType> {
 /// Elements per task, and per stage of a task: a stage's buffers stay in the first-level cache.
 const TASK: usize = 1 << 16;
 const STAGE: usize = 1 << 11;
+
+/// What [`rounded`] counts, if it gives the bits of `known`.
+fn rounds_to(source: &[f32], known: &[bf16]) -> Option<Counts> {
+    if source.len() != known.len() {
+        return None;
+    }
+    let parts = source.par_chunks(TASK).zip(known.par_chunks(TASK));
+    let counts = parts.map(|(source, known)| {
+        let mut room = [bf16::ZERO; STAGE];
+        let mut counts = Counts::default();
+        for (source, known) in source.chunks(STAGE).zip(known.chunks(STAGE)) {
+            let room = &mut room[..source.len()];
+            let Rounded { changed, overflowed, flushed, nonfinite } = round_to_bf16(source, room);
+            if bytemuck::cast_slice::<bf16, u8>(room) != bytemuck::cast_slice::<bf16, u8>(known) {
+                return None;
+            }
+            counts = counts + Counts { changed, overflowed, flushed, nonfinite };
+        }
+        Some(counts)
+    });
+    counts.sum()
+}
 
 /// The most frequent case, by a kernel: f32 to bf16 in one step.
 fn rounded(source: &[f32]) -> (Floats<'static>, Counts) {
@@ -236,6 +278,24 @@ mod tests {
             let (out, c) = run(values.cast(dtype), &[DType::F64, DType::Bf16]);
             assert_eq!((c.changed, c.nonfinite, out.dtype()), (0, 2, DType::Bf16), "{dtype}");
         }
+    }
+
+    #[test]
+    fn known_bits_are_recognised_and_others_are_not() {
+        let values: Vec<f32> = (0..3 * STAGE + 5).map(|i| (i as f32).sqrt()).collect();
+        let values = Floats::from(values);
+        let (known, report) = run(values.view(), &[DType::F32, DType::Bf16]);
+        let seen = |known: &Floats, chain: &[DType]| converts_to("w", "f32", &values, chain, known);
+        assert_eq!(seen(&known, &[DType::Bf16]), Some(report));
+        let Floats::Bf16(bits) = &known else { panic!("it was cast to bf16") };
+        for place in [0, STAGE, values.len() - 1] {
+            let mut other = bits.to_vec();
+            other[place] = bf16::from_bits(other[place].to_bits() ^ 1);
+            assert_eq!(seen(&Floats::from(other), &[DType::Bf16]), None);
+        }
+        assert_eq!(seen(&known.slice(0..5), &[DType::Bf16]), None);
+        assert_eq!(seen(&known, &[DType::F16, DType::Bf16]), None);
+        assert_eq!(seen(&known, &[DType::Bf16, DType::F32]), None);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use ulpscope_floats::{DType, Floats};
 use ulpscope_llama::{LlamaConfig, RotaryEmbedding};
 
 use crate::StoredTensor;
-use crate::convert::{Conversion, convert};
+use crate::convert::{Conversion, convert, converts_to};
 
 pub use load::LoadDType;
 pub use parse::RecipeError;
@@ -116,6 +116,13 @@ impl Recipe {
     pub fn into_parameter<'a>(&self, stored: StoredTensor<'a>, auto: DType) -> (Floats<'a>, Conversion) {
         let chain: Vec<DType> = self.steps.iter().map(|step| step.dtype(auto)).collect();
         convert(&stored.name, &stored.stored, stored.values, &chain)
+    }
+
+    /// What [`Recipe::parameter`] reports, if its values have the bits of `known` and that could be seen without
+    /// writing them down: for a tensor in f32 that is rounded to bf16 once.
+    pub(crate) fn gives(&self, stored: &StoredTensor, auto: DType, known: &Floats) -> Option<Conversion> {
+        let chain: Vec<DType> = self.steps.iter().map(|step| step.dtype(auto)).collect();
+        converts_to(&stored.name, &stored.stored, &stored.values, &chain, known)
     }
 
     /// A floating buffer as the finished model holds it, from the values that the model computes.

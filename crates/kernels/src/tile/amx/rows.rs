@@ -1,15 +1,13 @@
 //! Rows of x as tiles.
 
-use rayon::prelude::*;
 use ulpscope_floats::bf16;
 
 use crate::storage::CHUNK;
+use crate::team::each_part;
 use crate::weight::Line;
 
 /// Rows of a tile.
 pub(crate) const ROWS: usize = 16;
-/// Elements for which waking another thread pays.
-const WORTH_A_THREAD: usize = 1 << 16;
 
 /// Rows of x in tiles of 16 rows (fewer at the end) by a chunk of 32 numbers, filled up with zeros. The tiles of the
 /// same rows follow each other.
@@ -21,17 +19,15 @@ pub(crate) struct Rows {
 }
 
 impl Rows {
-    /// Packs `x`, a whole number of rows of `length`, on all threads of the current pool if there is enough to do.
+    /// Packs `x`, a whole number of rows of `length`, on all threads that there are.
     pub(crate) fn pack(x: &[bf16], length: usize) -> Self {
         let mut packed = Rows::default();
         packed.resize(x.len() / length, length);
         let lines = ROWS * packed.chunks();
-        let fill = |(lines, x): (&mut [Line], &[bf16])| tiles(x, length, lines);
-        if x.len() < WORTH_A_THREAD {
-            packed.lines.chunks_mut(lines).zip(x.chunks(ROWS * length)).for_each(fill);
-        } else {
-            packed.lines.par_chunks_mut(lines).zip(x.par_chunks(ROWS * length)).for_each(fill);
-        }
+        each_part(&mut packed.lines, lines, |i, lines| {
+            let x = &x[i * ROWS * length..];
+            tiles(&x[..x.len().min(ROWS * length)], length, lines);
+        });
         packed
     }
 

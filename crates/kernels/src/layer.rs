@@ -1,0 +1,236 @@
+//! A whole layer of a Llama as one operation.
+
+use std::cell::Cell;
+use std::thread::LocalKey;
+
+use ulpscope_floats::{Floats, bf16, f16};
+
+use crate::attention::Attention;
+use crate::element::{Element, expect, expect_rows, with_element};
+use crate::gate::gated;
+use crate::linear::{Projection, products};
+use crate::norm::normalise;
+use crate::pairs::add_to;
+use crate::range::Bits;
+use crate::rotary::turn;
+use crate::team::team;
+use crate::{Accumulation, KernelError, Path};
+
+/// Tokens that go through the feed-forward layer together: enough to keep every kernel busy, few enough for what is
+/// between its products to stay small.
+const STRETCH: usize = 768;
+
+/// How attention is computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mixing {
+    /// As [`attention_eager`](crate::attention_eager).
+    Eager,
+    /// As [`attention_sdpa`](crate::attention_sdpa).
+    Sdpa,
+}
+
+/// One layer of a Llama: attention and a gated feed-forward layer with SiLU, each behind a norm and added to what it was
+/// given.
+///
+/// C is the width of the residual stream, F that between the feed-forward layer's products; H, G and D are
+/// [`Attention`]'s.
+#[derive(Clone, Copy, Debug)]
+pub struct DecoderLayer<'a> {
+    /// `[C]`.
+    pub input_layernorm: &'a Floats<'a>,
+    /// `[H·D, C]`.
+    pub q_proj: Projection<'a>,
+    /// `[G·D, C]`.
+    pub k_proj: Projection<'a>,
+    /// `[G·D, C]`.
+    pub v_proj: Projection<'a>,
+    /// `[C, H·D]`.
+    pub o_proj: Projection<'a>,
+    /// `[C]`.
+    pub post_attention_layernorm: &'a Floats<'a>,
+    /// `[F, C]`.
+    pub gate_proj: Projection<'a>,
+    /// `[F, C]`.
+    pub up_proj: Projection<'a>,
+    /// `[C, F]`.
+    pub down_proj: Projection<'a>,
+    /// ε of both norms.
+    pub rms_norm_eps: f64,
+    /// Heads, their scale, and the order of summation within attention.
+    pub attention: Attention,
+    /// How attention is computed.
+    pub mixing: Mixing,
+    /// The order of summation of all projections.
+    pub order: Accumulation,
+}
+
+impl DecoderLayer<'_> {
+    /// The output of the layer, in the place of its input.
+    ///
+    /// # Shapes
+    /// - `x`: `[T, C]`, any T; `cos`, `sin`: `[T, D]`; returns `[T, C]`
+    ///
+    /// # Precision
+    /// Bit for bit what the operations give one after the other: [`rms_norm`](crate::rms_norm),
+    /// [`linear`](crate::linear()), [`rotary`](crate::rotary()), attention, [`add`](crate::add),
+    /// [`silu_up`](crate::silu_up), each rounded to the format that all share.
+    ///
+    /// # Errors
+    /// If formats or lengths do not fit together.
+    pub fn forward(
+        &self,
+        x: Floats<'static>,
+        cos: &Floats,
+        sin: &Floats,
+    ) -> Result<Floats<'static>, KernelError> {
+        let path = Path::detect()?;
+        self.check()?;
+        let (width, head_dim) = (self.input_layernorm.len(), self.attention.head_dim);
+        expect_rows(&x, width, "x")?;
+        let tokens = x.len() / width;
+        with_element!(x.dtype(), "x", T => {
+            let mut x = T::take(x)?;
+            if tokens > 0 {
+                let cos = expect::<T>(cos, tokens * head_dim, "cos")?;
+                let sin = expect::<T>(sin, tokens * head_dim, "sin")?;
+                let mut room = T::room().take();
+                let result = team(|| self.run(path, &mut x, [cos, sin], &mut room));
+                T::room().set(room);
+                result?;
+            }
+            Ok(T::wrap(x))
+        })
+    }
+
+    /// Whether the weights fit together.
+    fn check(&self) -> Result<(), KernelError> {
+        self.attention.check()?;
+        let Attention { heads, groups, head_dim, .. } = self.attention;
+        if head_dim % 2 == 1 {
+            return Err(KernelError::Rows { what: "a head", row: 2, got: head_dim });
+        }
+        let width = self.input_layernorm.len();
+        let inner = self.gate_proj.weight.outputs();
+        let (queries, keys) = (heads * head_dim, groups * head_dim);
+        let shapes = [
+            ("q_proj", self.q_proj, queries, width),
+            ("k_proj", self.k_proj, keys, width),
+            ("v_proj", self.v_proj, keys, width),
+            ("o_proj", self.o_proj, width, queries),
+            ("gate_proj", self.gate_proj, inner, width),
+            ("up_proj", self.up_proj, inner, width),
+            ("down_proj", self.down_proj, width, inner),
+        ];
+        for (what, projection, outputs, inputs) in shapes {
+            projection.check()?;
+            for (expected, got) in
+                [(outputs, projection.weight.outputs()), (inputs, projection.weight.inputs())]
+            {
+                if expected != got {
+                    return Err(KernelError::Length { what, expected, got });
+                }
+            }
+        }
+        if self.post_attention_layernorm.len() != width {
+            let (what, got) = ("post_attention_layernorm", self.post_attention_layernorm.len());
+            return Err(KernelError::Length { what, expected: width, got });
+        }
+        Ok(())
+    }
+
+    fn run<T: Element>(
+        &self,
+        path: Path,
+        x: &mut [T],
+        [cos, sin]: [&[T]; 2],
+        room: &mut Room<T>,
+    ) -> Result<(), KernelError> {
+        let width = self.input_layernorm.len();
+        let tokens = x.len() / width;
+        let Attention { heads, groups, head_dim, .. } = self.attention;
+        let (queries, keys) = (heads * head_dim, groups * head_dim);
+        let norm = |weight, name, x: &[T], out: &mut [T]| {
+            expect::<T>(weight, width, name).map(|weight| normalise(path, x, weight, self.rms_norm_eps, out))
+        };
+        let [normed, q, k, v, gate, up] = &mut room.0;
+
+        let normed = fit(normed, x.len().max(tokens * queries));
+        let (q, k, v) = (fit(q, tokens * queries), fit(k, tokens * keys), fit(v, tokens * keys));
+        norm(self.input_layernorm, "input_layernorm", x, &mut normed[..x.len()])?;
+        let projections = [self.q_proj, self.k_proj, self.v_proj];
+        products(path, &normed[..x.len()], &projections, self.order, &mut [&mut *q, &mut *k, &mut *v])?;
+        turn(path, q, queries, cos, sin, head_dim);
+        turn(path, k, keys, cos, sin, head_dim);
+        let mixed = &mut normed[..tokens * queries];
+        match self.mixing {
+            Mixing::Eager => self.attention.eager(path, [q, k, v], mixed),
+            Mixing::Sdpa => self.attention.sdpa(path, [q, k, v], mixed),
+        }
+        let attended = fit(gate, x.len());
+        products(path, mixed, &[self.o_proj], self.order, &mut [attended])?;
+        add_to(path, x, attended);
+
+        // Tokens have nothing more to do with each other.
+        let inner = self.gate_proj.weight.outputs();
+        for x in x.chunks_mut(STRETCH * width) {
+            let tokens = x.len() / width;
+            let normed = &mut normed[..x.len()];
+            let (gate, up) = (fit(gate, tokens * inner), fit(up, tokens * inner));
+            norm(self.post_attention_layernorm, "post_attention_layernorm", x, normed)?;
+            let projections = [self.gate_proj, self.up_proj];
+            products(path, normed, &projections, self.order, &mut [&mut *gate, &mut *up])?;
+            gated(path, gate, up);
+            products(path, gate, &[self.down_proj], self.order, &mut [&mut *normed])?;
+            add_to(path, x, normed);
+        }
+        Ok(())
+    }
+}
+
+/// The first `len` numbers of a buffer, whose values are to be written over.
+fn fit<T: Element>(buffer: &mut Vec<T>, len: usize) -> &mut [T] {
+    if buffer.len() < len {
+        buffer.resize(len, T::ZERO);
+    }
+    &mut buffer[..len]
+}
+
+/// What a layer holds between its operations, kept for the next one: memory of this size is costly to get anew.
+#[derive(Default)]
+struct Room<T>([Vec<T>; 6]);
+
+/// Formats that a layer runs in.
+trait Held: Element {
+    /// This thread's room.
+    fn room() -> &'static LocalKey<Cell<Room<Self>>>;
+
+    /// The numbers, owned.
+    fn take(x: Floats<'static>) -> Result<Vec<Self>, KernelError>;
+}
+
+macro_rules! held {
+    ($t:ty, $variant:ident) => {
+        impl Held for $t {
+            fn room() -> &'static LocalKey<Cell<Room<Self>>> {
+                thread_local! {
+                    static ROOM: Cell<Room<$t>> = const {
+                        Cell::new(Room([Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new()]))
+                    };
+                }
+                &ROOM
+            }
+
+            fn take(x: Floats<'static>) -> Result<Vec<Self>, KernelError> {
+                match x {
+                    Floats::$variant(x) => Ok(x.into_owned()),
+                    other => {
+                        Err(KernelError::Mixed { what: "x", expected: <$t as Bits>::DTYPE, got: other.dtype() })
+                    }
+                }
+            }
+        }
+    };
+}
+held!(f32, F32);
+held!(bf16, Bf16);
+held!(f16, F16);
