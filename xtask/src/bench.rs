@@ -71,7 +71,9 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         if args.quick && tokens > 64 {
             continue;
         }
-        for (job, what) in [("audit", "audit of two models in memory"), ("compare", "`ulpscope compare` of them")] {
+        for (job, what) in
+            [("audit", "audit of two models in memory"), ("compare", "`ulpscope compare` of them")]
+        {
             let what = format!("{what}, {prompts} prompts of {tokens} tokens");
             let request = format!("{job} {} {} {tokens} {prompts} 1", ARMS[0], ARMS[1]);
             let unit = Unit::TokensPerSecond { tokens: tokens * prompts };

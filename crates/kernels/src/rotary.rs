@@ -48,14 +48,7 @@ pub fn rotary(
 }
 
 /// [`rotary`] in the place of `x`, rows of `width`.
-pub(crate) fn turn<T: Element>(
-    path: Path,
-    x: &mut [T],
-    width: usize,
-    cos: &[T],
-    sin: &[T],
-    head_dim: usize,
-) {
+pub(crate) fn turn<T: Element>(path: Path, x: &mut [T], width: usize, cos: &[T], sin: &[T], head_dim: usize) {
     let (cos, sin) = (T::wide(cos), T::wide(sin));
     fill_rows(x, width, |t, scratch, out| {
         let (cos, sin) = (&cos[t * head_dim..][..head_dim], &sin[t * head_dim..][..head_dim]);

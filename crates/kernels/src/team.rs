@@ -147,9 +147,12 @@ impl Team {
     /// Does one task of the step, if one is left.
     fn task(&self) -> bool {
         let take = |left: u64| (left as u32 > 0).then(|| left - 1);
-        let Ok(before) = self.left.fetch_update(Ordering::AcqRel, Ordering::Acquire, take) else { return false };
+        let Ok(before) = self.left.fetch_update(Ordering::AcqRel, Ordering::Acquire, take) else {
+            return false;
+        };
         // SAFETY: a task is taken; see the type.
-        let (work, tasks) = unsafe { *self.step.get() }.expect("a step is set before its tasks are given out");
+        let (work, tasks) =
+            unsafe { *self.step.get() }.expect("a step is set before its tasks are given out");
         let _within = Within::enter(Place::Working);
         let result = catch_unwind(AssertUnwindSafe(|| work(tasks - before as u32 as usize)));
         if let Err(panic) = result {

@@ -20,12 +20,7 @@ pub trait Parameters {
     ///
     /// # Errors
     /// As [`Parameters::tensor`].
-    fn linear(
-        &mut self,
-        weight: &str,
-        bias: Option<&str>,
-        shape: [usize; 2],
-    ) -> Result<Linear, Self::Error> {
+    fn linear(&mut self, weight: &str, bias: Option<&str>, shape: [usize; 2]) -> Result<Linear, Self::Error> {
         let weight = self.tensor(weight, shape)?;
         let bias = bias.map(|bias| self.tensor(bias, [shape[0]])).transpose()?;
         Ok(Linear::new(weight, bias))

@@ -25,8 +25,16 @@ pub(crate) fn command(record: &RunRecord) -> Option<String> {
     for fallback in fallbacks {
         add("--fallback", fallback)?;
     }
-    add("--a", &spec(a))?;
-    add("--b", &spec(b))?;
+    let traces = &record.settings.traces;
+    if traces.is_empty() {
+        add("--a", &spec(a))?;
+        add("--b", &spec(b))?;
+    } else {
+        add("--recipe", &spec(b))?;
+    }
+    for trace in traces {
+        add("--trace", trace)?;
+    }
     for arm in more {
         add("--arm", &format!("{}={}", arm.name, spec(arm)))?;
     }
@@ -36,7 +44,7 @@ pub(crate) fn command(record: &RunRecord) -> Option<String> {
     if record.settings.device != "flex" {
         add("--device", &record.settings.device)?;
     }
-    for prompt in &record.prompts {
+    for prompt in record.prompts.iter().filter(|_| traces.is_empty()) {
         let (flag, value) = of_prompt(prompt)?;
         add(flag, &value)?;
     }
@@ -91,6 +99,17 @@ mod tests {
             command(&small()).unwrap(),
             "ulpscope compare org/small --fallback tests/fixtures/tiny-llama --a 'load(bf16)@eager@exact' \
              --b 'load(f32).to(bf16)@eager@exact' --prompt 'Gravity is'"
+        );
+    }
+
+    #[test]
+    fn traces_bring_their_prompts() {
+        let mut run = small();
+        run.settings.traces = vec!["their trace".into()];
+        assert_eq!(
+            command(&run).unwrap(),
+            "ulpscope compare org/small --fallback tests/fixtures/tiny-llama --recipe 'load(f32).to(bf16)@eager@exact' \
+             --trace 'their trace'"
         );
     }
 

@@ -91,13 +91,7 @@ impl<T: Element> Matrix<T> {
     }
 
     /// `fill` writes a panel, which is all zeros before.
-    fn pack(
-        way: Way,
-        values: &[T],
-        outputs: usize,
-        length: usize,
-        fill: impl Fn(usize, &mut [T]),
-    ) -> Self {
+    fn pack(way: Way, values: &[T], outputs: usize, length: usize, fill: impl Fn(usize, &mut [T])) -> Self {
         let len = panel_len(length);
         let panels = outputs.div_ceil(WIDTH);
         let room = |panels: usize| vec![Line::ZERO; panels * len * size_of::<T>() / size_of::<Line>()];
