@@ -94,7 +94,7 @@ fn broken_ports_are_localised_and_named() {
             "model.layers.1.self_attn.o_proj.weight",
             "model.layers.1.self_attn.o_proj",
         ),
-        ("norm-weight-plus-one", "norm-convention", "arithmetic: norm", "model.norm"),
+        ("norm-weight-plus-one", "norm-plus-one", "model.norm.weight", "model.norm"),
         ("inv-freq-rounded", "rotary-buffer-rounded", "model.rotary_emb.inv_freq", "model.rotary_emb.cos"),
         ("positions-plus-one", "positions", "arithmetic: positions", "model.rotary_emb.cos"),
         ("head-shifted", "rows-permuted", "lm_head.weight", "lm_head"),
@@ -275,7 +275,7 @@ fn a_run_on_a_trace_is_reported() {
     let page = std::fs::read_to_string(dir.join("run/report.html")).unwrap();
     assert!(page.contains("A trace holds activations alone"));
     let short = std::fs::read_to_string(dir.join("run/report.md")).unwrap();
-    assert!(short.contains("--recipe load(bf16)@eager") && short.contains("--trace"), "{short}");
+    assert!(short.contains("--recipe 'load(bf16)@eager") && short.contains("--trace"), "{short}");
     let again: Value = serde_json::from_slice(&std::fs::read(dir.join("run/record.json")).unwrap()).unwrap();
     assert_eq!(again["arms"][0]["name"], "trace");
     assert!(number(&again["logits"][0]["kl"]) > 0.0);

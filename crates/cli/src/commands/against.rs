@@ -102,9 +102,10 @@ fn recipe(args: &ExplainArgs, traces: &[(String, Trace)]) -> Result<ArmSpec> {
     if let Some((other, theirs)) = named.find(|(_, theirs)| *theirs != recipe) {
         bail!("{name} is of {recipe} and {other} of {theirs}; explain them one at a time, or state --recipe");
     }
-    let spec = recipe.parse::<ArmSpec>().map_err(anyhow::Error::msg);
-    spec.with_context(|| {
-        format!("{name} names no recipe that can be carried out here; state one with --recipe")
+    recipe.parse::<ArmSpec>().ok().with_context(|| {
+        format!(
+            "{name} names the recipe `{recipe}`, which can't be carried out here; state one with --recipe"
+        )
     })
 }
 

@@ -70,6 +70,14 @@ impl Change {
         }
     }
 
+    /// The site whose readers are given another's activation.
+    pub(crate) fn rewired(&self) -> Option<Site> {
+        match self {
+            Change::Rewired { of, .. } => Some(*of),
+            _ => None,
+        }
+    }
+
     /// Whether a free run can be made to do it: it can't read what it has not computed yet.
     pub(crate) fn runs_free(&self, part: Part, layers: usize) -> bool {
         match self {

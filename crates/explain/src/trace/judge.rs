@@ -71,14 +71,24 @@ impl Judge {
             })
             .map(|(name, _)| name.clone())
             .collect();
+        let noise: Vec<&SiteDivergence> = noise.iter().collect();
+        let mut judge =
+            Judge { kinds: Kinds::of(&noise), moved, known: BTreeSet::new(), tests: sites.len().max(1) };
+        // An attention kernel may sum as ours in most cases and otherwise in some: then its order is not ours.
+        for s in sites.iter().filter(|s| s.site.contains(".self_attn.") && !s.site.ends_with("_proj")) {
+            if s.introduced.equal < 1.0 && !judge.judge_by_floor(s).beyond {
+                known.remove(&class(&s.site));
+            }
+        }
         // All linear layers go through one kernel.
-        let linear: Vec<&String> = moved.iter().filter(|c| c.ends_with("_proj") || *c == "lm_head").collect();
+        let linear: Vec<&String> =
+            judge.moved.iter().filter(|c| c.ends_with("_proj") || *c == "lm_head").collect();
         let sure = linear.iter().filter(|c| known.contains(**c)).count();
         if 4 * sure >= 3 * linear.len() && sure > 0 {
             known.extend(linear.into_iter().cloned());
         }
-        let noise: Vec<&SiteDivergence> = noise.iter().collect();
-        Judge { kinds: Kinds::of(&noise), moved, known, tests: sites.len().max(1) }
+        judge.known = known;
+        judge
     }
 
     /// Whether equal inputs have to give equal bits at a site.
@@ -98,8 +108,15 @@ impl Judge {
     }
 
     pub(crate) fn judge(&self, s: &SiteDivergence) -> Judged {
+        self.judged(s, self.exact(&s.site))
+    }
+
+    fn judge_by_floor(&self, s: &SiteDivergence) -> Judged {
+        self.judged(s, false)
+    }
+
+    fn judged(&self, s: &SiteDivergence, exact: bool) -> Judged {
         let [differing, len] = counts(s);
-        let exact = self.exact(&s.site);
         let kind = self.kinds.get(s).filter(|_| !exact);
         if differing == 0 {
             return Judged { differing: [0, len], expected: 0.0, ratio: 0.0, p_value: 1.0, beyond: false };

@@ -119,7 +119,6 @@ pub fn explain_trace(
         sites: found.sites,
     };
     let explanation = verdict::explanation(&verdict::Known {
-        plan,
         arm: &arm,
         recorded: &recorded,
         sites: &findings.sites,

@@ -7,7 +7,7 @@ use ulpscope_compare::{CompareError, NamedArm, Part, Parts, Reference, Setting, 
 use ulpscope_llama::Site;
 use ulpscope_record::SiteDivergence;
 
-use super::hypothesis::{Change, Hypothesis, hypotheses};
+use super::hypothesis::{Change, Hypothesis, hypotheses, reads};
 use super::judge::{Judge, Judged};
 use super::pattern;
 use super::weights::Layer;
@@ -26,6 +26,8 @@ pub(crate) struct Found {
     pub(crate) equal: BTreeSet<Site>,
     /// What was changed in each part, and whether the whole part can be run so.
     pub(crate) changes: Vec<(Part, Change, bool)>,
+    /// Elements that differ without it and do not with it.
+    pub(crate) evidence: u64,
     /// Other hypotheses that give the same bits at its first site.
     pub(crate) ties: Vec<String>,
     /// Whether it was shown by running it. Last bits of functions are not: they are recognised by number and size.
@@ -148,9 +150,11 @@ impl<'s, 'a> Search<'s, 'a> {
     fn part(&mut self, part: Part) -> Result<(), CompareError> {
         let mut setting = self.base.clone();
         let mut now = self.trial(part, &setting)?;
+        let mut settled = BTreeSet::new();
         for site in now.all() {
             if now.beyond(site)
-                && let Some((changed, trial)) = self.site(part, site, &setting, &now)?
+                && !settled.contains(&site)
+                && let Some((changed, trial)) = self.site(part, site, &setting, &now, &mut settled)?
             {
                 (setting, now) = (changed, trial);
             }
@@ -158,13 +162,15 @@ impl<'s, 'a> Search<'s, 'a> {
         Ok(())
     }
 
-    /// Finds what accounts for one site; returns the part's new setting and state if it holds for the whole part.
+    /// Finds what accounts for one site; returns the part's new setting and state if it holds for the whole part. What
+    /// holds at some sites only is entered for those, which are `settled` then.
     fn site(
         &mut self,
         part: Part,
         site: Site,
         setting: &Setting,
         now: &Trial,
+        settled: &mut BTreeSet<Site>,
     ) -> Result<Option<(Setting, Trial)>, CompareError> {
         let mut all = hypotheses(site, setting, self.arm.arm.dtype());
         // What was found before is the likeliest.
@@ -173,9 +179,9 @@ impl<'s, 'a> Search<'s, 'a> {
         let mut tried: Vec<Tried> = Vec::new();
         for hypothesis in &all {
             let one = self.attempt(part, site, setting, now, vec![hypothesis])?;
-            let settled = one.fits && !one.harm && known.contains(&hypothesis.key);
+            let known = one.fits && !one.harm && known.contains(&hypothesis.key);
             tried.push(one);
-            if settled {
+            if known {
                 break;
             }
         }
@@ -216,17 +222,30 @@ impl<'s, 'a> Search<'s, 'a> {
         for hypothesis in &best.what {
             hypothesis.change.apply(part, &mut changed);
         }
-        let accounted: BTreeSet<Site> = if best.harm {
-            BTreeSet::from([site])
-        } else {
-            let mended = |s: &Site| now.beyond(*s) && !best.trial.beyond(*s);
-            now.all().into_iter().filter(mended).collect()
+        let mended = |s: &Site| now.beyond(*s) && !best.trial.beyond(*s) && !settled.contains(s);
+        let mended: BTreeSet<Site> = now.all().into_iter().filter(mended).collect();
+        // Who reads which tensor is every reader's own matter, also where it is not in order for another reason.
+        let attention = self.base.semantics.base.attention;
+        let rewired: Vec<Site> = best.what.iter().filter_map(|h| h.change.rewired()).collect();
+        let reader = |s: &Site| reads(*s, layers, attention).iter().any(|of| rewired.contains(of));
+        let local = best.harm || !rewired.is_empty();
+        let accounted: BTreeSet<Site> = match (best.harm, rewired.is_empty()) {
+            (false, true) => mended,
+            (true, _) => BTreeSet::from([site]),
+            (false, false) => mended.into_iter().filter(reader).collect(),
         };
+        let readers = Site::all(&setting.config, attention).into_iter().filter(reader);
+        let all_readers = readers.clone().count() > 0 && readers.into_iter().all(|s| accounted.contains(&s));
         for hypothesis in &best.what {
-            let free = !best.harm && hypothesis.change.runs_free(part, layers);
-            self.enter(part, hypothesis, &accounted, &best.trial, free, &ties);
+            let free = (!local || all_readers) && !best.harm && hypothesis.change.runs_free(part, layers);
+            let mended = |s: &Site| now.differing(*s).saturating_sub(best.trial.differing(*s));
+            let evidence = accounted.iter().map(mended).sum();
+            self.enter(part, hypothesis, &accounted, &best.trial, (free, evidence), &ties);
         }
-        Ok((!best.harm).then_some((changed, best.trial)))
+        if local {
+            settled.extend(accounted);
+        }
+        Ok((!local).then_some((changed, best.trial)))
     }
 
     /// Two at once, where one alone makes it better but not good.
@@ -308,7 +327,7 @@ impl<'s, 'a> Search<'s, 'a> {
         hypothesis: &Hypothesis,
         sites: &BTreeSet<Site>,
         trial: &Trial,
-        free: bool,
+        (free, evidence): (bool, u64),
         ties: &[String],
     ) {
         let equal = sites.iter().copied().filter(|site| trial.equal(*site));
@@ -316,6 +335,7 @@ impl<'s, 'a> Search<'s, 'a> {
         if let Some(found) = self.outcome.found.iter_mut().find(|f| f.key == hypothesis.key) {
             found.sites.extend(sites);
             found.equal.extend(equal);
+            found.evidence += evidence;
             found.ties.retain(|tie| ties.contains(tie));
             found.changes.push(change);
             return;
@@ -328,6 +348,7 @@ impl<'s, 'a> Search<'s, 'a> {
             sites: sites.clone(),
             equal: equal.collect(),
             changes: vec![change],
+            evidence,
             ties: ties.to_vec(),
             ran: true,
         });
@@ -355,6 +376,7 @@ impl<'s, 'a> Search<'s, 'a> {
                     sites: BTreeSet::from([site]),
                     equal: BTreeSet::new(),
                     changes: Vec::new(),
+                    evidence: 0,
                     ties: Vec::new(),
                     ran: false,
                 }),

@@ -4,11 +4,11 @@ use ulpscope_compare::{NamedArm, Observed};
 use ulpscope_llama::{Accumulation, Site};
 use ulpscope_record::{Cause, Explanation, Origin, Signatures, SiteDivergence, Status};
 
+use super::TRACE;
 use super::account::{Account, of_parameter};
 use super::judge::Judge;
 use super::recorded::{Recorded, few};
 use super::search::{Found, Outcome};
-use super::{TRACE, TracePlan};
 use crate::catalogue;
 use crate::factor::class;
 use crate::stats::mean_or_zero;
@@ -17,9 +17,12 @@ use crate::{floor, growth};
 /// Causes that the paragraph names.
 const LISTED: usize = 6;
 
+/// Elements that differ without a cause and do not with it, below which that may be chance: some dozens of hypotheses are
+/// run.
+const EVIDENCE: u64 = 8;
+
 /// Everything that was found out.
 pub(super) struct Known<'k, 'a> {
-    pub(super) plan: &'k TracePlan<'a>,
     pub(super) arm: &'k NamedArm<'a>,
     pub(super) recorded: &'k Recorded,
     pub(super) sites: &'k [SiteDivergence],
@@ -32,7 +35,7 @@ pub(super) struct Known<'k, 'a> {
 }
 
 pub(super) fn explanation(known: &Known) -> Explanation {
-    let Known { plan, arm, recorded, account, outcome, .. } = known;
+    let Known { arm, recorded, account, outcome, .. } = known;
     let names: Vec<(usize, String, Accumulation)> =
         account.orders.iter().zip(known.orders).map(|(&i, &order)| (i, order.to_string(), order)).collect();
     let mut sites = known.sites.to_vec();
@@ -95,7 +98,6 @@ pub(super) fn explanation(known: &Known) -> Explanation {
         guards: guards(known, &prompts),
     };
     explanation.verdict = paragraph(known, &explanation, found, floor_kl);
-    let _ = plan;
     explanation
 }
 
@@ -194,6 +196,12 @@ fn guards(known: &Known, prompts: &[Vec<u32>]) -> Vec<String> {
             "the trace's order of summation is not known at {}: there, what another order could have done counts as no \
              difference",
             few(&unknown)
+        ));
+    }
+    for f in known.outcome.found.iter().filter(|f| f.ran && f.evidence < EVIDENCE) {
+        guards.push(format!(
+            "{} ({}) rests on {} elements that differ without it; record a longer prompt to be sure",
+            f.subject, f.relation, f.evidence
         ));
     }
     let kept: Vec<&str> = (known.outcome.found.iter())
@@ -296,14 +304,21 @@ fn one(f: &Found) -> String {
         _ if !f.ran => {
             "Not shown by running it: recognised by the number and size of the differences.".to_owned()
         }
-        all if all == f.sites.len() => format!("Proved for the {TRACE}: {how}, each of them has its bits."),
+        all if all == f.sites.len() => {
+            format!("Proved for the {TRACE}: {how} on its inputs, ours has its bits there.")
+        }
         0 => format!(
-            "{how}, none of them differs from the {TRACE} by more than an order of summation makes it."
+            "{how} on the {TRACE}'s inputs, ours differs there by no more than an order of summation makes it."
         ),
         some => format!(
-            "{how}, {some} of them have the {TRACE}'s bits, and the others differ by no more than an order of summation \
-             makes them."
+            "{how} on the {TRACE}'s inputs, ours has its bits at {some} of them, and differs at the others by no more than \
+             an order of summation makes it."
         ),
+    };
+    let ties: Vec<&str> = f.ties.iter().map(String::as_str).collect();
+    let proof = match &ties[..] {
+        [] => proof,
+        ties => format!("{proof} So it has with {}: these traces can't tell them apart.", few(ties)),
     };
     let mut chars = proof.chars();
     let proof = chars.next().map_or(String::new(), |c| c.to_uppercase().chain(chars).collect());

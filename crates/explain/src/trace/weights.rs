@@ -11,7 +11,7 @@ use ulpscope_capture::Activations;
 use ulpscope_compare::{CompareError, Parts, Reference};
 use ulpscope_floats::{DType, Floats, Rounding};
 use ulpscope_llama::{BlockSite, LlamaConfig, Site};
-use ulpscope_metrics::{Hints, Statement, describe};
+use ulpscope_metrics::{Description, Hints, Statement, describe};
 use ulpscope_weights::Arm;
 
 use super::hypothesis::{Change, Hypothesis, reads};
@@ -120,7 +120,9 @@ impl Layer<'_> {
         }
         let statement = describe(&held.values, &values, &held.shape, &Hints { heads: &self.heads() });
         let fault = match &statement {
-            Statement::Exact(_) => catalogue::of_statement(&held.name, &statement),
+            Statement::Exact(_) | Statement::Described(Description::Constant { .. }) => {
+                catalogue::of_statement(&held.name, &statement)
+            }
             Statement::Described(_) => catalogue::PARTLY,
         };
         Some(Hypothesis {
@@ -385,6 +387,10 @@ fn other_row(data: &Data, j: usize, differing: &[usize], tolerance: f64) -> Opti
     let mut second = f64::INFINITY;
     for i in near {
         let (yz, zz) = (dot(y, &data.ours[i]), dot(&data.ours[i], &data.ours[i]));
+        // The same row is no explanation: what differs is less than the tolerance.
+        if i == j && yz > 0.0 {
+            continue;
+        }
         // |y - k·z|² for k = ±1, without another pass.
         let distance = (size * size - 2.0 * yz.abs() + zz).max(0.0).sqrt() / size;
         if distance < best.0 {
@@ -400,7 +406,8 @@ fn other_row(data: &Data, j: usize, differing: &[usize], tolerance: f64) -> Opti
     // Another size.
     let z = &data.ours[j];
     let factor = dot(y, z) / dot(z, z);
-    (factor.is_finite() && apart(y, z, factor) <= tolerance * size).then(|| Row::Of(j, nice(factor)))
+    let scaled = factor.is_finite() && apart(y, z, factor) <= tolerance * size;
+    (scaled && (factor - 1.0).abs() > tolerance).then(|| Row::Of(j, nice(factor)))
 }
 
 /// A number that somebody would have chosen, if one is near.
@@ -410,40 +417,47 @@ fn nice(factor: f64) -> f64 {
     [power, tenth].into_iter().find(|n| (n / factor - 1.0).abs() < 0.01).unwrap_or(factor)
 }
 
-/// Values that one element of row `j` may have become, the best first: a flipped bit, another sign, zero, or the number
-/// nearest to what the difference says.
+/// Values that one element of row `j` may have become, the best first: a flipped bit, another sign, zero, twice, half, or
+/// the number nearest to what the difference says.
+///
+/// The row's products are summed exactly, with the element changed, and rounded as the layer rounds; the guess at which
+/// that gives most of the trace's values is the best.
 fn elements(data: &Data, inputs: &[Vec<f64>], weight: &Held, j: usize, most: usize) -> Vec<Row> {
-    let difference: Vec<f64> = data.theirs[j].iter().zip(&data.ours[j]).map(|(y, z)| y - z).collect();
-    let unit = weight.values.dtype().unit_roundoff();
-    // Two roundings of the output.
-    let noise = 2.0 * unit * norm(&data.theirs[j]).max(norm(&data.ours[j]));
+    let theirs = &data.theirs[j];
     let columns = inputs.len();
-    let mut guesses: Vec<(f64, Row)> = Vec::new();
-    for (i, x) in inputs.iter().enumerate().filter(|(_, x)| x.len() == difference.len()) {
+    if inputs.iter().any(|x| x.len() != theirs.len()) {
+        return Vec::new();
+    }
+    let own = |i: usize| weight.values.get(j * columns + i);
+    let sums: Vec<f64> =
+        (0..theirs.len()).map(|t| (0..columns).map(|i| own(i) * inputs[i][t]).sum::<f64>()).collect();
+    let missing: Vec<f64> = theirs.iter().zip(&sums).map(|(y, sum)| y - sum).collect();
+    let unit = weight.values.dtype().unit_roundoff();
+    let mut guesses: Vec<(usize, bool, f64, Row)> = Vec::new();
+    for (i, x) in inputs.iter().enumerate() {
         let xx = dot(x, x);
         if xx == 0.0 {
             continue;
         }
-        let step = dot(&difference, x) / xx;
-        if apart(&difference, x, step) > 2.0 * noise + 0.02 * norm(&difference) {
-            continue;
-        }
-        let own = weight.values.get(j * columns + i);
-        let simple =
-            flips(&weight.values, j * columns + i).into_iter().chain([-own, 0.0, 2.0 * own, own / 2.0]);
-        let nearest = same_format(&weight.values, [own + step].into_iter()).get(0);
-        for value in simple.chain([nearest]) {
-            if value.is_finite() && value != own {
-                let left = apart(&difference, x, value - own);
-                // What is nearest by construction comes after what has a reason.
-                let left = if value == nearest { left * 1.25 } else { left };
-                guesses.push((left, Row::Element(i, value)));
+        let step = dot(&missing, x) / xx;
+        let nearest = same_format(&weight.values, [own(i) + step].into_iter()).get(0);
+        let simple = flips(&weight.values, j * columns + i);
+        let simple = simple.into_iter().chain([-own(i), 0.0, 2.0 * own(i), own(i) / 2.0]);
+        for (fitted, value) in simple.map(|value| (false, value)).chain([(true, nearest)]) {
+            if !value.is_finite() || value == own(i) {
+                continue;
             }
+            let change = value - own(i);
+            // Half a step of the format, and the order of summation.
+            let near =
+                |t: usize| (theirs[t] - sums[t] - change * x[t]).abs() <= 1.01 * unit * theirs[t].abs();
+            let missed = (0..theirs.len()).filter(|&t| !near(t)).count();
+            guesses.push((missed, fitted, apart(&missing, x, change), Row::Element(i, value)));
         }
     }
-    guesses.sort_by(|a, b| a.0.total_cmp(&b.0));
+    guesses.sort_by(|a, b| (a.0, a.1).cmp(&(b.0, b.1)).then(a.2.total_cmp(&b.2)));
     guesses.truncate(most);
-    guesses.into_iter().map(|(_, row)| row).collect()
+    guesses.into_iter().map(|(.., row)| row).collect()
 }
 
 /// An element with each of its bits flipped.
