@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::util::{Dir, Run, fixture, list, number, tensors, tiny, write_tensors};
+use crate::util::{Dir, Run, fixture, list, number, tensors, tiny, ulpscope, write_tensors};
 
 const MODEL: &str = "configs/explicit-head-dim";
 
@@ -229,6 +229,31 @@ fn a_trace_that_lacks_sites_is_incomplete() {
         e["verdict"]
     );
     assert_eq!(e["causes"][0]["relation"], "a: positions=bf16, b: Hugging Face's");
+}
+
+/// PyTorch's own traces, in orders of summation that are ours or are not, have no fault.
+#[test]
+fn faithful_recordings_raise_no_alarm() {
+    for name in
+        ["load-bf16.eager", "load-f32-to-bf16.eager", "load-bf16.sdpa", "load-f16.eager", "load-f32.eager"]
+    {
+        let trace = fixture(&format!("goldens/tiny-llama/{name}.short.safetensors"));
+        let e =
+            ulpscope(["explain", &tiny(), "--trace", &trace, "--json"]).ok().json()["explanation"].clone();
+        assert!(
+            ["explained", "no-difference"].contains(&e["status"].as_str().unwrap()),
+            "{name}: {}",
+            e["verdict"]
+        );
+        assert!(list(&e["causes"]).iter().all(|c| c["fault"] == false), "{name}: {}", e["verdict"]);
+    }
+    // Of this one there are the logits alone, and nothing of what they are made of.
+    let trace = fixture("goldens/tiny-llama/load-f16.eager.long.safetensors");
+    let run = ulpscope(["explain", &tiny(), "--trace", &trace, "--json"]);
+    run.check(run.code == Some(4), "status 4 expected");
+    let e = &run.json()["explanation"];
+    assert_eq!((&e["origins"], &e["causes"]), (&json!([]), &json!([])), "{}", e["verdict"]);
+    assert!(e["verdict"].as_str().unwrap().contains("lacks what 1 of its sites read"), "{}", e["verdict"]);
 }
 
 /// Our own trace of a departure is a port, too; of another order of summation, it is none.

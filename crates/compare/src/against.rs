@@ -26,6 +26,8 @@ pub struct Reference {
     pub ids: Vec<u32>,
     /// What the recording has, by site.
     pub activations: Activations,
+    /// Of those, the sites that can be judged: the recording has what they read, too.
+    pub judged: BTreeSet<Site>,
     /// Sites that it lacks and that other parts begin with: ours stand in for them, and are not judged.
     pub filled: BTreeSet<Site>,
 }
@@ -137,7 +139,7 @@ pub fn in_order(setting: &Setting, order: Accumulation) -> Setting {
     setting
 }
 
-/// How many elements of some blocks have the recordings' bits in each of some orders of summation.
+/// How many elements of some parts have the recordings' bits in each of some orders of summation.
 ///
 /// # Errors
 /// [`CompareError`] if parameters can't be read.
@@ -145,17 +147,17 @@ pub fn agreement(
     arm: &NamedArm,
     references: &[Reference],
     orders: &[Accumulation],
-    blocks: &[usize],
+    parts: &[Part],
     device: &Device,
 ) -> Result<Vec<u64>, CompareError> {
     let base = Setting::of(arm);
     let settings: Vec<Setting> = orders.iter().map(|&order| in_order(&base, order)).collect();
-    let mut parts = Parts::new(&arm.arm, device);
+    let mut model = Parts::new(&arm.arm, device);
     let mut equal = vec![0; orders.len()];
-    for &block in blocks {
+    for &part in parts {
         for (setting, equal) in settings.iter().zip(&mut equal) {
             for Reference { ids, activations, .. } in references {
-                let taught = parts.forced(Part::Block(block), setting, ids, activations)?;
+                let taught = model.forced(part, setting, ids, activations)?;
                 let both = taught.iter().filter_map(|(site, t)| Some((activations.get(site)?, t)));
                 for (a, t) in both.filter(|(a, t)| a.shape == t.shape) {
                     *equal += difference(&a.values, &t.values).map_or(0, |d| d.equal);

@@ -21,10 +21,10 @@ use std::num::NonZeroUsize;
 
 use burn::tensor::Device;
 use ulpscope_capture::{Pattern, Trace};
-use ulpscope_compare::{Findings, NamedArm, Step, agreement, survey};
+use ulpscope_compare::{Findings, NamedArm, Part, Step, agreement, survey};
 use ulpscope_floats::DType;
 use ulpscope_llama::{Accumulation, Site};
-use ulpscope_record::{Arm, Coverage, First, Origin, Weights};
+use ulpscope_record::{Arm, Coverage, First, Origin, SiteDivergence, Weights};
 
 use crate::answer::{Answer, Stage};
 use crate::error::ExplainError;
@@ -72,6 +72,14 @@ pub fn explain_trace(
         let name = &plan.traces[*prompt].0;
         recorded.missing.push(format!("{name}: {site} has the shape {theirs:?}, ours {ours:?}"));
     }
+
+    // What stands on ours, because the trace lacks what it reads, is judged as little as what the trace lacks.
+    let mut found = found;
+    let standing = |s: &SiteDivergence| {
+        s.site.parse().is_ok_and(|site| recorded.references[s.prompt].judged.contains(&site))
+    };
+    found.sites.retain(standing);
+    found.noise.retain(standing);
 
     let judge = Judge::of(&found.sites, &found.noise);
     let mut origins: Vec<Origin> = Vec::new();
@@ -132,6 +140,9 @@ pub fn explain_trace(
     Ok(Answer { findings, explanation })
 }
 
+/// Blocks that are run in every order, to find the trace's.
+const SAMPLED: usize = 8;
+
 /// The order of summation of which the traces have most bits; the arm's own if no other has more.
 fn nearest_order(plan: &TracePlan, recorded: &recorded::Recorded) -> Result<Accumulation, ExplainError> {
     let own = plan.arm.semantics.base.accumulation;
@@ -146,10 +157,16 @@ fn nearest_order(plan: &TracePlan, recorded: &recorded::Recorded) -> Result<Accu
         Accumulation::SplitK(const { NonZeroUsize::new(4).unwrap() }),
     ];
     let layers = plan.arm.arm.config().num_hidden_layers;
-    let blocks: BTreeSet<usize> =
-        [0, layers / 2, layers.saturating_sub(1)].into_iter().filter(|n| *n < layers).collect();
-    let blocks: Vec<usize> = blocks.into_iter().collect();
-    let equal = agreement(&plan.arm, &recorded.references, &all, &blocks, &plan.device)?;
+    // Of a large model, some blocks tell as much as all.
+    let parts: Vec<Part> = Part::all(layers)
+        .into_iter()
+        .filter(|part| match part {
+            Part::Stem => false,
+            Part::Block(n) => n % layers.div_ceil(SAMPLED).max(1) == 0,
+            Part::Head => true,
+        })
+        .collect();
+    let equal = agreement(&plan.arm, &recorded.references, &all, &parts, &plan.device)?;
     // The first of equals.
     let best = (0..all.len()).rev().max_by_key(|&i| equal[i]);
     Ok(best.map_or(own, |i| all[i]))

@@ -70,6 +70,9 @@ fn one(plan: &TracePlan, name: &str, trace: &Trace, found: &mut Recorded) -> Res
     }
     formats(plan, name, &activations)?;
     let asked: Vec<Site> = sites.into_iter().filter(|site| plan.sites.matches(*site)).collect();
+    if asked.is_empty() {
+        return Err(refused(format!("no site of the model matches `{}`", plan.sites)));
+    }
     found.asked += asked.len();
     let absent: Vec<String> =
         asked.iter().filter(|site| !activations.contains_key(site)).map(Site::to_string).collect();
@@ -91,7 +94,32 @@ fn one(plan: &TracePlan, name: &str, trace: &Trace, found: &mut Recorded) -> Res
             few(&blind)
         ));
     }
-    Ok(Reference { ids, activations, filled: BTreeSet::new() })
+    let layers = config.num_hidden_layers;
+    let recorded: BTreeSet<Site> = activations.keys().copied().collect();
+    let judged: BTreeSet<Site> =
+        recorded.iter().copied().filter(|site| stands(*site, &recorded, layers, attention)).collect();
+    let unfounded: Vec<String> = (asked.iter())
+        .filter(|site| recorded.contains(site) && !judged.contains(site))
+        .map(Site::to_string)
+        .collect();
+    if !unfounded.is_empty() {
+        let unfounded: Vec<&str> = unfounded.iter().map(String::as_str).collect();
+        found.missing.push(format!(
+            "{name} lacks what {} of its sites read, so that they can't be judged: {}",
+            unfounded.len(),
+            few(&unfounded)
+        ));
+    }
+    Ok(Reference { ids, activations, judged, filled: BTreeSet::new() })
+}
+
+/// Whether everything that a site reads was recorded, or follows from what was without a linear layer in between: then
+/// what the site gives is not ours by more than an operation or two.
+fn stands(site: Site, recorded: &BTreeSet<Site>, layers: usize, attention: AttentionKind) -> bool {
+    let linear = |site: Site| matches!(site, Site::Block(_, s) if s.name().ends_with("_proj"));
+    reads(site, layers, attention)
+        .into_iter()
+        .all(|read| recorded.contains(&read) || (!linear(read) && stands(read, recorded, layers, attention)))
 }
 
 /// A trace has to be in the arm's format, most of it at least.

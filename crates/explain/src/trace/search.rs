@@ -306,7 +306,7 @@ impl<'s, 'a> Search<'s, 'a> {
         for (prompt, reference) in self.references.iter().enumerate() {
             let taught = self.parts.forced(part, setting, &reference.ids, &reference.activations)?;
             for (&site, t) in &taught {
-                let judged = self.pattern.matches(site) && !reference.filled.contains(&site);
+                let judged = self.pattern.matches(site) && reference.judged.contains(&site);
                 let Some(a) = reference.activations.get(&site).filter(|a| judged && a.shape == t.shape)
                 else {
                     continue;

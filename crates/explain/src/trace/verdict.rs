@@ -230,6 +230,7 @@ fn paragraph(known: &Known, found: &Explanation, status: Status, floor_kl: f64) 
         ));
     }
     match status {
+        _ if compared == 0 => said.push("nothing.".to_owned()),
         Status::NoDifference => said.push(format!(
             "No difference: on the trace's inputs, each of the {compared} operations of ours has the trace's bits."
         )),
@@ -256,6 +257,9 @@ fn paragraph(known: &Known, found: &Explanation, status: Status, floor_kl: f64) 
             }
             if count > LISTED {
                 said.push(format!("And {} more.", count - LISTED));
+            }
+            if status == Status::Explained && outcome.found.iter().all(|f| !f.fault.fault) {
+                said.push("This is a choice that both sides are free to make, not a fault.".to_owned());
             }
             let left: Vec<String> = outcome.unexplained.iter().map(|u| u.site.to_string()).collect();
             if let Some(first) = outcome.unexplained.first() {

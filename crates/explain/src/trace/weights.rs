@@ -240,7 +240,7 @@ impl Layer<'_> {
     fn data(&self, rows: usize, bias: Option<&Held>) -> Option<Data> {
         let mut data = Data { ours: vec![Vec::new(); rows], theirs: vec![Vec::new(); rows] };
         for (reference, taught) in self.references.iter().zip(self.taught) {
-            let judged = !reference.filled.contains(&self.site);
+            let judged = reference.judged.contains(&self.site);
             let (Some(y), Some(z)) = (reference.activations.get(&self.site), taught.get(&self.site)) else {
                 continue;
             };
@@ -311,7 +311,7 @@ impl Layer<'_> {
             |i: usize| -> Vec<f64> { (0..columns).map(|c| weight.values.get(i * columns + c)).collect() };
         let mut values: Vec<f64> = (0..rows * columns).map(|i| weight.values.get(i)).collect();
         let mut seen = BTreeSet::new();
-        for reference in self.references.iter().filter(|r| !r.filled.contains(&self.site)) {
+        for reference in self.references.iter().filter(|r| r.judged.contains(&self.site)) {
             let Some(x) = reference.activations.get(&self.site) else { continue };
             for (t, &id) in reference.ids.iter().enumerate().filter(|(_, id)| (**id as usize) < rows) {
                 let id = id as usize;
