@@ -120,7 +120,7 @@ const KEPT: usize = 3;
 #[derive(Clone)]
 enum Module {
     Stem(Embedding),
-    Block(Block),
+    Block(Box<Block>),
     Head(Head),
 }
 
@@ -246,7 +246,7 @@ impl<'a> Parts<'a> {
         let mut source = Source { parts: self, setting };
         let module = match part {
             Part::Stem => Module::Stem(Embedding::new(config, &mut source)?),
-            Part::Block(n) => Module::Block(Block::new(config, n, &mut source)?),
+            Part::Block(n) => Module::Block(Box::new(Block::new(config, n, &mut source)?)),
             Part::Head => {
                 let embedding = Embedding::new(config, &mut source)?;
                 Module::Head(Head::new(config, &embedding, &mut source)?)

@@ -148,7 +148,7 @@ impl Page {
         let weights = &record.weights;
         self.section("Weights");
         if !record.settings.traces.is_empty() {
-            self.line("A trace holds activations alone: no weights were compared.".to_owned());
+            self.line("A trace holds activations alone: no weights were compared.");
             return;
         }
         self.line(format!(

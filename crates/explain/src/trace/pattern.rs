@@ -39,7 +39,8 @@ pub(crate) fn last_bits(site: Site, pairs: &[(&Activation, &Activation)], chance
             }
             differing += 1;
             let step = ulp(x.abs().max(y.abs()), dtype);
-            if !((x - y).abs() <= steps * step) {
+            let apart = (x - y).abs();
+            if apart.is_nan() || apart > steps * step {
                 return false;
             }
         }

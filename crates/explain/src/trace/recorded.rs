@@ -158,7 +158,7 @@ fn blind(arm: &NamedArm, asked: &[Site], activations: &Activations) -> Vec<Strin
         activations.get(site).is_some_and(|a| {
             (0..a.values.len()).any(|i| {
                 let x = a.values.get(i);
-                !x.is_finite() && !(scores && x == f64::NEG_INFINITY)
+                !(x.is_finite() || scores && x == f64::NEG_INFINITY)
             })
         })
     };
