@@ -272,6 +272,16 @@ fn our_own_traces_are_explained() {
         "{}",
         e["verdict"]
     );
+    // Its tables are wider than the rest, and are read so.
+    trace("load(bf16)@table=f32", "table");
+    let e = dir.run(["explain", &tiny(), "--trace", "table", "--json"]).ok().json()["explanation"].clone();
+    assert_eq!(
+        causes(&e),
+        [["rotary-table-format", "arithmetic: table", "model.rotary_emb.cos"]],
+        "{}",
+        e["verdict"]
+    );
+    assert_eq!(e["status"], "explained", "{}", e["verdict"]);
     for order in ["reversed", "pairwise", "exact"] {
         trace(&format!("load(bf16)@{order}"), order);
         let args = ["explain", &tiny(), "--trace", order, "--accumulation", "tile32", "--json"];

@@ -190,9 +190,19 @@ impl<'a> Parts<'a> {
                 let Some(start) = given.get(&site).and_then(|a| stream(a, dtype, &self.device)) else {
                     return Ok(Activations::new());
                 };
-                let mut tables = Force::new(given, |_, _| ());
-                let arithmetic = setting.semantics.at(None);
-                let rope = setting.rotary.forward(ids.len(), dtype, arithmetic, &self.device, &mut tables);
+                // Tables keep the format that they were recorded in, which may be wider than the rest.
+                let table = |site| {
+                    let a: &Activation = given.get(&site)?;
+                    let fits = a.shape == [1, ids.len(), setting.config.head_dim];
+                    stream(a, a.values.dtype(), &self.device).filter(|_| fits)
+                };
+                let rope = match (table(Site::RotaryCos), table(Site::RotarySin)) {
+                    (Some(cos), Some(sin)) => RotaryTables { cos, sin },
+                    _ => {
+                        let arithmetic = setting.semantics.at(None);
+                        setting.rotary.forward(ids.len(), dtype, arithmetic, &self.device, &mut ())
+                    }
+                };
                 Some(State { x: start, rope })
             }
         };
