@@ -178,8 +178,16 @@ fn what_is_not_finite_stops_nothing() {
     let e = explained(&[&tiny(), &broken, "--a", "load(bf16)", "--b", "load(bf16)"]);
     assert_eq!(ids(&e), ["weight-corrupted"]);
     assert_eq!(e["causes"][0]["site"], "model.layers.1.mlp.up_proj");
-    // The same in both arms: there is no KL to speak of, and still an answer.
-    let both = explained(&[&broken]);
+    // The same in both arms: there is nothing to compare with.
+    let both = ulpscope(["explain", "--json", "--prompt", PROMPT, &broken]);
+    both.check(both.code == Some(4), "status 4 expected");
+    let both = both.json()["explanation"].clone();
+    assert_eq!(both["status"], "incomplete");
+    assert!(
+        both["verdict"].as_str().unwrap().starts_with("Incomplete: a, the reference"),
+        "{}",
+        both["verdict"]
+    );
     assert!(list(&both["guards"]).iter().any(|g| g.as_str().unwrap().contains("NaN")), "{}", both["guards"]);
 
     let mut model = Checkpoint::tiny();

@@ -10,6 +10,7 @@ mod input;
 mod manners;
 mod order;
 mod output;
+mod ports;
 mod pytorch;
 mod real;
 mod report;

@@ -229,11 +229,21 @@ pub(crate) fn tensors(path: impl AsRef<Path>) -> (BTreeMap<String, Stored>, BTre
 
 /// Writes tensors as a safetensors file.
 pub(crate) fn write_tensors(path: impl AsRef<Path>, tensors: &BTreeMap<String, Stored>) {
+    write_trace(path, tensors, &BTreeMap::new());
+}
+
+/// Writes tensors as a safetensors file with metadata, if there is any.
+pub(crate) fn write_trace(
+    path: impl AsRef<Path>,
+    tensors: &BTreeMap<String, Stored>,
+    about: &BTreeMap<String, String>,
+) {
+    let about = (!about.is_empty()).then(|| about.clone().into_iter().collect());
     let views = tensors.iter().map(|(name, t)| {
         let view = safetensors::tensor::TensorView::new(t.dtype, t.shape.clone(), &t.bytes);
         (name, view.unwrap())
     });
-    fs::write(path, safetensors::serialize(views, None).unwrap()).unwrap();
+    fs::write(path, safetensors::serialize(views, about).unwrap()).unwrap();
 }
 
 /// A checkpoint in memory, made from the tiny one, to be changed and written elsewhere.

@@ -147,6 +147,9 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
 /// Runs what a record says was run, and compares the records.
 fn replay(args: &Args, path: &Path) -> Result<ExitCode> {
     let before = RunRecord::read(path)?;
+    if !before.settings.traces.is_empty() {
+        bail!("{} is of a trace: repeat it by the command that its report.md names", path.display());
+    }
     let arms: Vec<_> = before.arms.iter().map(|arm| (arm.name.clone(), spec(arm))).collect();
     let out =
         args.out.clone().map_or_else(|| Ok(shell::root().join("target/experiments/replay")), absolute)?;

@@ -72,6 +72,11 @@ impl Trace {
         Ok(trace)
     }
 
+    /// The token ids that the trace says it is of; `None` if it does not say, or says something else than a list.
+    pub fn ids(&self) -> Option<Vec<u32>> {
+        serde_json::from_str(self.about.get("ids")?).ok()
+    }
+
     /// Writes the trace: to a temporary file beside `path`, which then takes its name.
     ///
     /// # Errors

@@ -51,8 +51,11 @@ pub(crate) enum Command {
     #[command(after_long_help = examples::COMPARE)]
     Compare(CompareArgs),
     /// Find out what made arm b differ from arm a, prove it by undoing it, and measure it against noise
+    ///
+    /// With `--trace`, what another program recorded is the reference, and arm b is not needed: every operation of ours is
+    /// judged on the recording's inputs. Exit status 4: too little could be compared for a verdict
     #[command(after_long_help = examples::EXPLAIN)]
-    Explain(CompareArgs),
+    Explain(ExplainArgs),
     /// Compare state dicts and buffers only; no forward pass
     #[command(after_long_help = examples::WEIGHTS)]
     Weights(WeightsArgs),
@@ -222,6 +225,23 @@ pub(crate) struct CompareArgs {
     /// Name of the experiment, for the record
     #[arg(long, hide = true)]
     pub(crate) experiment: Option<String>,
+}
+
+/// Arguments of `explain`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ExplainArgs {
+    #[command(flatten)]
+    pub(crate) compare: CompareArgs,
+
+    /// What another program recorded of the same model, one prompt a file: explain how it differs from what ours
+    /// computes. crates/capture/python/capture.py records PyTorch, `ulpscope trace` records ours; repeatable
+    #[arg(long = "trace", value_name = "FILE", conflicts_with_all = ["texts", "files", "ids", "truncate", "b", "more"])]
+    pub(crate) traces: Vec<PathBuf>,
+
+    /// With `--trace`: the recipe that the recording should be of, with `@…` behind it as in `--a` [default: the one that
+    /// the trace names]
+    #[arg(long, value_name = "RECIPE", requires = "traces")]
+    pub(crate) recipe: Option<ArmSpec>,
 }
 
 /// Arguments of `weights`.
@@ -515,6 +535,11 @@ impl ArmSpec {
     /// A recipe that says nothing about arithmetic.
     pub(crate) fn of(recipe: Recipe) -> Self {
         ArmSpec { recipe, attention: None, accumulation: None, departures: Vec::new() }
+    }
+
+    /// Whether it names an order of summation.
+    pub(crate) fn names_order(&self) -> bool {
+        self.accumulation.is_some()
     }
 
     /// The semantics of an arm of this dtype, where what all arms share fills in what was not said of this one.

@@ -35,6 +35,10 @@ fn main() -> ExitCode {
             }
             ExitCode::from(3)
         }
+        Ok(Outcome::Incomplete(why)) => {
+            to_stderr(&format!("{} {why}", colour::error_label()));
+            ExitCode::from(4)
+        }
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             to_stderr(&format!("{} {}", colour::error_label(), commands::one_sentence(&error)));
@@ -47,7 +51,10 @@ fn run(args: Args) -> anyhow::Result<Outcome> {
     let talk = Talk::new(&args.talk);
     match args.command {
         Command::Compare(args) => commands::compare::run(&args, Question::Compare, &talk),
-        Command::Explain(args) => commands::compare::run(&args, Question::Explain, &talk),
+        Command::Explain(args) if args.traces.is_empty() => {
+            commands::compare::run(&args.compare, Question::Explain, &talk)
+        }
+        Command::Explain(args) => commands::against::run(&args, &talk),
         Command::Weights(args) => commands::weights::run(&args, &talk),
         Command::Trace(args) => commands::trace::run(&args, &talk),
         Command::Diff(args) => commands::diff::run(&args, &talk),

@@ -83,6 +83,12 @@ impl Opened {
         ids.into_iter().map(|id| (id, tokenizer.decode(&[id], false).unwrap_or_default())).collect()
     }
 
+    /// Each token as text; nothing without a tokenizer.
+    pub(crate) fn tokens(&self, ids: &[u32]) -> Vec<String> {
+        let Ok(tokenizer) = self.tokenizer() else { return Vec::new() };
+        ids.iter().map(|&id| tokenizer.decode(&[id], false).unwrap_or_default()).collect()
+    }
+
     /// Prompts as token ids: texts through the model's tokenizer, ids as they are.
     pub(crate) fn prompts(&self, args: &PromptArgs) -> Result<Vec<Prompt>> {
         let mut texts = args.texts.clone();
@@ -120,11 +126,8 @@ impl Opened {
                 prompt.text = None;
             }
         }
-        if let Ok(tokenizer) = &tokenizer {
-            for prompt in &mut prompts {
-                prompt.tokens =
-                    prompt.ids.iter().map(|&id| tokenizer.decode(&[id], false).unwrap_or_default()).collect();
-            }
+        for prompt in &mut prompts {
+            prompt.tokens = self.tokens(&prompt.ids);
         }
         Ok(prompts)
     }

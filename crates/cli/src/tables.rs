@@ -24,7 +24,9 @@ pub(crate) fn record(record: &RunRecord) -> String {
         let ids = shortened(&format!("{:?}", prompt.ids), 60);
         _ = writeln!(text, "prompt {i}: {shown}, {} tokens {ids}", prompt.ids.len());
     }
-    text += &weights(&record.arms, &record.weights, &record.buffers);
+    if record.settings.traces.is_empty() {
+        text += &weights(&record.arms, &record.weights, &record.buffers);
+    }
     for prompt in 0..record.prompts.len() {
         for arm in &record.arms[1..] {
             text += &logits(record, arm, prompt);
@@ -72,7 +74,11 @@ pub(crate) fn arms(arms: &[Arm]) -> String {
         let from = arm.model.as_ref().map(|m| format!(", from {}", m.name)).unwrap_or_default();
         let sum =
             |field: fn(&ulpscope_record::Conversion) -> u64| arm.conversions.iter().map(field).sum::<u64>();
-        let mut did = format!("{} of {} values changed by rounding", sum(|c| c.changed), sum(|c| c.elements));
+        let mut did = match arm.conversions.len() {
+            // Of a trace nothing is known but what it says.
+            0 => String::new(),
+            _ => format!("; {} of {} values changed by rounding", sum(|c| c.changed), sum(|c| c.elements)),
+        };
         for (count, what) in [
             (sum(|c| c.overflowed), "overflowed"),
             (sum(|c| c.flushed), "flushed to zero"),
@@ -84,7 +90,7 @@ pub(crate) fn arms(arms: &[Arm]) -> String {
         }
         _ = writeln!(
             text,
-            "arm {:width$}  {:recipes$}  {}, {}{from}; {did}",
+            "arm {:width$}  {:recipes$}  {}, {}{from}{did}",
             arm.name, arm.recipe, arm.dtype, arm.attention
         );
     }

@@ -32,6 +32,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod against;
 mod buffers;
 mod detail;
 mod error;
@@ -41,13 +42,16 @@ mod likely;
 mod lockstep;
 mod parts;
 mod plan;
+mod setting;
 mod sites;
 mod subject;
 
+pub use against::{Free, Reference, Survey, agreement, free, in_order, introduced, survey};
 pub use error::CompareError;
 pub use findings::{Findings, compare, compare_weights};
 pub use heads::Compared;
 pub use lockstep::{Observed, Step, observe};
 pub use parts::Differing;
 pub use plan::{NamedArm, Plan};
+pub use setting::{Part, Parts, Setting, State};
 pub use subject::{Experiment, Made, Mix, Subject, Take, Watch};

@@ -225,7 +225,7 @@ impl Parameters for PartParameters<'_> {
 }
 
 /// A parameter as stored. A tied head is the embedding under another name.
-fn stored_tensor<'c>(arm: &Arm<'c>, name: &str) -> Result<StoredTensor<'c>, CompareError> {
+pub(crate) fn stored_tensor<'c>(arm: &Arm<'c>, name: &str) -> Result<StoredTensor<'c>, CompareError> {
     if name == "lm_head.weight" && arm.config().tie_word_embeddings {
         let embedding = arm.checkpoint().tensor("model.embed_tokens.weight")?;
         return Ok(StoredTensor { name: name.to_owned(), ..embedding });

@@ -121,7 +121,8 @@ pub fn explain(
     });
     let floor_kl = mean_or_zero(&floor.logits.iter().map(|l| l.kl).collect::<Vec<_>>());
     let subjects: Vec<usize> = orders.iter().map(|(i, ..)| *i).collect();
-    let growth = growth::growth(&observed, &subjects, &proof, &plan.prompts);
+    let growth =
+        growth::growth(&observed, &subjects, |prompt| proof.intrinsic_by_position(prompt), &plan.prompts);
     let nonfinite: [u64; 2] =
         findings.sites.iter().fold([0; 2], |sum, s| [sum[0] + s.nonfinite[0], sum[1] + s.nonfinite[1]]);
 
@@ -174,7 +175,10 @@ pub fn explain(
 
     let differs =
         findings.first.iter().any(|f| f.site.is_some()) || findings.logits.iter().any(|l| l.equal < 1.0);
+    // Next to what is no number nothing is equal or unequal.
+    let blind = nonfinite[0] > 0 || findings.logits.iter().any(|l| l.nonfinite[0] > 0);
     let status = match (differs, proof.complete()) {
+        _ if blind => Status::Incomplete,
         (false, _) => Status::NoDifference,
         (true, true) if !causes.is_empty() => Status::Explained,
         (true, _) => Status::Unexplained,

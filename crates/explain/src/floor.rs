@@ -151,9 +151,9 @@ pub(crate) fn origins(
 }
 
 /// The floor of each kind of site, over layers and prompts.
-struct Kinds(HashMap<String, Kind>);
+pub(crate) struct Kinds(HashMap<String, Kind>);
 
-struct Kind {
+pub(crate) struct Kind {
     /// Share of elements that differ.
     rate: f64,
     /// Variance of the number of them over its mean, at least 1.
@@ -163,7 +163,7 @@ struct Kind {
 }
 
 impl Kinds {
-    fn of(noise: &[&SiteDivergence]) -> Self {
+    pub(crate) fn of(noise: &[&SiteDivergence]) -> Self {
         let mut groups: HashMap<String, Vec<&SiteDivergence>> = HashMap::new();
         for site in noise {
             groups.entry(class(&site.site)).or_default().push(site);
@@ -171,7 +171,7 @@ impl Kinds {
         Kinds(groups.into_iter().map(|(name, group)| (name, Kind::of(&group))).collect())
     }
 
-    fn get(&self, site: &SiteDivergence) -> Option<&Kind> {
+    pub(crate) fn get(&self, site: &SiteDivergence) -> Option<&Kind> {
         self.0.get(&class(&site.site))
     }
 }
@@ -196,7 +196,7 @@ impl Kind {
     }
 
     /// Expected number of differing elements, and the smaller of the two probabilities.
-    fn test(&self, site: &SiteDivergence, differing: u64, len: usize) -> (f64, f64) {
+    pub(crate) fn test(&self, site: &SiteDivergence, differing: u64, len: usize) -> (f64, f64) {
         let expected = self.rate * len as f64;
         let many = as_many((differing as f64 / self.excess).round() as u64, expected / self.excess);
         let large =
@@ -204,7 +204,7 @@ impl Kind {
         (expected, many.min(large))
     }
 
-    fn rms(&self) -> f64 {
+    pub(crate) fn rms(&self) -> f64 {
         if self.log_rms.is_empty() { 0.0 } else { mean(&self.log_rms).exp() }
     }
 }

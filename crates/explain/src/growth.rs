@@ -6,18 +6,17 @@ use ulpscope_compare::Observed;
 use ulpscope_record::Bucket;
 
 use crate::floor::FALSE_ALARMS;
-use crate::proof::Proof;
 use crate::stats::{above_zero, beyond, deviation, mean, mean_or_zero};
 
 /// Where ranges of positions begin.
 const EDGES: [usize; 12] = [0, 16, 64, 256, 512, 1024, 2048, 3072, 4096, 8192, 16384, 32768];
 
 /// The divergence of subject 1 from subject 0 over ranges of positions of each prompt; `orders` are the subjects that
-/// are the reference in other orders.
+/// are the reference in other orders, `intrinsic` is the size of a prompt's causes by position.
 pub(crate) fn growth(
     observed: &Observed,
     orders: &[usize],
-    proof: &Proof,
+    intrinsic: impl Fn(usize) -> Vec<f64>,
     prompts: &[Vec<u32>],
 ) -> Vec<Bucket> {
     let mut all = Vec::new();
@@ -32,7 +31,7 @@ pub(crate) fn growth(
             let found = observed.logits.iter().find(of);
             found.map_or(Vec::new(), |l| l.logits.by_position.iter().map(|p| p.kl).collect())
         };
-        let (own, wide) = (by_position(1), proof.intrinsic_by_position(prompt));
+        let (own, wide) = (by_position(1), intrinsic(prompt));
         let noise: Vec<Vec<f64>> = orders.iter().map(|&order| by_position(order)).collect();
         let ranges = ranges(ids.len());
         for range in &ranges {

@@ -7,6 +7,7 @@
 //! summation, which is the noise floor. An [`Explanation`](ulpscope_record::Explanation) is what came out.
 //!
 //! - [`explain`]: the whole way, for two arms.
+//! - [`explain_trace`]: the same for an arm against what another program recorded.
 //! - [`catalogue`]: the causes that can be named, and what to do about each.
 //!
 //! Three numbers are kept apart, because in 16-bit formats one flipped rounding saturates the logits: whether a cause
@@ -26,7 +27,9 @@ mod floor;
 mod growth;
 mod proof;
 mod stats;
+mod trace;
 mod verdict;
 
 pub use answer::{Answer, Stage, explain};
 pub use error::ExplainError;
+pub use trace::{TracePlan, explain_trace};

@@ -22,7 +22,13 @@ pub(crate) fn verdict(plan: &Plan, found: &Explanation) -> String {
                     .to_owned(),
             );
         }
-        Status::Incomplete => said.push("Too little could be compared for a verdict.".to_owned()),
+        Status::Incomplete => {
+            said.push(format!(
+                "Incomplete: {a}, the reference, has activations or logits that are NaN or infinite, with which nothing can \
+                 be compared. Mend those first, or take the arm that has none for the reference."
+            ));
+            said.extend(found.causes.iter().take(LISTED).map(|c| format!("What differs: {}.", named(c))));
+        }
         Status::Unexplained => {
             said.push(format!("{b} differs from {a}, and no known cause accounts for all of it."));
             said.extend(found.causes.iter().map(|c| format!("Part of it: {}.", named(c))));

@@ -71,6 +71,11 @@ impl Block {
         })
     }
 
+    /// Its place among the blocks.
+    pub fn index(&self) -> usize {
+        self.index
+    }
+
     /// # Shapes
     /// - `x`: `[1, T, C]`, returns `[1, T, C]`
     ///

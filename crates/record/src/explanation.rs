@@ -2,6 +2,10 @@
 //!
 //! An explanation is of one arm against the reference. The names of the two are `a`, the reference, and `b`; every
 //! number was measured in the run that the record is of.
+//!
+//! Where the reference is a trace, it can't be run again: nothing is injected into it, so that no cause is `sufficient`.
+//! `necessary` then says that each operation of ours that the cause accounts for, changed as the cause says, gives the
+//! trace's values on the trace's inputs.
 
 use serde::{Deserialize, Serialize};
 
@@ -17,7 +21,7 @@ pub enum Status {
     Unexplained,
     /// No site and no logit differs.
     NoDifference,
-    /// Too little could be compared for a verdict.
+    /// Too little of what was asked for could be compared for a verdict; causes and origins are of what could be.
     Incomplete,
 }
 

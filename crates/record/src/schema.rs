@@ -75,6 +75,9 @@ pub struct Provenance {
 pub struct Settings {
     /// Model sources as given, each tried when the one before it could not be had; one list per model named.
     pub models: Vec<Vec<String>>,
+    /// Traces as given, one for each prompt, where another program's recording is the reference.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub traces: Vec<String>,
     /// Pattern that the observed sites match.
     pub sites: String,
     /// Device as given.

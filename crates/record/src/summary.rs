@@ -147,6 +147,10 @@ impl Page {
     fn weights(&mut self, record: &RunRecord) {
         let weights = &record.weights;
         self.section("Weights");
+        if !record.settings.traces.is_empty() {
+            self.line("A trace holds activations alone: no weights were compared.");
+            return;
+        }
         self.line(format!(
             "{} of {} tensors are bit-identical in every arm.",
             weights.identical, weights.compared

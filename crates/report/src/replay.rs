@@ -28,8 +28,16 @@ pub(crate) fn command(record: &RunRecord) -> Option<String> {
     for fallback in fallbacks {
         add("--fallback", fallback)?;
     }
-    add("--a", &spec(a))?;
-    add("--b", &spec(b))?;
+    let traces = &record.settings.traces;
+    if traces.is_empty() {
+        add("--a", &spec(a))?;
+        add("--b", &spec(b))?;
+    } else {
+        add("--recipe", &spec(b))?;
+    }
+    for trace in traces {
+        add("--trace", trace)?;
+    }
     for arm in more {
         add("--arm", &format!("{}={}", arm.name, spec(arm)))?;
     }
@@ -42,7 +50,7 @@ pub(crate) fn command(record: &RunRecord) -> Option<String> {
     if let Some(continued) = record.settings.continued.filter(|continued| *continued != CONTINUED) {
         add("--continue", &continued.to_string())?;
     }
-    for prompt in &record.prompts {
+    for prompt in record.prompts.iter().filter(|_| traces.is_empty()) {
         let (flag, value) = of_prompt(prompt)?;
         add(flag, &value)?;
     }
@@ -97,6 +105,17 @@ mod tests {
             command(&small()).unwrap(),
             "ulpscope compare org/small --fallback tests/fixtures/tiny-llama --a 'load(bf16)@eager@exact' \
              --b 'load(f32).to(bf16)@eager@exact' --prompt 'Gravity is'"
+        );
+    }
+
+    #[test]
+    fn traces_bring_their_prompts() {
+        let mut run = small();
+        run.settings.traces = vec!["their trace".into()];
+        assert_eq!(
+            command(&run).unwrap(),
+            "ulpscope compare org/small --fallback tests/fixtures/tiny-llama --recipe 'load(f32).to(bf16)@eager@exact' \
+             --trace 'their trace'"
         );
     }
 

@@ -5,7 +5,7 @@ use std::time::Instant;
 use anyhow::{Result, bail};
 use ulpscope_compare::{Findings, Plan, Step, compare};
 use ulpscope_explain::{ExplainError, explain};
-use ulpscope_record::{Explanation, Model, Provenance, RunRecord, SCHEMA, Settings};
+use ulpscope_record::{Explanation, Model, Provenance, RunRecord, SCHEMA, Settings, Status};
 
 use crate::args::CompareArgs;
 use crate::commands::{Outcome, arms, print};
@@ -98,6 +98,7 @@ pub(crate) fn run(args: &CompareArgs, question: Question, talk: &Talk) -> Result
         provenance,
         settings: Settings {
             models: arms::sources(&args.arms),
+            traces: Vec::new(),
             sites: args.sites.to_string(),
             device: args.device.device.clone(),
             experiment: args.experiment.clone(),
@@ -115,20 +116,35 @@ pub(crate) fn run(args: &CompareArgs, question: Question, talk: &Talk) -> Result
         coverage: findings.coverage,
         explanation,
     };
-    if let Some(output) = &output {
+    finish(args, output.as_ref(), &record, talk)
+}
+
+/// Writes and prints a record, and says how it ended.
+pub(super) fn finish(
+    args: &CompareArgs,
+    output: Option<&Output>,
+    record: &RunRecord,
+    talk: &Talk,
+) -> Result<Outcome> {
+    if let Some(output) = output {
         let _stage = talk.stage("writing pages and pictures");
-        output.write(&record, args.svg)?;
+        output.write(record, args.svg)?;
     }
     if args.json {
         print(&record.to_json()?)?;
     } else {
         let written = args.out.as_ref().map(|out| format!("\nwritten to {}\n", out.display()));
-        print(&(tables::record(&record) + &written.unwrap_or_default()))?;
+        print(&(tables::record(record) + &written.unwrap_or_default()))?;
     }
-    let violations: Vec<String> = args.fail_on.iter().flat_map(|c| c.violations(&record)).collect();
-    Ok(if violations.is_empty() { Outcome::Done } else { Outcome::Failed(violations) })
+    let violations: Vec<String> = args.fail_on.iter().flat_map(|c| c.violations(record)).collect();
+    let incomplete = |e: &&Explanation| e.status == Status::Incomplete;
+    Ok(match record.explanation.as_ref().filter(incomplete) {
+        _ if !violations.is_empty() => Outcome::Failed(violations),
+        Some(_) => Outcome::Incomplete("no verdict: too little could be compared (see above)".to_owned()),
+        None => Outcome::Done,
+    })
 }
 
-fn describe(model: &Opened) -> Result<Model> {
+pub(super) fn describe(model: &Opened) -> Result<Model> {
     Ok(model.describe(model.checkpoint.sha256()?))
 }

@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
+pub(crate) mod against;
 pub(crate) mod arms;
 pub(crate) mod bench;
 pub(crate) mod compare;
@@ -27,6 +28,8 @@ pub(crate) enum Outcome {
     Done,
     /// It did, and found what `--fail-on` was to look out for.
     Failed(Vec<String>),
+    /// It did, but too little could be compared for a verdict.
+    Incomplete(String),
 }
 
 /// Writes results to stdout. `println!` would panic where the disk is full or nobody reads any more.

@@ -5,11 +5,15 @@
 
 mod arithmetic;
 mod config;
+mod trace;
 mod weights;
 
 pub(crate) use arithmetic::{ATTENTION, FORMAT, ORDER, OVERFLOW, of_variant};
 pub(crate) use config::{ACTIVATION, EPS, ROPE_SCALING, ROPE_THETA, ROTARY_BUFFER};
-pub(crate) use weights::{EXCHANGED, HEAD, ROUNDED, TWICE, of_statement};
+pub(crate) use trace::{BIAS, LAST_BITS, WIRING};
+pub(crate) use weights::{
+    EXCHANGED, HEAD, PARTLY, ROUNDED, SCALED, SIGNS, TRANSPOSED, TRUNCATED, TWICE, of_statement,
+};
 
 /// One entry.
 #[derive(Debug, PartialEq, Eq)]
@@ -32,6 +36,7 @@ pub fn catalogue() -> Vec<&'static Fault> {
     all.extend(config::ALL);
     all.extend(weights::ALL);
     all.extend(arithmetic::ALL);
+    all.extend(trace::ALL);
     all
 }
 

@@ -12,7 +12,7 @@ pub(crate) static ROUNDED: &Fault = &Fault {
     fault: false,
     pervasive: true,
 };
-static TRUNCATED: &Fault = &Fault {
+pub(crate) static TRUNCATED: &Fault = &Fault {
     id: "weights-truncated",
     title: "weights truncated instead of rounded to nearest",
     remedy: "Round to nearest, ties to even, when converting f32 to bf16; dropping the lower sixteen bits biases every weight towards zero.",
@@ -54,7 +54,7 @@ static QUANTISED: &Fault = &Fault {
     fault: false,
     pervasive: true,
 };
-static SCALED: &Fault = &Fault {
+pub(crate) static SCALED: &Fault = &Fault {
     id: "weights-scaled",
     title: "weights multiplied by a constant: a scale dropped or applied twice",
     remedy: "Apply the scale that is stored beside the tensor exactly once when dequantising; undo folded scales.",
@@ -75,7 +75,7 @@ static NORM: &Fault = &Fault {
     fault: true,
     pervasive: true,
 };
-static SIGNS: &Fault = &Fault {
+pub(crate) static SIGNS: &Fault = &Fault {
     id: "sign-flipped",
     title: "signs of weights turned",
     remedy: "Convert again; look for a rotation or a subtraction with its sides exchanged.",
@@ -96,7 +96,7 @@ static ROWS: &Fault = &Fault {
     fault: true,
     pervasive: false,
 };
-static TRANSPOSED: &Fault = &Fault {
+pub(crate) static TRANSPOSED: &Fault = &Fault {
     id: "weight-transposed",
     title: "a weight transposed",
     remedy: "Linear weights are [out, in] in PyTorch, [in, out] elsewhere; transpose exactly once.",
@@ -124,7 +124,7 @@ static ZEROED: &Fault = &Fault {
     fault: true,
     pervasive: false,
 };
-static PARTLY: &Fault = &Fault {
+pub(crate) static PARTLY: &Fault = &Fault {
     id: "weight-partly-changed",
     title: "part of a weight changed",
     remedy: "Convert again; look at how the tensor is split and put together.",

@@ -7,8 +7,12 @@ use ulpscope_record::text::{number, percent};
 
 pub(super) fn section(record: &RunRecord) -> String {
     let weights = &record.weights;
-    let mut html = format!(
-        "<h2>Weights and buffers</h2>\n<p>{} of {} tensors of the state dict are bit-identical in every arm.</p>\n",
+    let mut html = "<h2>Weights and buffers</h2>\n".to_owned();
+    if !record.settings.traces.is_empty() {
+        return html + "<p>A trace holds activations alone: no weights were compared.</p>\n";
+    }
+    html += &format!(
+        "<p>{} of {} tensors of the state dict are bit-identical in every arm.</p>\n",
         weights.identical, weights.compared
     );
     let rows: Vec<Vec<String>> = (weights.different.iter())

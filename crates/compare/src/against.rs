@@ -1,0 +1,244 @@
+//! An arm against recordings: every operation of ours on the recording's inputs.
+//!
+//! The recording is the reference. What a site of ours gives on its inputs, beside what it recorded, is the divergence
+//! that the site *introduces*; what a free run of ours gives is what has accumulated.
+
+use std::collections::BTreeSet;
+
+use burn::tensor::{Device, Tensor};
+use ulpscope_capture::{Activation, Activations, Pattern};
+use ulpscope_llama::{Accumulation, BlockSite, Site, bridge};
+use ulpscope_metrics::difference;
+use ulpscope_record::SiteDivergence;
+
+use crate::CompareError;
+use crate::heads::{Compared, Heads};
+use crate::lockstep::Step;
+use crate::plan::NamedArm;
+use crate::setting::{Part, Parts, Setting, State};
+use crate::sites::Measured;
+use crate::subject::{Experiment, Made, Subject, Watch};
+
+/// What was recorded of one prompt.
+#[derive(Clone, Debug)]
+pub struct Reference {
+    /// The prompt.
+    pub ids: Vec<u32>,
+    /// What the recording has, by site.
+    pub activations: Activations,
+    /// Of those, the sites that can be judged: the recording has what they read, too.
+    pub judged: BTreeSet<Site>,
+    /// Sites that it lacks and that other parts begin with: ours stand in for them, and are not judged.
+    pub filled: BTreeSet<Site>,
+}
+
+/// What every site of ours gives on the recordings' inputs.
+#[derive(Clone, Debug)]
+pub struct Survey {
+    /// Ours against the recordings: introduced, and accumulated by a free run. `arm` is the arm's name.
+    pub sites: Vec<SiteDivergence>,
+    /// Ours in other orders against ours, on the same inputs. `arm` is the order.
+    pub noise: Vec<SiteDivergence>,
+    /// Sites that a recording has in another shape than ours: prompt, site, the recording's shape, ours.
+    pub misshapen: Vec<(usize, Site, Vec<usize>, Vec<usize>)>,
+}
+
+/// What one site introduces on given inputs: `taught` beside the recording's `given`.
+///
+/// # Panics
+/// If the two have not as many elements.
+pub fn introduced(
+    name: &str,
+    site: Site,
+    prompt: usize,
+    given: &Activation,
+    taught: &Activation,
+) -> SiteDivergence {
+    Measured::new(site, (0, prompt), given, None, taught).record(name)
+}
+
+/// Sites of one prompt that introduce something and are looked at closely.
+const LOOKED_AT: usize = 16;
+
+/// Runs every part of the arm on the recordings' inputs, in its own order of summation and in others.
+///
+/// Where a recording lacks a site that another part begins with, ours is filled in.
+///
+/// # Errors
+/// [`CompareError`] if parameters can't be read.
+pub fn survey(
+    arm: &NamedArm,
+    references: &mut [Reference],
+    orders: &[Accumulation],
+    sites: &Pattern,
+    device: &Device,
+    mut progress: impl FnMut(Step),
+) -> Result<Survey, CompareError> {
+    let base = Setting::of(arm);
+    let mut parts = Parts::new(&arm.arm, device);
+    let list = Part::all(base.config.num_hidden_layers);
+    let others: Vec<Setting> = orders.iter().map(|&order| in_order(&base, order)).collect();
+    let mut states: Vec<Option<State>> = vec![None; references.len()];
+    let mut looked_at = vec![0; references.len()];
+    let mut found = Survey { sites: Vec::new(), noise: Vec::new(), misshapen: Vec::new() };
+    for (done, &part) in list.iter().enumerate() {
+        for (prompt, reference) in references.iter_mut().enumerate() {
+            let taught = parts.forced(part, &base, &reference.ids, &reference.activations)?;
+            let (state, own) = parts.free(part, &base, &reference.ids, states[prompt].take())?;
+            states[prompt] = Some(state);
+            for (&site, t) in taught.iter().filter(|(site, _)| sites.matches(**site)) {
+                let Some(a) = reference.activations.get(&site) else { continue };
+                if a.shape != t.shape {
+                    found.misshapen.push((prompt, site, a.shape.clone(), t.shape.clone()));
+                    continue;
+                }
+                let mut measured = Measured::new(site, (0, prompt), a, own.get(&site), t);
+                let output = matches!(site, Site::Block(_, BlockSite::Output));
+                if let Some(own) = own
+                    .get(&site)
+                    .filter(|_| output || measured.introduces() && looked_at[prompt] < LOOKED_AT)
+                {
+                    looked_at[prompt] += usize::from(!output);
+                    measured.look(a, own, t);
+                }
+                found.sites.push(measured.record(&arm.name));
+            }
+            for (order, setting) in orders.iter().zip(&others) {
+                let other = parts.forced(part, setting, &reference.ids, &reference.activations)?;
+                for (site, t) in other.iter().filter(|(site, _)| sites.matches(**site)) {
+                    let judged = reference.activations.get(site).is_some_and(|a| a.shape == t.shape);
+                    if let Some(ours) = taught.get(site).filter(|_| judged) {
+                        found.noise.push(introduced(&order.to_string(), *site, prompt, ours, t));
+                    }
+                }
+            }
+            let layers = base.config.num_hidden_layers;
+            let needed = |site: &Site| match *site {
+                Site::EmbedTokens | Site::RotaryCos | Site::RotarySin => true,
+                Site::Block(n, BlockSite::Output) => n < layers,
+                _ => false,
+            };
+            for (site, t) in taught.into_iter().filter(|(site, _)| needed(site)) {
+                let usable = reference.activations.get(&site).is_some_and(|a| a.shape == t.shape);
+                if !usable {
+                    reference.activations.insert(site, t);
+                    reference.filled.insert(site);
+                }
+            }
+        }
+        progress(Step { done: done + 1, total: list.len() });
+    }
+    found.sites.sort_by_key(|s| s.prompt);
+    Ok(found)
+}
+
+/// The same in another order of summation.
+pub fn in_order(setting: &Setting, order: Accumulation) -> Setting {
+    let mut setting = setting.clone();
+    setting.semantics.base.accumulation = order;
+    setting
+}
+
+/// How many elements of some parts have the recordings' bits in each of some orders of summation.
+///
+/// # Errors
+/// [`CompareError`] if parameters can't be read.
+pub fn agreement(
+    arm: &NamedArm,
+    references: &[Reference],
+    orders: &[Accumulation],
+    parts: &[Part],
+    device: &Device,
+) -> Result<Vec<u64>, CompareError> {
+    let base = Setting::of(arm);
+    let settings: Vec<Setting> = orders.iter().map(|&order| in_order(&base, order)).collect();
+    let mut model = Parts::new(&arm.arm, device);
+    let mut equal = vec![0; orders.len()];
+    for &part in parts {
+        for (setting, equal) in settings.iter().zip(&mut equal) {
+            for Reference { ids, activations, .. } in references {
+                let taught = model.forced(part, setting, ids, activations)?;
+                let both = taught.iter().filter_map(|(site, t)| Some((activations.get(site)?, t)));
+                for (a, t) in both.filter(|(a, t)| a.shape == t.shape) {
+                    *equal += difference(&a.values, &t.values).map_or(0, |d| d.equal);
+                }
+            }
+        }
+    }
+    Ok(equal)
+}
+
+/// A free run of a model: a setting for each of its parts.
+#[derive(Clone, Debug)]
+pub struct Free {
+    /// Name in what is found.
+    pub name: String,
+    /// One for each part, in forward order.
+    pub settings: Vec<Setting>,
+    /// What its logits are compared with: 0 is the recording, 1 the first run.
+    pub against: Vec<usize>,
+    /// Whether positions and likely tokens are kept, as records have them.
+    pub told: bool,
+}
+
+/// Runs models freely, and compares their logits with the recordings' and with each other's. Subject 0 of what is found
+/// is the recording.
+///
+/// # Errors
+/// [`CompareError`] if parameters can't be read.
+pub fn free(
+    arm: &NamedArm,
+    runs: &[Free],
+    references: &[Reference],
+    device: &Device,
+    mut progress: impl FnMut(Step),
+) -> Result<Vec<Compared>, CompareError> {
+    let mut parts = Parts::new(&arm.arm, device);
+    let list = Part::all(arm.arm.config().num_hidden_layers);
+    let mut states: Vec<Vec<Option<State>>> = vec![vec![None; references.len()]; runs.len()];
+    for (done, &part) in list.iter().enumerate() {
+        for (run, states) in runs.iter().zip(&mut states) {
+            for (reference, state) in references.iter().zip(states) {
+                let (next, _) = parts.free(part, &run.settings[done], &reference.ids, state.take())?;
+                *state = Some(next);
+            }
+        }
+        progress(Step { done: done + 1, total: list.len() });
+    }
+    let mut compared = Vec::new();
+    for (prompt, reference) in references.iter().enumerate() {
+        let logits: Vec<Tensor<3>> =
+            states.iter().map(|s| s[prompt].clone().expect("it ran").into_stream()).collect();
+        let recorded = reference.activations.get(&Site::LmHead).and_then(|a| {
+            let shape: [usize; 3] = a.shape.clone().try_into().ok()?;
+            (shape == logits[0].dims()).then(|| bridge::tensor(a.values.view(), shape, device))
+        });
+        let subject = |name: &str, against: Vec<usize>, told: bool| Subject {
+            name: name.to_owned(),
+            made: Made::Arm(arm.arm.clone()),
+            compute: None,
+            semantics: arm.semantics.clone(),
+            against,
+            watch: if told { Watch::Everything } else { Watch::Logits },
+        };
+        let mut subjects = vec![subject("recorded", Vec::new(), false)];
+        for run in runs {
+            let has = |&with: &usize| with > 0 || recorded.is_some();
+            subjects.push(subject(&run.name, run.against.iter().copied().filter(has).collect(), run.told));
+        }
+        let experiment = Experiment {
+            subjects,
+            prompts: references.iter().map(|r| r.ids.clone()).collect(),
+            sites: Pattern::all(),
+            device: device.clone(),
+            describe: false,
+            longest_watched: usize::MAX,
+        };
+        let mut heads = Heads::new(&experiment, prompt);
+        let first = recorded.unwrap_or_else(|| logits[0].clone());
+        let all: Vec<Tensor<3>> = std::iter::once(first).chain(logits).collect();
+        heads.add(0, &all);
+        compared.extend(heads.finish());
+    }
+    Ok(compared)
+}

@@ -1,0 +1,366 @@
+//! One model in parts, each of which can be built and run by itself, with anything about it changed.
+//!
+//! Lockstep runs arms and mixtures of arms. A recorded trace has no arm to take parts from: what its model may have done
+//! otherwise is a [`Setting`], and every operation is judged on the trace's own inputs.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use burn::tensor::{Device, Tensor};
+use ulpscope_capture::{Activation, Activations, Force};
+use ulpscope_floats::{DType, Floats};
+use ulpscope_llama::{
+    Activation as Function, Block, BlockSite, Embedding, Head, LlamaConfig, Parameters, Probe,
+    RotaryEmbedding, RotaryTables, Semantics, Site, bridge,
+};
+use ulpscope_weights::Arm;
+
+use crate::CompareError;
+use crate::parts::stored_tensor;
+use crate::plan::NamedArm;
+
+/// A part of a model: what is built, run and dropped together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Part {
+    /// Embedding and rotary tables.
+    Stem,
+    /// One block.
+    Block(usize),
+    /// Final norm and output layer.
+    Head,
+}
+
+impl Part {
+    /// The parts of a model of this many blocks, in forward order.
+    pub fn all(layers: usize) -> Vec<Part> {
+        let blocks = (0..layers).map(Part::Block);
+        std::iter::once(Part::Stem).chain(blocks).chain([Part::Head]).collect()
+    }
+
+    /// The part that a site is in.
+    pub fn of(site: Site) -> Part {
+        match site {
+            Site::EmbedTokens | Site::RotaryCos | Site::RotarySin => Part::Stem,
+            Site::Block(n, _) => Part::Block(n),
+            Site::Norm | Site::LmHead => Part::Head,
+        }
+    }
+
+    /// The site whose activation the part begins with, in a model of this many blocks; the stem begins with ids.
+    pub fn begins_with(self, layers: usize) -> Option<Site> {
+        let after = |blocks: usize| match blocks.checked_sub(1) {
+            None => Site::EmbedTokens,
+            Some(last) => Site::Block(last, BlockSite::Output),
+        };
+        match self {
+            Part::Stem => None,
+            Part::Block(n) => Some(after(n)),
+            Part::Head => Some(after(layers)),
+        }
+    }
+}
+
+/// How a part is computed: an arm's way, with whatever was changed.
+#[derive(Clone, Debug)]
+pub struct Setting {
+    /// The architecture.
+    pub config: LlamaConfig,
+    /// The rotary embedding with its buffers.
+    pub rotary: RotaryEmbedding,
+    /// Attention, order of summation, departures from Hugging Face's arithmetic.
+    pub semantics: Semantics,
+    /// Parameters that are other than the arm's, by key of the state dict.
+    pub parameters: BTreeMap<String, Arc<Floats<'static>>>,
+    /// Whoever reads the first site is given the second one's activation.
+    pub rewired: Vec<(Site, Site)>,
+    /// A wider format to hold and compute everything in; `None`: the arm's own.
+    pub compute: Option<DType>,
+}
+
+impl Setting {
+    /// An arm as it is.
+    pub fn of(arm: &NamedArm) -> Self {
+        Setting {
+            config: arm.arm.config().clone(),
+            rotary: arm.arm.rotary().0,
+            semantics: arm.semantics.clone(),
+            parameters: BTreeMap::new(),
+            rewired: Vec::new(),
+            compute: None,
+        }
+    }
+}
+
+/// What a model does between two parts: the residual stream `[1, T, C]` and the rotary tables.
+#[derive(Clone, Debug)]
+pub struct State {
+    x: Tensor<3>,
+    rope: RotaryTables,
+}
+
+impl State {
+    /// The residual stream; behind the head, the logits `[1, T, V]`.
+    pub(crate) fn into_stream(self) -> Tensor<3> {
+        self.x
+    }
+}
+
+/// The parameters of one model, read when a part is first run, and the modules made of them.
+pub struct Parts<'a> {
+    arm: Arm<'a>,
+    device: Device,
+    values: HashMap<String, Floats<'a>>,
+    built: Vec<(Key, Module)>,
+    part: Part,
+}
+
+/// Modules that are kept: of hypotheses that change no parameter, all share one.
+const KEPT: usize = 3;
+
+#[derive(Clone)]
+enum Module {
+    Stem(Embedding),
+    Block(Box<Block>),
+    Head(Head),
+}
+
+/// What shapes a module: two settings with the same key share it.
+#[derive(Clone, PartialEq)]
+struct Key {
+    eps: u64,
+    act: Function,
+    tied: bool,
+    compute: Option<DType>,
+    parameters: Vec<(String, *const Floats<'static>)>,
+}
+
+impl<'a> Parts<'a> {
+    /// The parts of an arm. Nothing is read yet.
+    pub fn new(arm: &Arm<'a>, device: &Device) -> Self {
+        Parts {
+            arm: arm.clone(),
+            device: device.clone(),
+            values: HashMap::new(),
+            built: Vec::new(),
+            part: Part::Stem,
+        }
+    }
+
+    /// A parameter as the recipe leaves it.
+    ///
+    /// # Errors
+    /// If the checkpoint does not have it, or can't be read.
+    pub fn parameter(&mut self, name: &str) -> Result<Floats<'_>, CompareError> {
+        if !self.values.contains_key(name) {
+            let stored = stored_tensor(&self.arm, name)?;
+            self.values.insert(name.to_owned(), self.arm.parameter_of(&stored).0);
+        }
+        Ok(self.values[name].view())
+    }
+
+    /// What each site of a part gives on a reference's inputs. Sites that the reference lacks pass on their own.
+    ///
+    /// # Errors
+    /// [`CompareError`] if parameters can't be read.
+    pub fn forced(
+        &mut self,
+        part: Part,
+        setting: &Setting,
+        ids: &[u32],
+        reference: &Activations,
+    ) -> Result<Activations, CompareError> {
+        let rewired;
+        let mut given = reference;
+        if !setting.rewired.is_empty() {
+            let mut changed = reference.clone();
+            for (of, by) in &setting.rewired {
+                if let Some(activation) = reference.get(by) {
+                    changed.insert(*of, activation.clone());
+                }
+            }
+            rewired = changed;
+            given = &rewired;
+        }
+        let module = self.module(part, setting)?;
+        let dtype = setting.compute.unwrap_or(self.arm.dtype());
+        let mut teacher = Teacher { given, taught: Activations::new() };
+        let state = match part.begins_with(setting.config.num_hidden_layers) {
+            None => None,
+            Some(site) => {
+                let Some(start) = given.get(&site).and_then(|a| stream(a, dtype, &self.device)) else {
+                    return Ok(Activations::new());
+                };
+                // Tables keep the format that they were recorded in, which may be wider than the rest.
+                let table = |site| {
+                    let a: &Activation = given.get(&site)?;
+                    let fits = a.shape == [1, ids.len(), setting.config.head_dim];
+                    stream(a, a.values.dtype(), &self.device).filter(|_| fits)
+                };
+                let rope = match (table(Site::RotaryCos), table(Site::RotarySin)) {
+                    (Some(cos), Some(sin)) => RotaryTables { cos, sin },
+                    _ => {
+                        let arithmetic = setting.semantics.at(None);
+                        setting.rotary.forward(ids.len(), dtype, arithmetic, &self.device, &mut ())
+                    }
+                };
+                Some(State { x: start, rope })
+            }
+        };
+        module.run(setting, ids, dtype, state, &self.device, &mut teacher);
+        Ok(teacher.taught)
+    }
+
+    /// Runs a part freely, from its predecessor's state.
+    ///
+    /// # Errors
+    /// [`CompareError`] if parameters can't be read.
+    pub fn free(
+        &mut self,
+        part: Part,
+        setting: &Setting,
+        ids: &[u32],
+        state: Option<State>,
+    ) -> Result<(State, Activations), CompareError> {
+        let module = self.module(part, setting)?;
+        let dtype = setting.compute.unwrap_or(self.arm.dtype());
+        let mut probe = Rewire { rewired: &setting.rewired, seen: Activations::new() };
+        if let (Some(state), Some(site)) = (&state, part.begins_with(setting.config.num_hidden_layers)) {
+            probe.seen.insert(site, Activation::of(&state.x));
+        }
+        let begins = probe.seen.keys().next().copied();
+        let state = module.run(setting, ids, dtype, state, &self.device, &mut probe);
+        if let Some(site) = begins {
+            probe.seen.remove(&site);
+        }
+        Ok((state, probe.seen))
+    }
+
+    fn module(&mut self, part: Part, setting: &Setting) -> Result<Module, CompareError> {
+        if self.part != part {
+            // A tied head needs the embedding again, which is read at once from a memory map.
+            self.built.clear();
+            self.values.clear();
+            self.part = part;
+        }
+        let key = Key {
+            eps: setting.config.rms_norm_eps.to_bits(),
+            act: setting.config.hidden_act,
+            tied: setting.config.tie_word_embeddings,
+            compute: setting.compute,
+            parameters: setting.parameters.iter().map(|(n, v)| (n.clone(), Arc::as_ptr(v))).collect(),
+        };
+        if let Some((_, module)) = self.built.iter().find(|(k, _)| *k == key) {
+            return Ok(module.clone());
+        }
+        let config = &setting.config;
+        let mut source = Source { parts: self, setting };
+        let module = match part {
+            Part::Stem => Module::Stem(Embedding::new(config, &mut source)?),
+            Part::Block(n) => Module::Block(Box::new(Block::new(config, n, &mut source)?)),
+            Part::Head => {
+                let embedding = Embedding::new(config, &mut source)?;
+                Module::Head(Head::new(config, &embedding, &mut source)?)
+            }
+        };
+        if self.built.len() >= KEPT {
+            self.built.remove(1);
+        }
+        self.built.push((key, module.clone()));
+        Ok(module)
+    }
+}
+
+impl Module {
+    /// Runs it. The head leaves the state as it was, but for `x`, which is the logits.
+    fn run(
+        &self,
+        setting: &Setting,
+        ids: &[u32],
+        dtype: DType,
+        state: Option<State>,
+        device: &Device,
+        probe: &mut impl Probe,
+    ) -> State {
+        match (self, state) {
+            (Module::Stem(embedding), _) => {
+                let arithmetic = setting.semantics.at(None);
+                let x = embedding.forward(ids, arithmetic, probe);
+                let rope = setting.rotary.forward(ids.len(), dtype, arithmetic, device, probe);
+                State { x, rope }
+            }
+            (Module::Block(block), Some(State { x, rope })) => {
+                let arithmetic = setting.semantics.at(Some(block.index()));
+                State { x: block.forward(x, &rope, arithmetic, probe), rope }
+            }
+            (Module::Head(head), Some(State { x, rope })) => {
+                State { x: head.forward(x, setting.semantics.at(None), probe), rope }
+            }
+            (_, None) => panic!("blocks and the head run on a state"),
+        }
+    }
+}
+
+/// An activation as the residual stream of a model in this format.
+fn stream(a: &Activation, dtype: DType, device: &Device) -> Option<Tensor<3>> {
+    let shape: [usize; 3] = a.shape.clone().try_into().ok()?;
+    Some(bridge::tensor(a.values.cast(dtype), shape, device))
+}
+
+/// Teacher forcing that keeps what each site produced.
+struct Teacher<'r> {
+    given: &'r Activations,
+    taught: Activations,
+}
+
+impl Probe for Teacher<'_> {
+    fn at<const D: usize>(&mut self, site: Site, x: Tensor<D>) -> Tensor<D> {
+        let taught = &mut self.taught;
+        let keep = |site, activation| {
+            taught.insert(site, activation);
+        };
+        Force::new(self.given, keep).at(site, x)
+    }
+}
+
+/// Records, and gives one site's activation in another's place where that was asked for and has been computed.
+struct Rewire<'s> {
+    rewired: &'s [(Site, Site)],
+    seen: Activations,
+}
+
+impl Probe for Rewire<'_> {
+    fn at<const D: usize>(&mut self, site: Site, x: Tensor<D>) -> Tensor<D> {
+        self.seen.insert(site, Activation::of(&x));
+        let by = self.rewired.iter().find(|(of, _)| *of == site).and_then(|(_, by)| self.seen.get(by));
+        match by {
+            Some(a) if a.shape == x.dims() => {
+                bridge::tensor(a.values.cast(bridge::dtype(&x)), x.dims(), &x.device())
+            }
+            _ => x,
+        }
+    }
+}
+
+/// Hands out an arm's parameters, or what a setting has in their place.
+struct Source<'p, 'a> {
+    parts: &'p mut Parts<'a>,
+    setting: &'p Setting,
+}
+
+impl Parameters for Source<'_, '_> {
+    type Error = CompareError;
+
+    fn tensor<const D: usize>(&mut self, name: &str, shape: [usize; D]) -> Result<Tensor<D>, CompareError> {
+        let dtype = self.setting.compute.unwrap_or(self.parts.arm.dtype());
+        let device = self.parts.device.clone();
+        let values = match self.setting.parameters.get(name) {
+            Some(changed) => changed.view(),
+            None => self.parts.parameter(name)?,
+        };
+        Ok(if values.dtype() == dtype {
+            bridge::tensor(values, shape, &device)
+        } else {
+            bridge::tensor(values.cast(dtype), shape, &device)
+        })
+    }
+}

@@ -1,0 +1,291 @@
+//! What a trace's model may have done otherwise: departures of arithmetic, fields of the config, buffers, wiring.
+
+use ulpscope_compare::{Part, Setting};
+use ulpscope_floats::{DType, Floats};
+use ulpscope_llama::{
+    Activation, AttentionKind, BlockSite, Departure, Layers, LlamaConfig, RopeKind, RopeParameters,
+    RotaryEmbedding, Semantics, Site, Variant, variant::Positions,
+};
+use ulpscope_weights::BUFFERS;
+
+use std::sync::Arc;
+
+use crate::catalogue::{self, Fault};
+
+/// One thing that a trace's model may have done otherwise.
+#[derive(Clone, Debug)]
+pub(crate) struct Hypothesis {
+    /// The same at other layers has the same key.
+    pub(crate) key: String,
+    pub(crate) fault: &'static Fault,
+    /// What it is about, with the layer left open.
+    pub(crate) subject: String,
+    /// `a` is the trace, `b` is ours.
+    pub(crate) relation: String,
+    pub(crate) change: Change,
+}
+
+/// How a setting becomes that of the trace.
+#[derive(Clone, Debug)]
+pub(crate) enum Change {
+    Variant(Variant),
+    Attention(AttentionKind),
+    Eps(f64),
+    Act(Activation),
+    Rope(RopeParameters),
+    Buffers(DType),
+    Rewired { of: Site, by: Site },
+    Parameters(Vec<(String, Arc<Floats<'static>>)>),
+}
+
+impl Change {
+    /// Changes the setting of one part.
+    pub(crate) fn apply(&self, part: Part, setting: &mut Setting) {
+        match self {
+            Change::Variant(variant) => setting.semantics = with(&setting.semantics, *variant, part),
+            Change::Attention(kind) => setting.semantics.base.attention = *kind,
+            Change::Eps(eps) => setting.config.rms_norm_eps = *eps,
+            Change::Act(act) => setting.config.hidden_act = *act,
+            Change::Rope(rope) => {
+                setting.config.rope = rope.clone();
+                setting.rotary = RotaryEmbedding::new(&setting.config);
+            }
+            Change::Buffers(dtype) => {
+                let (inv_freq, original) = (&setting.rotary.inv_freq, &setting.rotary.original_inv_freq);
+                setting.rotary = RotaryEmbedding::from_buffers(
+                    &setting.config,
+                    inv_freq.cast(*dtype),
+                    original.cast(*dtype),
+                );
+            }
+            Change::Rewired { of, by } => setting.rewired.push((*of, *by)),
+            Change::Parameters(changed) => {
+                for (name, values) in changed {
+                    if name == "lm_head.weight" {
+                        setting.config.tie_word_embeddings = false;
+                    }
+                    setting.parameters.insert(name.clone(), Arc::clone(values));
+                }
+            }
+        }
+    }
+
+    /// The site whose readers are given another's activation.
+    pub(crate) fn rewired(&self) -> Option<Site> {
+        match self {
+            Change::Rewired { of, .. } => Some(*of),
+            _ => None,
+        }
+    }
+
+    /// Whether a free run can be made to do it: it can't read what it has not computed yet.
+    pub(crate) fn runs_free(&self, part: Part, layers: usize) -> bool {
+        match self {
+            Change::Rewired { of, by } => by < of && Some(*of) != part.begins_with(layers),
+            _ => true,
+        }
+    }
+}
+
+fn with(semantics: &Semantics, variant: Variant, part: Part) -> Semantics {
+    let layers = match part {
+        Part::Block(n) if variant.in_blocks() => Some(Layers { first: n, last: n }),
+        _ => None,
+    };
+    semantics.clone().with(Departure { variant, layers })
+}
+
+/// What arithmetic, config, buffers and wiring can do to a site, the simplest first.
+pub(crate) fn hypotheses(site: Site, setting: &Setting, dtype: DType) -> Vec<Hypothesis> {
+    let mut all = variants(site, setting, dtype);
+    all.extend(config(site, setting));
+    all.extend(wiring(site, setting));
+    all
+}
+
+fn variants(site: Site, setting: &Setting, dtype: DType) -> Vec<Hypothesis> {
+    let (config, attention) = (&setting.config, setting.semantics.base.attention);
+    let local = match site {
+        Site::Block(_, inner) => Site::Block(0, inner),
+        other => other,
+    };
+    let offsets = (-8..=8).filter(|n| !matches!(n, 0 | 1)).map(|n| Variant::Positions(Positions::From(n)));
+    let mut all: Vec<Hypothesis> = Variant::all()
+        .chain(offsets)
+        .filter(|variant| variant.touches(config, attention, dtype).contains(&local))
+        .map(|variant| Hypothesis {
+            key: variant.to_string(),
+            fault: catalogue::of_variant(variant),
+            subject: format!("arithmetic: {}", variant.class()),
+            relation: format!("a: {variant}, b: Hugging Face's"),
+            change: Change::Variant(variant),
+        })
+        .collect();
+    if let Site::Block(_, BlockSite::Context) = site {
+        let other = match attention {
+            AttentionKind::Eager => AttentionKind::Sdpa,
+            AttentionKind::Sdpa => AttentionKind::Eager,
+        };
+        all.push(Hypothesis {
+            key: format!("attention {other}"),
+            fault: catalogue::ATTENTION,
+            subject: "attention implementation".to_owned(),
+            relation: format!("a: {other}, b: {attention}"),
+            change: Change::Attention(other),
+        });
+    }
+    all
+}
+
+/// Epsilons that somebody's config has, or that are left out.
+const EPSILONS: [f64; 9] = [0.0, 1e-6, 1e-5, 1e-8, 1e-12, 1e-4, 1e-3, 1e-2, 1e-1];
+/// Bases of rotary frequencies that somebody's config has.
+const THETAS: [f64; 11] = [1e4, 5e5, 1e6, 1e5, 2.5e5, 1e3, 5e4, 2e6, 5e6, 1e7, 130_000.0];
+
+fn config(site: Site, setting: &Setting) -> Vec<Hypothesis> {
+    let config = &setting.config;
+    match site {
+        Site::Norm | Site::Block(_, BlockSite::InputLayernorm | BlockSite::PostAttentionLayernorm) => {
+            EPSILONS
+                .into_iter()
+                .filter(|eps| eps.to_bits() != config.rms_norm_eps.to_bits())
+                .map(|eps| Hypothesis {
+                    key: format!("rms_norm_eps {eps:e}"),
+                    fault: catalogue::EPS,
+                    subject: "rms_norm_eps".to_owned(),
+                    relation: format!("a: {eps:e}, b: {:e}", config.rms_norm_eps),
+                    change: Change::Eps(eps),
+                })
+                .collect()
+        }
+        Site::Block(_, BlockSite::ActFn) => Activation::NAMES
+            .into_iter()
+            .filter_map(|name| Some((name, Activation::from_name(name)?)))
+            .filter(|(name, act)| *act != config.hidden_act && *name != "swish")
+            .map(|(name, act)| Hypothesis {
+                key: format!("hidden_act {name}"),
+                fault: catalogue::ACTIVATION,
+                subject: "hidden_act".to_owned(),
+                relation: format!("a: {name}, b: {:?}", config.hidden_act),
+                change: Change::Act(act),
+            })
+            .collect(),
+        Site::RotaryCos | Site::RotarySin => rotary(config),
+        _ => Vec::new(),
+    }
+}
+
+fn rotary(config: &LlamaConfig) -> Vec<Hypothesis> {
+    let buffers = [DType::Bf16, DType::F16].map(|dtype| Hypothesis {
+        key: format!("inv_freq {dtype}"),
+        fault: catalogue::ROTARY_BUFFER,
+        subject: BUFFERS[0].to_owned(),
+        relation: format!("a = round_{dtype}(b)"),
+        change: Change::Buffers(dtype),
+    });
+    let rope = &config.rope;
+    let theta = |theta: f64| {
+        let relation = format!("a: theta {theta}; b: theta {}", rope.rope_theta);
+        ("rope_theta", catalogue::ROPE_THETA, relation, RopeParameters { rope_theta: theta, ..rope.clone() })
+    };
+    let scaled = |kind: RopeKind| {
+        let relation = format!("a: {kind:?}; b: {:?}", rope.kind);
+        ("rope_scaling", catalogue::ROPE_SCALING, relation, RopeParameters { kind, ..rope.clone() })
+    };
+    let thetas = THETAS.into_iter().filter(|t| *t != rope.rope_theta).map(theta);
+    let linear = [2.0, 4.0, 8.0, 16.0, 32.0].map(|factor| RopeKind::Linear { factor });
+    let kinds = std::iter::once(RopeKind::Default).chain(linear).filter(|kind| *kind != rope.kind);
+    let plain = rope.factors.as_ref().map(|_| {
+        let relation = "a: no factors; b: rope_freqs of the file".to_owned();
+        ("rope_scaling", catalogue::ROPE_SCALING, relation, RopeParameters { factors: None, ..rope.clone() })
+    });
+    let ropes = thetas.chain(kinds.map(scaled)).chain(plain);
+    let ropes = ropes.map(|(subject, fault, relation, rope)| Hypothesis {
+        key: format!("{subject} {relation}"),
+        fault,
+        subject: subject.to_owned(),
+        relation,
+        change: Change::Rope(rope),
+    });
+    buffers.into_iter().chain(ropes).collect()
+}
+
+/// The sites whose activations a site reads, in a model of this many blocks.
+pub(crate) fn reads(site: Site, layers: usize, attention: AttentionKind) -> Vec<Site> {
+    use BlockSite as B;
+    let before = Part::of(site).begins_with(layers);
+    let Site::Block(n, inner) = site else {
+        return match site {
+            Site::Norm => before.into_iter().collect(),
+            Site::LmHead => vec![Site::Norm],
+            _ => Vec::new(),
+        };
+    };
+    let at = |sites: &[BlockSite]| sites.iter().map(|&s| Site::Block(n, s)).collect();
+    let with =
+        |sites: &[BlockSite]| before.into_iter().chain(sites.iter().map(|&s| Site::Block(n, s))).collect();
+    match inner {
+        B::InputLayernorm => with(&[]),
+        B::QProj | B::KProj | B::VProj => at(&[B::InputLayernorm]),
+        B::QRope => at(&[B::QProj]),
+        B::KRope => at(&[B::KProj]),
+        B::Scores => at(&[B::QRope, B::KRope]),
+        B::Probs => at(&[B::Scores]),
+        B::Context if attention == AttentionKind::Eager => at(&[B::Probs, B::VProj]),
+        B::Context => at(&[B::QRope, B::KRope, B::VProj]),
+        B::OProj => at(&[B::Context]),
+        B::ResidMid => with(&[B::OProj]),
+        B::PostAttentionLayernorm => at(&[B::ResidMid]),
+        B::GateProj | B::UpProj => at(&[B::PostAttentionLayernorm]),
+        B::ActFn => at(&[B::GateProj]),
+        B::Product => at(&[B::ActFn, B::UpProj]),
+        B::DownProj => at(&[B::Product]),
+        B::Output => at(&[B::ResidMid, B::DownProj]),
+    }
+}
+
+/// The same operation on another tensor of the same width.
+fn wiring(site: Site, setting: &Setting) -> Vec<Hypothesis> {
+    use BlockSite as B;
+    let layers = setting.config.num_hidden_layers;
+    let width = |site: Site| match site {
+        Site::EmbedTokens | Site::Norm => 'c',
+        Site::Block(_, s) => match s {
+            B::InputLayernorm
+            | B::OProj
+            | B::ResidMid
+            | B::PostAttentionLayernorm
+            | B::DownProj
+            | B::Output => 'c',
+            B::GateProj | B::UpProj | B::ActFn | B::Product => 'f',
+            B::QProj | B::Context => 'q',
+            B::KProj | B::VProj => 'k',
+            B::QRope => 'r',
+            B::KRope => 's',
+            _ => '-',
+        },
+        _ => '-',
+    };
+    let part = Part::of(site);
+    let mut others: Vec<Site> = part.begins_with(layers).into_iter().collect();
+    if let Site::Block(n, _) = site {
+        others.extend(B::ALL.iter().map(|&s| Site::Block(n, s)));
+    }
+    others.push(Site::EmbedTokens);
+    let mut all = Vec::new();
+    for of in reads(site, layers, setting.semantics.base.attention) {
+        for &by in others.iter().filter(|&&by| by != of && by != site && width(by) == width(of)) {
+            let name = |s: Site| crate::factor::class(&s.to_string());
+            let before = part.begins_with(layers);
+            let said = |s: Site| if Some(s) == before { "the block's input".to_owned() } else { name(s) };
+            all.push(Hypothesis {
+                key: format!("{} reads {} for {}", name(site), said(by), said(of)),
+                fault: catalogue::WIRING,
+                subject: format!("the input of {}", name(site)),
+                relation: format!("a: {}, b: {}", said(by), said(of)),
+                change: Change::Rewired { of, by },
+            });
+        }
+    }
+    all
+}

@@ -1,0 +1,129 @@
+//! Whether what a site introduces on a trace's inputs is more than another order of summation does.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use ulpscope_record::SiteDivergence;
+
+use crate::factor::class;
+use crate::floor::{FALSE_ALARMS, Kinds};
+
+/// Elements that other orders change at sites where ours has the trace's bits, from which on that is no chance.
+const EVIDENCE: f64 = 20.0;
+
+/// Judges sites by the floor of their kind.
+///
+/// Three kinds are told apart. Where no order changes anything (embeddings, tables, rotation, sums of two terms), or where
+/// the trace demonstrably sums in our order, equal inputs give equal bits, so that any difference counts. Elsewhere it has
+/// to be more than what orders do, at the run's false-alarm rate.
+pub(crate) struct Judge {
+    kinds: Kinds,
+    /// Classes of sites that an order of summation changes.
+    moved: BTreeSet<String>,
+    /// Classes of sites at which the trace sums in our order.
+    known: BTreeSet<String>,
+    tests: usize,
+}
+
+/// What is held of one site on one prompt.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Judged {
+    /// Elements that differ, of all.
+    pub(crate) differing: [u64; 2],
+    /// Elements that orders would be expected to change.
+    pub(crate) expected: f64,
+    /// Root mean square of the difference, as a multiple of the floor's.
+    pub(crate) ratio: f64,
+    pub(crate) p_value: f64,
+    /// Whether it is more than the floor.
+    pub(crate) beyond: bool,
+}
+
+/// Elements that differ, of all.
+pub(crate) fn counts(s: &SiteDivergence) -> [u64; 2] {
+    let len: usize = s.shape.iter().product();
+    [((1.0 - s.introduced.equal) * len as f64).round() as u64, len as u64]
+}
+
+impl Judge {
+    /// From ours against the trace, and ours in other orders against ours, both on the trace's inputs.
+    pub(crate) fn of(sites: &[SiteDivergence], noise: &[SiteDivergence]) -> Self {
+        let mut by_site: HashMap<(usize, &str), f64> = HashMap::new();
+        let mut moved = BTreeSet::new();
+        for s in noise {
+            let [differing, _] = counts(s);
+            *by_site.entry((s.prompt, &s.site)).or_default() += differing as f64;
+            if differing > 0 {
+                moved.insert(class(&s.site));
+            }
+        }
+        let mut of_class: BTreeMap<String, (usize, usize, f64)> = BTreeMap::new();
+        for s in sites {
+            let (all, equal, evidence) = of_class.entry(class(&s.site)).or_default();
+            *all += 1;
+            if s.introduced.equal == 1.0 {
+                *equal += 1;
+                *evidence += by_site.get(&(s.prompt, s.site.as_str())).copied().unwrap_or(0.0);
+            }
+        }
+        let mut known: BTreeSet<String> = (of_class.iter())
+            .filter(|(name, (all, equal, evidence))| {
+                moved.contains(*name) && 2 * equal >= *all && *evidence >= EVIDENCE
+            })
+            .map(|(name, _)| name.clone())
+            .collect();
+        let noise: Vec<&SiteDivergence> = noise.iter().collect();
+        let mut judge =
+            Judge { kinds: Kinds::of(&noise), moved, known: BTreeSet::new(), tests: sites.len().max(1) };
+        // An attention kernel may sum as ours in most cases and otherwise in some: then its order is not ours.
+        for s in sites.iter().filter(|s| s.site.contains(".self_attn.") && !s.site.ends_with("_proj")) {
+            if s.introduced.equal < 1.0 && !judge.judge_by_floor(s).beyond {
+                known.remove(&class(&s.site));
+            }
+        }
+        // All linear layers go through one kernel.
+        let linear: Vec<&String> =
+            judge.moved.iter().filter(|c| c.ends_with("_proj") || *c == "lm_head").collect();
+        let sure = linear.iter().filter(|c| known.contains(**c)).count();
+        if 4 * sure >= 3 * linear.len() && sure > 0 {
+            known.extend(linear.into_iter().cloned());
+        }
+        judge.known = known;
+        judge
+    }
+
+    /// Whether equal inputs have to give equal bits at a site.
+    pub(crate) fn exact(&self, site: &str) -> bool {
+        let class = class(site);
+        !self.moved.contains(&class) || self.known.contains(&class)
+    }
+
+    /// Classes of sites at which the trace's order of summation is not known.
+    pub(crate) fn unknown_orders(&self) -> Vec<&str> {
+        self.moved.difference(&self.known).map(String::as_str).collect()
+    }
+
+    /// Probability below which a site's difference is more than noise: all tests share that of a false alarm.
+    pub(crate) fn chance(&self) -> f64 {
+        FALSE_ALARMS / (2.0 * self.tests as f64)
+    }
+
+    pub(crate) fn judge(&self, s: &SiteDivergence) -> Judged {
+        self.judged(s, self.exact(&s.site))
+    }
+
+    fn judge_by_floor(&self, s: &SiteDivergence) -> Judged {
+        self.judged(s, false)
+    }
+
+    fn judged(&self, s: &SiteDivergence, exact: bool) -> Judged {
+        let [differing, len] = counts(s);
+        let kind = self.kinds.get(s).filter(|_| !exact);
+        if differing == 0 {
+            return Judged { differing: [0, len], expected: 0.0, ratio: 0.0, p_value: 1.0, beyond: false };
+        }
+        let (expected, p_value) = kind.map_or((0.0, 0.0), |kind| kind.test(s, differing, len as usize));
+        let floor = kind.map_or(0.0, |kind| kind.rms());
+        let ratio = if floor > 0.0 { s.introduced.rms / floor } else { f64::INFINITY };
+        Judged { differing: [differing, len], expected, ratio, p_value, beyond: p_value < self.chance() }
+    }
+}

@@ -1,0 +1,204 @@
+//! An arm of ours against what another program recorded: every operation is judged on the recording's own inputs.
+//!
+//! A trace can't be run again with something exchanged. What can be run is ours: a hypothesis about what the other
+//! program does is proved for the trace if the operation, changed accordingly, gives the trace's values on the trace's
+//! inputs. The inputs are the trace's everywhere, so that faults do not hide behind each other, and each is found by
+//! itself, in forward order.
+//!
+//! The trace is the reference, `a`; ours is `b`.
+
+mod account;
+mod hypothesis;
+mod judge;
+mod pattern;
+mod recorded;
+mod search;
+mod verdict;
+mod weights;
+
+use std::collections::BTreeSet;
+use std::num::NonZeroUsize;
+
+use burn::tensor::Device;
+use ulpscope_capture::{Pattern, Trace};
+use ulpscope_compare::{Findings, NamedArm, Part, Step, agreement, survey};
+use ulpscope_floats::DType;
+use ulpscope_llama::{Accumulation, Site};
+use ulpscope_record::{Arm, Coverage, First, Origin, SiteDivergence, Weights};
+
+use crate::answer::{Answer, Stage};
+use crate::error::ExplainError;
+use crate::floor;
+use account::Account;
+use judge::Judge;
+use search::Search;
+
+/// An arm, and traces of the same model from elsewhere.
+#[derive(Clone)]
+pub struct TracePlan<'a> {
+    /// What the traces should be of.
+    pub arm: NamedArm<'a>,
+    /// Traces, each with the name to call it by; one prompt each.
+    pub traces: Vec<(String, Trace)>,
+    /// The sites to judge.
+    pub sites: Pattern,
+    /// Whether the arm's order of summation is the one to use. Otherwise the one is taken of which the traces have most
+    /// bits.
+    pub order_given: bool,
+    /// The device that computes.
+    pub device: Device,
+}
+
+/// Explains how traces of another program come to differ from what an arm computes.
+///
+/// # Errors
+/// [`ExplainError`] if a trace can't be read as one of this model, or the checkpoint can't be read.
+pub fn explain_trace(
+    plan: &TracePlan,
+    mut progress: impl FnMut(Stage, Step),
+) -> Result<Answer, ExplainError> {
+    let mut recorded = recorded::read(plan)?;
+    let mut arm = plan.arm.clone();
+    let ours = arm.arm.dtype() != DType::F64 && ulpscope_llama::owns(&plan.device);
+    if ours && !plan.order_given {
+        arm.semantics.base.accumulation = nearest_order(plan, &recorded)?;
+    }
+    let own = arm.semantics.base.accumulation;
+    let orders = if ours { floor::orders(own) } else { Vec::new() };
+    let found = survey(&arm, &mut recorded.references, &orders, &plan.sites, &plan.device, |step| {
+        progress(Stage::Looking, step);
+    })?;
+    for (prompt, site, theirs, ours) in &found.misshapen {
+        let name = &plan.traces[*prompt].0;
+        recorded.missing.push(format!("{name}: {site} has the shape {theirs:?}, ours {ours:?}"));
+    }
+
+    // What stands on ours, because the trace lacks what it reads, is judged as little as what the trace lacks.
+    let mut found = found;
+    let standing = |s: &SiteDivergence| {
+        s.site.parse().is_ok_and(|site| recorded.references[s.prompt].judged.contains(&site))
+    };
+    found.sites.retain(standing);
+    found.noise.retain(standing);
+
+    let judge = Judge::of(&found.sites, &found.noise);
+    let mut origins: Vec<Origin> = Vec::new();
+    let mut sites = BTreeSet::new();
+    for s in &found.sites {
+        let judged = judge.judge(s);
+        if let Some(site) = s.site.parse::<Site>().ok().filter(|_| judged.beyond) {
+            sites.insert(site);
+            origins.push(Origin {
+                site: s.site.clone(),
+                prompt: s.prompt,
+                differing: judged.differing,
+                expected: judged.expected,
+                rms_ratio: judged.ratio,
+                p_value: judged.p_value,
+                cause: None,
+            });
+        }
+    }
+    let search = Search::new(&arm, &recorded.references, &judge, &plan.sites, &plan.device);
+    let outcome =
+        search.run(&sites, |done, total| progress(Stage::Proving, Step { done, total: total + 1 }))?;
+    let account = Account::of(&arm, &outcome.found, &recorded.references, &orders, &plan.device)?;
+    progress(Stage::Proving, Step { done: 1, total: 1 });
+
+    let findings = Findings {
+        arms: vec![described(plan, &arm), ours_described(&arm)],
+        weights: Weights::default(),
+        buffers: Vec::new(),
+        logits: account.own_logits(),
+        first: (0..plan.traces.len())
+            .map(|prompt| First {
+                arm: arm.name.clone(),
+                prompt,
+                site: (found.sites.iter())
+                    .find(|s| s.prompt == prompt && s.difference.equal < 1.0)
+                    .map(|s| s.site.clone()),
+            })
+            .collect(),
+        coverage: Coverage {
+            sites: recorded.asked,
+            compared: found.sites.len(),
+            not_compared: recorded.missing.iter().chain(&recorded.besides).cloned().collect(),
+        },
+        sites: found.sites,
+    };
+    let explanation = verdict::explanation(&verdict::Known {
+        arm: &arm,
+        recorded: &recorded,
+        sites: &findings.sites,
+        noise: &found.noise,
+        judge: &judge,
+        orders: &orders,
+        outcome: &outcome,
+        account: &account,
+        origins,
+    });
+    Ok(Answer { findings, explanation })
+}
+
+/// Blocks that are run in every order, to find the trace's.
+const SAMPLED: usize = 8;
+
+/// The order of summation of which the traces have most bits; the arm's own if no other has more.
+fn nearest_order(plan: &TracePlan, recorded: &recorded::Recorded) -> Result<Accumulation, ExplainError> {
+    let own = plan.arm.semantics.base.accumulation;
+    let all = [
+        own,
+        Accumulation::Dot2,
+        Accumulation::Tile32,
+        Accumulation::Tile32Blocked,
+        Accumulation::Sequential,
+        Accumulation::SequentialBlocked,
+        Accumulation::Pairwise,
+        Accumulation::SplitK(const { NonZeroUsize::new(4).unwrap() }),
+    ];
+    let layers = plan.arm.arm.config().num_hidden_layers;
+    // Of a large model, some blocks tell as much as all.
+    let parts: Vec<Part> = Part::all(layers)
+        .into_iter()
+        .filter(|part| match part {
+            Part::Stem => false,
+            Part::Block(n) => n % layers.div_ceil(SAMPLED).max(1) == 0,
+            Part::Head => true,
+        })
+        .collect();
+    let equal = agreement(&plan.arm, &recorded.references, &all, &parts, &plan.device)?;
+    // The first of equals.
+    let best = (0..all.len()).rev().max_by_key(|&i| equal[i]);
+    Ok(best.map_or(own, |i| all[i]))
+}
+
+/// The traces as an arm.
+fn described(plan: &TracePlan, arm: &NamedArm) -> Arm {
+    let about = |key: &str| plan.traces.first().and_then(|(_, trace)| trace.about.get(key)).cloned();
+    Arm {
+        name: TRACE.to_owned(),
+        recipe: about("recipe").unwrap_or_else(|| "not stated".to_owned()),
+        attention: about("attention").unwrap_or_else(|| arm.semantics.base.attention.to_string()),
+        dtype: arm.arm.dtype().to_string(),
+        accumulation: about("accumulation").unwrap_or_else(|| "not stated".to_owned()),
+        variants: about("variants").map_or(Vec::new(), |said| said.split(' ').map(str::to_owned).collect()),
+        model: None,
+        conversions: Vec::new(),
+    }
+}
+
+/// What the reference is called.
+pub(crate) const TRACE: &str = "trace";
+
+fn ours_described(arm: &NamedArm) -> Arm {
+    Arm {
+        name: arm.name.clone(),
+        recipe: arm.arm.recipe().to_string(),
+        attention: arm.semantics.base.attention.to_string(),
+        dtype: arm.arm.dtype().to_string(),
+        accumulation: arm.semantics.base.accumulation.to_string(),
+        variants: arm.semantics.departures().map(|d| d.to_string()).collect(),
+        model: None,
+        conversions: Vec::new(),
+    }
+}

@@ -1,0 +1,149 @@
+//! What can be said of a difference whose cause is not known.
+
+use ulpscope_capture::Activation;
+use ulpscope_floats::{DType, ulp};
+use ulpscope_llama::{BlockSite, Site};
+
+use crate::stats::as_many;
+
+/// Relative error of a function in f32 that is put down to its last bits.
+const LAST_BITS: f64 = 1.0 / (1u64 << 20) as f64;
+
+/// Whether the differences at a site are single steps of its format, and no more of them than an error in the last bits of
+/// an f32 function would make: such an error moves a result over a boundary of rounding in a share of cases that is its
+/// size over that of a step. Two roundings are allowed for.
+pub(crate) fn last_bits(site: Site, pairs: &[(&Activation, &Activation)], chance: f64) -> bool {
+    let function = match site {
+        Site::RotaryCos | Site::RotarySin | Site::Norm => true,
+        Site::Block(_, s) => matches!(
+            s,
+            BlockSite::InputLayernorm
+                | BlockSite::PostAttentionLayernorm
+                | BlockSite::Probs
+                | BlockSite::ActFn
+        ),
+        _ => false,
+    };
+    if !function || pairs.is_empty() {
+        return false;
+    }
+    let (mut differing, mut expected) = (0, 0.0);
+    for (a, b) in pairs {
+        let dtype = a.values.dtype();
+        // In f32 the last bits themselves are stored.
+        let steps = if dtype == DType::F32 { 8.0 } else { 1.0 };
+        for i in 0..a.values.len() {
+            let (x, y) = (a.values.get(i), b.values.get(i));
+            if x == y || (x.is_nan() && y.is_nan()) {
+                continue;
+            }
+            differing += 1;
+            let step = ulp(x.abs().max(y.abs()), dtype);
+            let apart = (x - y).abs();
+            if apart.is_nan() || apart > steps * step {
+                return false;
+            }
+        }
+        let share = (2.0 * LAST_BITS / (2.0 * dtype.unit_roundoff())).min(1.0);
+        expected += share * a.values.len() as f64;
+    }
+    as_many(differing, expected) >= chance
+}
+
+/// The pattern of the difference between `a`, the trace's, and `b`, ours, in a sentence.
+pub(crate) fn describe(pairs: &[(&Activation, &Activation)]) -> String {
+    let (mut differing, mut all, mut channels, mut rows) = (0u64, 0u64, Vec::new(), Vec::new());
+    let (mut ab, mut aa, mut bb, mut nonfinite) = (0.0, 0.0, 0.0, [0u64; 2]);
+    let mut width = 0;
+    let mut tokens = 0;
+    for (a, b) in pairs {
+        width = a.shape.last().copied().unwrap_or(1).max(1);
+        channels.resize(width, 0u64);
+        let count = a.values.len() / width;
+        rows.resize(tokens + count, 0u64);
+        for i in 0..a.values.len() {
+            let (x, y) = (a.values.get(i), b.values.get(i));
+            all += 1;
+            nonfinite[0] += u64::from(!x.is_finite());
+            nonfinite[1] += u64::from(!y.is_finite());
+            if x != y && !(x.is_nan() && y.is_nan()) {
+                differing += 1;
+                channels[i % width] += 1;
+                rows[tokens + i / width] += 1;
+            }
+            if x.is_finite() && y.is_finite() {
+                (ab, aa, bb) = (ab + x * y, aa + x * x, bb + y * y);
+            }
+        }
+        tokens += count;
+    }
+    let mut said = vec![format!("{differing} of {all} elements differ")];
+    let touched: Vec<usize> = (0..width).filter(|&c| channels[c] > 0).collect();
+    if touched.len() < width {
+        let names: Vec<String> = touched.iter().take(6).map(usize::to_string).collect();
+        let more = if touched.len() > 6 { ", …" } else { "" };
+        said.push(format!("in {} of {width} channels ({}{more})", touched.len(), names.join(", ")));
+    }
+    let spared = rows.iter().filter(|count| **count == 0).count();
+    if spared > 0 {
+        said.push(format!("in {} of {} rows", rows.len() - spared, rows.len()));
+    }
+    if nonfinite != [0, 0] {
+        said.push(format!(
+            "{} numbers of the trace's and {} of ours are NaN or infinite",
+            nonfinite[0], nonfinite[1]
+        ));
+    }
+    let cosine = ab / (aa * bb).sqrt();
+    if cosine.is_finite() {
+        let factor = ab / bb;
+        let left = (1.0 - cosine * cosine).max(0.0).sqrt();
+        said.push(if left < 0.02 {
+            format!("the trace's is about {factor:.4} times ours, to {:.1} %", 100.0 * left)
+        } else if cosine.abs() < 0.1 {
+            format!("the two have nothing to do with each other (cosine {cosine:.3})")
+        } else {
+            format!("cosine {cosine:.4}")
+        });
+    } else if aa == 0.0 {
+        said.push("the trace's is zero".to_owned());
+    }
+    said.join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ulpscope_floats::Floats;
+
+    fn activation(values: &[f32], dtype: DType) -> Activation {
+        Activation { shape: vec![1, values.len() / 4, 4], values: Floats::from(values.to_vec()).cast(dtype) }
+    }
+
+    #[test]
+    fn single_steps_are_last_bits_only_while_they_are_rare() {
+        let values: Vec<f32> = (0..4096).map(|i| 1.0 + (i % 64) as f32 / 64.0).collect();
+        let a = activation(&values, DType::Bf16);
+        let moved = |count: usize, step: f32| {
+            let values = values.iter().enumerate().map(|(i, x)| if i < count { x + step } else { *x });
+            activation(&values.collect::<Vec<_>>(), DType::Bf16)
+        };
+        let test = |b: &Activation, site| last_bits(site, &[(&a, b)], 1e-5);
+        assert!(test(&moved(2, 0.007_812_5), Site::Norm));
+        assert!(!test(&moved(60, 0.007_812_5), Site::Norm), "too many");
+        assert!(!test(&moved(2, 0.015_625), Site::Norm), "two steps");
+        assert!(!test(&moved(2, 0.007_812_5), Site::EmbedTokens), "no function");
+    }
+
+    #[test]
+    fn a_pattern_is_put_into_words() {
+        let a = activation(&[1.0, 2.0, 3.0, 4.0, 1.0, 2.0, 3.0, 4.0], DType::F32);
+        let b = activation(&[1.0, 2.5, 3.0, 4.0, 1.0, 2.0, 3.0, 4.0], DType::F32);
+        let said = describe(&[(&a, &b)]);
+        assert!(said.starts_with("1 of 8 elements differ; in 1 of 4 channels (1); in 1 of 2 rows"), "{said}");
+        let half = activation(&[0.5, 1.0, 1.5, 2.0, 0.5, 1.0, 1.5, 2.0], DType::F32);
+        assert!(describe(&[(&half, &a)]).contains("about 0.5000 times ours"));
+        let none = activation(&[0.0; 8], DType::F32);
+        assert!(describe(&[(&none, &a)]).contains("the trace's is zero"));
+    }
+}

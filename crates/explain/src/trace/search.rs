@@ -1,0 +1,396 @@
+//! From sites that introduce too much to what makes them do so: by running, greedily, in forward order.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ulpscope_capture::{Activations, Pattern};
+use ulpscope_compare::{CompareError, NamedArm, Part, Parts, Reference, Setting, introduced};
+use ulpscope_llama::Site;
+use ulpscope_record::SiteDivergence;
+
+use super::hypothesis::{Change, Hypothesis, hypotheses, reads};
+use super::judge::{Judge, Judged};
+use super::pattern;
+use super::weights::Layer;
+use crate::catalogue::{self, Fault};
+
+/// What was found of one cause.
+#[derive(Clone, Debug)]
+pub(crate) struct Found {
+    pub(crate) key: String,
+    pub(crate) fault: &'static Fault,
+    pub(crate) subject: String,
+    pub(crate) relation: String,
+    /// The sites that it accounts for, in forward order.
+    pub(crate) sites: BTreeSet<Site>,
+    /// Of those, sites that have the trace's bits with it; the others are within the floor.
+    pub(crate) equal: BTreeSet<Site>,
+    /// What was changed in each part, and whether the whole part can be run so.
+    pub(crate) changes: Vec<(Part, Change, bool)>,
+    /// Elements that differ without it and do not with it.
+    pub(crate) evidence: u64,
+    /// Other hypotheses that give the same bits at its first site.
+    pub(crate) ties: Vec<String>,
+    /// Whether it was shown by running it. Last bits of functions are not: they are recognised by number and size.
+    pub(crate) ran: bool,
+}
+
+/// A site that no hypothesis accounts for.
+#[derive(Clone, Debug)]
+pub(crate) struct Unexplained {
+    pub(crate) site: Site,
+    pub(crate) tried: Vec<String>,
+    pub(crate) pattern: String,
+}
+
+/// What a search came to.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Outcome {
+    pub(crate) found: Vec<Found>,
+    pub(crate) unexplained: Vec<Unexplained>,
+    /// How many hypotheses were run.
+    pub(crate) runs: usize,
+}
+
+/// The state of a part under some setting: every judged site on every prompt, and the activations.
+struct Trial {
+    sites: BTreeMap<(Site, usize), (SiteDivergence, Judged)>,
+    taught: Vec<Activations>,
+}
+
+impl Trial {
+    fn of(&self, site: Site) -> impl Iterator<Item = &(SiteDivergence, Judged)> {
+        self.sites.range((site, 0)..=(site, usize::MAX)).map(|(_, found)| found)
+    }
+
+    fn beyond(&self, site: Site) -> bool {
+        self.of(site).any(|(_, judged)| judged.beyond)
+    }
+
+    fn equal(&self, site: Site) -> bool {
+        self.of(site).all(|(_, judged)| judged.differing[0] == 0)
+    }
+
+    /// Sum of squares of what the site introduces; infinite where it is no number.
+    fn error(&self, site: Site) -> f64 {
+        let sum: f64 = self
+            .of(site)
+            .map(|(s, judged)| {
+                let nonfinite = s.nonfinite[0] != s.nonfinite[1];
+                if nonfinite { f64::INFINITY } else { s.introduced.rms.powi(2) * judged.differing[1] as f64 }
+            })
+            .sum();
+        if sum.is_nan() { f64::INFINITY } else { sum }
+    }
+
+    fn differing(&self, site: Site) -> u64 {
+        self.of(site).map(|(_, judged)| judged.differing[0]).sum()
+    }
+
+    fn all(&self) -> BTreeSet<Site> {
+        self.sites.keys().map(|(site, _)| *site).collect()
+    }
+
+    /// Sites that are in order in `before` and are not here.
+    fn harmed(&self, before: &Trial) -> bool {
+        self.all().into_iter().any(|site| self.beyond(site) && !before.beyond(site))
+    }
+}
+
+pub(crate) struct Search<'s, 'a> {
+    arm: &'s NamedArm<'a>,
+    parts: Parts<'a>,
+    references: &'s [Reference],
+    judge: &'s Judge,
+    pattern: &'s Pattern,
+    base: Setting,
+    outcome: Outcome,
+}
+
+/// A hypothesis, or two of them, that was run.
+struct Tried<'h> {
+    what: Vec<&'h Hypothesis>,
+    trial: Trial,
+    fits: bool,
+    equal: bool,
+    harm: bool,
+    error: f64,
+}
+
+/// The best of single hypotheses that are tried together with every other.
+const PAIRED: usize = 4;
+
+impl<'s, 'a> Search<'s, 'a> {
+    pub(crate) fn new(
+        arm: &'s NamedArm<'a>,
+        references: &'s [Reference],
+        judge: &'s Judge,
+        pattern: &'s Pattern,
+        device: &burn::tensor::Device,
+    ) -> Self {
+        let parts = Parts::new(&arm.arm, device);
+        let base = Setting::of(arm);
+        Search { arm, parts, references, judge, pattern, base, outcome: Outcome::default() }
+    }
+
+    /// Accounts for every site that introduces more than the floor, part by part.
+    pub(crate) fn run(
+        mut self,
+        origins: &BTreeSet<Site>,
+        mut progress: impl FnMut(usize, usize),
+    ) -> Result<Outcome, CompareError> {
+        let parts: BTreeSet<Part> = origins.iter().map(|site| Part::of(*site)).collect();
+        let total = parts.len();
+        for (done, part) in parts.into_iter().enumerate() {
+            self.part(part)?;
+            progress(done + 1, total);
+        }
+        Ok(self.outcome)
+    }
+
+    fn part(&mut self, part: Part) -> Result<(), CompareError> {
+        let mut setting = self.base.clone();
+        let mut now = self.trial(part, &setting)?;
+        let mut settled = BTreeSet::new();
+        for site in now.all() {
+            if now.beyond(site)
+                && !settled.contains(&site)
+                && let Some((changed, trial)) = self.site(part, site, &setting, &now, &mut settled)?
+            {
+                (setting, now) = (changed, trial);
+            }
+        }
+        Ok(())
+    }
+
+    /// Finds what accounts for one site; returns the part's new setting and state if it holds for the whole part. What
+    /// holds at some sites only is entered for those, which are `settled` then.
+    fn site(
+        &mut self,
+        part: Part,
+        site: Site,
+        setting: &Setting,
+        now: &Trial,
+        settled: &mut BTreeSet<Site>,
+    ) -> Result<Option<(Setting, Trial)>, CompareError> {
+        let mut all = hypotheses(site, setting, self.arm.arm.dtype());
+        // What was found before is the likeliest.
+        let known: Vec<String> = self.outcome.found.iter().map(|f| f.key.clone()).collect();
+        all.sort_by_key(|h| known.iter().position(|key| *key == h.key).unwrap_or(usize::MAX));
+        let mut tried: Vec<Tried> = Vec::new();
+        for hypothesis in &all {
+            let one = self.attempt(part, site, setting, now, vec![hypothesis])?;
+            let known = one.fits && !one.harm && known.contains(&hypothesis.key);
+            tried.push(one);
+            if known {
+                break;
+            }
+        }
+        let edits;
+        if !tried.iter().any(|t| t.fits) {
+            let layer = Layer {
+                site,
+                config: &setting.config,
+                references: self.references,
+                taught: &now.taught,
+                exact: self.judge.exact(&site.to_string()),
+            };
+            edits = layer.edits(&mut self.parts, &self.arm.arm)?;
+            for hypothesis in &edits {
+                tried.push(self.attempt(part, site, setting, now, vec![hypothesis])?);
+            }
+            if !tried.iter().any(|t| t.fits) {
+                let pairs = self.pairs(part, site, setting, now, &tried)?;
+                tried.extend(pairs);
+            }
+        }
+        let best = (tried.iter().enumerate().filter(|(_, t)| t.fits)).min_by(|(i, x), (j, y)| {
+            let rank = |t: &Tried| (!t.equal, t.harm, t.what.len());
+            let size = |t: &Tried| if t.equal { 0.0 } else { t.error };
+            rank(x).cmp(&rank(y)).then(size(x).total_cmp(&size(y))).then(i.cmp(j))
+        });
+        let Some((index, _)) = best else {
+            self.unaccounted(site, now, &tried);
+            return Ok(None);
+        };
+        let ties: Vec<String> = (tried.iter().enumerate())
+            .filter(|(i, t)| *i != index && t.equal && t.what.len() == 1 && tried[index].equal && !t.harm)
+            .map(|(_, t)| said(&t.what))
+            .collect();
+        let best = tried.swap_remove(index);
+        let layers = setting.config.num_hidden_layers;
+        let mut changed = setting.clone();
+        for hypothesis in &best.what {
+            hypothesis.change.apply(part, &mut changed);
+        }
+        let mended = |s: &Site| now.beyond(*s) && !best.trial.beyond(*s) && !settled.contains(s);
+        let mended: BTreeSet<Site> = now.all().into_iter().filter(mended).collect();
+        // Who reads which tensor is every reader's own matter, also where it is not in order for another reason.
+        let attention = self.base.semantics.base.attention;
+        let rewired: Vec<Site> = best.what.iter().filter_map(|h| h.change.rewired()).collect();
+        let reader = |s: &Site| reads(*s, layers, attention).iter().any(|of| rewired.contains(of));
+        let local = best.harm || !rewired.is_empty();
+        let accounted: BTreeSet<Site> = match (best.harm, rewired.is_empty()) {
+            (false, true) => mended,
+            (true, _) => BTreeSet::from([site]),
+            (false, false) => mended.into_iter().filter(reader).collect(),
+        };
+        let readers = Site::all(&setting.config, attention).into_iter().filter(reader);
+        let all_readers = readers.clone().count() > 0 && readers.into_iter().all(|s| accounted.contains(&s));
+        for hypothesis in &best.what {
+            let free = (!local || all_readers) && !best.harm && hypothesis.change.runs_free(part, layers);
+            let mended = |s: &Site| now.differing(*s).saturating_sub(best.trial.differing(*s));
+            let evidence = accounted.iter().map(mended).sum();
+            self.enter(part, hypothesis, &accounted, &best.trial, (free, evidence), &ties);
+        }
+        if local {
+            settled.extend(accounted);
+        }
+        Ok((!local).then_some((changed, best.trial)))
+    }
+
+    /// Two at once, where one alone makes it better but not good.
+    fn pairs<'h>(
+        &mut self,
+        part: Part,
+        site: Site,
+        setting: &Setting,
+        now: &Trial,
+        tried: &[Tried<'h>],
+    ) -> Result<Vec<Tried<'h>>, CompareError> {
+        let before = now.error(site);
+        let mut better: Vec<&Tried> = tried.iter().filter(|t| t.error < 0.9 * before).collect();
+        better.sort_by(|x, y| x.error.total_cmp(&y.error));
+        let mut pairs = Vec::new();
+        for first in better.into_iter().take(PAIRED) {
+            for second in tried.iter().filter(|t| t.trial.differing(site) > 0) {
+                let (one, other) = (first.what[0], second.what[0]);
+                let exclusive = one.subject == other.subject && !matches!(one.change, Change::Rewired { .. });
+                if exclusive || one.key == other.key {
+                    continue;
+                }
+                let pair = self.attempt(part, site, setting, now, vec![one, other])?;
+                if pair.equal {
+                    return Ok(vec![pair]);
+                }
+                if pair.fits {
+                    pairs.push(pair);
+                }
+            }
+        }
+        Ok(pairs)
+    }
+
+    fn attempt<'h>(
+        &mut self,
+        part: Part,
+        site: Site,
+        setting: &Setting,
+        now: &Trial,
+        what: Vec<&'h Hypothesis>,
+    ) -> Result<Tried<'h>, CompareError> {
+        let mut changed = setting.clone();
+        for hypothesis in &what {
+            hypothesis.change.apply(part, &mut changed);
+        }
+        let trial = self.trial(part, &changed)?;
+        self.outcome.runs += 1;
+        let (equal, harm, error) = (trial.equal(site), trial.harmed(now), trial.error(site));
+        // A change that takes the site away explains nothing of it.
+        let there = trial.of(site).count() == now.of(site).count();
+        let fits = there && !trial.beyond(site);
+        Ok(Tried { what, trial, fits, equal: equal && there, harm, error })
+    }
+
+    fn trial(&mut self, part: Part, setting: &Setting) -> Result<Trial, CompareError> {
+        let mut trial = Trial { sites: BTreeMap::new(), taught: Vec::new() };
+        for (prompt, reference) in self.references.iter().enumerate() {
+            let taught = self.parts.forced(part, setting, &reference.ids, &reference.activations)?;
+            for (&site, t) in &taught {
+                let judged = self.pattern.matches(site) && reference.judged.contains(&site);
+                let Some(a) = reference.activations.get(&site).filter(|a| judged && a.shape == t.shape)
+                else {
+                    continue;
+                };
+                let found = introduced(&self.arm.name, site, prompt, a, t);
+                let judged = self.judge.judge(&found);
+                trial.sites.insert((site, prompt), (found, judged));
+            }
+            trial.taught.push(taught);
+        }
+        Ok(trial)
+    }
+
+    /// Enters a hypothesis that holds; at other layers before, it is one cause with it.
+    fn enter(
+        &mut self,
+        part: Part,
+        hypothesis: &Hypothesis,
+        sites: &BTreeSet<Site>,
+        trial: &Trial,
+        (free, evidence): (bool, u64),
+        ties: &[String],
+    ) {
+        let equal = sites.iter().copied().filter(|site| trial.equal(*site));
+        let change = (part, hypothesis.change.clone(), free);
+        if let Some(found) = self.outcome.found.iter_mut().find(|f| f.key == hypothesis.key) {
+            found.sites.extend(sites);
+            found.equal.extend(equal);
+            found.evidence += evidence;
+            found.ties.retain(|tie| ties.contains(tie));
+            found.changes.push(change);
+            return;
+        }
+        self.outcome.found.push(Found {
+            key: hypothesis.key.clone(),
+            fault: hypothesis.fault,
+            subject: hypothesis.subject.clone(),
+            relation: hypothesis.relation.clone(),
+            sites: sites.clone(),
+            equal: equal.collect(),
+            changes: vec![change],
+            evidence,
+            ties: ties.to_vec(),
+            ran: true,
+        });
+    }
+
+    /// What no hypothesis accounts for may still be as small and rare as a function's last bits.
+    fn unaccounted(&mut self, site: Site, now: &Trial, tried: &[Tried]) {
+        let pairs =
+            self.references.iter().zip(&now.taught).filter_map(|(reference, taught)| {
+                Some((reference.activations.get(&site)?, taught.get(&site)?))
+            });
+        let pairs: Vec<_> = pairs.filter(|(a, b)| a.shape == b.shape).collect();
+        if pattern::last_bits(site, &pairs, self.judge.chance()) {
+            let fault = catalogue::LAST_BITS;
+            let class = crate::factor::class(&site.to_string());
+            match self.outcome.found.iter_mut().find(|f| f.key == fault.id) {
+                Some(found) => {
+                    found.sites.insert(site);
+                }
+                None => self.outcome.found.push(Found {
+                    key: fault.id.to_owned(),
+                    fault,
+                    subject: format!("functions at {class} and the like"),
+                    relation: "a and b are neighbours in their format wherever they differ".to_owned(),
+                    sites: BTreeSet::from([site]),
+                    equal: BTreeSet::new(),
+                    changes: Vec::new(),
+                    evidence: 0,
+                    ties: Vec::new(),
+                    ran: false,
+                }),
+            }
+            return;
+        }
+        let tried = tried.iter().filter(|t| t.what.len() == 1).map(|t| said(&t.what)).collect();
+        self.outcome.unexplained.push(Unexplained { site, tried, pattern: pattern::describe(&pairs) });
+    }
+}
+
+fn said(what: &[&Hypothesis]) -> String {
+    let one = |h: &&Hypothesis| {
+        if h.relation.is_empty() { h.subject.clone() } else { format!("{} ({})", h.subject, h.relation) }
+    };
+    what.iter().map(one).collect::<Vec<_>>().join(" with ")
+}

@@ -1,0 +1,519 @@
+//! Edits of parameters that the difference at a site allows to be named.
+//!
+//! What is found here is a guess: which row holds what, which element was changed and to what. Running the site with the
+//! edited tensor decides. Nothing is fitted that the data could not refute: every edit of a channel has to hold at all
+//! tokens, so that with one token none is tried.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use ulpscope_capture::Activations;
+use ulpscope_compare::{CompareError, Parts, Reference};
+use ulpscope_floats::{DType, Floats, Rounding};
+use ulpscope_llama::{BlockSite, LlamaConfig, Site};
+use ulpscope_metrics::{Description, Hints, Statement, describe};
+use ulpscope_weights::Arm;
+
+use super::hypothesis::{Change, Hypothesis, reads};
+use crate::catalogue::{self, Fault};
+use crate::factor::class;
+
+/// Channels that are held against every other one; beyond, only against their neighbours and each other.
+const ALL_AGAINST_ALL: usize = 2048;
+/// Guesses of one element that are run.
+const GUESSES: usize = 12;
+
+/// A site with parameters, and what is known of it.
+pub(crate) struct Layer<'s> {
+    pub(crate) site: Site,
+    pub(crate) config: &'s LlamaConfig,
+    pub(crate) references: &'s [Reference],
+    /// What ours gives on each prompt.
+    pub(crate) taught: &'s [Activations],
+    /// Whether equal inputs have to give equal bits here.
+    pub(crate) exact: bool,
+}
+
+/// The module that a site is the output of, if it has parameters.
+pub(crate) fn module(site: Site) -> Option<String> {
+    use BlockSite as B;
+    match site {
+        Site::EmbedTokens | Site::Norm | Site::LmHead => Some(site.to_string()),
+        Site::Block(_, s) if s.name().ends_with("_proj") => Some(site.to_string()),
+        Site::Block(_, B::InputLayernorm | B::PostAttentionLayernorm) => Some(site.to_string()),
+        _ => None,
+    }
+}
+
+fn linear(site: Site) -> bool {
+    matches!(site, Site::LmHead) || matches!(site, Site::Block(_, s) if s.name().ends_with("_proj"))
+}
+
+/// A parameter with its shape.
+struct Held {
+    name: String,
+    shape: Vec<usize>,
+    values: Floats<'static>,
+}
+
+fn held(parts: &mut Parts, arm: &Arm, name: &str) -> Result<Held, CompareError> {
+    let values = parts.parameter(name)?.into_owned();
+    let shape = arm.config().parameters().into_iter().find(|(n, _)| n == name).map(|(_, shape)| shape);
+    let config = arm.config();
+    let shape = shape.unwrap_or_else(|| vec![config.vocab_size, config.hidden_size]);
+    Ok(Held { name: name.to_owned(), shape, values })
+}
+
+impl Layer<'_> {
+    /// Edits that may turn ours into the trace's, the most specific last.
+    pub(crate) fn edits(&self, parts: &mut Parts, arm: &Arm) -> Result<Vec<Hypothesis>, CompareError> {
+        let Some(module) = module(self.site) else { return Ok(Vec::new()) };
+        let weight = held(parts, arm, &format!("{module}.weight"))?;
+        let bias = match self.site {
+            Site::Block(_, s) if s.name().starts_with("self_attn") && self.config.attention_bias => true,
+            Site::Block(_, s) if s.name().starts_with("mlp") && self.config.mlp_bias => true,
+            _ => false,
+        };
+        let bias =
+            if bias && linear(self.site) { Some(held(parts, arm, &format!("{module}.bias"))?) } else { None };
+        let mut found = Vec::new();
+        if let Some(bias) = &bias {
+            found.extend(self.biases(bias));
+        }
+        if self.site == Site::EmbedTokens {
+            found.extend(self.rows_of_tokens(&weight));
+            return Ok(found);
+        }
+        found.extend(
+            recast(arm, &weight)?
+                .into_iter()
+                .map(|(fault, said, values)| self.whole(&weight, fault, &said, values)),
+        );
+        found.extend(self.others(parts, arm, &weight)?);
+        if linear(self.site) {
+            found.extend(self.channels(&weight, bias.as_ref()));
+        } else {
+            found.extend(self.norm(&weight));
+        }
+        Ok(found)
+    }
+
+    fn heads(&self) -> [usize; 2] {
+        [self.config.num_attention_heads, self.config.num_key_value_heads]
+    }
+
+    /// Another tensor in this one's place.
+    fn whole(&self, held: &Held, fault: &'static Fault, said: &str, values: Floats<'static>) -> Hypothesis {
+        Hypothesis {
+            key: format!("{} {said}", class(&held.name)),
+            fault,
+            subject: class(&held.name),
+            relation: said.to_owned(),
+            change: Change::Parameters(vec![(held.name.clone(), Arc::new(values))]),
+        }
+    }
+
+    /// An edit of some elements, named by what the tensor has become.
+    fn edited(&self, held: &Held, values: Floats<'static>) -> Option<Hypothesis> {
+        if values.bytes() == held.values.bytes() {
+            return None;
+        }
+        let statement = describe(&held.values, &values, &held.shape, &Hints { heads: &self.heads() });
+        let fault = match &statement {
+            Statement::Exact(_) | Statement::Described(Description::Constant { .. }) => {
+                catalogue::of_statement(&held.name, &statement)
+            }
+            Statement::Described(_) => catalogue::PARTLY,
+        };
+        Some(Hypothesis {
+            key: held.name.clone(),
+            fault,
+            subject: held.name.clone(),
+            relation: format!("of ours (a) and the trace's (b): {statement}"),
+            change: Change::Parameters(vec![(held.name.clone(), Arc::new(values))]),
+        })
+    }
+
+    fn biases(&self, bias: &Held) -> Vec<Hypothesis> {
+        let map = |f: fn(f64) -> f64| {
+            same_format(&bias.values, (0..bias.values.len()).map(|i| f(bias.values.get(i))))
+        };
+        vec![
+            self.whole(bias, catalogue::BIAS, "a: none, b: added", map(|_| 0.0)),
+            self.whole(bias, catalogue::SIGNS, "a = -b", map(|x| -x)),
+            self.whole(bias, catalogue::SCALED, "a = 2·b", map(|x| 2.0 * x)),
+        ]
+    }
+
+    /// Tensors of the same shape elsewhere in the model, and this one transposed.
+    fn others(&self, parts: &mut Parts, arm: &Arm, weight: &Held) -> Result<Vec<Hypothesis>, CompareError> {
+        let mut found = Vec::new();
+        if let [rows, columns] = weight.shape[..]
+            && rows == columns
+        {
+            let turned = (0..rows * columns).map(|i| weight.values.get(i % rows * columns + i / rows));
+            found.push(self.whole(
+                weight,
+                catalogue::TRANSPOSED,
+                "a = bᵀ",
+                same_format(&weight.values, turned),
+            ));
+        }
+        let layer = self.site.layer();
+        let names = arm.config().parameters().into_iter().filter(|(name, shape)| {
+            let near = name.split('.').nth(2).and_then(|n| n.parse::<usize>().ok());
+            let near = near.is_none_or(|n| layer.is_none_or(|own| n.abs_diff(own) <= 1 || n == 0));
+            *shape == weight.shape && *name != weight.name && near
+        });
+        for (name, _) in names {
+            let values = parts.parameter(&name)?.into_owned();
+            if values.dtype() == weight.values.dtype() && values.bytes() != weight.values.bytes() {
+                let mut one = self.whole(weight, catalogue::EXCHANGED, &format!("a holds {name}"), values);
+                (one.subject, one.key) = (weight.name.clone(), format!("{} holds {name}", weight.name));
+                found.push(one);
+            }
+        }
+        Ok(found)
+    }
+
+    /// The rows of a linear layer that are other rows, of another sign or size, or changed in one element.
+    fn channels(&self, weight: &Held, bias: Option<&Held>) -> Vec<Hypothesis> {
+        let [rows, columns] = weight.shape[..] else { return Vec::new() };
+        let Some(data) = self.data(rows, bias) else { return Vec::new() };
+        let unit = weight.values.dtype().unit_roundoff();
+        let tolerance = 24.0 * unit;
+        let differing: Vec<usize> = (0..rows)
+            .filter(|&j| {
+                let (y, z) = (&data.theirs[j], &data.ours[j]);
+                if self.exact { y != z } else { apart(y, z, 1.0) > tolerance * norm(y).max(norm(z)) }
+            })
+            .collect();
+        if differing.is_empty() {
+            return Vec::new();
+        }
+        let mut edits: Vec<(usize, Row)> = Vec::new();
+        let mut unknown = Vec::new();
+        for &j in &differing {
+            match other_row(&data, j, &differing, tolerance) {
+                Some(row) => edits.push((j, row)),
+                None => unknown.push(j),
+            }
+        }
+        let build = |edits: &[(usize, Row)]| {
+            let mut values: Vec<f64> = (0..rows * columns).map(|i| weight.values.get(i)).collect();
+            for (j, row) in edits {
+                for c in 0..columns {
+                    let at = |row: usize| weight.values.get(row * columns + c);
+                    values[j * columns + c] = match row {
+                        Row::Zero => 0.0,
+                        Row::Of(i, factor) => at(*i) * factor,
+                        Row::Element(i, value) if *i == c => *value,
+                        Row::Element(..) => at(*j),
+                    };
+                }
+            }
+            self.edited(weight, same_format(&weight.values, values.into_iter()))
+        };
+        if unknown.is_empty() {
+            return build(&edits).into_iter().collect();
+        }
+        // Few channels may have one changed element each; of one, every guess is run.
+        let Some(inputs) = self.inputs(columns) else { return Vec::new() };
+        let guesses: Vec<Vec<(usize, Row)>> = match &unknown[..] {
+            [one] => elements(&data, &inputs, weight, *one, GUESSES)
+                .into_iter()
+                .map(|row| vec![(*one, row)])
+                .collect(),
+            few if few.len() <= 16 => {
+                let each =
+                    few.iter().filter_map(|&j| Some((j, elements(&data, &inputs, weight, j, 1).pop()?)));
+                vec![each.collect()]
+            }
+            _ => Vec::new(),
+        };
+        (guesses.into_iter())
+            .filter_map(|guess| build(&edits.iter().copied().chain(guess).collect::<Vec<_>>()))
+            .collect()
+    }
+
+    /// Each channel of a linear layer over all tokens, ours and the trace's, less the bias.
+    fn data(&self, rows: usize, bias: Option<&Held>) -> Option<Data> {
+        let mut data = Data { ours: vec![Vec::new(); rows], theirs: vec![Vec::new(); rows] };
+        for (reference, taught) in self.references.iter().zip(self.taught) {
+            let judged = reference.judged.contains(&self.site);
+            let (Some(y), Some(z)) = (reference.activations.get(&self.site), taught.get(&self.site)) else {
+                continue;
+            };
+            if !judged || y.shape != z.shape || y.shape.last() != Some(&rows) {
+                continue;
+            }
+            for i in 0..y.values.len() {
+                let less = bias.map_or(0.0, |bias| bias.values.get(i % rows));
+                data.theirs[i % rows].push(y.values.get(i) - less);
+                data.ours[i % rows].push(z.values.get(i) - less);
+            }
+        }
+        (data.ours.first().is_some_and(|channel| channel.len() >= 2)).then_some(data)
+    }
+
+    /// What the layer reads, each channel over all tokens.
+    fn inputs(&self, columns: usize) -> Option<Vec<Vec<f64>>> {
+        let [from] = reads(self.site, self.config.num_hidden_layers, Default::default())[..] else {
+            return None;
+        };
+        let mut inputs = vec![Vec::new(); columns];
+        for reference in self.references {
+            if let Some(x) = reference.activations.get(&from).filter(|x| x.shape.last() == Some(&columns)) {
+                (0..x.values.len()).for_each(|i| inputs[i % columns].push(x.values.get(i)));
+            }
+        }
+        Some(inputs)
+    }
+
+    /// A norm's weight as the trace's quotients have it, where every token agrees on it.
+    fn norm(&self, weight: &Held) -> Vec<Hypothesis> {
+        let width = weight.values.len();
+        let Some(data) = self.data(width, None) else { return Vec::new() };
+        let mut changed = Vec::with_capacity(width);
+        for c in 0..width {
+            let own = weight.values.get(c);
+            if data.theirs[c] == data.ours[c] {
+                changed.push(own);
+                continue;
+            }
+            if own == 0.0 || norm(&data.ours[c]) == 0.0 {
+                return Vec::new();
+            }
+            let ratio = dot(&data.theirs[c], &data.ours[c]) / dot(&data.ours[c], &data.ours[c]);
+            let tolerance = 8.0 * weight.values.dtype().unit_roundoff();
+            if apart(&data.theirs[c], &data.ours[c], ratio) > tolerance * norm(&data.theirs[c]) {
+                return Vec::new();
+            }
+            changed.push(own * ratio);
+        }
+        let found = same_format(&weight.values, changed.iter().copied());
+        // The quotient is known to a few bits; numbers that somebody would have chosen come first.
+        let as_known = |f: fn(f64) -> f64| {
+            let values = changed.iter().enumerate().map(|(c, &new)| {
+                let own = weight.values.get(c);
+                if new == own { own } else { f(own) }
+            });
+            same_format(&weight.values, values)
+        };
+        let known = [as_known(|w| -w), as_known(|w| w + 1.0), as_known(|w| w - 1.0), as_known(|_| 1.0)];
+        known.into_iter().chain([found]).filter_map(|values| self.edited(weight, values)).collect()
+    }
+
+    /// Rows of the embedding that are another token's, or zero, or of another sign or size.
+    fn rows_of_tokens(&self, weight: &Held) -> Vec<Hypothesis> {
+        let [rows, columns] = weight.shape[..] else { return Vec::new() };
+        let row =
+            |i: usize| -> Vec<f64> { (0..columns).map(|c| weight.values.get(i * columns + c)).collect() };
+        let mut values: Vec<f64> = (0..rows * columns).map(|i| weight.values.get(i)).collect();
+        let mut seen = BTreeSet::new();
+        for reference in self.references.iter().filter(|r| r.judged.contains(&self.site)) {
+            let Some(x) = reference.activations.get(&self.site) else { continue };
+            for (t, &id) in reference.ids.iter().enumerate().filter(|(_, id)| (**id as usize) < rows) {
+                let id = id as usize;
+                if (t + 1) * columns > x.values.len() || !seen.insert(id) {
+                    continue;
+                }
+                let theirs: Vec<f64> = (0..columns).map(|c| x.values.get(t * columns + c)).collect();
+                let ours = row(id);
+                if theirs == ours {
+                    continue;
+                }
+                let negated = theirs.iter().zip(&ours).all(|(a, b)| *a == -b);
+                let zero = theirs.iter().all(|a| *a == 0.0);
+                let other = || (0..rows).any(|other| other != id && row(other) == theirs);
+                let few = theirs.iter().zip(&ours).filter(|(a, b)| a != b).count() * 8 <= columns;
+                if !(negated || zero || few || other()) {
+                    return Vec::new();
+                }
+                values[id * columns..(id + 1) * columns].copy_from_slice(&theirs);
+            }
+        }
+        self.edited(weight, same_format(&weight.values, values.into_iter())).into_iter().collect()
+    }
+}
+
+/// Channels over tokens.
+struct Data {
+    ours: Vec<Vec<f64>>,
+    theirs: Vec<Vec<f64>>,
+}
+
+/// What a row of a linear weight has become.
+#[derive(Clone, Copy, Debug)]
+enum Row {
+    Zero,
+    /// That row times a factor.
+    Of(usize, f64),
+    /// This element is another number.
+    Element(usize, f64),
+}
+
+fn dot(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
+}
+
+fn norm(a: &[f64]) -> f64 {
+    dot(a, a).sqrt()
+}
+
+/// `|y - factor·z|`.
+fn apart(y: &[f64], z: &[f64], factor: f64) -> f64 {
+    y.iter().zip(z).map(|(y, z)| (y - factor * z) * (y - factor * z)).sum::<f64>().sqrt()
+}
+
+/// The row that channel `j` is, by what it gives.
+fn other_row(data: &Data, j: usize, differing: &[usize], tolerance: f64) -> Option<Row> {
+    let y = &data.theirs[j];
+    let size = norm(y);
+    if !size.is_finite() {
+        return None;
+    }
+    if size <= tolerance * norm(&data.ours[j]) {
+        return Some(Row::Zero);
+    }
+    let rows = data.ours.len();
+    let near: Vec<usize> = if rows <= ALL_AGAINST_ALL {
+        (0..rows).collect()
+    } else {
+        let around = j.saturating_sub(2)..(j + 3).min(rows);
+        around.chain(differing.iter().copied().take(ALL_AGAINST_ALL)).collect()
+    };
+    let mut best: (f64, Option<Row>) = (tolerance, None);
+    let mut second = f64::INFINITY;
+    for i in near {
+        let (yz, zz) = (dot(y, &data.ours[i]), dot(&data.ours[i], &data.ours[i]));
+        // The same row is no explanation: what differs is less than the tolerance.
+        if i == j && yz > 0.0 {
+            continue;
+        }
+        // |y - k·z|² for k = ±1, without another pass.
+        let distance = (size * size - 2.0 * yz.abs() + zz).max(0.0).sqrt() / size;
+        if distance < best.0 {
+            (second, best) = (best.0, (distance, Some(Row::Of(i, yz.signum()))));
+        } else {
+            second = second.min(distance);
+        }
+    }
+    if let (distance, Some(row)) = best {
+        // With few tokens, two rows may look the same; then neither is known.
+        return (distance == 0.0 || second > 1.5 * distance).then_some(row);
+    }
+    // Another size.
+    let z = &data.ours[j];
+    let factor = dot(y, z) / dot(z, z);
+    let scaled = factor.is_finite() && apart(y, z, factor) <= tolerance * size;
+    (scaled && (factor - 1.0).abs() > tolerance).then(|| Row::Of(j, nice(factor)))
+}
+
+/// A number that somebody would have chosen, if one is near.
+fn nice(factor: f64) -> f64 {
+    let power = factor.abs().log2().round().exp2() * factor.signum();
+    let tenth = (factor * 10.0).round() / 10.0;
+    [power, tenth].into_iter().find(|n| (n / factor - 1.0).abs() < 0.01).unwrap_or(factor)
+}
+
+/// Values that one element of row `j` may have become, the best first: a flipped bit, another sign, zero, twice, half, or
+/// the number nearest to what the difference says.
+///
+/// The row's products are summed exactly, with the element changed, and rounded as the layer rounds; the guess at which
+/// that gives most of the trace's values is the best.
+fn elements(data: &Data, inputs: &[Vec<f64>], weight: &Held, j: usize, most: usize) -> Vec<Row> {
+    let theirs = &data.theirs[j];
+    let columns = inputs.len();
+    if inputs.iter().any(|x| x.len() != theirs.len()) {
+        return Vec::new();
+    }
+    let own = |i: usize| weight.values.get(j * columns + i);
+    let sums: Vec<f64> =
+        (0..theirs.len()).map(|t| (0..columns).map(|i| own(i) * inputs[i][t]).sum::<f64>()).collect();
+    let missing: Vec<f64> = theirs.iter().zip(&sums).map(|(y, sum)| y - sum).collect();
+    let unit = weight.values.dtype().unit_roundoff();
+    let mut guesses: Vec<(usize, bool, f64, Row)> = Vec::new();
+    for (i, x) in inputs.iter().enumerate() {
+        let xx = dot(x, x);
+        if xx == 0.0 {
+            continue;
+        }
+        let step = dot(&missing, x) / xx;
+        let nearest = same_format(&weight.values, [own(i) + step].into_iter()).get(0);
+        let simple = flips(&weight.values, j * columns + i);
+        let simple = simple.into_iter().chain([-own(i), 0.0, 2.0 * own(i), own(i) / 2.0]);
+        for (fitted, value) in simple.map(|value| (false, value)).chain([(true, nearest)]) {
+            if !value.is_finite() || value == own(i) {
+                continue;
+            }
+            let change = value - own(i);
+            // Half a step of the format, and the order of summation.
+            let near =
+                |t: usize| (theirs[t] - sums[t] - change * x[t]).abs() <= 1.01 * unit * theirs[t].abs();
+            let missed = (0..theirs.len()).filter(|&t| !near(t)).count();
+            guesses.push((missed, fitted, apart(&missing, x, change), Row::Element(i, value)));
+        }
+    }
+    guesses.sort_by(|a, b| (a.0, a.1).cmp(&(b.0, b.1)).then(a.2.total_cmp(&b.2)));
+    guesses.truncate(most);
+    guesses.into_iter().map(|(.., row)| row).collect()
+}
+
+/// An element with each of its bits flipped.
+fn flips(values: &Floats, i: usize) -> Vec<f64> {
+    let (dtype, size) = (values.dtype(), values.dtype().size());
+    let own = &values.bytes()[i * size..][..size];
+    let flip = |bit: usize| {
+        let mut bytes = own.to_vec();
+        bytes[bit / 8] ^= 1 << (bit % 8);
+        // Aligned, as its reader wants it.
+        match dtype {
+            DType::Bf16 | DType::F16 => {
+                let bits = u16::from_le_bytes([bytes[0], bytes[1]]);
+                if dtype == DType::Bf16 {
+                    f64::from(ulpscope_floats::bf16::from_bits(bits))
+                } else {
+                    f64::from(ulpscope_floats::f16::from_bits(bits))
+                }
+            }
+            DType::F32 => f64::from(f32::from_le_bytes(bytes.try_into().expect("four bytes"))),
+            DType::F64 => f64::from_le_bytes(bytes.try_into().expect("eight bytes")),
+        }
+    };
+    (0..8 * size).map(flip).collect()
+}
+
+/// Numbers rounded to the format of others.
+fn same_format(like: &Floats, values: impl Iterator<Item = f64>) -> Floats<'static> {
+    Floats::from(values.collect::<Vec<f64>>()).cast(like.dtype())
+}
+
+/// The weight by another way to its format.
+fn recast(arm: &Arm, weight: &Held) -> Result<Vec<(&'static Fault, String, Floats<'static>)>, CompareError> {
+    let dtype = weight.values.dtype();
+    let source = if weight.name == "lm_head.weight" && arm.config().tie_word_embeddings {
+        "model.embed_tokens.weight"
+    } else {
+        &weight.name
+    };
+    let stored = arm.checkpoint().tensor(source)?.values.cast(DType::F32);
+    let mut found = Vec::new();
+    if dtype == DType::Bf16 {
+        found.push((catalogue::TRUNCATED, "a: truncated".to_owned(), Rounding::TruncateBf16.apply(&stored)));
+        found.push((catalogue::TWICE, "a: by way of f16".to_owned(), stored.cast(DType::F16).cast(dtype)));
+    }
+    if dtype == DType::F32 || dtype == DType::F16 {
+        let said = "a: rounded to bf16 before".to_owned();
+        found.push((catalogue::ROUNDED, said, stored.cast(DType::Bf16).cast(dtype)));
+    }
+    if dtype == DType::F32 {
+        found.push((
+            catalogue::ROUNDED,
+            "a: rounded to f16 before".to_owned(),
+            stored.cast(DType::F16).cast(dtype),
+        ));
+    }
+    found.retain(|(.., values)| values.bytes() != weight.values.bytes());
+    Ok(found)
+}

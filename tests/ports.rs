@@ -1,0 +1,339 @@
+//! `ulpscope explain --trace`: ports that were broken on purpose, recorded in PyTorch (`fixtures/ports.py`).
+
+use serde_json::{Value, json};
+
+use crate::util::{Dir, Run, fixture, list, number, tensors, tiny, ulpscope, write_tensors};
+
+const MODEL: &str = "configs/explicit-head-dim";
+
+fn port(name: &str) -> String {
+    fixture(&format!("goldens/ports/{name}.safetensors"))
+}
+
+/// The run on one trace, in which the name of the fault is hidden.
+fn run(model: &str, name: &str, more: &[&str]) -> Run {
+    let dir = Dir::new();
+    let (found, mut about) = tensors(port(name));
+    assert_eq!(about.remove("fault").as_deref(), Some(name));
+    crate::util::write_trace(dir.join("port.safetensors"), &found, &about);
+    let model = fixture(model);
+    let args = ["explain", model.as_str(), "--trace", "port.safetensors", "--json"];
+    dir.run(args.iter().chain(more).copied())
+}
+
+fn explained(model: &str, name: &str) -> Value {
+    let run = run(model, name, &[]).ok();
+    run.json()["explanation"].clone()
+}
+
+/// Each cause: id, what it is about, first site.
+fn causes(e: &Value) -> Vec<[&str; 3]> {
+    list(&e["causes"])
+        .iter()
+        .map(|c| ["id", "subject", "site"].map(|f| c[f].as_str().unwrap_or("-")))
+        .collect()
+}
+
+#[test]
+fn a_faithful_recording_has_no_difference() {
+    for name in ["none-eager", "none-sdpa"] {
+        let e = explained(MODEL, name);
+        assert_eq!(e["status"], "no-difference", "{name}: {}", e["verdict"]);
+        assert_eq!((list(&e["causes"]).len(), list(&e["origins"]).len()), (0, 0), "{name}");
+        let verdict = e["verdict"].as_str().unwrap();
+        assert!(verdict.contains("each of the") && verdict.contains("has the trace's bits"), "{verdict}");
+    }
+}
+
+#[test]
+fn broken_ports_are_localised_and_named() {
+    for (name, id, subject, site) in [
+        ("norm-without-eps", "rms-norm-eps", "rms_norm_eps", "model.layers.0.input_layernorm"),
+        ("norm-eps-1e-3", "rms-norm-eps", "rms_norm_eps", "model.layers.0.input_layernorm"),
+        ("rope-interleaved", "rotary-layout", "arithmetic: rope", "model.layers.0.self_attn.q_rope"),
+        ("rope-theta", "rope-theta", "rope_theta", "model.rotary_emb.cos"),
+        ("scale-missing", "attention-scale", "arithmetic: scale", "model.layers.0.self_attn.scores"),
+        ("mask-off-by-one", "causal-mask", "arithmetic: mask", "model.layers.0.self_attn.scores"),
+        ("gqa-tiled", "grouped-heads", "arithmetic: gqa", "model.layers.0.self_attn.scores"),
+        ("gqa-tiled-sdpa", "grouped-heads", "arithmetic: gqa", "model.layers.0.self_attn.context"),
+        ("gate-up-swapped", "gate-and-up-exchanged", "arithmetic: mlp", "model.layers.0.mlp.act_fn"),
+        ("residual-skipped-in-1", "residual-term", "arithmetic: residual", "model.layers.1"),
+        (
+            "residual-from-norm",
+            "reads-another-tensor",
+            "the input of model.layers.*.resid_mid",
+            "model.layers.0.resid_mid",
+        ),
+        (
+            "row-negated",
+            "sign-flipped",
+            "model.layers.1.self_attn.q_proj.weight",
+            "model.layers.1.self_attn.q_proj",
+        ),
+        (
+            "rows-exchanged",
+            "rows-permuted",
+            "model.layers.0.mlp.down_proj.weight",
+            "model.layers.0.mlp.down_proj",
+        ),
+        (
+            "bit-flipped",
+            "weight-corrupted",
+            "model.layers.1.mlp.up_proj.weight",
+            "model.layers.1.mlp.up_proj",
+        ),
+        (
+            "k-proj-zero",
+            "weight-constant",
+            "model.layers.0.self_attn.k_proj.weight",
+            "model.layers.0.self_attn.k_proj",
+        ),
+        (
+            "o-proj-doubled",
+            "weights-scaled",
+            "model.layers.1.self_attn.o_proj.weight",
+            "model.layers.1.self_attn.o_proj",
+        ),
+        ("norm-weight-plus-one", "norm-plus-one", "model.norm.weight", "model.norm"),
+        ("inv-freq-rounded", "rotary-buffer-rounded", "model.rotary_emb.inv_freq", "model.rotary_emb.cos"),
+        ("positions-plus-one", "positions", "arithmetic: positions", "model.rotary_emb.cos"),
+        ("head-shifted", "rows-permuted", "lm_head.weight", "lm_head"),
+    ] {
+        let e = explained(MODEL, name);
+        assert_eq!(causes(&e), [[id, subject, site]], "{name}: {}", e["verdict"]);
+        assert_eq!(e["status"], "explained", "{name}: {}", e["verdict"]);
+        assert_eq!(e["origins"][0]["site"], site, "{name}");
+        assert!(list(&e["origins"]).iter().all(|o| o["cause"] == 0), "{name}: {}", e["origins"]);
+        let cause = &e["causes"][0];
+        // Ours can be run with it; the program that made the trace can't be run without it.
+        assert_eq!((&cause["necessary"], &cause["sufficient"]), (&json!(true), &json!(false)), "{name}");
+        let verdict = e["verdict"].as_str().unwrap();
+        assert!(verdict.contains("Proved for the trace"), "{name}: {verdict}");
+    }
+}
+
+/// Where a norm stands behind its layer, three operations read other tensors than ours do.
+#[test]
+fn a_norm_behind_its_layer_is_told_by_what_is_read() {
+    let e = explained(MODEL, "norm-after");
+    assert_eq!(e["status"], "explained", "{}", e["verdict"]);
+    assert!(causes(&e).iter().all(|[id, ..]| *id == "reads-another-tensor"), "{}", e["verdict"]);
+    let said: Vec<(&str, &str)> = list(&e["causes"])
+        .iter()
+        .map(|c| (c["subject"].as_str().unwrap(), c["relation"].as_str().unwrap()))
+        .collect();
+    for (subject, relation) in [
+        (
+            "the input of model.layers.*.input_layernorm",
+            "a: model.layers.*.self_attn.o_proj, b: the block's input",
+        ),
+        (
+            "the input of model.layers.*.self_attn.q_proj",
+            "a: the block's input, b: model.layers.*.input_layernorm",
+        ),
+        (
+            "the input of model.layers.*.resid_mid",
+            "a: model.layers.*.input_layernorm, b: model.layers.*.self_attn.o_proj",
+        ),
+    ] {
+        assert!(said.contains(&(subject, relation)), "{subject}: {said:?}");
+    }
+}
+
+#[test]
+fn a_bias_that_was_dropped_is_one_cause_for_all_layers() {
+    let e = explained("configs/attention-bias", "bias-dropped");
+    assert_eq!(e["status"], "explained", "{}", e["verdict"]);
+    assert_eq!(
+        causes(&e),
+        ["q", "k", "v"].map(|m| {
+            let names = [
+                format!("model.layers.*.self_attn.{m}_proj.bias"),
+                format!("model.layers.0.self_attn.{m}_proj"),
+            ]
+            .map(|name| &*name.leak());
+            ["bias-dropped", names[0], names[1]]
+        }),
+        "{}",
+        e["verdict"]
+    );
+}
+
+#[test]
+fn several_faults_are_told_apart() {
+    let e = explained(MODEL, "two-faults");
+    assert_eq!(
+        causes(&e),
+        [
+            ["rms-norm-eps", "rms_norm_eps", "model.layers.0.input_layernorm"],
+            ["attention-scale", "arithmetic: scale", "model.layers.0.self_attn.scores"],
+        ],
+        "{}",
+        e["verdict"]
+    );
+    let e = explained(MODEL, "three-faults");
+    assert_eq!(
+        causes(&e),
+        [
+            ["grouped-heads", "arithmetic: gqa", "model.layers.0.self_attn.scores"],
+            ["residual-term", "arithmetic: residual", "model.layers.0.resid_mid"],
+            ["sign-flipped", "model.layers.1.self_attn.q_proj.weight", "model.layers.1.self_attn.q_proj"],
+        ],
+        "{}",
+        e["verdict"]
+    );
+    // Ours, run freely with all of them, is the port.
+    let all = |c: &&Value| c["factor"] == "everything" && c["direction"] == "restored";
+    let all = list(&e["counterfactuals"]).iter().find(all).unwrap();
+    assert_eq!(all["bit_equal"], true, "{all}");
+}
+
+#[test]
+fn what_is_not_known_is_said_with_what_was_tried() {
+    for (name, site, said) in [
+        ("act-of-relu", "model.layers.0.mlp.act_fn", "cosine"),
+        ("head-initialised", "lm_head", "nothing to do with each other"),
+    ] {
+        let e = explained(MODEL, name);
+        assert_eq!(e["status"], "unexplained", "{name}: {}", e["verdict"]);
+        assert_eq!(list(&e["causes"]).len(), 0, "{name}: {}", e["verdict"]);
+        assert_eq!(e["origins"][0]["site"], site, "{name}");
+        let verdict = e["verdict"].as_str().unwrap();
+        assert!(verdict.contains(site) && verdict.contains(said), "{name}: {verdict}");
+        let ruled_out = e["ruled_out"][0].as_str().unwrap();
+        assert!(ruled_out.contains("hypotheses were run"), "{name}: {ruled_out}");
+    }
+}
+
+/// Below full coverage of what was asked for there is no verdict, and another exit status.
+#[test]
+fn a_trace_that_lacks_sites_is_incomplete() {
+    let all = run(MODEL, "positions-bf16", &[]);
+    all.check(all.code == Some(4), "status 4 expected");
+    let e = &all.json()["explanation"];
+    assert_eq!(e["status"], "incomplete");
+    let verdict = e["verdict"].as_str().unwrap();
+    for part in
+        ["Incomplete: 39 of 41 sites could not be compared", "model.embed_tokens", "position ids rounded"]
+    {
+        assert!(verdict.contains(part), "{part}: {verdict}");
+    }
+    // What was asked for is all there.
+    let tables = run(MODEL, "positions-bf16", &["--sites", "model.rotary_emb.*"]).ok();
+    let e = &tables.json()["explanation"];
+    assert_eq!(e["status"], "explained", "{}", e["verdict"]);
+    assert_eq!(
+        causes(e),
+        [["positions", "arithmetic: positions", "model.rotary_emb.cos"]],
+        "{}",
+        e["verdict"]
+    );
+    assert_eq!(e["causes"][0]["relation"], "a: positions=bf16, b: Hugging Face's");
+}
+
+/// PyTorch's own traces, in orders of summation that are ours or are not, have no fault.
+#[test]
+fn faithful_recordings_raise_no_alarm() {
+    for name in
+        ["load-bf16.eager", "load-f32-to-bf16.eager", "load-bf16.sdpa", "load-f16.eager", "load-f32.eager"]
+    {
+        let trace = fixture(&format!("goldens/tiny-llama/{name}.short.safetensors"));
+        let e =
+            ulpscope(["explain", &tiny(), "--trace", &trace, "--json"]).ok().json()["explanation"].clone();
+        assert!(
+            ["explained", "no-difference"].contains(&e["status"].as_str().unwrap()),
+            "{name}: {}",
+            e["verdict"]
+        );
+        assert!(list(&e["causes"]).iter().all(|c| c["fault"] == false), "{name}: {}", e["verdict"]);
+    }
+    // Of this one there are the logits alone, and nothing of what they are made of.
+    let trace = fixture("goldens/tiny-llama/load-f16.eager.long.safetensors");
+    let run = ulpscope(["explain", &tiny(), "--trace", &trace, "--json"]);
+    run.check(run.code == Some(4), "status 4 expected");
+    let e = &run.json()["explanation"];
+    assert_eq!((&e["origins"], &e["causes"]), (&json!([]), &json!([])), "{}", e["verdict"]);
+    assert!(e["verdict"].as_str().unwrap().contains("lacks what 1 of its sites read"), "{}", e["verdict"]);
+}
+
+/// Our own trace of a departure is a port, too; of another order of summation, it is none.
+#[test]
+fn our_own_traces_are_explained() {
+    let dir = Dir::new();
+    let prompt = ["--prompt", "the quick brown fox jumps over the lazy dog"];
+    let trace = |recipe: &str, out: &str| {
+        dir.run(["trace", &tiny(), "--recipe", recipe, "--out", out].iter().chain(&prompt).copied()).ok();
+    };
+    trace("load(bf16)@norm=fused[2-3]", "fused");
+    let e = dir.run(["explain", &tiny(), "--trace", "fused", "--json"]).ok().json()["explanation"].clone();
+    assert_eq!(
+        causes(&e),
+        [["norm-rounding", "arithmetic: norm", "model.layers.2.input_layernorm"]],
+        "{}",
+        e["verdict"]
+    );
+    // Its tables are wider than the rest, and are read so.
+    trace("load(bf16)@table=f32", "table");
+    let e = dir.run(["explain", &tiny(), "--trace", "table", "--json"]).ok().json()["explanation"].clone();
+    assert_eq!(
+        causes(&e),
+        [["rotary-table-format", "arithmetic: table", "model.rotary_emb.cos"]],
+        "{}",
+        e["verdict"]
+    );
+    assert_eq!(e["status"], "explained", "{}", e["verdict"]);
+    for order in ["reversed", "pairwise", "exact"] {
+        trace(&format!("load(bf16)@{order}"), order);
+        let args = ["explain", &tiny(), "--trace", order, "--accumulation", "tile32", "--json"];
+        let e = dir.run(args).ok().json()["explanation"].clone();
+        assert_eq!(
+            (&e["origins"], &e["status"]),
+            (&json!([]), &json!("explained")),
+            "{order}: {}",
+            e["verdict"]
+        );
+        assert!(list(&e["causes"]).iter().all(|c| c["fault"] == false), "{order}: {}", e["verdict"]);
+        assert!(e["verdict"].as_str().unwrap().starts_with("No fault"), "{order}: {}", e["verdict"]);
+    }
+}
+
+/// The record is whole: pages and pictures are drawn from it.
+#[test]
+fn a_run_on_a_trace_is_reported() {
+    let dir = Dir::new();
+    let args = ["explain", &fixture(MODEL), "--trace", &port("row-negated"), "--out", "run"];
+    let printed = dir.run(args).ok();
+    for part in ["arm trace", "arm ours", "cause sign-flipped", "model.layers.1.self_attn.q_proj.weight"] {
+        printed.check(printed.stdout.contains(part), part);
+    }
+    printed.check(!printed.stdout.contains("tensors of the state dict"), "no weights were compared");
+    let page = std::fs::read_to_string(dir.join("run/report.html")).unwrap();
+    assert!(page.contains("A trace holds activations alone"));
+    let short = std::fs::read_to_string(dir.join("run/report.md")).unwrap();
+    assert!(short.contains("--recipe 'load(bf16)@eager") && short.contains("--trace"), "{short}");
+    let again: Value = serde_json::from_slice(&std::fs::read(dir.join("run/record.json")).unwrap()).unwrap();
+    assert_eq!(again["arms"][0]["name"], "trace");
+    assert!(number(&again["logits"][0]["kl"]) > 0.0);
+}
+
+#[test]
+fn traces_that_can_not_be_explained_are_refused() {
+    let dir = Dir::new();
+    let model = fixture(MODEL);
+    let (found, about) = tensors(port("none-eager"));
+    write_tensors(dir.join("nameless"), &found);
+    dir.run(["explain", &model, "--trace", "nameless"]).fails(&["nameless", "which tokens", "`ids`"]);
+    let changed = |key: &str, value: &str| {
+        let mut about = about.clone();
+        about.insert(key.to_owned(), value.to_owned());
+        crate::util::write_trace(dir.join("changed"), &found, &about);
+        dir.run(["explain", &model, "--trace", "changed"])
+    };
+    changed("ids", "seventeen").fails(&["seventeen", "[1, 17, 250]"]);
+    changed("ids", "[1, 99]").fails(&["token id 99", "64"]);
+    changed("recipe", "torch.compile").fails(&["torch.compile", "--recipe"]);
+    changed("recipe", "load(f32)").fails(&["it is in bf16", "f32", "--recipe"]);
+    dir.run(["explain", &model, "--trace", &port("none-eager"), "--b", "load(f32)"]).misused(&["--trace"]);
+    dir.run(["explain", &model, "--recipe", "load(f32)"]).misused(&["--trace"]);
+    dir.run(["explain", &model, &model, "--trace", &port("none-eager")]).fails(&["one model"]);
+}
