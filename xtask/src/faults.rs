@@ -26,6 +26,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
 
+    /// Only this family of cases
+    #[arg(long, value_name = "NAME")]
+    family: Option<String>,
+
     /// Only this part of the cases
     #[arg(long)]
     split: Option<Split>,
@@ -78,6 +82,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let wanted = |case: &Case| {
         (args.all || case.short)
             && args.split.is_none_or(|split| case.split == split)
+            && args.family.as_ref().is_none_or(|family| case.family == family)
             && args.only.as_ref().is_none_or(|text| case.name.contains(text))
     };
     all.retain(wanted);

@@ -1,11 +1,12 @@
 //! Loading one part of the model for every subject, and comparing the arms' parameters on the way.
 
 use std::collections::HashMap;
+use std::fmt;
 
 use burn::tensor::{Device, Tensor};
 use ulpscope_floats::{DType, Floats};
 use ulpscope_llama::{LlamaConfig, Parameters, bridge};
-use ulpscope_metrics::{Fingerprint, Hints, Statement, describe, difference, digest};
+use ulpscope_metrics::{Fingerprint, Hints, Relation, Statement, describe, difference, digest};
 use ulpscope_record::{Conversion, TensorDifference, Weights};
 use ulpscope_weights::{Arm, StoredTensor};
 
@@ -58,6 +59,7 @@ impl<'a, 'e> Loader<'a, 'e> {
             let mut distinct: Vec<Floats<'a>> = Vec::new();
             let mut of_arm: Vec<Option<usize>> = vec![None; subjects];
             let mut first: Option<usize> = None;
+            let mut first_place = 0;
             let mut identical = true;
             for i in experiment.arms() {
                 let arm = experiment.arm(i);
@@ -79,7 +81,9 @@ impl<'a, 'e> Loader<'a, 'e> {
                 {
                     identical = false;
                     let shape = &tensor.shape;
-                    let found = differing(name, i, shape, &distinct[first], &values, arm.config());
+                    let of_recipes = [&distinct[first], &values];
+                    let of_files = [first_place, place].map(|place| &stored[place].1.values);
+                    let found = differing(name, i, shape, of_recipes, of_files, arm.config());
                     let arm_name = &experiment.subjects[i].name;
                     let difference =
                         tensor_difference(arm_name, shape.clone(), &distinct[first], &values, &found);
@@ -90,7 +94,9 @@ impl<'a, 'e> Loader<'a, 'e> {
                     distinct.push(values);
                     distinct.len() - 1
                 });
-                first.get_or_insert(pick);
+                if first.is_none() {
+                    (first, first_place) = (Some(pick), place);
+                }
                 of_arm[i] = Some(pick);
             }
             self.weights.compared += 1;
@@ -199,25 +205,39 @@ pub struct Differing {
     pub arm: usize,
     /// What the two have to do with each other.
     pub statement: Statement,
+    /// Whether that is said of the values as they are stored, and not of what the recipes make of them.
+    pub stored: bool,
     /// The values of the first arm and of this one, for finding tensors that changed places.
     pub fingerprints: [Fingerprint; 2],
 }
 
+impl fmt::Display for Differing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", if self.stored { "as stored, " } else { "" }, self.statement)
+    }
+}
+
+/// `of_recipes` are the values of both arms, `of_files` what their recipes made them from.
 fn differing(
     name: &str,
     arm: usize,
     shape: &[usize],
-    a: &Floats,
-    b: &Floats,
+    of_recipes: [&Floats; 2],
+    of_files: [&Floats; 2],
     config: &LlamaConfig,
 ) -> Differing {
     let heads = [config.num_attention_heads, config.num_key_value_heads];
+    let hints = Hints { heads: &heads };
+    let [a, b] = of_recipes;
     let print = |x: &Floats| Fingerprint {
         name: name.to_owned(),
         shape: shape.to_vec(),
         digest: digest(&x.cast(b.dtype())),
     };
-    let statement = describe(a, b, shape, &Hints { heads: &heads });
+    let (statement, stored) = match as_stored(shape, of_recipes, of_files, &hints) {
+        Some(relation) => (Statement::Exact(relation), true),
+        None => (describe(a, b, shape, &hints), false),
+    };
     // Places can only have been exchanged where values have nothing to do with each other.
     let exact = matches!(statement, Statement::Exact(_));
     let fingerprints = if exact {
@@ -225,7 +245,27 @@ fn differing(
     } else {
         [print(a), print(b)]
     };
-    Differing { name: name.to_owned(), arm, statement, fingerprints }
+    Differing { name: name.to_owned(), arm, statement, stored, fingerprints }
+}
+
+/// What two stored tensors have to do with each other, where a recipe rounds one of them: a truncation, a grid or a
+/// factor is exact there, and hidden by the rounding.
+fn as_stored(
+    shape: &[usize],
+    of_recipes: [&Floats; 2],
+    of_files: [&Floats; 2],
+    hints: &Hints,
+) -> Option<Relation> {
+    let [a, b] = of_files;
+    let narrowed =
+        of_recipes.iter().zip(of_files).any(|(made, stored)| made.dtype().size() < stored.dtype().size());
+    if !narrowed || std::ptr::eq(a, b) {
+        return None;
+    }
+    match describe(a, b, shape, hints) {
+        Statement::Exact(Relation::Identical | Relation::SameValues) | Statement::Described(_) => None,
+        Statement::Exact(relation) => Some(relation),
+    }
 }
 
 fn tensor_difference(
@@ -245,7 +285,7 @@ fn tensor_difference(
         mean_abs: d.mean_abs(),
         max_abs: d.max_abs,
         nonfinite: d.nonfinite,
-        relation: Some(differing.statement.to_string()),
+        relation: Some(differing.to_string()),
     }
 }
 

@@ -279,7 +279,7 @@ fn parameters(a: &NamedArm, b: &NamedArm, differing: &[Differing]) -> Vec<Factor
     }
     for group in merged.into_values() {
         let fault = catalogue::of_statement(&group[0].name, &group[0].statement);
-        let mut said: Vec<String> = group.iter().map(|d| d.statement.to_string()).collect();
+        let mut said: Vec<String> = group.iter().map(ToString::to_string).collect();
         said.dedup();
         let relation = match &said[..] {
             [one] => one.clone(),

@@ -219,7 +219,7 @@ impl Checkpoint {
         let mut values = tensor.values()?;
         // Vectors are one row for what works row by row in blocks.
         let columns = if tensor.shape.len() == 1 && edit.in_blocks() { values.len() } else { columns };
-        edit.apply(&mut values, columns, name.bytes().fold(7, |h, b| h * 31 + u64::from(b)) % (1 << 40));
+        edit.apply(&mut values, columns, seed(name));
         tensor.set(&values);
         Ok(())
     }
@@ -235,6 +235,11 @@ impl Checkpoint {
     fn layer(&self, index: usize) -> Vec<String> {
         self.tensors.keys().filter(|name| name.starts_with(&layer(index))).cloned().collect()
     }
+}
+
+/// A number of its own for each tensor.
+fn seed(name: &str) -> u64 {
+    name.bytes().fold(7, |hash: u64, b| hash.wrapping_mul(31).wrapping_add(u64::from(b)))
 }
 
 fn layer(index: usize) -> String {

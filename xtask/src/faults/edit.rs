@@ -182,6 +182,8 @@ impl Edit {
             Edit::NearestF16 => values.iter_mut().for_each(|x| *x = F16.nearest(*x)),
             Edit::TiesAway => values.iter_mut().for_each(|x| *x = BF16.ties_away(*x)),
             Edit::Stochastic => values.iter_mut().for_each(|x| *x = BF16.stochastic(*x, random.next())),
+            // llama.cpp leaves rows that are no whole number of blocks as they are.
+            Edit::Q80 | Edit::Q40 if columns % 32 != 0 => {}
             Edit::Q80 => blocks(values, columns, 32, |block| {
                 // The scale is stored in f16.
                 let scale = F16.nearest(largest(block) / 127.0);
@@ -192,7 +194,8 @@ impl Edit {
                 let scale = F16.nearest(top / -8.0);
                 grid(block, scale, |x| x.round().clamp(-8.0, 7.0));
             }),
-            Edit::Nf4 => blocks(values, columns, 64, |block| {
+            Edit::Nf4 => values.chunks_mut(64).for_each(|block| {
+                // bitsandbytes' blocks go on from one row into the next.
                 let scale = largest(block);
                 grid(block, scale, |x| {
                     let near = |a: &&f32, b: &&f32| (**a - x).abs().total_cmp(&(**b - x).abs());
@@ -268,6 +271,6 @@ fn largest(values: &[f32]) -> f32 {
 impl Edit {
     /// Whether it works on blocks of a row, so that a vector is one row to it.
     pub(crate) fn in_blocks(self) -> bool {
-        matches!(self, Edit::Q80 | Edit::Q40 | Edit::Nf4 | Edit::Int8Rows | Edit::OffsetBlocks)
+        matches!(self, Edit::Q80 | Edit::Q40 | Edit::Int8Rows | Edit::OffsetBlocks)
     }
 }

@@ -12,6 +12,7 @@ use super::cases::{self, Case, Expected, Model, Split};
 #[derive(Debug, Serialize)]
 pub(crate) struct Outcome {
     pub(crate) name: String,
+    pub(crate) key: String,
     pub(crate) family: &'static str,
     pub(crate) split: Split,
     pub(crate) real: bool,
@@ -55,6 +56,7 @@ impl Outcome {
     ) -> Result<Self> {
         let mut outcome = Outcome {
             name: case.name.clone(),
+            key: case.key.clone(),
             family: case.family,
             split: case.split,
             real: case.model == Model::Real,

@@ -189,6 +189,9 @@ pub(crate) fn of_statement(name: &str, statement: &Statement) -> &'static Fault 
             Description::Constant { .. } => CONSTANT,
             Description::NotFinite { .. } => NOT_FINITE,
             Description::Aligned { .. } => PERMUTED,
+            // Near to a multiple of the original, and farther from the original itself: a scale is missing, whatever
+            // else was rounded.
+            Description::Noisy { gain, .. } if *gain != 1.0 => SCALED,
             Description::Unrelated { .. } if name == "lm_head.weight" => HEAD,
             Description::Unrelated { .. } | Description::Lengths { .. } => UNRELATED,
             _ => NOISY,
@@ -210,6 +213,8 @@ fn of_relation(norm: bool, relation: &Relation) -> &'static Fault {
         Relation::Overflowed(_) => OVERFLOWED,
         Relation::Clamped(_) => CLAMPED,
         Relation::Quantised(_) => QUANTISED,
+        // One element can become zero by chance; several that do were pruned, flushed, or not copied.
+        Relation::Few(few) if few.changed.len() > 1 && few.changed.iter().all(|c| c.to == 0.0) => ZEROED,
         Relation::Few(_) => CORRUPTED,
         Relation::Rearranged(found) => match &found.by {
             Rearrangement::Transposed { .. } => TRANSPOSED,

@@ -21,7 +21,6 @@ use serde_json::Value;
 use super::checkpoint::Change;
 
 /// One pair of arms.
-#[derive(Clone)]
 pub(crate) struct Case {
     /// What is put in, with the model, the arms and the prompt: no two cases have one name.
     pub(crate) name: String,
@@ -82,7 +81,7 @@ pub(crate) enum Expected {
     Nothing,
     /// The very logits that are found with these arguments.
     SameWith(Vec<&'static str>),
-    /// One of these causes, first at this site; `prefix*` is any site that begins so.
+    /// One of these causes, first at this site; `prefix*` is any site that begins so, `*suffix` any that ends so.
     Fault { ids: &'static [&'static str], site: String },
     /// Both causes among the first two, the first origin at this site.
     Both { ids: [&'static str; 2], site: String },
@@ -92,9 +91,10 @@ pub(crate) enum Expected {
 
 /// Whether a site is the one that was expected.
 pub(crate) fn is(found: Option<&str>, expected: &str) -> bool {
-    found.is_some_and(|found| match expected.strip_suffix('*') {
-        Some(prefix) => found.starts_with(prefix),
-        None => found == expected,
+    found.is_some_and(|found| match (expected.strip_suffix('*'), expected.strip_prefix('*')) {
+        (Some(prefix), _) => found.starts_with(prefix),
+        (None, Some(suffix)) => found.ends_with(suffix),
+        (None, None) => found == expected,
     })
 }
 

@@ -46,7 +46,12 @@ pub(super) fn edits(facts: &Facts) -> Vec<(&'static str, Edit, &'static [&'stati
         // One number that is none is a corrupted element as well as weights that are not finite.
         ("mlp.up_proj", Edit::Nan, &["weights-not-finite", "weight-corrupted"]),
         ("self_attn.q_proj", Edit::ZeroHead(width), &["weight-partly-zero"]),
-        ("self_attn.v_proj", Edit::ZeroHead(width), &["weight-partly-zero"]),
+        // Of a single head the half: all of it would be the whole tensor.
+        (
+            "self_attn.v_proj",
+            Edit::ZeroHead(if groups > 1 { width } else { width / 2 }),
+            &["weight-partly-zero"],
+        ),
         ("self_attn.o_proj", Edit::ZeroHeadColumns(width), &["weight-partly-zero"]),
         ("mlp.down_proj", Edit::ZeroAll, &["weight-constant"]),
         ("self_attn.o_proj", Edit::ZeroAll, &["weight-constant"]),
