@@ -10,7 +10,7 @@ use ulpscope_floats::{DType, Floats};
 use ulpscope_llama::{
     Accumulation, AttentionKind, Departure, RopeParameters, RotaryEmbedding, Semantics, Variant,
 };
-use ulpscope_metrics::{Fingerprint, Origin, Relation, Statement, digest, origins, relation};
+use ulpscope_metrics::{Description, Fingerprint, Origin, Relation, Statement, digest, origins, relation};
 use ulpscope_weights::BUFFERS;
 
 use crate::catalogue::{self, Fault};
@@ -299,31 +299,35 @@ fn taking_parameters(mut factor: Factor, group: &[&Differing]) -> Factor {
     factor
 }
 
-/// Tensors whose content is found under another name.
+/// Tensors whose content is found under another name, be it that of a tensor which does not differ.
 fn exchanged(a: &NamedArm, b: &NamedArm, differing: &[Differing]) -> Vec<Origin> {
-    let unknown: Vec<&Differing> = differing.iter().filter(|d| d.fingerprints[0].digest != 0).collect();
+    // Nothing tells one constant from another.
+    let constant = |d: &Differing| matches!(d.statement, Statement::Described(Description::Constant { .. }));
+    let unknown: Vec<&Differing> =
+        differing.iter().filter(|d| d.fingerprints[0].digest != 0 && !constant(d)).collect();
     if unknown.is_empty() {
         return Vec::new();
     }
-    let side = |i: usize| -> Vec<Fingerprint> {
-        let mut all: Vec<Fingerprint> = unknown.iter().map(|d| d.fingerprints[i].clone()).collect();
-        // A head is known by the embedding it is tied to.
-        let embedding = "model.embed_tokens.weight";
-        if !all.iter().any(|f| f.name == embedding)
-            && let Ok(stored) = [a, b][i].arm.checkpoint().tensor(embedding)
-            && unknown.iter().any(|d| d.name == "lm_head.weight")
-        {
-            let (values, _) = [a, b][i].arm.parameter(&stored);
-            let values = values.cast(b.arm.dtype());
-            all.push(Fingerprint {
-                name: embedding.to_owned(),
-                shape: stored.shape.clone(),
-                digest: digest(&values),
-            });
-        }
-        all
+    let mut sides: [Vec<Fingerprint>; 2] =
+        [0, 1].map(|i| unknown.iter().map(|d| d.fingerprints[i].clone()).collect());
+    let print = |arm: &NamedArm, name: &str| {
+        let stored = arm.arm.checkpoint().tensor(name).ok()?;
+        let (values, _) = arm.arm.parameter(&stored);
+        let digest = digest(&values.cast(b.arm.dtype()));
+        Some(Fingerprint { name: name.to_owned(), shape: stored.shape.clone(), digest })
     };
-    origins(&side(0), &side(1))
+    for (name, shape) in a.arm.config().parameters() {
+        let alike = unknown.iter().any(|d| d.fingerprints[0].shape == shape);
+        if !alike || unknown.iter().any(|d| d.name == name) {
+            continue;
+        }
+        let Some(ours) = print(a, &name) else { continue };
+        let theirs =
+            if differing.iter().any(|d| d.name == name) { print(b, &name) } else { Some(ours.clone()) };
+        sides[0].push(ours);
+        sides[1].extend(theirs);
+    }
+    origins(&sides[0], &sides[1])
 }
 
 /// The names of tensors, in short: `model.layers.*.self_attn.{q_proj,k_proj}.weight (60 tensors)`.

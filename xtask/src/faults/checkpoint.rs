@@ -29,6 +29,8 @@ pub(crate) enum Change {
     Swap(String, String),
     /// A tensor under another name as well.
     Double { from: String, to: String },
+    /// A tensor that is no longer there.
+    NoTensor(&'static str),
     /// The tensors of two layers exchanged.
     SwapLayers(usize, usize),
     /// One layer in the place of another.
@@ -160,6 +162,9 @@ impl Checkpoint {
                 let Tensor { dtype, shape, bytes } = self.tensor(from)?;
                 let copy = Tensor { dtype: dtype.clone(), shape: shape.clone(), bytes: bytes.clone() };
                 self.tensors.insert(to.clone(), copy);
+            }
+            Change::NoTensor(name) => {
+                self.tensors.remove(*name).with_context(|| format!("{name} is not there"))?;
             }
             Change::SwapLayers(one, other) => {
                 for name in self.layer(*one) {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use serde::Serialize;
 use ulpscope_record::RunRecord;
 
@@ -73,13 +73,19 @@ impl Outcome {
             error: None,
         };
         let record = match (first, &case.expected) {
-            (Err(error), Expected::Refused(word)) => {
-                outcome.kind = Kind::Refused;
-                outcome.right = error.contains(word);
+            (Err(error), expected) => {
+                match expected {
+                    Expected::Refused => (outcome.kind, outcome.right) = (Kind::Refused, true),
+                    Expected::Nothing | Expected::SameWith(_) => outcome.kind = Kind::Null,
+                    // What was put in can't be run: nothing was found, rightly or not.
+                    Expected::Fault { ids, .. } => {
+                        (outcome.put_in, outcome.effect) = (ids.first().copied(), true)
+                    }
+                    Expected::Both { .. } => (outcome.put_in, outcome.effect) = (Some("two at once"), true),
+                }
                 outcome.error = Some(error);
                 return Ok(outcome);
             }
-            (Err(error), _) => bail!("{error}"),
             (Ok(record), _) => record,
         };
         let found = record.explanation.as_ref().context("the record has no explanation")?;
@@ -97,7 +103,7 @@ impl Outcome {
                 let again = again.context("it was run twice")?.map_err(|error| anyhow::anyhow!(error))?;
                 outcome.right = serde_json::to_value(&again.logits)? == serde_json::to_value(&record.logits)?;
             }
-            Expected::Refused(_) => outcome.kind = Kind::Refused,
+            Expected::Refused => outcome.kind = Kind::Refused,
             Expected::Fault { ids, site: expected } => {
                 outcome.put_in = ids.first().copied();
                 outcome.expected_site = Some(expected.clone());
@@ -139,6 +145,9 @@ impl fmt::Display for Outcome {
         match (&self.put_in, &self.expected_site) {
             (Some(id), Some(site)) if !self.right => write!(f, "; put in {id} at {site}")?,
             _ => {}
+        }
+        if let (Some(error), false) = (&self.error, self.right) {
+            write!(f, "; refused: {error}")?;
         }
         write!(f, " ({:.2} s)", self.seconds)
     }

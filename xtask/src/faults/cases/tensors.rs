@@ -5,7 +5,7 @@ use serde_json::json;
 use super::super::checkpoint::Change;
 use super::super::edit::Edit;
 use super::weights::edited;
-use super::{Case, Expected, Facts, PROMPTS, at, fault};
+use super::{Case, Expected, Facts, at, fault};
 
 pub(super) fn cases(
     cases: &mut Vec<Case>,
@@ -61,7 +61,13 @@ pub(super) fn cases(
         push(llama, "head of its own, random", not_tied, head(), vec![free(), double(), edit(Edit::Random)]);
         push(gqa, "head of its own, random", not_tied, head(), vec![free(), double(), edit(Edit::Random)]);
         let tie = Change::Field { key: "tie_word_embeddings", value: json!(true) };
-        push(untied, "head tied that was not", not_tied, head(), vec![tie]);
+        push(
+            untied,
+            "head tied that was not",
+            not_tied,
+            head(),
+            vec![tie.clone(), Change::NoTensor("lm_head.weight")],
+        );
         push(untied, "head is the embedding", not_tied, head(), vec![double()]);
         push(untied, "head never loaded", not_tied, head(), vec![edit(Edit::Random)]);
         push(untied, "head scaled", &["weights-scaled"], head(), vec![edit(Edit::Times(0.5))]);
@@ -86,22 +92,22 @@ pub(super) fn cases(
             cases.push(edited(bias, &name, edit, ids, spec, &bias.ids(9)));
         }
     }
-    refused(cases, llama, bias);
+    refused(cases, llama, untied, bias);
 }
 
-/// Arms of different shapes are not compared but refused, by the name of what differs.
-fn refused(cases: &mut Vec<Case>, llama: &Facts, bias: &Facts) {
+/// Checkpoints that contradict their config are not compared but refused, and the error says why.
+fn refused(cases: &mut Vec<Case>, llama: &Facts, untied: &Facts, bias: &Facts) {
     let spec = "load(bf16)@eager";
-    for (facts, key, value, word) in [
-        (llama, "num_hidden_layers", json!(3), "num_hidden_layers"),
-        (llama, "num_attention_heads", json!(2), "num_attention_heads"),
-        (llama, "num_key_value_heads", json!(4), "num_key_value_heads"),
-        (bias, "attention_bias", json!(false), "attention_bias"),
-        (llama, "vocab_size", json!(448), "vocab_size"),
+    for (facts, key, value) in [
+        (llama, "num_hidden_layers", json!(3)),
+        (llama, "num_attention_heads", json!(2)),
+        (llama, "num_key_value_heads", json!(4)),
+        (bias, "attention_bias", json!(false)),
+        (llama, "vocab_size", json!(448)),
+        // A head that is stored, and another that it is tied to.
+        (untied, "tie_word_embeddings", json!(true)),
     ] {
-        let case = facts.case("refused", key, spec, spec, &PROMPTS[0], Expected::Refused(word));
-        let mut case = case.with(Change::Field { key, value });
-        case.prompts = vec![facts.ids(5)];
-        cases.push(case);
+        let case = facts.case("refused", key, spec, spec, &facts.ids(5), Expected::Refused);
+        cases.push(case.with(Change::Field { key, value }));
     }
 }
