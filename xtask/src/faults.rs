@@ -100,7 +100,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let elapsed = begun.elapsed().as_secs_f64();
     print!("{}", table::text(&outcomes));
     println!("{} cases in {elapsed:.0} s", outcomes.len());
-    let path = bench.work.join("score.json");
+    std::fs::remove_dir_all(&bench.work)?;
+    let path = bench.work.with_file_name("score.json");
     std::fs::write(&path, serde_json::to_string_pretty(&table::json(&outcomes, elapsed))?)?;
     println!("every case: {}", path.display());
     Ok(if table::fails(&outcomes) { ExitCode::FAILURE } else { ExitCode::SUCCESS })
@@ -108,7 +109,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
 
 impl Bench {
     fn new(args: &Args) -> Result<Self> {
-        let work = shell::root().join("target/faults");
+        // Of its own, so that two runs do not write into each other's checkpoints.
+        let work = shell::root().join(format!("target/faults/{}", std::process::id()));
         std::fs::create_dir_all(&work).with_context(|| format!("{} can't be made", work.display()))?;
         let real = match &args.real_model {
             Some(model) => vec![model.clone()],

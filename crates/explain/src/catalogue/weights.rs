@@ -243,3 +243,34 @@ fn of_operation(norm: bool, operation: Operation) -> &'static Fault {
         Operation::Plus => OFFSET,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use ulpscope_floats::Floats;
+    use ulpscope_metrics::{Hints, describe};
+
+    use super::*;
+
+    /// What becomes of 1024 numbers, in rows of 32.
+    fn of(change: impl Fn(usize, f32) -> f32) -> &'static str {
+        let value = |i: usize| ((i * 7919 % 1009) as f32 - 500.0) / 300.0;
+        let a: Vec<f32> = (0..1024).map(value).collect();
+        let b: Vec<f32> = a.iter().enumerate().map(|(i, &x)| change(i, x)).collect();
+        let said = describe(&Floats::from(a), &Floats::from(b), &[32, 32], &Hints::default());
+        of_statement("model.layers.0.mlp.up_proj.weight", &said).id
+    }
+
+    #[test]
+    fn several_zeros_are_no_flipped_bits() {
+        assert_eq!(of(|_, x| if x.abs() < 0.01 { 0.0 } else { x }), "weight-partly-zero");
+        assert_eq!(of(|i, x| if i == 40 { 0.0 } else { x }), "weight-corrupted");
+        assert_eq!(of(|i, x| if [40, 300, 777].contains(&i) { -x } else { x }), "weight-corrupted");
+    }
+
+    #[test]
+    fn a_missing_scale_is_one_whatever_was_rounded_besides() {
+        let noise = |i: usize| 0.02 * ((i * 31 % 17) as f32 - 8.0) / 8.0;
+        assert_eq!(of(|i, x| 448.0 * (x + noise(i))), "weights-scaled");
+        assert_eq!(of(|i, x| x + noise(i)), "weights-changed");
+    }
+}

@@ -175,3 +175,14 @@ fn numbers_on_no_grid() {
     let b = by_group(&a, Groups::Blocks(32), q4_0);
     assert_eq!(grid(&b, &b, ROWS, COLUMNS), None);
 }
+
+#[test]
+fn blocks_may_go_on_from_row_to_row() {
+    let a = gaussian(ROWS * COLUMNS, 6);
+    let b = by_group(&a, Groups::Blocks(64), table(&NF4, 1.0, false));
+    for (rows, columns) in [(128, 96), (384, 32), (ROWS, COLUMNS)] {
+        let found = grid(&a, &b, rows, columns).unwrap();
+        assert_eq!((found.groups, found.code), (Groups::Blocks(64), Code::Nf4), "{rows} {columns}");
+        assert_eq!(grid(&a, &gaussian(ROWS * COLUMNS, 7), rows, columns), None);
+    }
+}
