@@ -11,6 +11,7 @@ pub(crate) enum Edit {
     /// The highest bit of a fraction.
     FlipFraction,
     SwapPair,
+    Large,
     Nan,
     ZeroRows,
     /// The first rows, as many as a head has.
@@ -82,6 +83,7 @@ impl Edit {
             Edit::FlipBit => values[middle] = f32::from_bits(values[middle].to_bits() ^ (1 << 23)),
             Edit::FlipFraction => values[middle] = f32::from_bits(values[middle].to_bits() ^ (1 << 22)),
             Edit::SwapPair => values.swap(middle, middle + columns.min(3)),
+            Edit::Large => values[middle] = 1e6,
             Edit::Nan => values[middle] = f32::NAN,
             Edit::ZeroRows => values[..4 * columns].fill(0.0),
             Edit::ZeroHead(width) => values[..width * columns].fill(0.0),

@@ -6,6 +6,7 @@
 mod arithmetic;
 mod config;
 mod null;
+mod overflow;
 mod pairs;
 mod real;
 mod recipes;
@@ -81,7 +82,7 @@ pub(crate) enum Expected {
     Nothing,
     /// The very logits that are found with these arguments.
     SameWith(Vec<&'static str>),
-    /// One of these causes, first at this site; `prefix*` is any site that begins so, `*suffix` any that ends so.
+    /// One of these causes, first at this site (of an overflow, where the cause is said to act); `prefix*` is any site that begins so, `*suffix` any that ends so.
     Fault { ids: &'static [&'static str], site: String },
     /// Both causes among the first two, the first origin at this site.
     Both { ids: [&'static str; 2], site: String },
@@ -234,6 +235,7 @@ pub(crate) fn tiny(fixtures: &Path) -> Result<Vec<Case>> {
     tensors::cases(&mut cases, &llama, find("gqa")?, find("untied")?, find("mha")?, find("attention-bias")?);
     config::cases(&mut cases, &llama, &others, &ropes);
     pairs::cases(&mut cases, &llama);
+    overflow::cases(&mut cases, &llama);
     null::cases(&mut cases, &llama, &others, &ropes);
     Ok(cases)
 }
