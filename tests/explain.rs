@@ -67,6 +67,12 @@ fn what_is_no_fault_raises_no_alarm() {
             assert!(list(&e["causes"]).iter().all(|c| c["fault"] == false), "{a} {b}: {}", e["verdict"]);
         }
     }
+    // The same weights in another folder, loaded otherwise: what differs are the recipes.
+    let dir = Dir::new();
+    let copy = Checkpoint::tiny().write(&dir, "copy");
+    let formats = explained(&[&tiny(), &copy, "--a", "load(bf16)", "--b", "load(f16)"]);
+    assert!(list(&formats["causes"]).iter().all(|c| c["fault"] == false), "{}", formats["verdict"]);
+    assert!(ids(&formats).contains(&"weights-rounded"), "{}", formats["verdict"]);
     // A fault that both arms share can't be seen in their difference, which is said.
     let shared = explained(&[&tiny(), "--a", "load(f32).to(bf16)"]);
     assert_eq!(shared["status"], "no-difference");

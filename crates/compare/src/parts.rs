@@ -207,6 +207,8 @@ pub struct Differing {
     pub statement: Statement,
     /// Whether that is said of the values as they are stored, and not of what the recipes make of them.
     pub stored: bool,
+    /// Whether the stored values are the same, so that only recipes can have made the difference.
+    pub of_recipes: bool,
     /// The values of the first arm and of this one, for finding tensors that changed places.
     pub fingerprints: [Fingerprint; 2],
 }
@@ -234,7 +236,9 @@ fn differing(
         shape: shape.to_vec(),
         digest: digest(&x.cast(b.dtype())),
     };
-    let (statement, stored) = match as_stored(shape, of_recipes, of_files, &hints) {
+    let same = same_values(of_files);
+    let (statement, stored) = match (!same).then(|| as_stored(shape, of_recipes, of_files, &hints)).flatten()
+    {
         Some(relation) => (Statement::Exact(relation), true),
         None => (describe(a, b, shape, &hints), false),
     };
@@ -245,7 +249,7 @@ fn differing(
     } else {
         [print(a), print(b)]
     };
-    Differing { name: name.to_owned(), arm, statement, stored, fingerprints }
+    Differing { name: name.to_owned(), arm, statement, stored, of_recipes: same, fingerprints }
 }
 
 /// What two stored tensors have to do with each other, where a recipe rounds one of them: a truncation, a grid or a
@@ -259,13 +263,21 @@ fn as_stored(
     let [a, b] = of_files;
     let narrowed =
         of_recipes.iter().zip(of_files).any(|(made, stored)| made.dtype().size() < stored.dtype().size());
-    if !narrowed || std::ptr::eq(a, b) {
+    if !narrowed {
         return None;
     }
     match describe(a, b, shape, hints) {
-        Statement::Exact(Relation::Identical | Relation::SameValues) | Statement::Described(_) => None,
         Statement::Exact(relation) => Some(relation),
+        Statement::Described(_) => None,
     }
+}
+
+/// Whether two tensors hold the same numbers, be it in two formats.
+fn same_values([a, b]: [&Floats; 2]) -> bool {
+    let wide = |x: &Floats| x.cast(DType::F64);
+    std::ptr::eq(a, b)
+        || same_bits(a, b)
+        || (a.dtype() != b.dtype() && a.len() == b.len() && wide(a).bytes() == wide(b).bytes())
 }
 
 fn tensor_difference(

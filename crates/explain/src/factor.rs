@@ -92,17 +92,16 @@ pub(crate) fn factors(a: &NamedArm, b: &NamedArm, differing: &[Differing]) -> Ve
     found.extend(config(a, b));
     found.extend(buffers(a, b));
     found.extend(format(a, b));
-    if std::ptr::eq(a.arm.checkpoint(), b.arm.checkpoint()) {
-        found.extend(recipes(a, b, differing));
-    } else {
-        found.extend(parameters(a, b, differing));
-    }
+    let (of_recipes, of_files): (Vec<&Differing>, Vec<&Differing>) =
+        differing.iter().partition(|d| d.of_recipes);
+    found.extend(recipes(a, b, &of_recipes));
+    found.extend(parameters(a, b, &of_files));
     found
 }
 
-/// What two recipes make of the parameters of one checkpoint: both sides are known functions of the stored values.
-fn recipes(a: &NamedArm, b: &NamedArm, differing: &[Differing]) -> Option<Factor> {
-    let changed: Vec<&Differing> = differing.iter().filter(|d| !unchanged(&d.statement)).collect();
+/// What two recipes make of parameters that are stored alike: both sides are known functions of the stored values.
+fn recipes(a: &NamedArm, b: &NamedArm, differing: &[&Differing]) -> Option<Factor> {
+    let changed: Vec<&Differing> = differing.iter().copied().filter(|d| !unchanged(&d.statement)).collect();
     if changed.is_empty() {
         return None;
     }
@@ -238,7 +237,7 @@ fn format(a: &NamedArm, b: &NamedArm) -> Option<Factor> {
 }
 
 /// Parameters that differ: in groups where one statement fits them all, each alone where something happened to it.
-fn parameters(a: &NamedArm, b: &NamedArm, differing: &[Differing]) -> Vec<Factor> {
+fn parameters(a: &NamedArm, b: &NamedArm, differing: &[&Differing]) -> Vec<Factor> {
     let mut found = Vec::new();
     let mut groups: BTreeMap<(&'static str, String), Vec<&Differing>> = BTreeMap::new();
     let mut placed: Vec<&str> = Vec::new();
@@ -249,7 +248,8 @@ fn parameters(a: &NamedArm, b: &NamedArm, differing: &[Differing]) -> Vec<Factor
                 vec![name]
             }
         };
-        let known: Vec<&Differing> = differing.iter().filter(|d| names.contains(&d.name.as_str())).collect();
+        let known: Vec<&Differing> =
+            differing.iter().copied().filter(|d| names.contains(&d.name.as_str())).collect();
         if known.is_empty() || known.iter().any(|d| placed.contains(&d.name.as_str())) {
             continue;
         }
@@ -262,7 +262,7 @@ fn parameters(a: &NamedArm, b: &NamedArm, differing: &[Differing]) -> Vec<Factor
         let factor = Factor::new(subject(&known), fault).related(origin.to_string());
         found.push(taking_parameters(factor, &known));
     }
-    for d in differing.iter().filter(|d| !placed.contains(&d.name.as_str())) {
+    for d in differing.iter().copied().filter(|d| !placed.contains(&d.name.as_str())) {
         if unchanged(&d.statement) {
             continue;
         }
@@ -300,11 +300,11 @@ fn taking_parameters(mut factor: Factor, group: &[&Differing]) -> Factor {
 }
 
 /// Tensors whose content is found under another name, be it that of a tensor which does not differ.
-fn exchanged(a: &NamedArm, b: &NamedArm, differing: &[Differing]) -> Vec<Origin> {
+fn exchanged(a: &NamedArm, b: &NamedArm, differing: &[&Differing]) -> Vec<Origin> {
     // Nothing tells one constant from another.
     let constant = |d: &Differing| matches!(d.statement, Statement::Described(Description::Constant { .. }));
     let unknown: Vec<&Differing> =
-        differing.iter().filter(|d| d.fingerprints[0].digest != 0 && !constant(d)).collect();
+        differing.iter().copied().filter(|d| d.fingerprints[0].digest != 0 && !constant(d)).collect();
     if unknown.is_empty() {
         return Vec::new();
     }
