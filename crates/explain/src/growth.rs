@@ -42,7 +42,8 @@ pub(crate) fn growth(
             let each: Vec<f64> =
                 range.clone().map(|i| own.get(i).copied().unwrap_or(f64::NAN) - at(&noise, i)).collect();
             let chance = FALSE_ALARMS / ranges.len() as f64;
-            let exceeds = (floors.is_empty() || beyond(&floors, kl) < chance) && above_zero(&each) < chance;
+            let exceeds =
+                (floors.is_empty() || beyond(&floors, kl, 0.0) < chance) && above_zero(&each) < chance;
             all.push(Bucket {
                 prompt,
                 from: range.start,
