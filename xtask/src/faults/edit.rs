@@ -185,7 +185,7 @@ impl Edit {
             Edit::TiesAway => values.iter_mut().for_each(|x| *x = BF16.ties_away(*x)),
             Edit::Stochastic => values.iter_mut().for_each(|x| *x = BF16.stochastic(*x, random.next())),
             // llama.cpp leaves rows that are no whole number of blocks as they are.
-            Edit::Q80 | Edit::Q40 if columns % 32 != 0 => {}
+            Edit::Q80 | Edit::Q40 if !columns.is_multiple_of(32) => {}
             Edit::Q80 => blocks(values, columns, 32, |block| {
                 // The scale is stored in f16.
                 let scale = F16.nearest(largest(block) / 127.0);

@@ -166,9 +166,11 @@ fn grid_in(groups: &[Groups], a: &Floats, b: &Floats, rows: usize, columns: usiz
     let applicable = || groups.iter().copied().filter(|groups| applies(*groups, rows, columns));
     let (grid, code) =
         PASSES.iter().find_map(|codes| applicable().find_map(|groups| found(codes, groups)))?;
-    // What both lie on was not done to one of them; a finer grid, or finer groups, would be no news.
+    // What both lie on was not done to one of them; a finer grid, or finer groups, would be no news. A grid through zero
+    // is, where the other's was anywhere (Q4_0 made of Q4_1), and so is one of half the numbers.
     let shared = on(a, format(a).unwrap_or(DType::F64), grid.groups, code, rows, columns);
-    shared.is_none().then_some(grid)
+    let news = |of: &Grid| (grid.zero && !of.zero) || grid.levels * 2 <= of.levels;
+    shared.as_ref().is_none_or(news).then_some(grid)
 }
 
 fn applies(groups: Groups, rows: usize, columns: usize) -> bool {

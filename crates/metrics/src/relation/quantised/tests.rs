@@ -171,6 +171,11 @@ fn numbers_on_no_grid() {
             assert_eq!(grid(&a, &b, 1, len), None, "{dtype}, {len}");
         }
     }
+    // From one grid of four bits to another, which goes through zero.
+    let affine = by_group(&a, Groups::Blocks(32), q4_1).cast(DType::Bf16);
+    let again = by_group(&affine, Groups::Blocks(32), q4_0).cast(DType::Bf16);
+    assert_eq!(said(&affine, &again), "in blocks of 32 to at most 16 levels (like q4_0)");
+    assert_eq!(said(&again, &affine), "none");
     // Both on one grid: the one is no quantisation of the other.
     let b = by_group(&a, Groups::Blocks(32), q4_0);
     assert_eq!(grid(&b, &b, ROWS, COLUMNS), None);
