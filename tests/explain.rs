@@ -1,6 +1,7 @@
 //! `ulpscope explain`: from divergence to a proved cause.
 
 use serde_json::{Value, json};
+use ulpscope_floats::{DType, Floats, Rounding};
 
 use crate::util::{Checkpoint, Dir, list, number, tiny, ulpscope};
 
@@ -66,6 +67,12 @@ fn what_is_no_fault_raises_no_alarm() {
             assert!(list(&e["causes"]).iter().all(|c| c["fault"] == false), "{a} {b}: {}", e["verdict"]);
         }
     }
+    // The same weights in another folder, loaded otherwise: what differs are the recipes.
+    let dir = Dir::new();
+    let copy = Checkpoint::tiny().write(&dir, "copy");
+    let formats = explained(&[&tiny(), &copy, "--a", "load(bf16)", "--b", "load(f16)"]);
+    assert!(list(&formats["causes"]).iter().all(|c| c["fault"] == false), "{}", formats["verdict"]);
+    assert!(ids(&formats).contains(&"weights-rounded"), "{}", formats["verdict"]);
     // A fault that both arms share can't be seen in their difference, which is said.
     let shared = explained(&[&tiny(), "--a", "load(f32).to(bf16)"]);
     assert_eq!(shared["status"], "no-difference");
@@ -167,6 +174,33 @@ fn two_faults_at_once_are_both_named() {
     let mut found = ids(&swapped);
     found.sort_unstable();
     assert_eq!(found, ["rms-norm-eps", "tensors-exchanged"], "{}", swapped["verdict"]);
+}
+
+#[test]
+fn a_tensor_in_the_place_of_another_is_found_though_the_other_is_where_it_was() {
+    let e = changed(|model| {
+        let [from, to] = ["0", "2"].map(|n| format!("model.layers.{n}.mlp.up_proj.weight"));
+        let copy = model.tensors[&from].clone();
+        model.tensors.insert(to, copy);
+    });
+    assert_eq!(ids(&e), ["tensors-exchanged"], "{}", e["verdict"]);
+    let relation = e["causes"][0]["relation"].as_str().unwrap();
+    assert!(relation.contains("is a copy of model.layers.0.mlp.up_proj.weight"), "{relation}");
+}
+
+#[test]
+fn what_a_recipe_rounds_away_is_looked_for_in_the_files() {
+    // By way of f16 instead of directly: in bf16 arms that looks like noise, in the f32 files it is a rule.
+    let e = changed(|model| {
+        for tensor in model.tensors.values_mut() {
+            let values: Vec<f32> = tensor.values().iter().map(|&x| x as f32).collect();
+            let twice = Rounding::NearestBf16ViaF16.apply(&Floats::from(values)).cast(DType::F32);
+            tensor.bytes = twice.bytes().to_vec();
+        }
+    });
+    assert_eq!(ids(&e), ["weights-rounded-twice"], "{}", e["verdict"]);
+    let relation = e["causes"][0]["relation"].as_str().unwrap();
+    assert!(relation.starts_with("as stored, b = "), "{relation}");
 }
 
 #[test]

@@ -2,117 +2,207 @@
 
 mod cases;
 mod checkpoint;
+mod edit;
+mod numbers;
+mod outcome;
+mod table;
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Command, ExitCode};
+use std::time::Instant;
 
-use anyhow::{Context, Result};
-use ulpscope_record::{Explanation, RunRecord};
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+use ulpscope_record::RunRecord;
 
-use crate::shell;
-use cases::{Case, Expected};
+use crate::{experiment, shell};
+use cases::{Case, Expected, Model, Prompt, Side, Split};
+use outcome::Outcome;
 
 /// Arguments of `faults`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// The model to put faults into; those of weights and config need a folder with one model.safetensors in f32
-    #[arg(long, value_name = "DIR", default_value = "tests/fixtures/tiny-llama")]
-    model: PathBuf,
+    /// Only cases whose name holds this
+    #[arg(long, value_name = "TEXT")]
+    only: Option<String>,
+
+    /// Only this family of cases
+    #[arg(long, value_name = "NAME")]
+    family: Option<String>,
+
+    /// Only this part of the cases
+    #[arg(long)]
+    split: Option<Split>,
+
+    /// Every case on the real model, not some; it takes several minutes more
+    #[arg(long)]
+    all: bool,
+
+    /// Which models
+    #[arg(long, default_value = "both")]
+    models: Which,
+
+    /// The real model [default: what `cargo xtask experiment` takes]; weights are edited only in a folder with safetensors
+    #[arg(long, value_name = "MODEL")]
+    real_model: Option<String>,
 
     /// Print every case, not only those that went wrong
     #[arg(long)]
-    all: bool,
+    verbose: bool,
 }
 
-/// How a family of cases came out.
-#[derive(Default)]
-struct Score {
-    cases: usize,
-    site: usize,
-    cause: usize,
-    missed: usize,
-    alarms: usize,
-    time: Duration,
+/// Which models are asked about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Which {
+    /// Those of tests/fixtures
+    Tiny,
+    /// A model of 135 million parameters
+    Real,
+    Both,
+}
+
+/// What is needed to run a case.
+struct Bench {
+    ulpscope: PathBuf,
+    fixtures: PathBuf,
+    work: PathBuf,
+    /// The sources of the real model, in the order in which they are tried.
+    real: Vec<String>,
 }
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
-    let ulpscope = shell::ulpscope(&[])?;
-    let model = shell::root().join(&args.model);
-    let work = shell::root().join("target/faults");
-    std::fs::create_dir_all(&work).with_context(|| format!("{} can't be made", work.display()))?;
-    let cases = cases::all(&model)?;
-    let mut scores: BTreeMap<&str, Score> = BTreeMap::new();
-    for (i, case) in cases.iter().enumerate() {
-        eprint!("\r{} of {} ", i + 1, cases.len());
-        let begun = Instant::now();
-        let found = explain(&ulpscope, &model, &work, case).with_context(|| case.name.clone())?;
-        let score = scores.entry(case.family).or_default();
-        score.cases += 1;
-        score.time += begun.elapsed();
-        let origin = found.origins.first().map(|o| o.site.as_str());
-        let cause = found.causes.first().map(|c| c.id.as_str());
-        let right = match &case.expected {
-            Expected::Nothing => {
-                let alarm = !found.origins.is_empty() || found.causes.iter().any(|c| c.fault);
-                score.alarms += usize::from(alarm);
-                !alarm
-            }
-            Expected::Fault { id, site } => {
-                score.site += usize::from(cases::is(origin, site));
-                score.cause += usize::from(cause == Some(id));
-                score.missed += usize::from(cause.is_none());
-                cases::is(origin, site) && cause == Some(id)
-            }
-        };
-        if args.all || !right {
-            println!(
-                "\r{:<5} {}: {:?} at {:?}",
-                if right { "ok" } else { "WRONG" },
-                case.name,
-                cause,
-                origin
-            );
+    let bench = Bench::new(args)?;
+    let mut all: Vec<Case> = Vec::new();
+    if args.models != Which::Real {
+        all.extend(cases::tiny(&bench.fixtures)?);
+    }
+    if args.models != Which::Tiny {
+        all.extend(bench.real_cases()?);
+    }
+    let wanted = |case: &Case| {
+        (args.all || case.short)
+            && args.split.is_none_or(|split| case.split == split)
+            && args.family.as_ref().is_none_or(|family| case.family == family)
+            && args.only.as_ref().is_none_or(|text| case.name.contains(text))
+    };
+    all.retain(wanted);
+    let begun = Instant::now();
+    let mut outcomes: Vec<Outcome> = Vec::new();
+    for (i, case) in all.iter().enumerate() {
+        eprint!("\r{} of {} ", i + 1, all.len());
+        let outcome = bench.outcome(case).with_context(|| case.name.clone())?;
+        if args.verbose || !outcome.right {
+            println!("\r{outcome}");
         }
+        outcomes.push(outcome);
     }
     eprint!("\r");
-    print(&scores);
-    let wrong = scores.iter().any(|(family, s)| {
-        s.alarms > 0 || (*family != "null" && (s.site.min(s.cause) as f64) < 0.95 * s.cases as f64)
-    });
-    Ok(if wrong { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    let elapsed = begun.elapsed().as_secs_f64();
+    print!("{}", table::text(&outcomes));
+    println!("{} cases in {elapsed:.0} s", outcomes.len());
+    std::fs::remove_dir_all(&bench.work)?;
+    let path = bench.work.with_file_name("score.json");
+    std::fs::write(&path, serde_json::to_string_pretty(&table::json(&outcomes, elapsed))?)?;
+    println!("every case: {}", path.display());
+    Ok(if table::fails(&outcomes) { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-fn print(scores: &BTreeMap<&str, Score>) {
-    println!("family        cases  right site first  right cause first  missed  false alarms  time per case");
-    for (family, s) in scores {
-        let share = |n: usize| format!("{n} ({:.1} %)", n as f64 / s.cases as f64 * 100.0);
-        let (site, cause, missed) = if *family == "null" {
-            ("-".to_owned(), "-".to_owned(), "-".to_owned())
-        } else {
-            (share(s.site), share(s.cause), s.missed.to_string())
+impl Bench {
+    fn new(args: &Args) -> Result<Self> {
+        // Of its own, so that two runs do not write into each other's checkpoints.
+        let work = shell::root().join(format!("target/faults/{}", std::process::id()));
+        std::fs::create_dir_all(&work).with_context(|| format!("{} can't be made", work.display()))?;
+        let real = match &args.real_model {
+            Some(model) => vec![model.clone()],
+            None => experiment::models("load-vs-cast")?,
         };
-        let alarms = if *family == "null" { s.alarms.to_string() } else { "-".to_owned() };
-        let each = s.time.as_secs_f64() / s.cases as f64;
-        println!(
-            "{family:<12} {:>6}  {site:>16}  {cause:>17}  {missed:>6}  {alarms:>12}  {each:>11.2} s",
-            s.cases
-        );
+        let fixtures = shell::root().join("tests/fixtures");
+        Ok(Bench { ulpscope: shell::ulpscope(&[])?, fixtures, work, real })
     }
-}
 
-/// Runs `ulpscope explain` on a case.
-fn explain(ulpscope: &Path, model: &Path, work: &Path, case: &Case) -> Result<Explanation> {
-    let mut command = Command::new(ulpscope);
-    command.args(["explain", "--json", "--quiet", "--offline"]).arg(model);
-    if let Some(change) = &case.change {
-        let other = work.join("changed");
-        checkpoint::changed(model, &other, change)?;
-        command.arg(other);
+    /// The cases on the real model, whose shape a first run tells.
+    fn real_cases(&self) -> Result<Vec<Case>> {
+        let side = || Side { spec: "load(bf16)".to_owned(), ..Side::default() };
+        let case = Case {
+            name: "the real model".to_owned(),
+            key: String::new(),
+            family: "null",
+            split: Split::Development,
+            model: Model::Real,
+            a: side(),
+            b: side(),
+            prompts: vec![Prompt::Ids(vec![1, 2])],
+            expected: Expected::Nothing,
+            short: true,
+        };
+        let record = self.explain(&case, &[])?.map_err(|error| anyhow::anyhow!(error))?;
+        let folder = matches!(&self.real[..], [one] if Path::new(one).join("model.safetensors").exists());
+        println!("real model: {}", record.model.name);
+        if !folder {
+            println!("  no edits of its weights: it is not given as a folder with model.safetensors");
+        }
+        let config: Value = serde_json::to_value(&record.model.config)?;
+        cases::real(&config, folder)
     }
-    command.args(["--a", &case.a, "--b", &case.b]).args(["--prompt", &case.prompt]);
-    let output = command.stderr(Stdio::inherit()).output().context("ulpscope can't be started")?;
-    let text = String::from_utf8(output.stdout).context("the record is no UTF-8")?;
-    RunRecord::from_json(&text)?.explanation.context("the record has no explanation")
+
+    fn outcome(&self, case: &Case) -> Result<Outcome> {
+        let begun = Instant::now();
+        let first = self.explain(case, &[])?;
+        let again = match &case.expected {
+            Expected::SameWith(args) => Some(self.explain(case, args)?),
+            _ => None,
+        };
+        Outcome::of(case, first, again, begun.elapsed().as_secs_f64())
+    }
+
+    /// Runs `ulpscope explain` on a case: the record, or what it said instead.
+    fn explain(&self, case: &Case, more: &[&str]) -> Result<Result<RunRecord, String>> {
+        let mut command = Command::new(&self.ulpscope);
+        command.current_dir(shell::root()).args(["explain", "--json", "--quiet"]);
+        let changed = |side: &Side| !side.changes.is_empty() || side.other.is_some();
+        let a = self.source(case, &case.a, "a")?;
+        command.arg(&a[0]);
+        if changed(&case.a) || changed(&case.b) {
+            command.arg(&self.source(case, &case.b, "b")?[0]);
+        }
+        command.args(a[1..].iter().flat_map(|source| ["--fallback", source]));
+        if case.model != Model::Real {
+            command.arg("--offline");
+        }
+        command.args(["--a", &case.a.spec, "--b", &case.b.spec]);
+        for prompt in &case.prompts {
+            match prompt {
+                Prompt::Text(text) => command.args(["--prompt", text]),
+                Prompt::Ids(ids) => {
+                    let ids: Vec<String> = ids.iter().map(u32::to_string).collect();
+                    command.args(["--ids", &ids.join(",")])
+                }
+            };
+        }
+        let output = command.args(more).output().context("ulpscope can't be started")?;
+        if output.stdout.is_empty() {
+            return Ok(Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()));
+        }
+        let text = String::from_utf8(output.stdout).context("the record is no UTF-8")?;
+        Ok(Ok(RunRecord::from_json(&text)?))
+    }
+
+    /// Where an arm is loaded from, and what is tried if that can't be had.
+    fn source(&self, case: &Case, side: &Side, name: &str) -> Result<Vec<String>> {
+        let text = |path: &Path| path.to_string_lossy().into_owned();
+        if let Some(other) = side.other {
+            return Ok(vec![text(&cases::folder(&self.fixtures, other))]);
+        }
+        let sources = match case.model {
+            Model::Tiny(folder) => vec![text(&cases::folder(&self.fixtures, folder))],
+            Model::Real => self.real.clone(),
+        };
+        if side.changes.is_empty() {
+            return Ok(sources);
+        }
+        let [model, ..] = &sources[..] else { bail!("no model is named") };
+        let other = self.work.join(name);
+        checkpoint::write(Path::new(model), &other, &side.changes)?;
+        Ok(vec![text(&other)])
+    }
 }

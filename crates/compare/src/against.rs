@@ -233,6 +233,7 @@ pub fn free(
             device: device.clone(),
             describe: false,
             longest_watched: usize::MAX,
+            keep: false,
         };
         let mut heads = Heads::new(&experiment, prompt);
         let first = recorded.unwrap_or_else(|| logits[0].clone());

@@ -1,12 +1,13 @@
 //! Loading one part of the model for every subject, and comparing the arms' parameters on the way.
 
 use std::collections::HashMap;
+use std::fmt;
 
 use burn::tensor::{Device, Tensor};
 use rayon::prelude::*;
 use ulpscope_floats::{DType, Floats};
 use ulpscope_llama::{Linear, LlamaConfig, Parameters, bridge};
-use ulpscope_metrics::{Fingerprint, Hints, Statement, describe, difference, digest};
+use ulpscope_metrics::{Fingerprint, Hints, Relation, Statement, describe, difference, digest};
 use ulpscope_record::{Conversion, TensorDifference, Weights};
 use ulpscope_weights::{Arm, Beside, StoredTensor};
 
@@ -91,7 +92,7 @@ impl<'a, 'e> Loader<'a, 'e> {
         let mut stored: Vec<(*const (), StoredTensor<'a>)> = Vec::new();
         let mut distinct: Vec<Floats<'a>> = Vec::new();
         let mut of_arm: Vec<Option<usize>> = vec![None; subjects];
-        let mut first: Option<usize> = None;
+        let mut first: Option<(usize, usize)> = None;
         let (mut conversions, mut found) = (Vec::new(), Vec::new());
         for i in experiment.arms() {
             let arm = experiment.arm(i);
@@ -115,10 +116,11 @@ impl<'a, 'e> Loader<'a, 'e> {
                     })
                 }
             };
-            let first = *first.get_or_insert(pick);
+            let (first, first_place) = *first.get_or_insert((pick, place));
             if pick != first && experiment.describe {
                 let (shape, a, b) = (&tensor.shape, &distinct[first], &distinct[pick]);
-                let differing = differing(name, i, shape, a, b, arm.config());
+                let of_files = [first_place, place].map(|place| &stored[place].1.values);
+                let differing = differing(name, i, shape, [a, b], of_files, arm.config());
                 let arm_name = &experiment.subjects[i].name;
                 let difference = tensor_difference(arm_name, shape.clone(), a, b, &differing);
                 found.push((differing, difference));
@@ -242,25 +244,43 @@ pub struct Differing {
     pub arm: usize,
     /// What the two have to do with each other.
     pub statement: Statement,
+    /// Whether that is said of the values as they are stored, and not of what the recipes make of them.
+    pub stored: bool,
+    /// Whether the stored values are the same, so that only recipes can have made the difference.
+    pub of_recipes: bool,
     /// The values of the first arm and of this one, for finding tensors that changed places.
     pub fingerprints: [Fingerprint; 2],
 }
 
+impl fmt::Display for Differing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", if self.stored { "as stored, " } else { "" }, self.statement)
+    }
+}
+
+/// `of_recipes` are the values of both arms, `of_files` what their recipes made them from.
 fn differing(
     name: &str,
     arm: usize,
     shape: &[usize],
-    a: &Floats,
-    b: &Floats,
+    of_recipes: [&Floats; 2],
+    of_files: [&Floats; 2],
     config: &LlamaConfig,
 ) -> Differing {
     let heads = [config.num_attention_heads, config.num_key_value_heads];
+    let hints = Hints { heads: &heads };
+    let [a, b] = of_recipes;
     let print = |x: &Floats| Fingerprint {
         name: name.to_owned(),
         shape: shape.to_vec(),
         digest: digest(&x.cast(b.dtype())),
     };
-    let statement = describe(a, b, shape, &Hints { heads: &heads });
+    let same = same_values(of_files);
+    let (statement, stored) = match (!same).then(|| as_stored(shape, of_recipes, of_files, &hints)).flatten()
+    {
+        Some(relation) => (Statement::Exact(relation), true),
+        None => (describe(a, b, shape, &hints), false),
+    };
     // Places can only have been exchanged where values have nothing to do with each other.
     let exact = matches!(statement, Statement::Exact(_));
     let fingerprints = if exact {
@@ -268,7 +288,35 @@ fn differing(
     } else {
         [print(a), print(b)]
     };
-    Differing { name: name.to_owned(), arm, statement, fingerprints }
+    Differing { name: name.to_owned(), arm, statement, stored, of_recipes: same, fingerprints }
+}
+
+/// What two stored tensors have to do with each other, where a recipe rounds one of them: a truncation, a grid or a
+/// factor is exact there, and hidden by the rounding.
+fn as_stored(
+    shape: &[usize],
+    of_recipes: [&Floats; 2],
+    of_files: [&Floats; 2],
+    hints: &Hints,
+) -> Option<Relation> {
+    let [a, b] = of_files;
+    let narrowed =
+        of_recipes.iter().zip(of_files).any(|(made, stored)| made.dtype().size() < stored.dtype().size());
+    if !narrowed {
+        return None;
+    }
+    match describe(a, b, shape, hints) {
+        Statement::Exact(relation) => Some(relation),
+        Statement::Described(_) => None,
+    }
+}
+
+/// Whether two tensors hold the same numbers, be it in two formats.
+fn same_values([a, b]: [&Floats; 2]) -> bool {
+    let wide = |x: &Floats| x.cast(DType::F64);
+    std::ptr::eq(a, b)
+        || same_bits(a, b)
+        || (a.dtype() != b.dtype() && a.len() == b.len() && wide(a).bytes() == wide(b).bytes())
 }
 
 fn tensor_difference(
@@ -288,7 +336,7 @@ fn tensor_difference(
         mean_abs: d.mean_abs(),
         max_abs: d.max_abs,
         nonfinite: d.nonfinite,
-        relation: Some(differing.statement.to_string()),
+        relation: Some(differing.to_string()),
     }
 }
 

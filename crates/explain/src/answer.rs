@@ -161,9 +161,12 @@ pub fn explain(
             (cause, i)
         })
         .collect();
-    // The largest first; what has no size of its own, such as a rounding, by where it shows.
+    // The largest first; what has no size of its own, such as a rounding, by where it shows. The order of summation
+    // comes last: what it does in the wide format is that format's noise, and no size of its own.
+    let noise = |i: usize| all[i].fault == catalogue::ORDER;
     causes.sort_by(|(x, i), (y, j)| {
-        y.fault.cmp(&x.fault).then(y.intrinsic_kl.total_cmp(&x.intrinsic_kl)).then(i.cmp(j))
+        let kinds = y.fault.cmp(&x.fault).then(noise(*i).cmp(&noise(*j)));
+        kinds.then(y.intrinsic_kl.total_cmp(&x.intrinsic_kl)).then(i.cmp(j))
     });
     for origin in &mut origins {
         // A cause that shows only together with another (rounded weights, with the format that needs it) has no site

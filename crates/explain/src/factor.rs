@@ -10,7 +10,7 @@ use ulpscope_floats::{DType, Floats};
 use ulpscope_llama::{
     Accumulation, AttentionKind, Departure, RopeParameters, RotaryEmbedding, Semantics, Variant,
 };
-use ulpscope_metrics::{Fingerprint, Origin, Relation, Statement, digest, origins, relation};
+use ulpscope_metrics::{Description, Fingerprint, Origin, Relation, Statement, digest, origins, relation};
 use ulpscope_weights::BUFFERS;
 
 use crate::bisect::FEW;
@@ -90,7 +90,8 @@ impl Factor {
 /// The parameters that differ, each with those that it can only be exchanged with, if they are too many to be examined one
 /// by one and no one thing happened to all of them.
 pub(crate) fn many(a: &NamedArm, b: &NamedArm, differing: &[Differing]) -> Option<Vec<Vec<String>>> {
-    let changed: Vec<&Differing> = differing.iter().filter(|d| !unchanged(&d.statement)).collect();
+    let of_files: Vec<&Differing> = differing.iter().filter(|d| !d.of_recipes).collect();
+    let changed: Vec<&Differing> = of_files.iter().copied().filter(|d| !unchanged(&d.statement)).collect();
     // What was done to all of them alike, or on purpose, has no few that matter.
     let fault = |d: &Differing| catalogue::of_statement(&d.name, &d.statement);
     let one = changed.iter().all(|d| {
@@ -98,11 +99,11 @@ pub(crate) fn many(a: &NamedArm, b: &NamedArm, differing: &[Differing]) -> Optio
         let alike = !fault(d).fault || d.statement.to_string() == first.statement.to_string();
         fault(d).pervasive && fault(d) == fault(first) && alike
     });
-    if changed.len() <= FEW || one || std::ptr::eq(a.arm.checkpoint(), b.arm.checkpoint()) {
+    if changed.len() <= FEW || one {
         return None;
     }
     let mut parts: Vec<Vec<String>> = Vec::new();
-    for (_, known) in exchanged_with(a, b, differing) {
+    for (_, known) in exchanged_with(a, b, &of_files) {
         parts.push(known.iter().map(|d| d.name.clone()).collect());
     }
     for d in changed {
@@ -125,17 +126,16 @@ pub(crate) fn factors(
     found.extend(config(a, b));
     found.extend(buffers(a, b));
     found.extend(format(a, b));
-    if std::ptr::eq(a.arm.checkpoint(), b.arm.checkpoint()) {
-        found.extend(recipes(a, b, differing));
-    } else {
-        found.extend(parameters(a, b, differing, named));
-    }
+    let (of_recipes, of_files): (Vec<&Differing>, Vec<&Differing>) =
+        differing.iter().partition(|d| d.of_recipes);
+    found.extend(recipes(a, b, &of_recipes));
+    found.extend(parameters(a, b, &of_files, named));
     found
 }
 
-/// What two recipes make of the parameters of one checkpoint: both sides are known functions of the stored values.
-fn recipes(a: &NamedArm, b: &NamedArm, differing: &[Differing]) -> Option<Factor> {
-    let changed: Vec<&Differing> = differing.iter().filter(|d| !unchanged(&d.statement)).collect();
+/// What two recipes make of parameters that are stored alike: both sides are known functions of the stored values.
+fn recipes(a: &NamedArm, b: &NamedArm, differing: &[&Differing]) -> Option<Factor> {
+    let changed: Vec<&Differing> = differing.iter().copied().filter(|d| !unchanged(&d.statement)).collect();
     if changed.is_empty() {
         return None;
     }
@@ -275,7 +275,7 @@ fn format(a: &NamedArm, b: &NamedArm) -> Option<Factor> {
 fn exchanged_with<'d>(
     a: &NamedArm,
     b: &NamedArm,
-    differing: &'d [Differing],
+    differing: &[&'d Differing],
 ) -> Vec<(Origin, Vec<&'d Differing>)> {
     let mut found: Vec<(Origin, Vec<&Differing>)> = Vec::new();
     for origin in exchanged(a, b, differing) {
@@ -285,7 +285,8 @@ fn exchanged_with<'d>(
                 vec![name]
             }
         };
-        let known: Vec<&Differing> = differing.iter().filter(|d| names.contains(&d.name.as_str())).collect();
+        let known: Vec<&Differing> =
+            differing.iter().copied().filter(|d| names.contains(&d.name.as_str())).collect();
         let placed = |d: &&Differing| found.iter().any(|(_, others)| others.iter().any(|o| o.name == d.name));
         if !known.is_empty() && !known.iter().any(placed) {
             found.push((origin, known));
@@ -299,7 +300,7 @@ fn exchanged_with<'d>(
 fn parameters(
     a: &NamedArm,
     b: &NamedArm,
-    differing: &[Differing],
+    differing: &[&Differing],
     named: Option<&[Vec<String>]>,
 ) -> Vec<Factor> {
     let mut found = Vec::new();
@@ -319,7 +320,7 @@ fn parameters(
         found.push(taking_parameters(factor, &known));
     }
     let mut groups: BTreeMap<(&'static str, String), Vec<&Differing>> = BTreeMap::new();
-    for d in differing.iter().filter(|d| !placed.contains(&d.name.as_str())) {
+    for d in differing.iter().copied().filter(|d| !placed.contains(&d.name.as_str())) {
         if unchanged(&d.statement) {
             continue;
         }
@@ -337,7 +338,7 @@ fn parameters(
     }
     for group in groups.into_values() {
         let fault = catalogue::of_statement(&group[0].name, &group[0].statement);
-        let mut said: Vec<String> = group.iter().map(|d| d.statement.to_string()).collect();
+        let mut said: Vec<String> = group.iter().map(ToString::to_string).collect();
         said.dedup();
         let relation = match &said[..] {
             [one] => one.clone(),
@@ -354,31 +355,35 @@ fn taking_parameters(mut factor: Factor, group: &[&Differing]) -> Factor {
     factor
 }
 
-/// Tensors whose content is found under another name.
-fn exchanged(a: &NamedArm, b: &NamedArm, differing: &[Differing]) -> Vec<Origin> {
-    let unknown: Vec<&Differing> = differing.iter().filter(|d| d.fingerprints[0].digest != 0).collect();
+/// Tensors whose content is found under another name, be it that of a tensor which does not differ.
+fn exchanged(a: &NamedArm, b: &NamedArm, differing: &[&Differing]) -> Vec<Origin> {
+    // Nothing tells one constant from another.
+    let constant = |d: &Differing| matches!(d.statement, Statement::Described(Description::Constant { .. }));
+    let unknown: Vec<&Differing> =
+        differing.iter().copied().filter(|d| d.fingerprints[0].digest != 0 && !constant(d)).collect();
     if unknown.is_empty() {
         return Vec::new();
     }
-    let side = |i: usize| -> Vec<Fingerprint> {
-        let mut all: Vec<Fingerprint> = unknown.iter().map(|d| d.fingerprints[i].clone()).collect();
-        // A head is known by the embedding it is tied to.
-        let embedding = "model.embed_tokens.weight";
-        if !all.iter().any(|f| f.name == embedding)
-            && let Ok(stored) = [a, b][i].arm.checkpoint().tensor(embedding)
-            && unknown.iter().any(|d| d.name == "lm_head.weight")
-        {
-            let (values, _) = [a, b][i].arm.parameter(&stored);
-            let values = values.cast(b.arm.dtype());
-            all.push(Fingerprint {
-                name: embedding.to_owned(),
-                shape: stored.shape.clone(),
-                digest: digest(&values),
-            });
-        }
-        all
+    let mut sides: [Vec<Fingerprint>; 2] =
+        [0, 1].map(|i| unknown.iter().map(|d| d.fingerprints[i].clone()).collect());
+    let print = |arm: &NamedArm, name: &str| {
+        let stored = arm.arm.checkpoint().tensor(name).ok()?;
+        let (values, _) = arm.arm.parameter(&stored);
+        let digest = digest(&values.cast(b.arm.dtype()));
+        Some(Fingerprint { name: name.to_owned(), shape: stored.shape.clone(), digest })
     };
-    origins(&side(0), &side(1))
+    for (name, shape) in a.arm.config().parameters() {
+        let alike = unknown.iter().any(|d| d.fingerprints[0].shape == shape);
+        if !alike || unknown.iter().any(|d| d.name == name) {
+            continue;
+        }
+        let Some(ours) = print(a, &name) else { continue };
+        let theirs =
+            if differing.iter().any(|d| d.name == name) { print(b, &name) } else { Some(ours.clone()) };
+        sides[0].push(ours);
+        sides[1].extend(theirs);
+    }
+    origins(&sides[0], &sides[1])
 }
 
 /// The names of tensors, in short: `model.layers.*.self_attn.{q_proj,k_proj}.weight (60 tensors)`.

@@ -160,6 +160,10 @@ pub(crate) struct Kind {
     excess: f64,
     /// Logarithms of the root mean square of what is introduced, where anything is.
     log_rms: Vec<f64>,
+    /// The least deviation of these that can be believed. A flipped rounding is as large as the step of its number, and
+    /// steps are powers of two: the mean of n of them is off by a factor of about 2 over the root of n, even where five
+    /// orders happen to flip the same elements.
+    least: f64,
 }
 
 impl Kinds {
@@ -192,15 +196,20 @@ impl Kind {
             .collect();
         let relative = |s: &&&SiteDivergence| s.introduced.rms > 0.0;
         let log_rms = group.iter().filter(relative).map(|s| s.introduced.rms.ln()).collect();
-        Kind { rate, excess: mean(&excess).max(1.0), log_rms }
+        let flipped: Vec<f64> = group.iter().map(|s| count(s)).filter(|n| *n > 0.0).collect();
+        let least = if flipped.is_empty() { 0.0 } else { 2f64.ln() / mean(&flipped).max(1.0).sqrt() };
+        Kind { rate, excess: mean(&excess).max(1.0), log_rms, least }
     }
 
     /// Expected number of differing elements, and the smaller of the two probabilities.
     pub(crate) fn test(&self, site: &SiteDivergence, differing: u64, len: usize) -> (f64, f64) {
         let expected = self.rate * len as f64;
         let many = as_many((differing as f64 / self.excess).round() as u64, expected / self.excess);
-        let large =
-            if self.log_rms.len() >= 5 { beyond(&self.log_rms, site.introduced.rms.ln()) } else { 1.0 };
+        let large = if self.log_rms.len() >= 5 {
+            beyond(&self.log_rms, site.introduced.rms.ln(), self.least)
+        } else {
+            1.0
+        };
         (expected, many.min(large))
     }
 

@@ -41,7 +41,8 @@ pub(crate) fn growth(
             // Above what orders scatter by, and above what positions do: a few tokens prove little.
             let each: Vec<f64> =
                 range.clone().map(|i| own.get(i).copied().unwrap_or(f64::NAN) - at(&noise, i)).collect();
-            let exceeds = (floors.is_empty() || beyond(&floors, kl) < chance) && above_zero(&each) < chance;
+            let exceeds =
+                (floors.is_empty() || beyond(&floors, kl, 0.0) < chance) && above_zero(&each) < chance;
             all.push(Bucket {
                 prompt,
                 from: range.start,

@@ -25,9 +25,10 @@ pub(crate) fn deviation(values: &[f64]) -> f64 {
     (squares / (values.len() - 1) as f64).sqrt()
 }
 
-/// Probability that one more value of a normal sample is as large as `x` or larger.
-pub(crate) fn beyond(sample: &[f64], x: f64) -> f64 {
-    let (n, center, spread) = (sample.len() as f64, mean(sample), deviation(sample));
+/// Probability that one more value of a normal sample is as large as `x` or larger, where the deviation is known to be
+/// `least` at least: a few values may be alike by chance.
+pub(crate) fn beyond(sample: &[f64], x: f64, least: f64) -> f64 {
+    let (n, center, spread) = (sample.len() as f64, mean(sample), deviation(sample).max(least));
     if sample.len() < 2 || spread == 0.0 {
         return if x > center { 0.0 } else { 1.0 };
     }
@@ -102,16 +103,17 @@ mod tests {
         assert!((as_many(1, 0.1) - (1.0 - (-0.1f64).exp())).abs() < 1e-12);
         assert_eq!(as_many(0, 0.1), 1.0);
         let sample = [1.0, 2.0, 3.0, 4.0, 5.0];
-        assert!((beyond(&sample, 3.0) - 0.5).abs() < 1e-12);
-        assert!(beyond(&sample, 30.0) < 1e-4);
+        assert!((beyond(&sample, 3.0, 0.0) - 0.5).abs() < 1e-12);
+        assert!(beyond(&sample, 30.0, 0.0) < 1e-4);
         let nan = f64::NAN;
         assert_eq!(
-            (beyond(&[1.0, nan, 2.0], 1.0), beyond(&[1.0, 2.0], nan), above_zero(&[nan, 1.0])),
+            (beyond(&[1.0, nan, 2.0], 1.0, 0.0), beyond(&[1.0, 2.0], nan, 0.0), above_zero(&[nan, 1.0])),
             (1.0, 1.0, 1.0)
         );
         assert_eq!((above_zero(&[1.0]), above_zero(&[0.0, 0.0])), (1.0, 1.0));
         assert!(above_zero(&[1.0, 1.1, 0.9, 1.05]) < 1e-3 && above_zero(&[1.0, 3.0, 0.1]) > 0.05);
-        assert_eq!((beyond(&[2.0, 2.0], 2.0), beyond(&[2.0, 2.0], 3.0)), (1.0, 0.0));
+        assert_eq!((beyond(&[2.0, 2.0], 2.0, 0.0), beyond(&[2.0, 2.0], 3.0, 0.0)), (1.0, 0.0));
+        assert!(beyond(&[2.0; 5], 2.01, 0.5) > 0.4 && beyond(&[2.0; 5], 30.0, 0.5) < 1e-4);
     }
 
     #[test]

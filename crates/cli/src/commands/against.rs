@@ -71,6 +71,7 @@ pub(crate) fn run(args: &ExplainArgs, talk: &Talk) -> Result<Outcome> {
         schema: SCHEMA,
         provenance,
         settings: Settings {
+            continued: None,
             models: arms::sources(&compare.arms),
             traces: plan.traces.iter().map(|(name, _)| name.clone()).collect(),
             sites: compare.sites.to_string(),
@@ -79,7 +80,7 @@ pub(crate) fn run(args: &ExplainArgs, talk: &Talk) -> Result<Outcome> {
         },
         model: described,
         arms: findings.arms,
-        token_texts: model.texts(&findings.logits),
+        token_texts: model.texts(&findings.logits, None),
         prompts: prompts.collect(),
         weights: findings.weights,
         buffers: findings.buffers,

@@ -189,6 +189,9 @@ pub(crate) fn of_statement(name: &str, statement: &Statement) -> &'static Fault 
             Description::Constant { .. } => CONSTANT,
             Description::NotFinite { .. } => NOT_FINITE,
             Description::Aligned { .. } => PERMUTED,
+            // Near to a multiple of the original, and farther from the original itself: a scale is missing, whatever
+            // else was rounded.
+            Description::Noisy { gain, .. } if *gain != 1.0 => SCALED,
             Description::Unrelated { .. } if name == "lm_head.weight" => HEAD,
             Description::Unrelated { .. } | Description::Lengths { .. } => UNRELATED,
             _ => NOISY,
@@ -210,6 +213,8 @@ fn of_relation(norm: bool, relation: &Relation) -> &'static Fault {
         Relation::Overflowed(_) => OVERFLOWED,
         Relation::Clamped(_) => CLAMPED,
         Relation::Quantised(_) => QUANTISED,
+        // One element can become zero by chance; several that do were pruned, flushed, or not copied.
+        Relation::Few(few) if few.changed.len() > 1 && few.changed.iter().all(|c| c.to == 0.0) => ZEROED,
         Relation::Few(_) => CORRUPTED,
         Relation::Rearranged(found) => match &found.by {
             Rearrangement::Transposed { .. } => TRANSPOSED,
@@ -236,5 +241,36 @@ fn of_operation(norm: bool, operation: Operation) -> &'static Fault {
         Operation::Times => SCALED,
         Operation::Plus if norm => NORM,
         Operation::Plus => OFFSET,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ulpscope_floats::Floats;
+    use ulpscope_metrics::{Hints, describe};
+
+    use super::*;
+
+    /// What becomes of 1024 numbers, in rows of 32.
+    fn of(change: impl Fn(usize, f32) -> f32) -> &'static str {
+        let value = |i: usize| ((i * 7919 % 1009) as f32 - 500.0) / 300.0;
+        let a: Vec<f32> = (0..1024).map(value).collect();
+        let b: Vec<f32> = a.iter().enumerate().map(|(i, &x)| change(i, x)).collect();
+        let said = describe(&Floats::from(a), &Floats::from(b), &[32, 32], &Hints::default());
+        of_statement("model.layers.0.mlp.up_proj.weight", &said).id
+    }
+
+    #[test]
+    fn several_zeros_are_no_flipped_bits() {
+        assert_eq!(of(|_, x| if x.abs() < 0.01 { 0.0 } else { x }), "weight-partly-zero");
+        assert_eq!(of(|i, x| if i == 40 { 0.0 } else { x }), "weight-corrupted");
+        assert_eq!(of(|i, x| if [40, 300, 777].contains(&i) { -x } else { x }), "weight-corrupted");
+    }
+
+    #[test]
+    fn a_missing_scale_is_one_whatever_was_rounded_besides() {
+        let noise = |i: usize| 0.02 * ((i * 31 % 17) as f32 - 8.0) / 8.0;
+        assert_eq!(of(|i, x| 448.0 * (x + noise(i))), "weights-scaled");
+        assert_eq!(of(|i, x| x + noise(i)), "weights-changed");
     }
 }

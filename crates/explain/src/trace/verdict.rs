@@ -76,6 +76,7 @@ pub(super) fn explanation(known: &Known) -> Explanation {
         |l: &ulpscope_record::LogitDivergence| l.by_position.len() > 1 && l.by_position[0].equal == 1.0;
     let logits = account.own_logits();
     let mut explanation = Explanation {
+        bisection: None,
         arm: arm.name.clone(),
         status,
         verdict: String::new(),

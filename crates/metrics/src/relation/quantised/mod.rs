@@ -137,6 +137,15 @@ const BITS: f64 = 64.0;
 pub(super) fn grid(a: &Floats, b: &Floats, rows: usize, columns: usize) -> Option<Grid> {
     // A vector is a single row.
     let (rows, columns) = if columns == 1 { (1, rows) } else { (rows, columns) };
+    // bitsandbytes' blocks go on from one row into the next, which shows where rows are no whole number of blocks.
+    let ragged = |groups: &Groups| matches!(groups, Groups::Blocks(n) if !columns.is_multiple_of(*n));
+    let across: Vec<Groups> = GROUPS.into_iter().filter(ragged).collect();
+    grid_in(&GROUPS, a, b, rows, columns)
+        .or_else(|| (rows > 1).then(|| grid_in(&across, a, b, 1, rows * columns)).flatten())
+}
+
+/// The grid in one of these groups.
+fn grid_in(groups: &[Groups], a: &Floats, b: &Floats, rows: usize, columns: usize) -> Option<Grid> {
     let storage = format(b).unwrap_or(DType::F64);
     let found = |codes: &[Code], groups: Groups| {
         let count = groups.count(rows, columns);
@@ -154,12 +163,14 @@ pub(super) fn grid(a: &Floats, b: &Floats, rows: usize, columns: usize) -> Optio
             .filter(possible)
             .find_map(|code| Some((on(b, storage, groups, *code, rows, columns)?, *code)))
     };
-    let applicable = || GROUPS.into_iter().filter(|groups| applies(*groups, rows, columns));
+    let applicable = || groups.iter().copied().filter(|groups| applies(*groups, rows, columns));
     let (grid, code) =
         PASSES.iter().find_map(|codes| applicable().find_map(|groups| found(codes, groups)))?;
-    // What both lie on was not done to one of them; a finer grid, or finer groups, would be no news.
+    // What both lie on was not done to one of them; a finer grid, or finer groups, would be no news. A grid through zero
+    // is, where the other's was anywhere (Q4_0 made of Q4_1), and so is one of half the numbers.
     let shared = on(a, format(a).unwrap_or(DType::F64), grid.groups, code, rows, columns);
-    shared.is_none().then_some(grid)
+    let news = |of: &Grid| (grid.zero && !of.zero) || grid.levels * 2 <= of.levels;
+    shared.as_ref().is_none_or(news).then_some(grid)
 }
 
 fn applies(groups: Groups, rows: usize, columns: usize) -> bool {

@@ -171,7 +171,23 @@ fn numbers_on_no_grid() {
             assert_eq!(grid(&a, &b, 1, len), None, "{dtype}, {len}");
         }
     }
+    // From one grid of four bits to another, which goes through zero.
+    let affine = by_group(&a, Groups::Blocks(32), q4_1).cast(DType::Bf16);
+    let again = by_group(&affine, Groups::Blocks(32), q4_0).cast(DType::Bf16);
+    assert_eq!(said(&affine, &again), "in blocks of 32 to at most 16 levels (like q4_0)");
+    assert_eq!(said(&again, &affine), "none");
     // Both on one grid: the one is no quantisation of the other.
     let b = by_group(&a, Groups::Blocks(32), q4_0);
     assert_eq!(grid(&b, &b, ROWS, COLUMNS), None);
+}
+
+#[test]
+fn blocks_may_go_on_from_row_to_row() {
+    let a = gaussian(ROWS * COLUMNS, 6);
+    let b = by_group(&a, Groups::Blocks(64), table(&NF4, 1.0, false));
+    for (rows, columns) in [(128, 96), (384, 32), (ROWS, COLUMNS)] {
+        let found = grid(&a, &b, rows, columns).unwrap();
+        assert_eq!((found.groups, found.code), (Groups::Blocks(64), Code::Nf4), "{rows} {columns}");
+        assert_eq!(grid(&a, &gaussian(ROWS * COLUMNS, 7), rows, columns), None);
+    }
 }

@@ -64,6 +64,11 @@ pub fn describe(a: &Floats, b: &Floats, shape: &[usize], hints: &Hints) -> State
         return Statement::Described(Description::Lengths { len: [a.len(), b.len()] });
     }
     let (rows, columns) = matrix(shape, a.len());
+    if let Some(value) = constant(a, b)
+        && relation(a, b).is_none()
+    {
+        return Statement::Described(Description::Constant { value });
+    }
     if let Some(exact) = exact(a, b, rows, columns, hints) {
         return Statement::Exact(exact);
     }
@@ -121,6 +126,14 @@ fn exact(a: &Floats, b: &Floats, rows: usize, columns: usize, hints: &Hints) -> 
         .or_else(|| partials.into_iter().next())
         .or_else(|| signs(a, b))
         .or_else(|| grouped::grouped(a, b, rows, columns).map(Relation::Grouped))
+}
+
+/// The number that all of `b` is, if most of `a` is not: then that some elements of `a` are it, too, is chance.
+fn constant(a: &Floats, b: &Floats) -> Option<f64> {
+    let value = (!b.is_empty()).then(|| b.get(0))?;
+    let is = |x: &Floats| (0..x.len()).filter(|&i| x.get(i) == value).count();
+    let all = b.len() > 1 && b.get(b.len() - 1) == value && b.get(b.len() / 2) == value && is(b) == b.len();
+    (all && is(a) * 2 < a.len()).then_some(value)
 }
 
 /// A rounding to f16 that made numbers infinite is told with their count.
