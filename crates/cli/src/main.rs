@@ -21,7 +21,12 @@ use clap::Parser;
 use crate::args::{Args, Command};
 use crate::commands::{Outcome, compare::Question};
 
+/// When memory runs out, that is said, and is an error like others.
+#[global_allocator]
+static ALLOCATOR: ulpscope_weights::Allocator = ulpscope_weights::Allocator;
+
 fn main() -> ExitCode {
+    ulpscope_weights::survive_signals();
     let args = Args::parse();
     match run(args) {
         Ok(Outcome::Done) => ExitCode::SUCCESS,

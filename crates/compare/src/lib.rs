@@ -37,6 +37,7 @@ mod detail;
 mod error;
 mod findings;
 mod heads;
+mod keep;
 mod likely;
 mod lockstep;
 mod parts;
@@ -45,8 +46,9 @@ mod sites;
 mod subject;
 
 pub use error::CompareError;
-pub use findings::{Findings, compare, compare_weights};
+pub use findings::{Findings, compare, compare_keeping, compare_weights};
 pub use heads::Compared;
+pub use keep::{Keep, observe_keeping};
 pub use lockstep::{Observed, Step, observe};
 pub use parts::Differing;
 pub use plan::{NamedArm, Plan};

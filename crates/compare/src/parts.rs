@@ -51,6 +51,7 @@ impl<'a, 'e> Loader<'a, 'e> {
     /// A checkpoint that serves several arms is read, and its blocks dequantised, once. Equal bits are held once.
     pub(crate) fn load(&mut self, names: Vec<String>) -> Result<Part<'a>, CompareError> {
         let experiment = self.experiment;
+        experiment.unchanged()?;
         let subjects = experiment.subjects.len();
         let mut part = Part { values: HashMap::new(), picks: vec![Vec::new(); subjects], names };
         for name in &part.names {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use ulpscope_compare::{Findings, Made, Mix, Plan, Step, Subject, Watch, observe};
+use ulpscope_compare::{Findings, Keep, Made, Mix, Plan, Step, Subject, Watch, observe_keeping};
 use ulpscope_floats::DType;
 use ulpscope_llama::Accumulation;
 use ulpscope_record::{Cause, Explanation, Signatures, Status, Truth};
@@ -48,7 +48,19 @@ impl fmt::Display for Stage {
 ///
 /// # Errors
 /// [`ExplainError`] if there are not two arms, or they can't be compared.
-pub fn explain(plan: &Plan, mut progress: impl FnMut(Stage, Step)) -> Result<Answer, ExplainError> {
+pub fn explain(plan: &Plan, progress: impl FnMut(Stage, Step)) -> Result<Answer, ExplainError> {
+    explain_keeping(plan, &mut (), progress)
+}
+
+/// As [`explain`], keeping each stage of each group of prompts as it is finished. What is found does not depend on that.
+///
+/// # Errors
+/// As [`explain`].
+pub fn explain_keeping(
+    plan: &Plan,
+    keep: &mut dyn Keep,
+    mut progress: impl FnMut(Stage, Step),
+) -> Result<Answer, ExplainError> {
     if plan.arms.len() != 2 {
         return Err(ExplainError::Arms(plan.arms.len()));
     }
@@ -74,14 +86,14 @@ pub fn explain(plan: &Plan, mut progress: impl FnMut(Stage, Step)) -> Result<Ans
             watch: Watch::Introduced,
         });
     }
-    let observed = observe(&experiment, |step| progress(Stage::Looking, step))?;
+    let observed = observe_keeping(&experiment, keep, |step| progress(Stage::Looking, step))?;
     let findings = Findings::of(plan, &observed);
     let same_order = own == b.semantics.base.accumulation;
     let mut origins = floor::origins(&b.name, same_order, &observed, &orders);
     let floor = floor::floor(&observed, &orders, findings.sites.len());
 
     let all = factors(a, b, &observed.differing);
-    let proof = Proof::run(plan, &all, |step| progress(Stage::Proving, step))?;
+    let proof = Proof::run(plan, &all, keep, |step| progress(Stage::Proving, step))?;
 
     let (acting, idle): (Vec<usize>, Vec<usize>) = (0..all.len()).partition(|&i| proof.acts(i));
     let ruled_out = idle.iter().map(|&i| {

@@ -26,5 +26,5 @@ mod proof;
 mod stats;
 mod verdict;
 
-pub use answer::{Answer, Stage, explain};
+pub use answer::{Answer, Stage, explain, explain_keeping};
 pub use error::ExplainError;

@@ -1,7 +1,8 @@
 //! Counterfactuals: each factor restored in the arm and injected into the reference, by running it.
 
 use ulpscope_compare::{
-    CompareError, Experiment, Made, Mix, NamedArm, Observed, Plan, Step, Subject, Take, Watch, observe,
+    CompareError, Experiment, Keep, Made, Mix, NamedArm, Observed, Plan, Step, Subject, Take, Watch,
+    observe_keeping,
 };
 use ulpscope_floats::DType;
 use ulpscope_llama::{Departure, Semantics, Variants};
@@ -66,6 +67,7 @@ impl Proof {
     pub(crate) fn run(
         plan: &Plan,
         factors: &[Factor],
+        keep: &mut dyn Keep,
         progress: impl FnMut(Step),
     ) -> Result<Proof, CompareError> {
         let (a, b) = (&plan.arms[A], &plan.arms[B]);
@@ -128,7 +130,7 @@ impl Proof {
 
         let experiment =
             Experiment { subjects: cast.0, prompts, sites, device, describe: false, longest_watched };
-        let observed = observe(&experiment, progress)?;
+        let observed = observe_keeping(&experiment, keep, progress)?;
         Ok(Proof {
             observed,
             wide,

@@ -3,14 +3,14 @@
 use std::time::Instant;
 
 use anyhow::Result;
-use ulpscope_compare::{Findings, Plan, Step, compare};
-use ulpscope_explain::{ExplainError, explain};
+use ulpscope_compare::{Findings, Plan, Step, compare_keeping};
+use ulpscope_explain::{ExplainError, explain_keeping};
 use ulpscope_record::{Explanation, Model, Provenance, RunRecord, SCHEMA, Settings};
 
 use crate::args::CompareArgs;
 use crate::commands::{Outcome, arms, print};
 use crate::model::Opened;
-use crate::output::Output;
+use crate::output::{Output, Partial};
 use crate::progress::Talk;
 use crate::{device, provenance, tables};
 
@@ -31,12 +31,8 @@ pub(crate) fn run(args: &CompareArgs, question: Question) -> Result<Outcome> {
     let talk = Talk::new(args.arms.source.quiet);
     let output = args.out.as_deref().map(Output::open).transpose()?;
     let (device, threads) = device::open(&args.device)?;
-    let mut provenance = Provenance::gather(
-        &args.device.device,
-        threads,
-        &ulpscope_llama::kernel(&device),
-        Some(provenance::GIT),
-    );
+    let kernel = ulpscope_llama::kernel(&device);
+    let mut provenance = Provenance::gather(&args.device.device, threads, &kernel, Some(provenance::GIT));
     let models = arms::open(&args.arms, &talk)?;
     let prompts = models[0].prompts(&args.prompts)?;
     let longest_watched = if question == Question::Explain { LONGEST_WATCHED } else { usize::MAX };
@@ -50,27 +46,40 @@ pub(crate) fn run(args: &CompareArgs, question: Question) -> Result<Outcome> {
     };
     plan.check()?;
 
+    let mut partial = Partial::new(output.as_ref().map(Output::partial), &kernel, &talk);
     // Hashing reads every byte of the model; it does so while the model computes.
+    let describe_all = || models.iter().map(describe).collect::<Result<Vec<Model>>>();
     let (findings, described) = std::thread::scope(|scope| {
-        let described = scope.spawn(|| models.iter().map(describe).collect::<Result<Vec<Model>>>());
+        let described = std::thread::Builder::new().spawn_scoped(scope, describe_all);
         let bar = talk.steps("comparing", 0);
         let step = |step: Step| {
             bar.set_length(step.total as u64);
             bar.set_position(step.done as u64);
         };
         let findings = match question {
-            Question::Compare => compare(&plan, step).map(|findings| (findings, None)).map_err(Into::into),
-            Question::Explain => explain(&plan, |stage, done| {
+            Question::Compare => compare_keeping(&plan, &mut partial, step)
+                .map(|findings| (findings, None))
+                .map_err(ExplainError::from),
+            Question::Explain => explain_keeping(&plan, &mut partial, |stage, done| {
                 bar.set_message(stage.to_string());
                 step(done);
             })
             .map(|answer| (answer.findings, Some(answer.explanation))),
         };
         bar.finish_and_clear();
-        (findings, described.join().expect("hashing does not panic"))
+        // Where no thread can be had, one after the other.
+        let described = described.map(|thread| thread.join().expect("hashing does not panic"));
+        (findings, described.unwrap_or_else(|_| describe_all()))
     });
-    let ((findings, explanation), mut described): ((Findings, Option<Explanation>), _) =
-        (findings.map_err(|e: ExplainError| anyhow::Error::from(e))?, described?);
+    let stopped = |error: anyhow::Error| match partial.remedy() {
+        Some(remedy) => error.context(remedy),
+        None => error,
+    };
+    let (findings, explanation): (Findings, Option<Explanation>) =
+        findings.map_err(|error| stopped(error.into()))?;
+    let mut described = described.map_err(stopped)?;
+    // The hashes are of what was computed with.
+    models.iter().try_for_each(|model| model.checkpoint.unchanged())?;
     provenance.elapsed_s = begun.elapsed().as_secs_f64();
 
     let mut arms = findings.arms;
@@ -99,7 +108,7 @@ pub(crate) fn run(args: &CompareArgs, question: Question) -> Result<Outcome> {
         explanation,
     };
     if let Some(output) = &output {
-        output.write(&record, args.svg)?;
+        output.write(&record, args.svg).map_err(stopped)?;
     }
     if args.json {
         print(&record.to_json()?)?;

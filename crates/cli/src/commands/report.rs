@@ -8,6 +8,7 @@ use ulpscope_record::RunRecord;
 
 use crate::args::ReportArgs;
 use crate::commands::{Outcome, print};
+use crate::output::sweep;
 
 pub(crate) fn run(args: &ReportArgs) -> Result<Outcome> {
     let paths: Vec<PathBuf> = args.runs.iter().map(|run| record_of(run)).collect();
@@ -26,6 +27,7 @@ pub(crate) fn run(args: &ReportArgs) -> Result<Outcome> {
         std::fs::create_dir_all(&folder)
             .with_context(|| format!("{}: the folder can't be made", folder.display()))?;
     }
+    sweep(&folder);
     let page = folder.join(name).with_extension("html");
     for (path, text) in [(&page, html), (&page.with_extension("md"), markdown)] {
         ulpscope_record::file::replace(path, text.as_bytes())

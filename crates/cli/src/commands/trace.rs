@@ -1,11 +1,14 @@
 //! `ulpscope trace`: one arm's activations, to keep or to send.
 
+use std::path::Path;
+
 use anyhow::{Result, bail};
 use ulpscope_capture::{Recorder, Trace};
 use ulpscope_weights::Arm;
 
 use crate::args::TraceArgs;
 use crate::commands::{Outcome, print};
+use crate::output::sweep;
 use crate::progress::Talk;
 use crate::{device, model};
 
@@ -50,11 +53,13 @@ pub(crate) fn run(args: &TraceArgs) -> Result<Outcome> {
     for (name, hash) in opened.checkpoint.sha256()? {
         about.insert(format!("sha256:{name}"), hash);
     }
+    opened.checkpoint.unchanged()?;
     if let Some(text) = &prompt.text {
         about.insert("prompt".to_owned(), text.clone());
     }
     let activations = recorder.activations.into_iter().map(|(site, a)| (site.to_string(), a)).collect();
     let trace = Trace { about, activations, skipped: Vec::new() };
+    sweep(args.out.parent().unwrap_or(Path::new("")));
     trace.write(&args.out)?;
     print(&format!("{} sites written to {}\n", trace.activations.len(), args.out.display()))?;
     Ok(Outcome::Done)

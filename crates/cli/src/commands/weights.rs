@@ -26,6 +26,7 @@ pub(crate) fn run(args: &WeightsArgs) -> Result<Outcome> {
         bar.set_position(step.done as u64);
     })?;
     bar.finish_and_clear();
+    models.iter().try_for_each(|model| model.checkpoint.unchanged())?;
     if args.json {
         let found =
             json!({ "arms": findings.arms, "weights": findings.weights, "buffers": findings.buffers });
