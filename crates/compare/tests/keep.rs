@@ -38,7 +38,8 @@ impl Keep for Memory {
         Unit::read(&path, key)
     }
 
-    fn keep(&mut self, key: &str, unit: &Unit) {
+    fn keep(&mut self, key: &str, unit: &Unit, tokens: usize) {
+        assert_eq!(tokens == 19, self.group > 19, "19 tokens are all");
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("unit");
         unit.write(&path, key).unwrap();

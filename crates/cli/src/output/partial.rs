@@ -2,7 +2,7 @@
 //!
 //! A unit is one stage (looking, proving) of one group of prompts. Its file is named by a hash of its key and taken only
 //! if it holds the whole key: what the libraries know of it ([`Keep`]), and which program on which processor made it. A
-//! unit that was finished sooner than [`WORTH`] is not kept, so that short runs write nothing.
+//! unit of few tokens that was soon finished is not kept, so that short runs write nothing.
 
 use std::env;
 use std::fs;
@@ -19,8 +19,9 @@ use crate::provenance;
 /// The folder for units, in the run's own.
 pub(super) const FOLDER: &str = ".ulpscope-partial";
 
-/// What takes less is not worth a file.
-const WORTH: Duration = Duration::from_millis(250);
+/// What has fewer tokens is not worth a file, unless the model is so large that it takes long all the same.
+const FEW: usize = 256;
+const SOON: Duration = Duration::from_secs(10);
 
 /// Tokens of a group of prompts. Every group reads the model once more, which takes as long as some tens of tokens do.
 const GROUP: usize = 2048;
@@ -86,8 +87,8 @@ impl Keep for Partial<'_> {
         Some(unit)
     }
 
-    fn keep(&mut self, key: &str, unit: &Unit) {
-        if self.begun.elapsed() < WORTH || self.failed {
+    fn keep(&mut self, key: &str, unit: &Unit, tokens: usize) {
+        if self.failed || (tokens < FEW && self.begun.elapsed() < SOON) {
             return;
         }
         let (Some((path, key)), Some(folder)) = (self.place(key), &self.folder) else { return };
