@@ -28,11 +28,12 @@ enum Step {
     Docs,
     Cuda,
     Memory,
+    Torture,
 }
 
 type Check = fn() -> Result<()>;
 
-const STEPS: [(Step, Check); 7] = [
+const STEPS: [(Step, Check); 8] = [
     (Step::Format, || shell::run(&mut cargo(&["fmt", "--all", "--check"]))),
     (Step::Experiment, experiment),
     (Step::Invariants, invariants),
@@ -59,6 +60,7 @@ const STEPS: [(Step, Check); 7] = [
         )
     }),
     (Step::Memory, memory),
+    (Step::Torture, || shell::run(&mut cargo(&["xtask", "torture", "--quick"]))),
 ];
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {

@@ -9,6 +9,8 @@ mod fixtures;
 mod memory;
 mod python;
 mod shell;
+#[cfg(unix)]
+mod torture;
 
 use std::process::ExitCode;
 
@@ -34,6 +36,9 @@ enum Command {
     Memory(memory::Args),
     /// Put faults into a model one by one, and count how often `ulpscope explain` finds where and why
     Faults(faults::Args),
+    /// Kill it, fill its disk, take its memory away: how much of that it survives
+    #[cfg(unix)]
+    Torture(torture::Args),
     /// What CI runs beside the tests: format, lints, docs, dependency invariants, CUDA type-check, one real run
     Ci(ci::Args),
 }
@@ -45,6 +50,8 @@ fn main() -> ExitCode {
         Command::Fixtures(args) => fixtures::run(&args),
         Command::Memory(args) => memory::run(&args),
         Command::Faults(args) => faults::run(&args),
+        #[cfg(unix)]
+        Command::Torture(args) => torture::run(&args),
         Command::Ci(args) => ci::run(&args),
     };
     match result {
