@@ -119,9 +119,9 @@ fn memory_that_runs_out_is_an_error() {
     let dir = Dir::new();
     let binary = env!("CARGO_BIN_EXE_ulpscope");
     let mut refused = 0;
-    for limit in [34_000, 50_000, 120_000, 400_000] {
+    for (kind, limit) in [("v", 34_000), ("d", 20_000), ("v", 50_000), ("v", 120_000), ("v", 400_000)] {
         let mut shell = std::process::Command::new("sh");
-        shell.args(["-c", &format!("ulimit -v {limit}; exec \"$@\""), "sh", binary, "compare", &tiny()]);
+        shell.args(["-c", &format!("ulimit -{kind} {limit}; exec \"$@\""), "sh", binary, "compare", &tiny()]);
         shell.args(long(1)).args(["--quiet", "--json", "--offline"]).current_dir(dir.join(""));
         let run = Run::new(vec![format!("{limit} kB")], shell.stdin(Stdio::null()).output().unwrap());
         if run.code != Some(0) {

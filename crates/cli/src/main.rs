@@ -27,6 +27,10 @@ static ALLOCATOR: ulpscope_weights::Allocator = ulpscope_weights::Allocator;
 
 fn main() -> ExitCode {
     ulpscope_weights::survive_signals();
+    // Drivers of GPUs reserve more than there is.
+    if !cfg!(feature = "cuda") {
+        ulpscope_weights::stay_within_memory();
+    }
     let args = Args::parse();
     match run(args) {
         Ok(Outcome::Done) => ExitCode::SUCCESS,

@@ -4,7 +4,7 @@
 //! - [`Recipe`]: what is done to its parameters and to the model's buffers, as the calls a PyTorch user would write.
 //! - [`Conversion`]: what that did to each of them, counted.
 //! - [`locate`]: from a name that a user types to a path on disk, by way of the hub's cache and the hub.
-//! - [`survive_signals`], [`Allocator`]: for programs that would rather report than die when a file is cut short under
+//! - [`survive_signals`], [`Allocator`], [`stay_within_memory`]: for programs that would rather report than die when a file is cut short under
 //!   its memory map, and when memory runs out.
 //!
 //! No forward pass runs here, and nothing here prints.
@@ -31,6 +31,7 @@ mod convert;
 mod error;
 mod gguf;
 mod hub;
+mod limit;
 mod lost;
 mod map;
 mod memory;
@@ -47,6 +48,7 @@ pub use arm::Arm;
 pub use checkpoint::{Checkpoint, Format};
 pub use convert::{Action, Conversion};
 pub use error::{Mismatch, WeightsError};
+pub use limit::stay_within_memory;
 pub use lost::survive_signals;
 pub use memory::Allocator;
 pub use recipe::{BUFFERS, LoadDType, Recipe, RecipeError, Step};

@@ -6,8 +6,8 @@ use std::alloc::{GlobalAlloc, Layout, System};
 /// what was wanted, where Rust would otherwise abort it.
 ///
 /// For programs, which declare it as their `#[global_allocator]`. Destructors do not run. It sees what the system refuses
-/// (`ulimit -v`, no overcommitting); where the system promises memory that it does not have, its out-of-memory killer
-/// ends the process, and nothing can be said.
+/// (`ulimit -v`, `ulimit -d`, [`stay_within_memory`](crate::stay_within_memory)); where the system promises memory that it
+/// does not have, its out-of-memory killer ends the process, and nothing can be said.
 pub struct Allocator;
 
 // SAFETY: every call is handed on to `System`, which keeps the contract; no pointer or layout is changed on the way, and
@@ -51,7 +51,7 @@ fn end(size: usize) -> ! {
     let parts: [&[u8]; 3] = [
         b"ulpscope: out of memory: the system refuses ",
         number,
-        b" bytes more; use fewer or shorter prompts or fewer arms, or allow more memory (ulimit -v)\n",
+        b" bytes more; use fewer or shorter prompts or fewer arms, or allow more memory (ulimit, container)\n",
     ];
     let mut line = [0; 256];
     let mut length = 0;
