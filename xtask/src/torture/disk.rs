@@ -14,21 +14,21 @@ use anyhow::{Context, Result};
 use super::hub::Hub;
 use super::{Bench, Tally, contents, not_an_error, temporary};
 
-pub(super) fn run(bench: &mut Bench) -> Result<Vec<Tally>> {
-    let mut tallies = vec![changing(bench)?, long_files(bench)?];
+pub(super) fn run(bench: &mut Bench) -> Result<()> {
+    for attack in [changing, long_files] {
+        let tally = attack(bench)?;
+        bench.done("disk", &tally);
+    }
     match namespace() {
         Ok(unshare) => {
-            tallies.push(full(bench, unshare)?);
-            tallies.push(full_cache(bench, unshare)?);
-            tallies.push(read_only(bench, unshare)?);
+            for attack in [full, full_cache, read_only] {
+                let tally = attack(bench, unshare)?;
+                bench.done("disk", &tally);
+            }
         }
-        Err(reason) => {
-            let mut tally = Tally::new("full and read-only disks");
-            tally.notes.push(format!("left out: {reason}"));
-            tallies.push(tally);
-        }
+        Err(reason) => println!("disk: full and read-only disks left out: {reason}"),
     }
-    Ok(tallies)
+    Ok(())
 }
 
 /// How a program gets mounts of its own, as root or as a user.

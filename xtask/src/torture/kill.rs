@@ -12,7 +12,7 @@ use ulpscope_record::{RunRecord, differences};
 use super::hub::Hub;
 use super::{Bench, Tally, contents, temporary};
 
-pub(super) fn run(bench: &mut Bench) -> Result<Vec<Tally>> {
+pub(super) fn run(bench: &mut Bench) -> Result<()> {
     let (model, long) = (bench.model.display().to_string(), bench.prompts(8));
     let plain = |command: &str, prompts: &[String]| {
         let start = [command.to_owned(), model.clone()];
@@ -27,21 +27,23 @@ pub(super) fn run(bench: &mut Bench) -> Result<Vec<Tally>> {
         ("explain", bench.ulpscope.clone(), plain("explain", &long[..6]), bench.count(4, 70)),
         ("cargo xtask experiment", own, again.to_vec(), bench.count(2, 40)),
     ];
-    let mut tallies = Vec::new();
     for (name, program, args, cases) in runs {
-        tallies.push(runs_of(bench, name, &program, &args, cases)?);
+        let tally = runs_of(bench, name, &program, &args, cases)?;
+        bench.done("kill", &tally);
     }
-    tallies.push(downloads(bench)?);
-    tallies.push(traces(bench)?);
-    Ok(tallies)
+    for attack in [downloads, traces] {
+        let tally = attack(bench)?;
+        bench.done("kill", &tally);
+    }
+    Ok(())
 }
 
-/// An explanation of two long texts.
+/// An explanation of two texts that are as long as the model takes.
 fn experiment(model: &Path) -> String {
     let texts = crate::shell::root().join("xtask/experiments/texts/alice.txt");
     format!(
         "title = \"a run to be killed\"\nquestion = \"explain\"\nmodels = [{:?}]\nattention = \"sdpa\"\n\
-         prompts = [\"Gravity is\"]\ntexts = [{texts:?}, {texts:?}, {texts:?}, {texts:?}]\ntruncate = 512\n\
+         prompts = [\"Gravity is\"]\ntexts = [{texts:?}, {texts:?}]\ntruncate = 512\n\
          [[arms]]\nname = \"a\"\nrecipe = \"load(bf16)\"\n[[arms]]\nname = \"b\"\nrecipe = \"load(f32).to(bf16)\"\n",
         model.display().to_string(),
     )
@@ -57,6 +59,8 @@ fn runs_of(bench: &mut Bench, name: &str, program: &Path, args: &[String], cases
         command
     };
     let reference = bench.folder("reference")?;
+    // Twice: the first time something may have to be built.
+    succeed(command(&reference).output()?)?;
     let begun = Instant::now();
     succeed(command(&reference).output()?)?;
     let took = begun.elapsed();

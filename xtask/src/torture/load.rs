@@ -12,8 +12,12 @@ use ulpscope_record::{RunRecord, differences};
 use super::{Bench, Tally, contents, not_an_error};
 use crate::shell;
 
-pub(super) fn run(bench: &mut Bench) -> Result<Vec<Tally>> {
-    Ok(vec![soak(bench)?, at_once(bench)?, one_folder(bench)?, little_memory(bench)?])
+pub(super) fn run(bench: &mut Bench) -> Result<()> {
+    for attack in [soak, at_once, one_folder, little_memory] {
+        let tally = attack(bench)?;
+        bench.done("load", &tally);
+    }
+    Ok(())
 }
 
 /// The same comparison again and again in one process.

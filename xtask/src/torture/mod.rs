@@ -45,7 +45,7 @@ enum Which {
 }
 
 /// Tries everything of one kind.
-type Attack = fn(&mut Bench) -> Result<Vec<Tally>>;
+type Attack = fn(&mut Bench) -> Result<()>;
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let work = shell::root().join("target/torture");
@@ -59,29 +59,26 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         work,
         quick: args.quick,
         random: Random(args.seed),
+        survived: true,
     };
     let all: [(Which, &str, Attack); 3] = [
         (Which::Kill, "kill", kill::run),
         (Which::Disk, "disk", disk::run),
         (Which::Load, "load", load::run),
     ];
-    let mut survived = true;
     for (which, name, attack) in all {
         if args.which != Which::All && args.which != which {
             continue;
         }
         let begun = Instant::now();
-        for tally in attack(&mut bench)? {
-            tally.print(name);
-            survived &= tally.failures.is_empty();
-        }
+        attack(&mut bench)?;
         println!("{name}: {:.0} s", begun.elapsed().as_secs_f64());
     }
-    if survived {
+    if bench.survived {
         // Kept where something went wrong, to be looked at.
         _ = fs::remove_dir_all(&bench.work);
     }
-    Ok(if survived { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if bench.survived { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// What every attack needs.
@@ -91,12 +88,20 @@ struct Bench {
     work: PathBuf,
     quick: bool,
     random: Random,
+    /// Whether everything was so far.
+    survived: bool,
 }
 
 impl Bench {
     /// One number for the short form, another for the full one.
     fn count(&self, quick: usize, full: usize) -> usize {
         if self.quick { quick } else { full }
+    }
+
+    /// Prints how one kind of attack came out.
+    fn done(&mut self, command: &str, tally: &Tally) {
+        tally.print(command);
+        self.survived &= tally.failures.is_empty();
     }
 
     /// The binary, which may not ask the hub.
