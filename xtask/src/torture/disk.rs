@@ -85,7 +85,7 @@ fn full(bench: &mut Bench, unshare: Unshare) -> Result<Tally> {
         (format!("'{binary}' plot disk/run --out disk/pictures"), 500_000),
         (format!("'{binary}' report disk/run --out disk/pages"), 300_000),
     ];
-    let cases = bench.count(15, 250);
+    let cases = bench.count(10, 250);
     let mut fitted = 0;
     for case in 0..cases {
         let (command, most) = &commands[case % commands.len()];
@@ -213,7 +213,7 @@ fn changing(bench: &mut Bench) -> Result<Tally> {
     command(bench, &model).output()?;
     let took = begun.elapsed();
     let mut noticed = 0;
-    for case in 0..bench.count(15, 200) {
+    for case in 0..bench.count(10, 200) {
         let model = bench.copy_of_model("changing")?;
         let file = model.join("model.safetensors");
         let length = file.metadata()?.size();

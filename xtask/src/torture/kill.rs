@@ -175,7 +175,7 @@ fn downloads(bench: &mut Bench) -> Result<Tally> {
     let mut tally = Tally::new("download");
     let hub = Hub::open(&bench.model)?;
     let files = contents(&bench.model);
-    let cases = bench.count(8, 60);
+    let cases = bench.count(5, 60);
     let command = |bench: &Bench, home: &Path| {
         let mut command = bench.ulpscope();
         command.args(["weights", "org/tiny", "--quiet"]).env_remove("HF_HUB_OFFLINE");
@@ -227,7 +227,7 @@ fn traces(bench: &mut Bench) -> Result<Tally> {
     succeed(command(bench, &whole).output()?)?;
     let took = begun.elapsed();
     let whole = fs::read(whole)?;
-    for _ in 0..bench.count(8, 60) {
+    for _ in 0..bench.count(5, 60) {
         let folder = bench.folder("traces")?;
         let out = folder.join("t.safetensors");
         let moment = took.mul_f64(bench.random.below(1050) as f64 / 1000.0);
