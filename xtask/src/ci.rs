@@ -30,12 +30,13 @@ enum Step {
     Cuda,
     Memory,
     Supply,
+    Torture,
 }
 
 /// A step, which is told whether it was asked for by name.
 type Check = fn(bool) -> Result<()>;
 
-const STEPS: [(Step, Check); 8] = [
+const STEPS: [(Step, Check); 9] = [
     (Step::Format, |_| shell::run(&mut cargo(&["fmt", "--all", "--check"]))),
     (Step::Experiment, |_| experiment()),
     (Step::Invariants, |_| invariants()),
@@ -63,6 +64,7 @@ const STEPS: [(Step, Check); 8] = [
     }),
     (Step::Memory, |_| memory()),
     (Step::Supply, supply::check),
+    (Step::Torture, |_| shell::run(&mut cargo(&["xtask", "torture", "--quick"]))),
 ];
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {

@@ -141,7 +141,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     if let Some(most) = experiment.truncate {
         command.args(["--truncate", &most.to_string()]);
     }
-    finish(command, &out)
+    command.arg("--out").arg(&out);
+    become_it(command)
 }
 
 /// Runs what a record says was run, and compares the records.
@@ -236,9 +237,26 @@ fn compare(
     Ok(command)
 }
 
+/// Becomes the command where the system can do that: whoever stops this then stops the run itself, and does not leave
+/// it behind at work in its folder.
+#[cfg(unix)]
+fn become_it(mut command: Command) -> Result<ExitCode> {
+    use std::os::unix::process::CommandExt;
+    let error = command.exec();
+    Err(error).with_context(|| format!("{} can't be started", command.get_program().display()))
+}
+
+#[cfg(not(unix))]
+fn become_it(mut command: Command) -> Result<ExitCode> {
+    exit_code(shell::status(&mut command)?)
+}
+
 fn finish(mut command: Command, out: &Path) -> Result<ExitCode> {
     command.arg("--out").arg(out);
-    let status = shell::status(&mut command)?;
+    exit_code(shell::status(&mut command)?)
+}
+
+fn exit_code(status: std::process::ExitStatus) -> Result<ExitCode> {
     Ok(status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from))
 }
 

@@ -11,6 +11,8 @@ mod memory;
 mod python;
 mod shell;
 mod supply;
+#[cfg(unix)]
+mod torture;
 
 use std::process::ExitCode;
 
@@ -38,6 +40,9 @@ enum Command {
     Faults(faults::Args),
     /// Write shell completions and manual pages, for packages
     Dist(dist::Args),
+    /// Kill it, fill its disk, take its memory away: how much of that it survives
+    #[cfg(unix)]
+    Torture(torture::Args),
     /// What CI runs beside the tests: format, lints, docs, dependencies, CUDA type-check, one real run
     Ci(ci::Args),
 }
@@ -50,6 +55,8 @@ fn main() -> ExitCode {
         Command::Memory(args) => memory::run(&args),
         Command::Faults(args) => faults::run(&args),
         Command::Dist(args) => dist::run(&args),
+        #[cfg(unix)]
+        Command::Torture(args) => torture::run(&args),
         Command::Ci(args) => ci::run(&args),
     };
     match result {

@@ -104,18 +104,30 @@ impl Trace {
             .map_err(|e| TraceError::Format { path: path.to_owned(), reason: e.to_string() })?;
         sort_header(&mut bytes);
         let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let mut builder = tempfile::Builder::new();
-        builder.prefix(".ulpscope-");
-        #[cfg(unix)]
-        {
-            // The default, 0600, is for secrets; a trace is as readable as the umask lets it be.
-            use std::os::unix::fs::PermissionsExt;
-            builder.permissions(std::fs::Permissions::from_mode(0o666));
-        }
-        let mut file = builder.tempfile_in(folder).map_err(io)?;
+        let mut file = temporary(folder).map_err(io)?;
         file.write_all(&bytes).and_then(|()| file.as_file().sync_all()).map_err(io)?;
         file.persist(path).map_err(|e| io(e.error))?;
         Ok(())
+    }
+}
+
+/// A temporary file in `folder`, locked, which tells it from one whose process is dead and which may be swept away.
+fn temporary(folder: &Path) -> std::io::Result<tempfile::NamedTempFile> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".ulpscope-");
+    #[cfg(unix)]
+    {
+        // The default, 0600, is for secrets; a trace is as readable as the umask lets it be.
+        use std::os::unix::fs::PermissionsExt;
+        builder.permissions(std::fs::Permissions::from_mode(0o666));
+    }
+    loop {
+        let file = builder.tempfile_in(folder)?;
+        // Whoever sweeps may come between making and locking; then another is made.
+        let swept = matches!(file.as_file().try_lock(), Err(std::fs::TryLockError::WouldBlock));
+        if !swept && file.path().exists() {
+            return Ok(file);
+        }
     }
 }
 

@@ -25,7 +25,16 @@ use crate::args::{Args, Command};
 use crate::commands::{Outcome, compare::Question};
 use crate::progress::{Talk, to_stderr};
 
+/// When memory runs out, that is said, and is an error like others.
+#[global_allocator]
+static ALLOCATOR: ulpscope_weights::Allocator = ulpscope_weights::Allocator;
+
 fn main() -> ExitCode {
+    ulpscope_weights::survive_signals();
+    // Drivers of GPUs reserve more than there is.
+    if !cfg!(feature = "cuda") {
+        ulpscope_weights::stay_within_memory();
+    }
     let args = Args::parse();
     match run(args) {
         Ok(Outcome::Done) => ExitCode::SUCCESS,

@@ -1,20 +1,38 @@
 //! The folder that a run is written into: whole, or as it was before.
+//!
+//! While a run goes on, the folder is locked, and `.ulpscope-partial` in it holds what is finished (see [`Partial`]). What
+//! is made at the end is made in `.ulpscope-XXXXXX`, which becomes `.ulpscope-ready` when all of it is whole. Moving that
+//! into place is a matter of renames, and is completed by the next run if this one is killed on the way.
 
-use std::fs;
+mod partial;
+mod sweep;
+
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use ulpscope_record::RunRecord;
+
+pub(crate) use partial::Partial;
+pub(crate) use sweep::sweep;
+
+/// Where a whole run waits to be moved into place.
+const READY: &str = ".ulpscope-ready";
+
+/// The file without which a folder holds no run.
+const RECORD: &str = "record.json";
 
 /// A folder that can be written. Folders that were made for it are removed again unless something is put there.
 pub(crate) struct Output {
     folder: PathBuf,
     /// Folders that were not there before, the innermost first.
     made: Vec<PathBuf>,
+    /// Held while the run goes on, and given up by the system whatever happens to the process.
+    _lock: Option<File>,
 }
 
 impl Output {
-    /// Finds out before the work, not after it, that the folder can't be written.
+    /// Finds out before the work, not after it, that the folder can't be written or that another run is at it.
     pub(crate) fn open(folder: &Path) -> Result<Self> {
         if folder.is_file() {
             bail!(
@@ -23,11 +41,36 @@ impl Output {
             );
         }
         let made = folder.ancestors().take_while(|f| !f.as_os_str().is_empty() && !f.exists());
-        let output = Output { folder: folder.to_owned(), made: made.map(Path::to_owned).collect() };
-        fs::create_dir_all(folder)
-            .and_then(|()| output.staging()?.close())
-            .with_context(|| format!("--out {}: the folder can't be written", folder.display()))?;
+        let mut output =
+            Output { folder: folder.to_owned(), made: made.map(Path::to_owned).collect(), _lock: None };
+        let unwritable = || format!("--out {}: the folder can't be written", folder.display());
+        fs::create_dir_all(folder).with_context(unwritable)?;
+        output._lock = match sweep::lock(folder) {
+            sweep::Lock::Held(lock) => Some(lock),
+            // Some file systems have no locks; what is written there is whole all the same.
+            sweep::Lock::None => None,
+            sweep::Lock::Taken => {
+                output.made.clear();
+                bail!(
+                    "--out {}: another ulpscope is writing into this folder; wait until it has ended, or name another",
+                    folder.display()
+                );
+            }
+        };
+        sweep::remove(folder, true);
+        let ready = folder.join(READY);
+        if ready.is_dir() {
+            move_into(&ready, folder).with_context(|| {
+                format!("--out {}: an earlier run waits in {READY} and can't be moved", folder.display())
+            })?;
+        }
+        output.staging().and_then(tempfile::TempDir::close).with_context(unwritable)?;
         Ok(output)
+    }
+
+    /// What is kept of an unfinished run.
+    pub(crate) fn partial(&self) -> PathBuf {
+        self.folder.join(partial::FOLDER)
     }
 
     /// Writes record, pages and pictures. They are made in a folder beside their places and moved when all are
@@ -36,13 +79,19 @@ impl Output {
         let write = || -> Result<()> {
             let staging = self.staging()?;
             fill(staging.path(), record, svg)?;
-            Ok(move_into(staging.path(), &self.folder)?)
+            fits(staging.path(), &self.folder)?;
+            let ready = self.folder.join(READY);
+            fs::rename(staging.keep(), &ready)?;
+            Ok(move_into(&ready, &self.folder)?)
         };
-        write().with_context(|| format!("--out {}: the run can't be written", self.folder.display()))
+        write().with_context(|| format!("--out {}: the run can't be written", self.folder.display()))?;
+        // It is of no use any more, and of no harm if it can't be removed.
+        _ = fs::remove_dir_all(self.partial());
+        Ok(())
     }
 
     fn staging(&self) -> std::io::Result<tempfile::TempDir> {
-        tempfile::Builder::new().prefix(".ulpscope-").tempdir_in(&self.folder)
+        tempfile::Builder::new().prefix(sweep::PREFIX).tempdir_in(&self.folder)
     }
 }
 
@@ -70,22 +119,101 @@ fn fill(folder: &Path, record: &RunRecord, svg: bool) -> Result<()> {
         ulpscope_record::file::replace(&folder.join(name), page.as_bytes())
             .with_context(|| format!("{name} can't be written"))?;
     }
-    Ok(record.write(folder.join("record.json"))?)
+    Ok(record.write(folder.join(RECORD))?)
 }
 
-/// Moves files, those in subfolders first, the record last: where it is, everything is.
-fn move_into(from: &Path, to: &Path) -> std::io::Result<()> {
-    let mut entries: Vec<PathBuf> =
-        fs::read_dir(from)?.map(|e| Ok(e?.path())).collect::<std::io::Result<_>>()?;
-    entries.sort_by_key(|path| (!path.is_dir(), path.ends_with("record.json"), path.clone()));
-    for path in entries {
+/// Checks that no folder stands where a file belongs, nor the reverse: once something is moved, all of it has to be.
+fn fits(from: &Path, to: &Path) -> Result<()> {
+    for entry in fs::read_dir(from)? {
+        let from = entry?.path();
+        let target = to.join(from.file_name().unwrap_or_default());
+        match (from.is_dir(), target.is_dir(), target.exists()) {
+            (false, true, _) => bail!("{} is a folder, where a file belongs", target.display()),
+            (true, false, true) => bail!("{} is a file, where a folder belongs", target.display()),
+            (true, true, _) => fits(&from, &target)?,
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Moves a whole run into place. The record of an earlier run goes first and the new one comes last: where there is a
+/// record, everything beside it belongs to it.
+fn move_into(ready: &Path, folder: &Path) -> std::io::Result<()> {
+    let record = ready.join(RECORD);
+    if record.exists() {
+        match fs::remove_file(folder.join(RECORD)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        move_all(ready, folder)?;
+        fs::rename(record, folder.join(RECORD))?;
+    }
+    fs::remove_dir_all(ready)
+}
+
+fn move_all(from: &Path, to: &Path) -> std::io::Result<()> {
+    for entry in fs::read_dir(from)? {
+        let path = entry?.path();
         let target = to.join(path.file_name().unwrap_or_default());
         if path.is_dir() {
             fs::create_dir_all(&target)?;
-            move_into(&path, &target)?;
-        } else {
+            move_all(&path, &target)?;
+        } else if !path.ends_with(RECORD) {
             fs::rename(&path, &target)?;
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The files of a folder with their content.
+    fn listing(folder: &Path) -> Vec<String> {
+        let mut found: Vec<String> = fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| {
+                let path = entry.unwrap().path();
+                let name = path.file_name().unwrap().to_string_lossy().into_owned();
+                format!("{name}: {}", fs::read_to_string(&path).unwrap_or_else(|_| "folder".to_owned()))
+            })
+            .collect();
+        found.sort();
+        found
+    }
+
+    #[test]
+    fn a_move_that_was_interrupted_is_completed_wherever_it_was() {
+        for moved in 0..=3 {
+            let folder = tempfile::tempdir().unwrap();
+            let (to, ready) = (folder.path(), folder.path().join(READY));
+            fs::create_dir(&ready).unwrap();
+            for (i, name) in ["a.png", "b.png", RECORD].into_iter().enumerate() {
+                fs::write(to.join(name), "old").unwrap();
+                fs::write(ready.join(name), "new").unwrap();
+                if i < moved {
+                    fs::rename(ready.join(name), to.join(name)).unwrap();
+                }
+            }
+            let output = Output::open(to).unwrap();
+            assert_eq!(listing(to), ["a.png: new", "b.png: new", "record.json: new"], "{moved} were moved");
+            drop(output);
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_folder_has_one_run_at_a_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let to = folder.path().join("run");
+        let first = Output::open(&to).unwrap();
+        let error = Output::open(&to).err().unwrap().to_string();
+        assert!(error.contains("another ulpscope is writing into this folder"), "{error}");
+        assert!(to.is_dir(), "the second does not take the first one's folder away");
+        drop(first);
+        assert!(!to.exists());
+        drop(Output::open(&to).unwrap());
+    }
 }

@@ -9,7 +9,8 @@ use ulpscope_weights::BUFFERS;
 
 use crate::buffers;
 use crate::error::CompareError;
-use crate::lockstep::{Observed, Step, observe, read};
+use crate::keep::{Keep, observe_keeping};
+use crate::lockstep::{Observed, Step, read};
 use crate::parts::conversion_record;
 use crate::plan::{NamedArm, Plan, check_arms};
 use crate::subject::{Experiment, Made, Subject, Watch};
@@ -55,8 +56,20 @@ pub fn compare_weights(arms: &[NamedArm], progress: impl FnMut(Step)) -> Result<
 /// # Errors
 /// [`CompareError`] if the plan does not make sense or a checkpoint can't be read.
 pub fn compare(plan: &Plan, progress: impl FnMut(Step)) -> Result<Findings, CompareError> {
+    compare_keeping(plan, &mut (), progress)
+}
+
+/// As [`compare`], group by group of prompts, keeping what is finished. What is found does not depend on that.
+///
+/// # Errors
+/// As [`compare`].
+pub fn compare_keeping(
+    plan: &Plan,
+    keep: &mut dyn Keep,
+    progress: impl FnMut(Step),
+) -> Result<Findings, CompareError> {
     plan.check()?;
-    let observed = observe(&plan.experiment(), progress)?;
+    let observed = observe_keeping(&plan.experiment(), keep, progress)?;
     Ok(Findings::of(plan, &observed))
 }
 

@@ -38,6 +38,7 @@ mod detail;
 mod error;
 mod findings;
 mod heads;
+mod keep;
 mod likely;
 mod lockstep;
 mod parts;
@@ -48,8 +49,9 @@ mod subject;
 
 pub use against::{Free, Reference, Survey, agreement, free, in_order, introduced, survey};
 pub use error::CompareError;
-pub use findings::{Findings, compare, compare_weights};
+pub use findings::{Findings, compare, compare_keeping, compare_weights};
 pub use heads::Compared;
+pub use keep::{Keep, observe_keeping};
 pub use lockstep::{Observed, Step, observe};
 pub use parts::Differing;
 pub use plan::{NamedArm, Plan};

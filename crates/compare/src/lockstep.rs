@@ -57,6 +57,7 @@ pub(crate) fn read(
         loader.load(names)?;
         progress(Step { done: done + 1, total });
     }
+    experiment.unchanged()?;
     Ok(of_weights(experiment, loader))
 }
 
@@ -110,6 +111,8 @@ pub fn observe(experiment: &Experiment, mut progress: impl FnMut(Step)) -> Resul
         run.heads(prompt, lanes, &heads);
     }
     progress(Step { done: total, total });
+    // Numbers that came from a file which was written to meanwhile are no result.
+    experiment.unchanged()?;
 
     let Run { mut sites, logits, first, .. } = run;
     sites.sort_by_key(|s| (s.subject, s.prompt));

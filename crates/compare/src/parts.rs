@@ -64,6 +64,7 @@ impl<'a, 'e> Loader<'a, 'e> {
     ///
     /// A checkpoint that serves several arms is read, and its blocks dequantised, once. Equal bits are held once.
     pub(crate) fn load(&mut self, names: Vec<String>) -> Result<Part<'a>, CompareError> {
+        self.experiment.unchanged()?;
         let read: Vec<Read<'a>> =
             names.par_iter().map(|name| self.read(name)).collect::<Result<_, CompareError>>()?;
         let mut part =

@@ -6,7 +6,9 @@ use burn::tensor::Device;
 use ulpscope_capture::Pattern;
 use ulpscope_floats::DType;
 use ulpscope_llama::{LlamaConfig, RotaryEmbedding, Semantics};
-use ulpscope_weights::Arm;
+use ulpscope_weights::{Arm, Checkpoint};
+
+use crate::CompareError;
 
 /// Subjects in lockstep: each prompt through each of them.
 ///
@@ -128,6 +130,19 @@ impl<'a> Experiment<'a> {
             Made::Arm(arm) => arm,
             Made::Mix(_) => panic!("a mixture is made of arms; subject {index} is a mixture itself"),
         }
+    }
+
+    /// Checks that the checkpoints are still the ones that were opened.
+    pub(crate) fn unchanged(&self) -> Result<(), CompareError> {
+        let mut seen: Vec<*const Checkpoint> = Vec::new();
+        for checkpoint in self.arms().map(|i| self.arm(i).checkpoint()) {
+            let known = std::ptr::from_ref(checkpoint);
+            if !seen.contains(&known) {
+                checkpoint.unchanged()?;
+                seen.push(known);
+            }
+        }
+        Ok(())
     }
 
     /// The architecture that a subject runs.

@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use ulpscope_compare::{Findings, Made, Mix, NamedArm, Plan, Step, Subject, Watch, observe};
+use ulpscope_compare::{
+    CompareError, Findings, Keep, Made, Mix, NamedArm, Plan, Step, Subject, Watch, observe_keeping,
+};
 use ulpscope_floats::DType;
 use ulpscope_llama::{Accumulation, RotaryEmbedding};
 use ulpscope_record::{Cause, Explanation, Signatures, Status, Truth};
@@ -57,6 +59,19 @@ impl fmt::Display for Stage {
 pub fn explain(
     plan: &Plan,
     continued: usize,
+    progress: impl FnMut(Stage, Step),
+) -> Result<Answer, ExplainError> {
+    explain_keeping(plan, continued, &mut (), progress)
+}
+
+/// As [`explain`], keeping each stage of each group of prompts as it is finished. What is found does not depend on that.
+///
+/// # Errors
+/// As [`explain`].
+pub fn explain_keeping(
+    plan: &Plan,
+    continued: usize,
+    keep: &mut dyn Keep,
     mut progress: impl FnMut(Stage, Step),
 ) -> Result<Answer, ExplainError> {
     if plan.arms.len() != 2 {
@@ -86,9 +101,14 @@ pub fn explain(
     }
     let too_large = continuation::too_large(plan).filter(|_| continued > 0);
     experiment.keep = continued > 0 && too_large.is_none();
-    let mut observed = observe(&experiment, |step| progress(Stage::Looking, step))?;
+    let mut observed = observe_keeping(&experiment, keep, |step| progress(Stage::Looking, step))?;
     let other_orders: Vec<Accumulation> = orders.iter().map(|(.., order)| *order).collect();
-    let models = std::mem::take(&mut observed.models);
+    let mut models = std::mem::take(&mut observed.models);
+    if experiment.keep && models.is_empty() {
+        // Everything was known already, and nothing was loaded.
+        let load = |arm: &NamedArm| arm.arm.load(&plan.device).map(|(model, _)| model);
+        models = plan.arms.iter().map(load).collect::<Result<_, _>>().map_err(CompareError::from)?;
+    }
     let continuations = continuation::continuations(plan, &models, &other_orders, continued);
     drop(models);
     let findings = Findings::of(plan, &observed);
@@ -110,8 +130,8 @@ pub fn explain(
     };
     let matter = bisected.as_ref().map(|(matter, _)| &matter[..]);
     let all = factors(a, b, &observed.differing, matter);
-    let proof =
-        Proof::run(plan, &all, wide, !shared(plan).is_empty(), |step| progress(Stage::Proving, step))?;
+    let shared = !shared(plan).is_empty();
+    let proof = Proof::run(plan, &all, wide, shared, keep, |step| progress(Stage::Proving, step))?;
 
     let (acting, idle): (Vec<usize>, Vec<usize>) = (0..all.len()).partition(|&i| proof.acts(i));
     let ruled_out = idle.iter().map(|&i| {

@@ -30,6 +30,6 @@ mod stats;
 mod trace;
 mod verdict;
 
-pub use answer::{Answer, Stage, explain};
+pub use answer::{Answer, Stage, explain, explain_keeping};
 pub use error::ExplainError;
 pub use trace::{TracePlan, explain_trace};

@@ -1,7 +1,7 @@
 //! Counterfactuals: each factor restored in the arm and injected into the reference, by running it.
 
 use ulpscope_compare::{
-    CompareError, Experiment, Made, Mix, Observed, Plan, Step, Subject, Take, Watch, observe,
+    CompareError, Experiment, Keep, Made, Mix, Observed, Plan, Step, Subject, Take, Watch, observe_keeping,
 };
 use ulpscope_floats::DType;
 use ulpscope_llama::{Departure, Semantics, Variants};
@@ -70,6 +70,7 @@ impl Proof {
         factors: &[Factor],
         wide: DType,
         shared: bool,
+        keep: &mut dyn Keep,
         progress: impl FnMut(Step),
     ) -> Result<Proof, CompareError> {
         let (a, b) = (&plan.arms[A], &plan.arms[B]);
@@ -142,7 +143,7 @@ impl Proof {
             longest_watched,
             keep: false,
         };
-        let observed = observe(&experiment, progress)?;
+        let observed = observe_keeping(&experiment, keep, progress)?;
         Ok(Proof {
             observed,
             wide,

@@ -111,20 +111,20 @@ fn save_all(files: &[(PathBuf, &Picture)]) -> Result<(), PlotError> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(files.len().max(1));
     // Dealt out in turn, because the slow figures are neighbours.
     let results: Vec<Result<(), PlotError>> = std::thread::scope(|scope| {
+        let save = |first: usize| {
+            let own = files.iter().skip(first).step_by(threads);
+            own.into_iter().try_for_each(|(path, picture)| picture.save(path))
+        };
         let workers: Vec<_> = (0..threads)
-            .map(|first| {
-                let save = move || {
-                    files
-                        .iter()
-                        .skip(first)
-                        .step_by(threads)
-                        .try_for_each(|(path, picture)| picture.save(path))
-                };
-                scope.spawn(save)
-            })
+            .map(|first| std::thread::Builder::new().spawn_scoped(scope, move || save(first)))
             .collect();
         let lost = || Err(PlotError::Drawing("a thread that was drawing ended early".to_owned()));
-        workers.into_iter().map(|worker| worker.join().unwrap_or_else(|_| lost())).collect()
+        // What no thread could be had for is drawn here.
+        let ended = workers.into_iter().enumerate().map(|(first, worker)| match worker {
+            Ok(worker) => worker.join().unwrap_or_else(|_| lost()),
+            Err(_) => save(first),
+        });
+        ended.collect()
     });
     results.into_iter().collect()
 }

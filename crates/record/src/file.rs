@@ -4,7 +4,7 @@ use crate::explanation::{Explanation, Origin};
 use crate::layout;
 use crate::schema::{RunRecord, SCHEMA};
 use serde::Deserialize;
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::io::{self, Read, Write};
 use std::path::Path;
 
@@ -155,6 +155,16 @@ pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
         ));
     }
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut file = temporary(folder)?;
+    file.write_all(bytes)?;
+    file.flush()?;
+    file.as_file().sync_all()?;
+    file.persist(path)?;
+    Ok(())
+}
+
+/// A temporary file in `folder`, locked, which tells it from one whose process is dead and which may be swept away.
+fn temporary(folder: &Path) -> io::Result<tempfile::NamedTempFile> {
     let mut builder = tempfile::Builder::new();
     builder.prefix(".ulpscope-");
     #[cfg(unix)]
@@ -163,12 +173,14 @@ pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
         use std::os::unix::fs::PermissionsExt;
         builder.permissions(std::fs::Permissions::from_mode(0o666));
     }
-    let mut file = builder.tempfile_in(folder)?;
-    file.write_all(bytes)?;
-    file.flush()?;
-    file.as_file().sync_all()?;
-    file.persist(path)?;
-    Ok(())
+    loop {
+        let file = builder.tempfile_in(folder)?;
+        // Whoever sweeps may come between making and locking; then another is made.
+        let swept = matches!(file.as_file().try_lock(), Err(TryLockError::WouldBlock));
+        if !swept && file.path().exists() {
+            return Ok(file);
+        }
+    }
 }
 
 fn parse(bytes: &[u8], path: &str) -> Result<RunRecord, RecordError> {

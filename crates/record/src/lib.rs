@@ -10,6 +10,7 @@
 //! - [`float`]: numbers that JSON lacks (NaN and the infinities), bit-exact both ways.
 //! - [`provenance`]: what ran, where and when, the only part that two runs of one thing do not share.
 //! - [`same`]: what differs between two records, which is how a replay is judged.
+//! - [`mod@unit`]: what an interrupted run goes on from.
 //! - [`summary`]: a record as a page of Markdown; [`text`]: how it words numbers.
 //!
 //! What is not here: no metric is computed, no tensor is held, nothing is printed.
@@ -33,6 +34,7 @@ pub mod same;
 pub mod schema;
 pub mod summary;
 pub mod text;
+pub mod unit;
 
 pub use explanation::*;
 pub use file::RecordError;

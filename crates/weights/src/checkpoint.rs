@@ -14,8 +14,9 @@ use ulpscope_llama::LlamaConfig;
 
 use crate::error::Mismatch;
 use crate::gguf::Gguf;
-use crate::map::read_json;
+use crate::map::{Map, read_json};
 use crate::shards::Shards;
+use crate::stamp::Stamp;
 use crate::suggest::nearest;
 use crate::{StoredTensor, WeightsError};
 
@@ -59,6 +60,8 @@ pub struct Checkpoint {
     config: LlamaConfig,
     names: Vec<String>,
     files: Vec<PathBuf>,
+    /// Those of them that are not mapped, as they were when they were opened.
+    stamps: Vec<Stamp>,
     ignored: Vec<String>,
 }
 
@@ -105,6 +108,12 @@ impl Checkpoint {
         if !config_path.exists() {
             return Err(WeightsError::NoConfig { dir: dir.to_owned() });
         }
+        // Before it is read: what is written between the two is noticed then, and not overlooked.
+        let mut stamps = vec![Stamp::read(&config_path)?];
+        let tokenizer_path = dir.join("tokenizer.json");
+        if tokenizer_path.exists() {
+            stamps.push(Stamp::read(&tokenizer_path)?);
+        }
         let config_json = read_json(&config_path)?;
         let config = LlamaConfig::from_json(&config_json)
             .map_err(|source| WeightsError::Config { path: config_path.clone(), source })?;
@@ -119,11 +128,14 @@ impl Checkpoint {
                 shards.dtype(name, entry)?;
             }
         }
-        let extra = [config_path, dir.join("tokenizer.json")];
+        if let Some(index) = shards.index() {
+            stamps.push(Stamp::read(index)?);
+        }
+        let extra = [config_path, tokenizer_path];
         let files =
             extra.into_iter().filter(|p| p.exists()).chain(shards.files().map(Path::to_owned)).collect();
         let source = Source::Directory(shards);
-        Ok(Checkpoint { path: dir.to_owned(), source, config_json, config, names, files, ignored })
+        Ok(Checkpoint { path: dir.to_owned(), source, config_json, config, names, files, stamps, ignored })
     }
 
     fn open_gguf(path: &Path) -> Result<Self, WeightsError> {
@@ -136,7 +148,8 @@ impl Checkpoint {
         let ignored = gguf.ignored();
         let files = vec![path.to_owned()];
         let source = Source::Gguf(Box::new(gguf));
-        Ok(Checkpoint { path: path.to_owned(), source, config_json, config, names, files, ignored })
+        let stamps = Vec::new();
+        Ok(Checkpoint { path: path.to_owned(), source, config_json, config, names, files, stamps, ignored })
     }
 
     /// The directory or file that was opened.
@@ -202,6 +215,29 @@ impl Checkpoint {
     /// The files that the result depends on: configuration, tokenizer, shard index, weights.
     pub fn files(&self) -> &[PathBuf] {
         &self.files
+    }
+
+    /// Checks that every file is still the one that was opened, so that what was computed belongs to it and to its hash.
+    ///
+    /// # Errors
+    /// [`WeightsError::Changed`] or [`WeightsError::Replaced`] with what happened to which file.
+    pub fn unchanged(&self) -> Result<(), WeightsError> {
+        self.stamps.iter().try_for_each(Stamp::check)?;
+        self.maps().iter().try_for_each(Map::check)
+    }
+
+    fn maps(&self) -> &[Map] {
+        match &self.source {
+            Source::Directory(shards) => shards.maps(),
+            Source::Gguf(gguf) => std::slice::from_ref(gguf.map()),
+        }
+    }
+
+    /// A text that another checkpoint does not have, nor this one once a byte of it was written to: where its files
+    /// are, how long, when they changed last. Cheaper than a hash, and of no use on another machine.
+    pub fn stamp(&self) -> String {
+        let stamps = self.stamps.iter().chain(self.maps().iter().map(Map::stamp));
+        stamps.map(Stamp::to_string).collect::<Vec<_>>().join("; ")
     }
 
     /// The SHA-256 of every file, as lower-case hex, with its name relative to the checkpoint's directory.

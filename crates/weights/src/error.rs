@@ -108,7 +108,7 @@ pub enum WeightsError {
         path: PathBuf,
     },
     /// The file changed its size after it was opened.
-    #[error("`{}` was {opened} bytes long when opened and is {now} now; something is writing to it", .path.display())]
+    #[error("`{}` was {opened} bytes long when opened and is {now} now; something is writing to it: run again when that has ended", .path.display())]
     Changed {
         /// The file.
         path: PathBuf,
@@ -116,6 +116,14 @@ pub enum WeightsError {
         opened: u64,
         /// Its length now, bytes.
         now: u64,
+    },
+    /// The file is no longer the one that was opened.
+    #[error("`{}` {what} while it was being read, so that nothing can be said of either; run again when it stays as it is", .path.display())]
+    Replaced {
+        /// The file.
+        path: PathBuf,
+        /// What happened to it.
+        what: &'static str,
     },
     /// No such parameter.
     #[error("the model has no parameter `{name}`{}", did_you_mean(.suggestion))]

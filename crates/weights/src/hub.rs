@@ -5,13 +5,16 @@
 //! author because somebody pushed. Naming another revision fetches that one.
 //!
 //! [`cache`] reads and extends that layout, and needs no network. [`listing`] asks the hub which commit a
-//! revision stands for and which files it has; [`transfer`] fetches one file with `hf-hub`.
+//! revision stands for and which files it has; [`transfer`] fetches one file, by
+//! way of [`request`], which shows the token to nobody but the hub.
 
 mod cache;
 #[cfg(feature = "hub")]
 mod listing;
 #[cfg(feature = "hub")]
 mod reach;
+#[cfg(feature = "hub")]
+mod request;
 #[cfg(feature = "hub")]
 mod transfer;
 #[cfg(feature = "hub")]

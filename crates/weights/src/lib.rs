@@ -4,6 +4,8 @@
 //! - [`Recipe`]: what is done to its parameters and to the model's buffers, as the calls a PyTorch user would write.
 //! - [`Conversion`]: what that did to each of them, counted.
 //! - [`locate`]: from a name that a user types to a path on disk, by way of the hub's cache and the hub.
+//! - [`survive_signals`], [`Allocator`], [`stay_within_memory`]: for programs that would rather report than die when a file is cut short under
+//!   its memory map, and when memory runs out.
 //!
 //! No forward pass runs here, and nothing here prints.
 //!
@@ -29,11 +31,15 @@ mod convert;
 mod error;
 mod gguf;
 mod hub;
+mod limit;
+mod lost;
 mod map;
+mod memory;
 mod package;
 mod recipe;
 mod shards;
 mod source;
+mod stamp;
 mod suggest;
 mod tensor;
 mod tokenizer;
@@ -42,6 +48,9 @@ pub use arm::{Arm, Beside};
 pub use checkpoint::{Checkpoint, Format};
 pub use convert::{Action, Conversion};
 pub use error::{Mismatch, WeightsError};
+pub use limit::stay_within_memory;
+pub use lost::survive_signals;
+pub use memory::Allocator;
 pub use recipe::{BUFFERS, LoadDType, Recipe, RecipeError, Step};
 
 pub use source::{Located, ModelRef, Options, Progress, Source, SourceError, locate, locate_first};

@@ -3,16 +3,20 @@
 use std::fs::File;
 use std::io::Read;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use memmap2::Mmap;
 
 use crate::WeightsError;
+use crate::lost::Entry;
+use crate::stamp::Stamp;
 
 /// A memory-mapped file that knows how long it was.
 pub(crate) struct Map {
-    path: PathBuf,
     file: File,
+    stamp: Stamp,
+    /// Dropped before the map that it tells of.
+    entry: Entry,
     map: Mmap,
 }
 
@@ -20,20 +24,36 @@ impl Map {
     pub(crate) fn open(path: &Path) -> Result<Self, WeightsError> {
         let io = |e| WeightsError::io(path, e);
         let file = File::open(path).map_err(io)?;
-        if file.metadata().map_err(io)?.is_dir() {
+        let found = file.metadata().map_err(io)?;
+        if found.is_dir() {
             return Err(io(std::io::Error::from(std::io::ErrorKind::IsADirectory)));
         }
         // SAFETY: the map is private to this value, read-only, and dropped before `file`. What Rust cannot know is
-        // whether another process truncates the file, upon which reading the lost pages raises SIGBUS, or
+        // whether another process truncates the file, upon which reading the lost pages raises SIGBUS (see `lost`), or
         // overwrites it, upon which numbers change under us. No mapping can exclude that; `bytes` looks at the length
-        // again before each tensor, so that a file being rewritten is reported and not read.
+        // again before each tensor and `Checkpoint::unchanged` at the rest, so that a file being rewritten is reported.
         #[allow(unsafe_code)]
         let map = unsafe { Mmap::map(&file) }.map_err(io)?;
-        Ok(Map { path: path.to_owned(), file, map })
+        Ok(Map { file, stamp: Stamp::of(path, &found), entry: Entry::of(&map), map })
     }
 
     pub(crate) fn path(&self) -> &Path {
-        &self.path
+        self.stamp.path()
+    }
+
+    /// The file as it was when it was opened.
+    pub(crate) fn stamp(&self) -> &Stamp {
+        &self.stamp
+    }
+
+    /// Checks that the file is as it was, and that all of it that was read could be.
+    pub(crate) fn check(&self) -> Result<(), WeightsError> {
+        self.stamp.check()?;
+        if self.entry.lost() {
+            let what = "could not be read everywhere (it was cut short, or its disk failed)";
+            return Err(WeightsError::Replaced { path: self.path().to_owned(), what });
+        }
+        Ok(())
     }
 
     /// The whole file.
@@ -44,9 +64,9 @@ impl Map {
     /// A part of the file that a header vouched for.
     pub(crate) fn bytes(&self, range: Range<usize>) -> Result<&[u8], WeightsError> {
         let opened = self.map.len() as u64;
-        let now = self.file.metadata().map_err(|e| WeightsError::io(&self.path, e))?.len();
+        let now = self.file.metadata().map_err(|e| WeightsError::io(self.path(), e))?.len();
         if now != opened || range.end > self.map.len() || range.start > range.end {
-            return Err(WeightsError::Changed { path: self.path.clone(), opened, now });
+            return Err(WeightsError::Changed { path: self.path().to_owned(), opened, now });
         }
         Ok(&self.map[range])
     }

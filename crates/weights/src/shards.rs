@@ -95,6 +95,16 @@ impl Shards {
         }
     }
 
+    /// The memory maps of the safetensors files.
+    pub(crate) fn maps(&self) -> &[Map] {
+        &self.maps
+    }
+
+    /// The index, if there is one.
+    pub(crate) fn index(&self) -> Option<&Path> {
+        self.index.as_deref()
+    }
+
     /// The index and the safetensors files.
     pub(crate) fn files(&self) -> impl Iterator<Item = &Path> {
         self.index.as_deref().into_iter().chain(self.maps.iter().map(Map::path))

@@ -54,6 +54,38 @@ fn what_is_needed_is_fetched_once_and_then_nothing_is_asked() {
     assert_eq!(hub.requests(), [""; 0]);
 }
 
+/// The hub keeps large files on other hosts, which are told where to find them and nothing else.
+#[test]
+fn the_token_is_for_the_hub_alone() {
+    let (hub, elsewhere) = (Hub::tiny(), Hub::tiny());
+    hub.state().elsewhere = Some(elsewhere.endpoint().to_owned());
+    // Broken off once, so that the request that continues is seen, too.
+    elsewhere.state().cut = Some((100_000, 1));
+    hub.assert_complete(&hub.locate().unwrap());
+    let (at_hub, there) = (hub.requests(), elsewhere.requests());
+    assert!(at_hub.iter().all(|r| r.ends_with(" with token")), "{at_hub:?}");
+    assert!(there.iter().any(|r| r.contains("from 100000")) && there.len() == 3, "{there:?}");
+    assert!(!there.iter().any(|r| r.contains(" with ")), "{there:?}");
+}
+
+#[test]
+fn credentials_in_an_endpoint_are_shown_nowhere() {
+    let cache = tempfile::tempdir().unwrap();
+    for endpoint in ["http://me:hunter2@127.0.0.1:9", "me:hunter2@127.0.0.1:9", "ftp://me:hunter2@h"] {
+        let options = Options {
+            cache: Some(cache.path().into()),
+            endpoint: endpoint.into(),
+            token: Some(server::TOKEN.into()),
+            ..Options::default()
+        };
+        let error = locate(&model(None), &options, &mut ()).unwrap_err();
+        let shown = format!("{error} {error:?} {options:?}");
+        assert!(!shown.contains("hunter2") && !shown.contains(server::TOKEN), "{shown}");
+    }
+    let error = "https://me:hunter2@hub.example/org/name".parse::<ModelRef>().unwrap_err();
+    assert!(!format!("{error} {error:?}").contains("hunter2"), "{error}");
+}
+
 #[test]
 fn a_commit_is_fetched_as_such_and_no_branch_is_written() {
     let hub = Hub::tiny();

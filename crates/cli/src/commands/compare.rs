@@ -3,14 +3,14 @@
 use std::time::Instant;
 
 use anyhow::{Result, bail};
-use ulpscope_compare::{Findings, Plan, Step, compare};
-use ulpscope_explain::{ExplainError, explain};
+use ulpscope_compare::{Findings, Plan, Step, compare_keeping};
+use ulpscope_explain::{ExplainError, explain_keeping};
 use ulpscope_record::{Explanation, Model, Provenance, RunRecord, SCHEMA, Settings, Status};
 
 use crate::args::CompareArgs;
 use crate::commands::{Outcome, arms, print};
 use crate::model::Opened;
-use crate::output::Output;
+use crate::output::{Output, Partial};
 use crate::progress::Talk;
 use crate::{device, near, provenance, tables};
 
@@ -35,13 +35,9 @@ pub(crate) fn run(args: &CompareArgs, question: Question, talk: &Talk) -> Result
     }
     let output = args.out.as_deref().map(Output::open).transpose()?;
     let (device, threads) = device::open(&args.device)?;
-    let mut provenance = Provenance::gather(
-        &args.device.device,
-        threads,
-        &ulpscope_llama::kernel(&device),
-        Some(provenance::GIT),
-    );
-    talk.detail(|| format!("device {}, {threads} threads, {}", args.device.device, provenance.kernel));
+    let kernel = ulpscope_llama::kernel(&device);
+    let mut provenance = Provenance::gather(&args.device.device, threads, &kernel, Some(provenance::GIT));
+    talk.detail(|| format!("device {}, {threads} threads, {kernel}", args.device.device));
     let models = arms::open(&args.arms, &args.source, talk)?;
     let prompts = {
         let _stage = talk.stage("tokenising");
@@ -62,15 +58,19 @@ pub(crate) fn run(args: &CompareArgs, question: Question, talk: &Talk) -> Result
         talk.say(&format!("--sites: no site matches `{part}`"));
     }
 
+    let mut partial = Partial::new(output.as_ref().map(Output::partial), &kernel, &talk);
     // Hashing reads every byte of the model; it does so while the model computes.
+    let describe_all = || models.iter().map(describe).collect::<Result<Vec<Model>>>();
     let (findings, described) = std::thread::scope(|scope| {
-        let described = scope.spawn(|| models.iter().map(describe).collect::<Result<Vec<Model>>>());
+        let described = std::thread::Builder::new().spawn_scoped(scope, describe_all);
         let mut stage = talk.stage(if question == Question::Compare { "comparing" } else { "looking" });
         let findings = match question {
-            Question::Compare => compare(&plan, |step: Step| stage.step(step.done, step.total))
-                .map(|findings| (findings, None))
-                .map_err(Into::into),
-            Question::Explain => explain(&plan, args.continued, |name, step| {
+            Question::Compare => {
+                compare_keeping(&plan, &mut partial, |step: Step| stage.step(step.done, step.total))
+                    .map(|findings| (findings, None))
+                    .map_err(ExplainError::from)
+            }
+            Question::Explain => explain_keeping(&plan, args.continued, &mut partial, |name, step| {
                 stage.next(&name.to_string());
                 stage.step(step.done, step.total);
             })
@@ -78,10 +78,19 @@ pub(crate) fn run(args: &CompareArgs, question: Question, talk: &Talk) -> Result
         };
         drop(stage);
         let _stage = talk.stage("waiting for the model's hashes");
-        (findings, described.join().expect("hashing does not panic"))
+        // Where no thread can be had, one after the other.
+        let described = described.map(|thread| thread.join().expect("hashing does not panic"));
+        (findings, described.unwrap_or_else(|_| describe_all()))
     });
-    let ((findings, mut explanation), mut described): ((Findings, Option<Explanation>), _) =
-        (findings.map_err(|e: ExplainError| anyhow::Error::from(e))?, described?);
+    let stopped = |error: anyhow::Error| match partial.remedy() {
+        Some(remedy) => error.context(remedy),
+        None => error,
+    };
+    let (findings, mut explanation): (Findings, Option<Explanation>) =
+        findings.map_err(|error| stopped(error.into()))?;
+    let mut described = described.map_err(stopped)?;
+    // The hashes are of what was computed with.
+    models.iter().try_for_each(|model| model.checkpoint.unchanged())?;
     if let Some(explanation) = &mut explanation {
         for decision in &mut explanation.decisions {
             decision.continuations = [0, 1].map(|side| models[0].text(&decision.continued_ids[side]));
@@ -116,7 +125,7 @@ pub(crate) fn run(args: &CompareArgs, question: Question, talk: &Talk) -> Result
         coverage: findings.coverage,
         explanation,
     };
-    finish(args, output.as_ref(), &record, talk)
+    finish(args, output.as_ref(), &record, talk).map_err(stopped)
 }
 
 /// Writes and prints a record, and says how it ended.

@@ -5,6 +5,7 @@ use ulpscope_plot::{Options, draw_all};
 
 use crate::args::PlotArgs;
 use crate::commands::{Outcome, print_files, runs};
+use crate::output::sweep;
 use crate::progress::Talk;
 
 pub(crate) fn run(args: &PlotArgs, talk: &Talk) -> Result<Outcome> {
@@ -12,7 +13,9 @@ pub(crate) fn run(args: &PlotArgs, talk: &Talk) -> Result<Outcome> {
     let (path, record) = runs::read(&args.run)?;
     let beside = path.parent().unwrap_or(&path).to_owned();
     let options = Options { svg: args.svg, layer: args.layer, prompt: args.prompt };
-    let files = draw_all(&record, args.out.as_ref().unwrap_or(&beside), &options)?;
+    let folder = args.out.as_ref().unwrap_or(&beside);
+    sweep(folder);
+    let files = draw_all(&record, folder, &options)?;
     drop(stage);
     print_files(&files, args.json)?;
     Ok(Outcome::Done)

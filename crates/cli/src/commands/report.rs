@@ -8,6 +8,7 @@ use ulpscope_record::RunRecord;
 
 use crate::args::ReportArgs;
 use crate::commands::{Outcome, print_files, runs};
+use crate::output::sweep;
 use crate::progress::Talk;
 
 pub(crate) fn run(args: &ReportArgs, talk: &Talk) -> Result<Outcome> {
@@ -28,6 +29,7 @@ pub(crate) fn run(args: &ReportArgs, talk: &Talk) -> Result<Outcome> {
         std::fs::create_dir_all(&folder)
             .with_context(|| format!("--out {}: the folder can't be made", folder.display()))?;
     }
+    sweep(&folder);
     let page = folder.join(name).with_extension("html");
     let files = [page.clone(), page.with_extension("md")];
     for (path, text) in files.iter().zip([html, markdown]) {

@@ -1,5 +1,7 @@
 //! `ulpscope trace`: one arm's activations, to keep or to send.
 
+use std::path::Path;
+
 use anyhow::{Result, bail};
 use serde_json::json;
 use ulpscope_capture::{Recorder, Trace};
@@ -7,6 +9,7 @@ use ulpscope_weights::Arm;
 
 use crate::args::TraceArgs;
 use crate::commands::{Outcome, arms, print, print_json};
+use crate::output::sweep;
 use crate::progress::Talk;
 use crate::{device, model, near};
 
@@ -56,12 +59,14 @@ pub(crate) fn run(args: &TraceArgs, talk: &Talk) -> Result<Outcome> {
     for (name, hash) in opened.checkpoint.sha256()? {
         about.insert(format!("sha256:{name}"), hash);
     }
+    opened.checkpoint.unchanged()?;
     if let Some(text) = &prompt.text {
         about.insert("prompt".to_owned(), text.clone());
     }
     stage.next("writing");
     let activations = recorder.activations.into_iter().map(|(site, a)| (site.to_string(), a)).collect();
     let trace = Trace { about, activations, skipped: Vec::new() };
+    sweep(args.out.parent().unwrap_or(Path::new("")));
     trace.write(&args.out)?;
     drop(stage);
     if args.json {

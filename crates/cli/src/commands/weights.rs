@@ -22,6 +22,7 @@ pub(crate) fn run(args: &WeightsArgs, talk: &Talk) -> Result<Outcome> {
     let stage = talk.stage("comparing");
     let findings = compare_weights(&arms, |step| stage.step(step.done, step.total))?;
     drop(stage);
+    models.iter().try_for_each(|model| model.checkpoint.unchanged())?;
     if args.json {
         let found =
             json!({ "arms": findings.arms, "weights": findings.weights, "buffers": findings.buffers });

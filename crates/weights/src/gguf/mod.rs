@@ -47,6 +47,11 @@ struct Entry {
 }
 
 impl Gguf {
+    /// The memory map behind it.
+    pub(crate) fn map(&self) -> &Map {
+        &self.map
+    }
+
     pub(crate) fn open(path: &Path) -> Result<Self, WeightsError> {
         let map = Map::open(path)?;
         let front = read_front_matter(path)?;

@@ -43,14 +43,12 @@ struct Lfs {
     sha256: Option<String>,
 }
 
-/// The client all requests go through. `staging` is where it keeps what it downloads.
-pub(super) fn client(options: &Options, staging: &std::path::Path) -> Result<Api, SourceError> {
-    ApiBuilder::from_cache(hf_hub::Cache::new(staging.to_path_buf()))
+/// The client that lists. It stores nothing, so that any folder will do for its cache.
+fn client(options: &Options) -> Result<Api, SourceError> {
+    ApiBuilder::from_cache(hf_hub::Cache::new(std::path::PathBuf::new()))
         .with_endpoint(options.endpoint.clone())
         .with_token(options.token.clone())
         .with_progress(false)
-        // Its own retries lose their place in the file when a resumed attempt got nothing.
-        .with_retries(0)
         .with_user_agent("ulpscope", env!("CARGO_PKG_VERSION"))
         .build()
         .map_err(|error| SourceError::Unreachable {
@@ -62,8 +60,7 @@ pub(super) fn client(options: &Options, staging: &std::path::Path) -> Result<Api
 /// Asks the hub which commit `revision` stands for now, and for its files.
 pub(super) fn fetch(repo: &str, revision: &str, options: &Options) -> Result<Listing, SourceError> {
     let endpoint = options.shown_endpoint();
-    // This request stores nothing, so any folder will do.
-    let api = client(options, std::path::Path::new(""))?;
+    let api = client(options)?;
     let asked = Repo::with_revision(repo.into(), RepoType::Model, revision.into());
     let unreachable = |error: String| SourceError::Unreachable {
         endpoint: endpoint.clone(),

@@ -1,20 +1,20 @@
-//! Fetches single files with `hf-hub`, and lets into the cache only what is whole.
+//! Fetches single files, and lets into the cache only what is whole.
 //!
-//! `hf-hub` 0.5 would write into the cache by itself, but it compares neither size nor hash with what was
-//! announced, so a connection that ends early can leave a short file under its final name. It therefore
-//! works in a staging folder on the same file system; a file is renamed into the cache once it has been
-//! checked. A download that broke off stays in staging and is continued, in this run once and in later ones.
+//! A connection that ends early can look like the end of a file. What arrives is therefore kept in a staging folder on
+//! the file system of the cache, and renamed into the cache once it has been checked against the size and hash that
+//! were announced. A download that broke off stays in staging and is continued, in this run once and in later ones.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use hf_hub::api::sync::{Api, ApiError, Metadata};
-use hf_hub::{Repo, RepoType};
-
 use super::cache::RepoCache;
-use super::listing::{self, Listing};
-use super::watch::{Lost, watched};
+use super::listing::Listing;
+use super::request::{Answer, Client};
+use super::watch::{Lost, Ticker, watched};
+use ureq::http::HeaderMap;
+
 use crate::source::{Options, Progress, SourceError, sha256_of_file};
 
 /// The pause before a broken transfer is taken up again.
@@ -22,8 +22,8 @@ const PAUSE: Duration = Duration::from_millis(300);
 
 /// The download of one commit.
 pub(super) struct Transfer<'a> {
-    api: Api,
-    pinned: Repo,
+    client: Client,
+    staging: PathBuf,
     repo: &'a str,
     listing: &'a Listing,
     cache: &'a RepoCache,
@@ -49,12 +49,7 @@ impl<'a> Transfer<'a> {
     ) -> Result<Self, SourceError> {
         let staging = cache.staging();
         fs::create_dir_all(&staging).map_err(|e| SourceError::io("create the folder", &staging, e))?;
-        // `hf-hub` asserts that its paths are alike, and links relative to them.
-        let staging = staging.canonicalize().map_err(|e| SourceError::io("read", &staging, e))?;
-        let api = listing::client(options, &staging)?;
-        // The commit rather than the branch, which may move between two files.
-        let pinned = Repo::with_revision(repo.into(), RepoType::Model, listing.commit.clone());
-        Ok(Self { api, pinned, repo, listing, cache, options })
+        Ok(Self { client: Client::new(options), staging, repo, listing, cache, options })
     }
 
     /// Makes sure that `file` is in the snapshot, and returns its path there.
@@ -77,16 +72,21 @@ impl<'a> Transfer<'a> {
 
     /// Removes the staging folder. Only after everything has been fetched, so nothing in it is of use.
     pub(super) fn clean_up(self) {
-        let _ = fs::remove_dir_all(self.cache.staging());
+        let _ = fs::remove_dir_all(&self.staging);
+    }
+
+    /// The commit rather than the branch, which may move between two files.
+    fn url(&self, file: &str) -> String {
+        format!("{}/{}/resolve/{}/{file}", self.options.endpoint, self.repo, self.listing.commit)
     }
 
     /// Asks for size and hash before anything is transferred.
     fn announced(&self, file: &str) -> Result<Announced, SourceError> {
         let mut cut_before = false;
         loop {
-            let (api, url) = (self.api.clone(), self.api.repo(self.pinned.clone()).url(file));
-            match self.watch(file, &mut |_| {}, move |_| api.metadata(&url))? {
-                Ok(metadata) => return self.checked(file, &metadata),
+            let (client, url) = (self.client.clone(), self.url(file));
+            match self.watch(file, &mut |_| {}, move |_| client.get(&url, "bytes=0-0"))? {
+                Ok(answer) => return self.checked(file, &answer),
                 Err(error) => match self.explained(file, error)? {
                     _ if !cut_before => cut_before = true,
                     reason => return Err(self.broken(file, reason, 0)),
@@ -96,17 +96,29 @@ impl<'a> Transfer<'a> {
         }
     }
 
-    fn checked(&self, file: &str, metadata: &Metadata) -> Result<Announced, SourceError> {
+    fn checked(&self, file: &str, answer: &Answer) -> Result<Announced, SourceError> {
+        let Answer { response, hub } = answer;
+        self.refused(file, response.status().as_u16())?;
         let bad = |reason: String| SourceError::BadAnswer {
             endpoint: self.options.shown_endpoint(),
             what: format!("{}/{file}", self.repo),
             reason: self.options.shown(&reason),
         };
-        let (commit, etag) = (metadata.commit_hash(), metadata.etag());
+        let text = |headers: &HeaderMap, name: &str| -> Result<String, SourceError> {
+            let value = headers.get(name).and_then(|value| value.to_str().ok());
+            value.map(str::to_owned).ok_or_else(|| bad(format!("it has no readable header {name}")))
+        };
+        let commit = text(hub, "x-repo-commit")?;
         if commit != self.listing.commit {
             return Err(bad(format!("it belongs to commit {commit:?}, not to {}", self.listing.commit)));
         }
-        // It becomes a file name, in `hf-hub` as well.
+        // Of a file that is kept elsewhere the hub gives the hash under another name than that of its own answer.
+        let linked = hub.contains_key("x-linked-etag");
+        let etag = text(hub, if linked { "x-linked-etag" } else { "etag" })?.replace('"', "");
+        let range = text(response.headers(), "content-range")?;
+        let size = range.rsplit('/').next().and_then(|size| size.parse::<u64>().ok());
+        let size = size.ok_or_else(|| bad(format!("its content-range {range:?} gives no size")))?;
+        // It becomes a file name.
         let plain = etag.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
         if !plain || etag.is_empty() || etag.len() > 128 {
             return Err(bad(format!("its etag {etag:?} is no plain hash")));
@@ -119,7 +131,7 @@ impl<'a> Transfer<'a> {
         {
             return Err(bad(format!("its etag {from_etag} is not the sha256 in the file list, {listed}")));
         }
-        Ok(Announced { etag: etag.to_owned(), size: metadata.size() as u64, sha256: from_etag.or(listed) })
+        Ok(Announced { etag, size, sha256: from_etag.or(listed) })
     }
 
     /// Downloads into staging: continued once where it breaks, begun anew once where a continued file is wrong.
@@ -129,10 +141,12 @@ impl<'a> Transfer<'a> {
         announced: &Announced,
         progress: &mut dyn Progress,
     ) -> Result<PathBuf, SourceError> {
-        let part = self.staged_blob(&announced.etag).with_extension("part");
+        let part = self.staging.join(format!("{}.part", announced.etag));
         let (mut cut_before, mut wrong_before, mut shown) = (false, false, 0);
         loop {
-            if size_of(&part).is_some_and(|size| size >= announced.size) {
+            // One that is as long as the file is whole if its hash says so.
+            let longest = announced.size + u64::from(announced.sha256.is_some());
+            if size_of(&part).is_some_and(|size| size >= longest) {
                 remove(&part)?;
             }
             let continued = size_of(&part).is_some_and(|size| size > 0);
@@ -161,41 +175,40 @@ impl<'a> Transfer<'a> {
         part: &Path,
         position: &mut dyn FnMut(u64),
     ) -> Result<Attempt, SourceError> {
-        // A link left behind by a run that was stopped would make `hf-hub` fail: its target has moved.
-        let link = self.staged_link(file);
-        let _ = fs::remove_file(&link);
-        let (api, name) = (self.api.repo(self.pinned.clone()), file.to_owned());
-        if let Err(error) =
-            self.watch(file, position, move |ticker| api.download_with_progress(&name, ticker))?
-        {
-            return self.explained(file, error).map(Attempt::Cut);
+        if size_of(part).unwrap_or(0) < announced.size {
+            let (client, url, to) = (self.client.clone(), self.url(file), part.to_owned());
+            match self.watch(file, position, move |ticker| transfer(&client, &url, &to, ticker))? {
+                Ok(()) => {}
+                Err(Ended::Http(error)) => return self.explained(file, error).map(Attempt::Cut),
+                Err(Ended::Status(status)) => {
+                    self.refused(file, status)?;
+                    return Ok(Attempt::Cut(format!("HTTP {status} for a part of it")));
+                }
+                Err(Ended::Read(error)) => return Ok(Attempt::Cut(self.options.shown(&error.to_string()))),
+                Err(Ended::Write(error)) => return Err(SourceError::io("write", part, error)),
+            }
+        } else {
+            position(announced.size);
         }
-        let _ = fs::remove_file(&link);
-        let path = self.staged_blob(&announced.etag);
-        let size = size_of(&path).ok_or_else(|| SourceError::BadAnswer {
-            endpoint: self.options.shown_endpoint(),
-            what: format!("{}/{file}", self.repo),
-            reason: "its etag changed during the download".into(),
-        })?;
+        let size = size_of(part).unwrap_or(0);
         // Without a Content-Length an early end looks like the end.
         if size < announced.size {
-            fs::rename(&path, part).map_err(|e| SourceError::io("rename", &path, e))?;
             return Ok(Attempt::Cut(format!("it ended after {size} of {} bytes", announced.size)));
         }
         let wrong = |property, expected: String, found: String| {
             let what = format!("{}/{file}", self.repo);
-            remove(&path).map(|()| Attempt::Wrong(SourceError::Corrupt { what, property, expected, found }))
+            remove(part).map(|()| Attempt::Wrong(SourceError::Corrupt { what, property, expected, found }))
         };
         if size > announced.size {
             return wrong("size", announced.size.to_string(), size.to_string());
         }
         if let Some(expected) = &announced.sha256 {
-            let found = sha256_of_file(&path).map_err(|e| SourceError::io("read", &path, e))?;
+            let found = sha256_of_file(part).map_err(|e| SourceError::io("read", part, e))?;
             if *expected != found {
                 return wrong("sha256", expected.clone(), found);
             }
         }
-        Ok(Attempt::Whole(path))
+        Ok(Attempt::Whole(part.to_owned()))
     }
 
     /// A blob appears under its name in one step, and complete.
@@ -209,7 +222,7 @@ impl<'a> Transfer<'a> {
         &self,
         file: &str,
         position: &mut dyn FnMut(u64),
-        work: impl FnOnce(super::watch::Ticker) -> T + Send + 'static,
+        work: impl FnOnce(Ticker) -> T + Send + 'static,
     ) -> Result<T, SourceError> {
         watched(self.options.stall_timeout, position, work).map_err(|lost| match lost {
             Lost::Stalled => SourceError::Stalled {
@@ -219,56 +232,86 @@ impl<'a> Transfer<'a> {
             Lost::Failed => SourceError::BadAnswer {
                 endpoint: self.options.shown_endpoint(),
                 what: format!("{}/{file}", self.repo),
-                reason: "hf-hub cannot work with it".into(),
+                reason: "it cannot be worked with".into(),
             },
         })
     }
 
-    /// The reason in words where trying again may help, and an error where it cannot.
-    fn explained(&self, file: &str, error: ApiError) -> Result<String, SourceError> {
-        use std::io::ErrorKind::{PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    /// The reason in words: trying again may help.
+    fn explained(&self, file: &str, error: ureq::Error) -> Result<String, SourceError> {
+        let reason = self.options.shown(&error.to_string());
+        match error {
+            ureq::Error::BadUri(_) | ureq::Error::TooManyRedirects => Err(SourceError::BadAnswer {
+                endpoint: self.options.shown_endpoint(),
+                what: format!("{}/{file}", self.repo),
+                reason,
+            }),
+            _ => Ok(reason),
+        }
+    }
+
+    /// An error for each status that says no.
+    fn refused(&self, file: &str, status: u16) -> Result<(), SourceError> {
         let endpoint = self.options.shown_endpoint();
         let what = format!("{}/{file}", self.repo);
-        let reason = self.options.shown(&error.to_string());
-        Err(match error {
-            ApiError::RequestError(error) => match *error {
-                ureq::Error::StatusCode(status @ (401 | 403)) => SourceError::Refused {
-                    endpoint,
-                    repo: self.repo.into(),
-                    status,
-                    token_sent: self.options.token.is_some(),
-                },
-                ureq::Error::StatusCode(404) => SourceError::NotFound { endpoint, missing: what },
-                ureq::Error::StatusCode(status) => SourceError::Status { endpoint, status, what },
-                _ => return Ok(reason),
-            },
-            ApiError::IoError(error) => match error.kind() {
-                StorageFull | QuotaExceeded | PermissionDenied | ReadOnlyFilesystem => {
-                    SourceError::io("write into", &self.cache.staging(), error)
-                }
-                _ => return Ok(reason),
-            },
-            ApiError::LockAcquisition(lock) => SourceError::Busy { what, lock },
-            ApiError::InvalidResume | ApiError::TooManyRetries(_) => return Ok(reason),
-            _ => SourceError::BadAnswer { endpoint, what, reason },
-        })
+        match status {
+            // The range of a continued transfer is refused where the file has become shorter.
+            200..=299 | 416 => Ok(()),
+            401 | 403 => Err(SourceError::Refused {
+                endpoint,
+                repo: self.repo.into(),
+                status,
+                token_sent: self.options.token.is_some(),
+            }),
+            404 => Err(SourceError::NotFound { endpoint, missing: what }),
+            _ => Err(SourceError::Status { endpoint, status, what }),
+        }
     }
 
     fn broken(&self, file: &str, reason: String, kept: u64) -> SourceError {
         SourceError::Broken { repo: self.repo.into(), file: file.into(), reason, kept }
     }
+}
 
-    fn staged(&self) -> PathBuf {
-        self.cache.staging().join(self.pinned.folder_name())
-    }
+/// How a transfer ended, if not well.
+enum Ended {
+    /// There was no answer.
+    Http(ureq::Error),
+    /// The answer was not the file.
+    Status(u16),
+    /// The answer broke off.
+    Read(std::io::Error),
+    /// It could not be kept.
+    Write(std::io::Error),
+}
 
-    fn staged_blob(&self, etag: &str) -> PathBuf {
-        self.staged().join("blobs").join(etag)
+/// Fetches what of a file is not yet in `part`, and appends it.
+fn transfer(client: &Client, url: &str, part: &Path, mut ticker: Ticker) -> Result<(), Ended> {
+    let mut file = File::options().create(true).append(true).open(part).map_err(Ended::Write)?;
+    let start = file.metadata().map_err(Ended::Write)?.len();
+    let answer = client.get(url, &format!("bytes={start}-")).map_err(Ended::Http)?;
+    let status = answer.response.status().as_u16();
+    match status {
+        206 => ticker.advance(start),
+        // The whole file, whatever was asked for.
+        200 => file.set_len(0).map_err(Ended::Write)?,
+        _ => return Err(Ended::Status(status)),
     }
-
-    fn staged_link(&self, file: &str) -> PathBuf {
-        self.staged().join("snapshots").join(&self.listing.commit).join(file)
+    let mut body = answer.response.into_body().into_reader();
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        let read = match body.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(read) => read,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(Ended::Read(error)),
+        };
+        // Before it is written: who waits no longer may have begun anew.
+        ticker.advance(read as u64);
+        file.write_all(&buffer[..read]).map_err(Ended::Write)?;
     }
+    // A name in the cache is only given to what is on the disk.
+    file.sync_all().map_err(Ended::Write)
 }
 
 /// What the hub says a file is.

@@ -19,24 +19,14 @@ pub(super) struct Ticker {
 }
 
 impl Ticker {
-    fn advance(&mut self, bytes: usize) {
+    /// So many bytes more are there. Ends the thread if nobody waits for them any more.
+    pub(super) fn advance(&mut self, bytes: u64) {
         if self.given_up.load(Ordering::Relaxed) {
             abandon();
         }
-        self.at += bytes as u64;
+        self.at += bytes;
         (self.report)(self.at);
     }
-}
-
-impl hf_hub::api::Progress for Ticker {
-    // Called twice for each transfer; the position that a resumed one starts at comes as an update.
-    fn init(&mut self, _size: usize, _filename: &str) {
-        self.at = 0;
-    }
-    fn update(&mut self, size: usize) {
-        self.advance(size);
-    }
-    fn finish(&mut self) {}
 }
 
 /// Why there is no result.
@@ -79,7 +69,7 @@ pub(super) fn watched<T: Send + 'static>(
     }
 }
 
-/// Ends the thread of a transfer that nobody waits for. A progress callback has no way to refuse, so this
+/// Ends the thread of a transfer that nobody waits for. This
 /// unwinds, without the message of a panic. Where panics abort, it sleeps instead of taking the process down.
 fn abandon() -> ! {
     if cfg!(panic = "unwind") {

@@ -110,7 +110,11 @@ impl Options {
 
     /// The endpoint as it may be shown.
     pub(crate) fn shown_endpoint(&self) -> String {
-        self.shown(&self.endpoint)
+        match self.endpoint.rsplit_once('@') {
+            // Whoever forgets the scheme has not forgotten the password.
+            Some((_, host)) if !self.endpoint.contains("://") => self.shown(host),
+            _ => self.shown(&self.endpoint),
+        }
     }
 
     /// `text` without the token and without credentials in URLs, on one line.

@@ -57,7 +57,9 @@ impl FromStr for ModelRef {
 
     /// Looks at the file system, because an existing folder wins over a hub id.
     fn from_str(text: &str) -> Result<Self, SourceError> {
-        let bad = |reason: &str| SourceError::BadReference { text: text.into(), reason: reason.into() };
+        // A URL is no model, and is not shown with the password in it.
+        let shown = || super::without_credentials(text, None);
+        let bad = |reason: &str| SourceError::BadReference { text: shown(), reason: reason.into() };
         if text.trim().is_empty() {
             return Err(bad("it is empty; give org/name, a folder or a .gguf file"));
         }

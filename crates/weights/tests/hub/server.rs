@@ -35,6 +35,8 @@ pub(crate) struct State {
     pub(crate) pause: Duration,
     /// Accept connections and say nothing.
     pub(crate) silent: bool,
+    /// Redirect to large files on another host.
+    pub(crate) elsewhere: Option<String>,
     /// Announce this etag for the weights.
     pub(crate) etag: Option<String>,
     pub(crate) requests: Vec<String>,
@@ -69,6 +71,10 @@ impl Hub {
         let mut files: BTreeMap<_, _> = files.iter().map(read).collect();
         files.insert("README.md".into(), b"not needed".to_vec());
         Self::new(files)
+    }
+
+    pub(crate) fn endpoint(&self) -> &str {
+        &self.endpoint
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
@@ -186,12 +192,14 @@ fn serve(connection: TcpStream, shared: &Mutex<State>, endpoint: &str) -> std::i
     });
     let state = {
         let mut state = shared.lock().unwrap();
-        let authorized = header("authorization").is_some_and(|value| value == format!("Bearer {TOKEN}"));
+        let authorized = match header("authorization") {
+            Some(value) if value == format!("Bearer {TOKEN}") => " with token",
+            Some(_) => " with something else",
+            None => "",
+        };
         let start = range.map_or(0, |(from, _)| from);
         let what = if range.is_some_and(|(_, to)| to.is_some()) { "HEAD" } else { "GET" };
-        state
-            .requests
-            .push(format!("{what} {path} from {start}{}", if authorized { " with token" } else { "" }));
+        state.requests.push(format!("{what} {path} from {start}{authorized}"));
         state.clone()
     };
     if state.silent {
@@ -230,9 +238,10 @@ fn serve(connection: TcpStream, shared: &Mutex<State>, endpoint: &str) -> std::i
     let common = format!("X-Repo-Commit: {COMMIT}\r\nConnection: close\r\n");
     if !delivered {
         // Large files are elsewhere, as on the hub.
+        let at = state.elsewhere.as_deref().unwrap_or(endpoint);
         return write!(
             out,
-            "HTTP/1.1 302 Found\r\nLocation: {endpoint}/cdn/{name}\r\nX-Linked-Etag: \"{etag}\"\r\n\
+            "HTTP/1.1 302 Found\r\nLocation: {at}/cdn/{name}\r\nX-Linked-Etag: \"{etag}\"\r\n\
              ETag: \"other\"\r\nContent-Length: 0\r\n{common}\r\n"
         );
     }
