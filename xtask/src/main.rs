@@ -9,6 +9,7 @@ mod fixtures;
 mod memory;
 mod python;
 mod shell;
+mod torture;
 
 use std::process::ExitCode;
 
@@ -34,6 +35,8 @@ enum Command {
     Memory(memory::Args),
     /// Put faults into a model one by one, and count how often `ulpscope explain` finds where and why
     Faults(faults::Args),
+    /// Attack the tool: damaged input for every parser
+    Torture(torture::Args),
     /// What CI runs beside the tests: format, lints, docs, dependency invariants, CUDA type-check, one real run
     Ci(ci::Args),
 }
@@ -45,6 +48,7 @@ fn main() -> ExitCode {
         Command::Fixtures(args) => fixtures::run(&args),
         Command::Memory(args) => memory::run(&args),
         Command::Faults(args) => faults::run(&args),
+        Command::Torture(args) => torture::run(&args),
         Command::Ci(args) => ci::run(&args),
     };
     match result {

@@ -105,6 +105,8 @@ impl FromStr for Condition {
 
 #[cfg(test)]
 mod tests {
+    use ulpscope_fuzzing::Target;
+
     use super::*;
 
     #[test]
@@ -115,5 +117,22 @@ mod tests {
         for bad in ["", "kl", "kl>", "speed>1", "kl>NaN", "kl=3"] {
             assert!(bad.parse::<Condition>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn fuzz_fail_on() {
+        let record = RunRecord::from_json(include_str!("../../record/tests/small.json")).unwrap();
+        Target::new("fail-on", env!("CARGO_MANIFEST_DIR"))
+            .seed("kl>1e-3")
+            .seed(" top1_agreement <= 0.5")
+            .seed("weights_different>=1")
+            .words(&["kl", "equal", "mean_abs", "<", ">", "=", "NaN", "inf", "-", "1e400", " "])
+            .text()
+            .run(|input| {
+                let condition: Condition = String::from_utf8_lossy(input).parse()?;
+                let again: Condition = condition.to_string().parse().expect("what is printed is read");
+                assert_eq!(again.to_string(), condition.to_string());
+                Ok("x".repeat(condition.violations(&record).len()))
+            });
     }
 }

@@ -62,7 +62,7 @@ impl Opened {
         let positions = logits.iter().flat_map(|l| &l.by_position);
         let ids = positions.flat_map(|p| p.top.iter().flatten().map(|c| c.id).chain(p.top1));
         let ids: BTreeSet<u32> = ids.collect();
-        ids.into_iter().map(|id| (id, tokenizer.decode(&[id], false).unwrap_or_default())).collect()
+        ids.into_iter().map(|id| (id, tokenizer.decode(&[id]).unwrap_or_default())).collect()
     }
 
     /// Prompts as token ids: texts through the model's tokenizer, ids as they are.
@@ -81,8 +81,7 @@ impl Opened {
         for text in texts {
             let tokenizer =
                 tokenizer.as_ref().map_err(|e| anyhow::anyhow!("{e}; or give token ids with --ids"))?;
-            let encoding = tokenizer.encode(text.as_str(), true).map_err(|e| anyhow::anyhow!("{e}"));
-            let ids = encoding.with_context(|| format!("tokenising {text:?}"))?.get_ids().to_vec();
+            let ids = tokenizer.encode(&text).with_context(|| format!("tokenising {text:?}"))?;
             if ids.is_empty() {
                 bail!(
                     "the prompt {text:?} has no tokens; give a text that is not empty, or token ids with --ids"
@@ -105,7 +104,7 @@ impl Opened {
         if let Ok(tokenizer) = &tokenizer {
             for prompt in &mut prompts {
                 prompt.tokens =
-                    prompt.ids.iter().map(|&id| tokenizer.decode(&[id], false).unwrap_or_default()).collect();
+                    prompt.ids.iter().map(|&id| tokenizer.decode(&[id]).unwrap_or_default()).collect();
             }
         }
         Ok(prompts)

@@ -276,6 +276,7 @@ mod tests {
     use super::*;
     use crate::differences;
     use proptest::prelude::*;
+    use ulpscope_fuzzing::Target;
 
     const SMALL: &str = include_str!("../tests/small.json");
 
@@ -493,5 +494,59 @@ mod tests {
                 prop_assert!(error.to_string().starts_with("x: "));
             }
         }
+    }
+
+    /// Records without white space, with lists of two at most, and with none: what is executed often is short.
+    fn seeds() -> Vec<String> {
+        use serde_json::Value;
+        fn shorten(value: &mut Value) {
+            match value {
+                Value::Array(list) => {
+                    list.truncate(2);
+                    list.iter_mut().for_each(shorten);
+                }
+                Value::Object(map) => map.values_mut().for_each(shorten),
+                _ => {}
+            }
+        }
+        let mut all = Vec::new();
+        for text in [SMALL, include_str!("../tests/explained.json")] {
+            let mut json: Value = serde_json::from_str(text).unwrap();
+            shorten(&mut json);
+            all.push(json.to_string());
+            for list in ["sites", "logits", "buffers", "first"] {
+                json[list] = Value::Array(Vec::new());
+            }
+            all.push(json.to_string());
+        }
+        all
+    }
+
+    /// What is read is written and read again as the same.
+    #[test]
+    fn fuzz_record() {
+        let target = Target::new("record", env!("CARGO_MANIFEST_DIR"));
+        seeds()
+            .iter()
+            .fold(target, Target::seed)
+            .words(&[
+                "\"NaN\"",
+                "\"inf\"",
+                "\"-inf\"",
+                "\"arm\":\"b\"",
+                "\"prompt\":",
+                "\"explanation\":",
+                "\"sites\":[",
+                "null",
+            ])
+            .text()
+            .executions(3000)
+            .run(|input| {
+                let record = parse(input, "x").map_err(|e| e.to_string())?;
+                let text = record.to_json().unwrap();
+                let again = parse(text.as_bytes(), "x").expect("what was written is read");
+                assert_eq!(differences(&record, &again), Vec::<String>::new());
+                Ok(if record.explanation.is_some() { "explained" } else { "compared" }.to_owned())
+            });
     }
 }

@@ -36,11 +36,11 @@ impl Shards {
         let (single, index) = (dir.join(SINGLE), dir.join(INDEX));
         let mut shards = Shards { maps: Vec::new(), tensors: BTreeMap::new(), index: None };
         if single.exists() {
-            shards.add(&single)?;
+            shards.add(Map::open(&single)?)?;
         } else if index.exists() {
             let weight_map = read_index(&index)?;
             for file in weight_map.values().collect::<BTreeSet<_>>() {
-                shards.add(&dir.join(file))?;
+                shards.add(Map::open(&dir.join(file))?)?;
             }
             for (name, file) in &weight_map {
                 let wrong = match shards.tensors.get(name) {
@@ -61,9 +61,16 @@ impl Shards {
         Ok(shards)
     }
 
-    fn add(&mut self, path: &Path) -> Result<(), WeightsError> {
-        let map = Map::open(path)?;
-        let header = |reason| WeightsError::Header { file: path.to_owned(), reason };
+    /// One file, of which a test has only the bytes.
+    #[cfg(test)]
+    pub(crate) fn held(path: &Path, bytes: &[u8]) -> Result<Self, WeightsError> {
+        let mut shards = Shards { maps: Vec::new(), tensors: BTreeMap::new(), index: None };
+        shards.add(Map::held(path, bytes))?;
+        Ok(shards)
+    }
+
+    fn add(&mut self, map: Map) -> Result<(), WeightsError> {
+        let header = |reason| WeightsError::Header { file: map.path().to_owned(), reason };
         let (length, metadata) =
             SafeTensors::read_metadata(map.all()).map_err(|e| header(explain(&e, map.all())))?;
         let shard = self.maps.len();
@@ -140,9 +147,12 @@ impl Shards {
 
 /// Reads `weight_map`, refusing names that would lead out of the directory.
 fn read_index(path: &Path) -> Result<BTreeMap<String, String>, WeightsError> {
+    weight_map(path, &read_json(path)?)
+}
+
+pub(crate) fn weight_map(path: &Path, index: &Value) -> Result<BTreeMap<String, String>, WeightsError> {
     let wrong = |reason: String| WeightsError::ShardIndex { path: path.to_owned(), reason };
-    let json = read_json(path)?;
-    let map = json
+    let map = index
         .get("weight_map")
         .and_then(Value::as_object)
         .ok_or_else(|| wrong("it has no `weight_map`".into()))?;
