@@ -292,6 +292,9 @@ mod tests {
 
     use super::*;
 
+    #[global_allocator]
+    static ALLOCATOR: ulpscope_fuzzing::Counting = ulpscope_fuzzing::Counting;
+
     #[test]
     fn fuzz_experiment() {
         let files = fs::read_dir(folder()).unwrap().map(|f| f.unwrap().path());

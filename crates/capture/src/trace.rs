@@ -150,6 +150,9 @@ mod tests {
 
     use super::*;
 
+    #[global_allocator]
+    static ALLOCATOR: ulpscope_fuzzing::Counting = ulpscope_fuzzing::Counting;
+
     fn trace() -> Trace {
         let values = Floats::from(vec![1.0f32, f32::NAN, -0.0, f32::INFINITY]).cast(DType::Bf16);
         let mut trace = Trace::default();

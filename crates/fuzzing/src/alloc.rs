@@ -23,6 +23,11 @@ pub fn peak_of<T>(f: impl FnOnce() -> T) -> (T, u64) {
     (result, u64::try_from(PEAK.get() - before).unwrap_or(0))
 }
 
+/// Whether this is the program's allocator.
+pub(crate) fn is_used() -> bool {
+    peak_of(|| std::hint::black_box(vec![0u8; 64])).1 > 0
+}
+
 fn count(bytes: i64) {
     // A thread that is being torn down has no counters any more.
     let _ = LIVE.try_with(|live| {
@@ -80,6 +85,9 @@ unsafe impl GlobalAlloc for Counting {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[global_allocator]
+    static ALLOCATOR: Counting = Counting;
 
     #[test]
     fn the_peak_is_what_was_held_at_once() {

@@ -7,7 +7,7 @@
 //! - that it ends within [`PATIENCE`];
 //! - that it holds no more memory at once than [`allowance`] grants, 64 bytes for each byte of input and 16 MiB. The
 //!   allocator of this crate counts, so a header that claims 2^60 elements is found out even where the system would
-//!   have promised the memory.
+//!   have promised the memory. It must be the test program's own: `#[global_allocator] static A: Counting = Counting;`.
 //!
 //! What breaks one of these is made small and kept as a file in the crate's `tests/corpus/TARGET`, and every file there
 //! is executed first by every run from then on. The same seed gives the same executions.
@@ -49,7 +49,3 @@ pub use alloc::{Counting, peak_of};
 pub use random::Random;
 pub use target::{Target, allowance};
 pub use watch::PATIENCE;
-
-/// Every program that uses this crate counts its memory.
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;

@@ -6,7 +6,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use crate::alloc::peak_of;
+use crate::alloc::{is_used, peak_of};
 use crate::mutate::{Material, mutate};
 use crate::outcome::{kind, place};
 use crate::settings::Settings;
@@ -228,9 +228,17 @@ impl<'a> Target<'a> {
 
     fn tell(&self, tally: &Tally, settings: &Settings, time: Duration) {
         let (peak, length) = tally.peak;
+        let memory = match is_used() {
+            true => format!(
+                "{} kB on {length} B of input ({:.1} x)",
+                peak / 1000,
+                peak as f64 / length.max(1) as f64
+            ),
+            false => "not counted".to_owned(),
+        };
         let line = format!(
-            "fuzz {}: {} executions ({:.0}/s), {} accepted, {} refused, {} distinct outcomes, {} cases found, peak {} \
-             kB on {length} B of input ({:.1} x), slowest {:.1} ms",
+            "fuzz {}: {} executions ({:.0}/s), {} accepted, {} refused, {} distinct outcomes, {} cases found, peak {memory}, \
+             slowest {:.1} ms",
             self.name,
             tally.executions,
             tally.executions as f64 / time.as_secs_f64().max(1e-9),
@@ -238,8 +246,6 @@ impl<'a> Target<'a> {
             tally.executions - tally.accepted - tally.found.values().map(|(_, times)| times).sum::<u64>(),
             tally.kinds.len(),
             tally.found.len(),
-            peak / 1000,
-            peak as f64 / length.max(1) as f64,
             1e3 * tally.slowest.as_secs_f64(),
         );
         let caught = tally.caught.iter().map(|(place, times)| {

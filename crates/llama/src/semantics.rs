@@ -238,6 +238,9 @@ mod tests {
     use super::*;
     use crate::variant::{Norm, Rope};
 
+    #[global_allocator]
+    static ALLOCATOR: ulpscope_fuzzing::Counting = ulpscope_fuzzing::Counting;
+
     fn semantics(texts: &[&str]) -> Result<Semantics, VariantError> {
         let mut semantics = Semantics::default();
         texts.iter().try_for_each(|text| semantics.add(text.parse()?))?;

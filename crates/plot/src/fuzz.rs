@@ -7,6 +7,9 @@ use crate::{
     Options, PlotError, counterfactuals, floor, growth, heatmap, introduced, layers, logits, positions,
 };
 
+#[global_allocator]
+static ALLOCATOR: ulpscope_fuzzing::Counting = ulpscope_fuzzing::Counting;
+
 /// Every figure is made or refused, and becomes an SVG. Pixels are left out: they would take all the time.
 #[test]
 fn fuzz_plot() {

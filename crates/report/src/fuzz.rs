@@ -5,6 +5,9 @@ use ulpscope_record::RunRecord;
 
 use crate::{html, markdown, markdown_of_several, several};
 
+#[global_allocator]
+static ALLOCATOR: ulpscope_fuzzing::Counting = ulpscope_fuzzing::Counting;
+
 const SMALL: &str = include_str!("../../record/tests/small.json");
 const EXPLAINED: &str = include_str!("../../record/tests/explained.json");
 
