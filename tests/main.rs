@@ -5,8 +5,10 @@
 mod checkpoint;
 mod compare;
 mod damage;
+mod edge;
 mod explain;
 mod input;
+mod names;
 mod order;
 mod output;
 mod pytorch;

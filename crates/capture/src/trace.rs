@@ -215,7 +215,7 @@ mod tests {
     }
 
     /// Makes the length before the header what the header has.
-    fn set_header_length(bytes: &mut Vec<u8>, _: &mut Random) {
+    fn set_header_length(bytes: &mut [u8], _: &mut Random) {
         if let Some(end) = bytes.windows(2).rposition(|pair| pair == b"}}").filter(|end| *end >= 8) {
             bytes[..8].copy_from_slice(&(end as u64 - 6).to_le_bytes());
         }

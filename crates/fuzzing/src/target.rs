@@ -23,7 +23,7 @@ pub fn allowance(length: usize) -> u64 {
     64 * length as u64 + (16 << 20)
 }
 
-type Repair = fn(&mut Vec<u8>, &mut Random);
+type Repair = fn(&mut [u8], &mut Random);
 
 /// A parser and what it accepts.
 pub struct Target<'a> {

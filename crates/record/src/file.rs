@@ -4,6 +4,7 @@ use crate::explanation::{Explanation, Origin};
 use crate::layout;
 use crate::schema::{RunRecord, SCHEMA};
 use serde::Deserialize;
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::Path;
@@ -204,13 +205,15 @@ fn contradiction(record: &RunRecord) -> Option<(String, String, String)> {
     if arms.is_empty() {
         return Some(("arms".into(), "empty".into(), "the first arm is the reference".into()));
     }
-    if let Some((index, arm)) = arms.iter().enumerate().find(|(index, arm)| arms[..*index].contains(arm)) {
+    // Looked up by hash: a file may name a million.
+    let mut names = HashSet::new();
+    if let Some((index, arm)) = arms.iter().enumerate().find(|(_, arm)| !names.insert(**arm)) {
         let expected = "the rest of the record tells arms apart by their names".into();
         return Some((format!("arms[{index}].name"), format!("{arm} again"), expected));
     }
     let prompts = record.prompts.len();
-    let unknown = |arm: &str| !arms.contains(&arm);
-    let known = || format!("the arms are {}", arms.join(", "));
+    let unknown = |arm: &str| !names.contains(arm);
+    let known = || format!("the arms are {}", listed(&arms));
     let weights = record.weights.different.iter().enumerate();
     let weights = weights.map(|(i, w)| (format!("weights.different[{i}].arm"), &w.arm));
     let buffers = record.buffers.iter().enumerate().map(|(i, b)| (format!("buffers[{i}].arm"), &b.arm));
@@ -238,6 +241,13 @@ fn contradiction(record: &RunRecord) -> Option<(String, String, String)> {
     })
 }
 
+/// The first few names.
+fn listed(names: &[&str]) -> String {
+    const MOST: usize = 20;
+    let more = if names.len() > MOST { " and more" } else { "" };
+    names.iter().take(MOST).copied().collect::<Vec<_>>().join(", ") + more
+}
+
 /// The same within an explanation, of a run with these arms and this many prompts.
 fn contradiction_in(
     explanation: &Explanation,
@@ -245,7 +255,7 @@ fn contradiction_in(
     prompts: usize,
 ) -> Option<(String, String, String)> {
     if !arms[1..].contains(&explanation.arm.as_str()) {
-        let expected = format!("the arms beside the reference are {}", arms[1..].join(", "));
+        let expected = format!("the arms beside the reference are {}", listed(&arms[1..]));
         return Some(("explanation.arm".into(), explanation.arm.clone(), expected));
     }
     let floor = &explanation.floor;
@@ -277,6 +287,9 @@ mod tests {
     use crate::differences;
     use proptest::prelude::*;
     use ulpscope_fuzzing::Target;
+
+    #[global_allocator]
+    static ALLOCATOR: ulpscope_fuzzing::Counting = ulpscope_fuzzing::Counting;
 
     const SMALL: &str = include_str!("../tests/small.json");
 

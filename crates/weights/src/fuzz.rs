@@ -50,7 +50,7 @@ fn file(tensors: &[(&str, Dtype, &[usize])]) -> Vec<u8> {
 }
 
 /// Makes the length before a safetensors header what the header has.
-fn set_header_length(bytes: &mut Vec<u8>, _: &mut Random) {
+fn set_header_length(bytes: &mut [u8], _: &mut Random) {
     let mut depth = 0usize;
     for at in 8..bytes.len() {
         match bytes[at] {

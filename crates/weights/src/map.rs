@@ -1,13 +1,14 @@
 //! A file mapped into memory, read-only.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{Error, ErrorKind, Read};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use memmap2::Mmap;
 
 use crate::WeightsError;
+use crate::error::shown;
 
 /// A memory-mapped file that knows how long it was.
 pub(crate) struct Map {
@@ -28,10 +29,7 @@ enum Content {
 impl Map {
     pub(crate) fn open(path: &Path) -> Result<Self, WeightsError> {
         let io = |e| WeightsError::io(path, e);
-        let file = File::open(path).map_err(io)?;
-        if file.metadata().map_err(io)?.is_dir() {
-            return Err(io(std::io::Error::from(std::io::ErrorKind::IsADirectory)));
-        }
+        let file = open(path)?;
         // SAFETY: the map is private to this value, read-only, and dropped before `file`. What Rust cannot know is
         // whether another process truncates the file, upon which reading the lost pages raises SIGBUS, or
         // overwrites it, upon which numbers change under us. No mapping can exclude that; `bytes` looks at the length
@@ -77,15 +75,51 @@ impl Map {
     }
 }
 
+/// Opens a file of a checkpoint. It may be a link, as in the hub's cache, where each leads to a blob outside the folder;
+/// but a pipe, which would be waited for without end, or a device, which has none, is refused.
+pub(crate) fn open(path: &Path) -> Result<File, WeightsError> {
+    let io = |e| WeightsError::io(path, e);
+    let found = std::fs::metadata(path).map_err(io)?;
+    if found.is_dir() {
+        return Err(io(ErrorKind::IsADirectory.into()));
+    }
+    if !found.is_file() {
+        return Err(io(Error::new(ErrorKind::InvalidInput, "it is a device, pipe or socket, and no file")));
+    }
+    File::open(path).map_err(io)
+}
+
+/// The largest JSON file that is read, in bytes: ten times the largest tokenizer.json there is.
+const LONGEST: u64 = 256 << 20;
+
+/// Reads the text of a JSON file.
+pub(crate) fn read_text(path: &Path) -> Result<Vec<u8>, WeightsError> {
+    let mut text = Vec::new();
+    open(path)?.take(LONGEST + 1).read_to_end(&mut text).map_err(|e| WeightsError::io(path, e))?;
+    if text.len() as u64 > LONGEST {
+        let reason = format!("it has more than {LONGEST} bytes, which no such file has");
+        return Err(WeightsError::Json { path: path.to_owned(), reason });
+    }
+    Ok(text)
+}
+
 /// Reads a JSON file.
 pub(crate) fn read_json(path: &Path) -> Result<serde_json::Value, WeightsError> {
-    let mut text = Vec::new();
-    File::open(path).and_then(|mut f| f.read_to_end(&mut text)).map_err(|e| WeightsError::io(path, e))?;
-    parse_json(path, &text)
+    parse_json(path, &read_text(path)?)
+}
+
+/// What is wrong with a text that is no JSON.
+pub(crate) fn explain_json(text: &[u8], error: &serde_json::Error) -> String {
+    match text {
+        [0xef, 0xbb, 0xbf, ..] => {
+            "it begins with a byte order mark, which JSON must not have; save it without".to_owned()
+        }
+        _ => shown(&error.to_string()),
+    }
 }
 
 /// Reads the text of the JSON file at `path`.
 pub(crate) fn parse_json(path: &Path, text: &[u8]) -> Result<serde_json::Value, WeightsError> {
     serde_json::from_slice(text)
-        .map_err(|e| WeightsError::Json { path: path.to_owned(), reason: e.to_string() })
+        .map_err(|e| WeightsError::Json { path: path.to_owned(), reason: explain_json(text, &e) })
 }

@@ -8,7 +8,9 @@ use safetensors::tensor::{Dtype, SafeTensorError, SafeTensors};
 use serde_json::Value;
 use ulpscope_floats::{DType, Floats};
 
+use crate::error::shown;
 use crate::map::{Map, read_json};
+use crate::source::unsafe_name;
 use crate::{StoredTensor, WeightsError};
 
 pub(crate) const SINGLE: &str = "model.safetensors";
@@ -44,9 +46,9 @@ impl Shards {
             }
             for (name, file) in &weight_map {
                 let wrong = match shards.tensors.get(name) {
-                    None => format!("it lists tensor `{name}` in `{file}`, which does not hold it"),
+                    None => format!("it lists tensor `{}` in `{file}`, which does not hold it", shown(name)),
                     Some(entry) if shards.maps[entry.shard].path() != dir.join(file) => {
-                        format!("it lists tensor `{name}` in `{file}`, but another shard holds it")
+                        format!("it lists tensor `{}` in `{file}`, but another shard holds it", shown(name))
                     }
                     Some(_) => continue,
                 };
@@ -80,7 +82,7 @@ impl Shards {
             let entry = Entry { shard, dtype: info.dtype, shape: info.shape.clone(), range };
             if let Some(first) = self.tensors.insert(name.clone(), entry) {
                 let other = self.maps[first.shard].path().display().to_string();
-                return Err(header(format!("tensor `{name}` is also in `{other}`")));
+                return Err(header(format!("tensor `{}` is also in `{other}`", shown(&name))));
             }
         }
         self.maps.push(map);
@@ -161,12 +163,15 @@ pub(crate) fn weight_map(path: &Path, index: &Value) -> Result<BTreeMap<String, 
     }
     map.iter()
         .map(|(name, file)| {
-            let file =
-                file.as_str().ok_or_else(|| wrong(format!("the file of `{name}` is {file}, not a name")))?;
+            let file = file
+                .as_str()
+                .ok_or_else(|| wrong(shown(&format!("the file of `{name}` is {file}, not a name"))))?;
             let mut parts = Path::new(file).components();
             let plain = matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None));
-            if !plain || file.contains(['/', '\\', '\0']) || !file.ends_with(".safetensors") {
-                let file = file.escape_debug();
+            // No file system has names of more than 255 bytes, and an error must be able to quote it.
+            let fits = file.len() <= 255 && unsafe_name(file).is_none() && !file.contains('/');
+            if !plain || !fits || !file.ends_with(".safetensors") {
+                let file = shown(file);
                 return Err(wrong(format!(
                     "`{file}` is not the plain name of a .safetensors file beside it"
                 )));
@@ -195,11 +200,12 @@ fn explain(error: &SafeTensorError, file: &[u8]) -> String {
         }
         SafeTensorError::InvalidHeader(_) => "its header is not UTF-8".into(),
         SafeTensorError::InvalidHeaderDeserialization(e) => {
-            format!("its header is not the JSON expected: {e}")
+            format!("its header is not the JSON expected: {}", shown(&e.to_string()))
         }
         SafeTensorError::InvalidOffset(name) => {
             format!(
-                "tensor `{name}` does not begin where the one before it ends (a hole, an overlap or a negative length)"
+                "tensor `{}` does not begin where the one before it ends (a hole, an overlap or a negative length)",
+                shown(name)
             )
         }
         SafeTensorError::TensorInvalidInfo => {
@@ -209,6 +215,6 @@ fn explain(error: &SafeTensorError, file: &[u8]) -> String {
             format!("its tensors do not end where the file does ({held} bytes); was it cut short?")
         }
         SafeTensorError::ValidationOverflow => "a tensor's size overflows".into(),
-        other => other.to_string(),
+        other => shown(&other.to_string()),
     }
 }

@@ -4,7 +4,9 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use crate::WeightsError;
+use crate::error::shown;
 use crate::guard::guarded;
+use crate::map::{explain_json, read_text};
 
 /// A checkpoint's tokenizer: what [`Checkpoint::tokenizer`](crate::Checkpoint::tokenizer) returns.
 ///
@@ -50,15 +52,16 @@ impl Tokenizer {
                 },
             ));
         }
-        Self::parse(dir, &std::fs::read(&path).map_err(|e| WeightsError::io(&path, e))?)
+        Self::parse(dir, &read_text(&path)?)
     }
 
     /// Reads the text of the tokenizer.json of the directory `dir`.
     pub(crate) fn parse(dir: &Path, text: &[u8]) -> Result<Self, WeightsError> {
         let unusable = |reason: String| wrong(dir, format!("tokenizer.json is not usable: {reason}"));
         // The library's own reading ends in a panic where some parts are no JSON.
-        serde_json::from_slice::<serde::de::IgnoredAny>(text).map_err(|e| unusable(e.to_string()))?;
-        Self::of(dir, || tokenizers::Tokenizer::from_bytes(text).map_err(|e| unusable(e.to_string())))
+        serde_json::from_slice::<serde::de::IgnoredAny>(text)
+            .map_err(|e| unusable(explain_json(text, &e)))?;
+        Self::of(dir, || tokenizers::Tokenizer::from_bytes(text).map_err(|e| unusable(shown(&e.to_string()))))
     }
 
     /// The ids of a text, with the special tokens that the checkpoint puts around one.

@@ -13,7 +13,6 @@ mod tokenizer;
 mod unpermute;
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs::File;
 use std::io::{Read, Seek};
 use std::path::Path;
 
@@ -23,7 +22,7 @@ use ulpscope_floats::{DType, Floats};
 use ulpscope_llama::LlamaConfig;
 
 use crate::guard::guarded;
-use crate::map::Map;
+use crate::map::{Map, open};
 use crate::{StoredTensor, Tokenizer, WeightsError};
 use metadata::Metadata;
 use unpermute::HalfSplit;
@@ -50,8 +49,7 @@ struct Entry {
 impl Gguf {
     pub(crate) fn open(path: &Path) -> Result<Self, WeightsError> {
         let map = Map::open(path)?;
-        let file = File::open(path).map_err(|e| WeightsError::io(path, e))?;
-        let front = read_front_matter(path, file)?;
+        let front = read_front_matter(path, open(path)?)?;
         Self::of(map, front)
     }
 
