@@ -5,10 +5,12 @@
 mod checkpoint;
 mod compare;
 mod damage;
+mod edge;
 mod explain;
 mod input;
 mod interrupt;
 mod manners;
+mod names;
 mod order;
 mod output;
 mod ports;

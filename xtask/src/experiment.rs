@@ -286,13 +286,18 @@ fn read(which: &str) -> Result<(String, Experiment)> {
         names.sort();
         format!("`{which}` is neither a readable file nor one of {}", names.join(", "))
     })?;
-    let experiment: Experiment =
-        toml::from_str(&text).with_context(|| format!("{} is no experiment", path.display()))?;
-    if experiment.models.is_empty() {
-        bail!("{}: `models` is empty", path.display());
-    }
+    let experiment = parse(&text).with_context(|| format!("{} is no experiment", path.display()))?;
     let name = path.file_stem().context("a file has a name")?.to_string_lossy().into_owned();
     Ok((name, experiment))
+}
+
+/// The text of an experiment's file.
+fn parse(text: &str) -> Result<Experiment> {
+    let experiment: Experiment = toml::from_str(text)?;
+    if experiment.models.is_empty() {
+        bail!("`models` is empty");
+    }
+    Ok(experiment)
 }
 
 /// A model named on the command line: a path is relative to where the user stands.
@@ -303,4 +308,35 @@ fn model(name: &str) -> Result<String> {
 
 fn absolute(path: PathBuf) -> Result<PathBuf> {
     std::path::absolute(&path).with_context(|| format!("{} is no path", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use ulpscope_fuzzing::Target;
+
+    use super::*;
+
+    #[global_allocator]
+    static ALLOCATOR: ulpscope_fuzzing::Counting = ulpscope_fuzzing::Counting;
+
+    #[test]
+    fn fuzz_experiment() {
+        let files = fs::read_dir(folder()).unwrap().map(|f| f.unwrap().path());
+        let files = files.filter(|path| path.extension().is_some_and(|e| e == "toml"));
+        let target = Target::new("experiment", env!("CARGO_MANIFEST_DIR"));
+        files
+            .fold(target, |target, file| target.seed(fs::read(file).unwrap()))
+            .seed("title='x'\nmodels=['a/b']\nattention='eager'\nprompts=['p']\narms=[{name='a',recipe='load(f32)'}]\n")
+            .words(&["[[arms]]", "[[", "]]", "=", "\"\"\"", "'''", "question = 'explain'", "truncate = ", "#", "\n"])
+            .text()
+            .executions(5000)
+            .run(|input| match parse(&String::from_utf8_lossy(input)) {
+                Ok(experiment) => {
+                    assert!(!experiment.models.is_empty());
+                    let arms = "x".repeat(experiment.arms.len().min(9));
+                    Ok(format!("{} {arms} arms", experiment.question.command()))
+                }
+                Err(error) => Err(error.root_cause().to_string().lines().last().unwrap_or_default().to_owned()),
+            });
+    }
 }

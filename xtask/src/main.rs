@@ -40,7 +40,7 @@ enum Command {
     Faults(faults::Args),
     /// Write shell completions and manual pages, for packages
     Dist(dist::Args),
-    /// Kill it, fill its disk, take its memory away: how much of that it survives
+    /// Kill it, fill its disk, damage its input, take its memory away: how much of that it survives
     #[cfg(unix)]
     Torture(torture::Args),
     /// What CI runs beside the tests: format, lints, docs, dependencies, CUDA type-check, one real run

@@ -82,6 +82,8 @@ fn glob_matches(glob: &[u8], name: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use ulpscope_fuzzing::Target;
+
     use super::*;
 
     #[test]
@@ -106,5 +108,41 @@ mod tests {
     fn empty_parts_are_refused() {
         assert!("".parse::<Pattern>().is_err());
         assert!("a,,b".parse::<Pattern>().is_err());
+    }
+
+    /// The glob against a plain recursive definition of it.
+    #[test]
+    fn fuzz_pattern() {
+        fn slow(glob: &[u8], name: &[u8]) -> bool {
+            match (glob.first(), name.first()) {
+                (None, None) => true,
+                (Some(b'*'), None) => slow(&glob[1..], name),
+                (Some(b'*'), Some(_)) => slow(&glob[1..], name) || slow(glob, &name[1..]),
+                (Some(g), Some(n)) if *g == b'?' || g == n => slow(&glob[1..], &name[1..]),
+                _ => false,
+            }
+        }
+        Target::new("pattern", env!("CARGO_MANIFEST_DIR"))
+            .seed("model.layers.0.*,lm_head")
+            .seed("*.mlp.?own_proj")
+            .words(&["*", "?", ",", "model.", "layers.", "0", ".q_proj", " "])
+            .text()
+            .run(|input| {
+                let text = String::from_utf8_lossy(input);
+                let pattern: Pattern = text.parse().map_err(|e: PatternError| e.to_string())?;
+                assert_eq!(pattern.to_string(), text);
+                let mut matched = 0;
+                for name in ["model.layers.0.mlp.down_proj", "lm_head", "", "aaaaaaaaaaaaaaaaaaaa"] {
+                    let found = pattern.matches_name(name);
+                    matched += usize::from(found);
+                    // The definition takes exponential time where there are many stars.
+                    if text.len() < 24 && text.matches('*').count() < 5 {
+                        let wanted =
+                            text.split(',').any(|glob| slow(glob.trim().as_bytes(), name.as_bytes()));
+                        assert_eq!(found, wanted, "{text:?} {name:?}");
+                    }
+                }
+                Ok("x".repeat(matched))
+            });
     }
 }

@@ -52,11 +52,15 @@ impl Trace {
     /// # Errors
     /// [`TraceError`] names the file and what is wrong with it.
     pub fn read(path: &Path) -> Result<Self, TraceError> {
-        let io = |source| TraceError::Io { path: path.to_owned(), source };
+        let bytes = std::fs::read(path).map_err(|source| TraceError::Io { path: path.to_owned(), source })?;
+        Self::parse(path, &bytes)
+    }
+
+    /// Reads the bytes of the trace at `path`.
+    fn parse(path: &Path, bytes: &[u8]) -> Result<Self, TraceError> {
         let format = |reason: String| TraceError::Format { path: path.to_owned(), reason };
-        let bytes = std::fs::read(path).map_err(io)?;
-        let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|e| format(e.to_string()))?;
-        let file = SafeTensors::deserialize(&bytes).map_err(|e| format(e.to_string()))?;
+        let (_, header) = SafeTensors::read_metadata(bytes).map_err(|e| format(e.to_string()))?;
+        let file = SafeTensors::deserialize(bytes).map_err(|e| format(e.to_string()))?;
         let mut trace = Trace::default();
         trace.about.extend(header.metadata().clone().unwrap_or_default());
         for (name, view) in file.tensors() {
@@ -159,7 +163,12 @@ fn format_of(dtype: Dtype) -> Option<DType> {
 
 #[cfg(test)]
 mod tests {
+    use ulpscope_fuzzing::{Random, Target};
+
     use super::*;
+
+    #[global_allocator]
+    static ALLOCATOR: ulpscope_fuzzing::Counting = ulpscope_fuzzing::Counting;
 
     fn trace() -> Trace {
         let values = Floats::from(vec![1.0f32, f32::NAN, -0.0, f32::INFINITY]).cast(DType::Bf16);
@@ -220,5 +229,46 @@ mod tests {
         }
         assert!(Trace::read(&folder.path().join("absent")).is_err());
         assert!(trace().write(&folder.path().join("no/such/folder/t")).is_err());
+    }
+
+    /// Makes the length before the header what the header has.
+    fn set_header_length(bytes: &mut [u8], _: &mut Random) {
+        if let Some(end) = bytes.windows(2).rposition(|pair| pair == b"}}").filter(|end| *end >= 8) {
+            bytes[..8].copy_from_slice(&(end as u64 - 6).to_le_bytes());
+        }
+    }
+
+    #[test]
+    fn fuzz_trace() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("t.safetensors");
+        let seed = |trace: Trace| {
+            trace.write(&path).unwrap();
+            std::fs::read(&path).unwrap()
+        };
+        let mut two = trace();
+        let values = Floats::from(vec![0.5f64]);
+        two.activations.insert("x".to_owned(), Activation { shape: vec![1], values });
+        Target::new("trace", env!("CARGO_MANIFEST_DIR"))
+            .seed(seed(trace()))
+            .seed(seed(two))
+            .words(&[
+                "\"dtype\":\"F32\"",
+                "BF16",
+                "I64",
+                "F8_E4M3",
+                "\"shape\":[",
+                "\"data_offsets\":[0,",
+                "__metadata__",
+            ])
+            .repair(set_header_length)
+            .run(|input| {
+                let trace = Trace::parse(&path, input).map_err(|e| e.to_string())?;
+                for (name, activation) in &trace.activations {
+                    let elements = activation.shape.iter().product::<usize>();
+                    assert_eq!(activation.values.len(), elements, "{name}");
+                }
+                Ok(format!("{} skipped", "x".repeat(trace.skipped.len().min(3))))
+            });
     }
 }

@@ -628,6 +628,8 @@ pub(crate) fn model_ref(text: &str) -> anyhow::Result<ModelRef> {
 
 #[cfg(test)]
 mod tests {
+    use ulpscope_fuzzing::Target;
+
     use super::*;
 
     fn semantics(text: &str) -> Result<Semantics, String> {
@@ -663,5 +665,32 @@ mod tests {
             let error = semantics(text).unwrap_err();
             assert!(error.contains(part), "{error}");
         }
+    }
+
+    #[test]
+    fn fuzz_arm() {
+        Target::new("arm", env!("CARGO_MANIFEST_DIR"))
+            .seed("truth=load(f32).to(bf16)@norm=storage[3]@eager@rope=none@dot2")
+            .seed("b=load(bf16)@split-k(8)@sdpa@scale=1/8@cache=e4m3[0-1]")
+            .seed("1,2,-3,4294967295")
+            .words(&[
+                "@", "load(", ")", ".half()", "eager", "split-k(", "norm=", "fused", "[", "]", "-", ",",
+                "exact",
+            ])
+            .text()
+            .run(|input| {
+                let text = String::from_utf8_lossy(input);
+                if let Ok(ids) = text.parse::<Ids>() {
+                    assert!(!ids.0.is_empty());
+                    return Ok("ids".to_owned());
+                }
+                let named: NamedSpec = text.parse()?;
+                assert!(!named.name.contains(['/', '\0', '=']));
+                let semantics = named.spec.semantics(AttentionKind::Sdpa, None, DType::Bf16);
+                for layer in [None, Some(0), Some(usize::MAX)] {
+                    semantics.at(layer);
+                }
+                Ok(format!("{} departures", "x".repeat(semantics.departures().count().min(9))))
+            });
     }
 }

@@ -136,6 +136,8 @@ impl FromStr for Condition {
 
 #[cfg(test)]
 mod tests {
+    use ulpscope_fuzzing::Target;
+
     use super::*;
 
     #[test]
@@ -169,5 +171,22 @@ mod tests {
             cause.exceeds_floor = true;
         }
         assert_eq!(found(&record, "causes_above_floor>0").len(), 1);
+    }
+
+    #[test]
+    fn fuzz_fail_on() {
+        let record = RunRecord::from_json(include_str!("../../record/tests/small.json")).unwrap();
+        Target::new("fail-on", env!("CARGO_MANIFEST_DIR"))
+            .seed("kl>1e-3")
+            .seed(" top1_agreement <= 0.5")
+            .seed("weights_different>=1")
+            .words(&["kl", "equal", "mean_abs", "<", ">", "=", "NaN", "inf", "-", "1e400", " "])
+            .text()
+            .run(|input| {
+                let condition: Condition = String::from_utf8_lossy(input).parse()?;
+                let again: Condition = condition.to_string().parse().expect("what is printed is read");
+                assert_eq!(again.to_string(), condition.to_string());
+                Ok("x".repeat(condition.violations(&record).len()))
+            });
     }
 }

@@ -64,7 +64,7 @@ impl Opened {
 
     /// What tokens stand for together; empty without a tokenizer.
     pub(crate) fn text(&self, ids: &[u32]) -> String {
-        let decoded = self.tokenizer().as_ref().ok().and_then(|t| t.decode(ids, false).ok());
+        let decoded = self.tokenizer().as_ref().ok().and_then(|t| t.decode(ids).ok());
         decoded.unwrap_or_default()
     }
 
@@ -80,13 +80,13 @@ impl Opened {
         let decisions = explanation.iter().flat_map(|e| &e.decisions);
         let continued = decisions.flat_map(|d| d.continued_ids.iter().flatten().copied());
         let ids: BTreeSet<u32> = ids.chain(continued).collect();
-        ids.into_iter().map(|id| (id, tokenizer.decode(&[id], false).unwrap_or_default())).collect()
+        ids.into_iter().map(|id| (id, tokenizer.decode(&[id]).unwrap_or_default())).collect()
     }
 
     /// Each token as text; nothing without a tokenizer.
     pub(crate) fn tokens(&self, ids: &[u32]) -> Vec<String> {
         let Ok(tokenizer) = self.tokenizer() else { return Vec::new() };
-        ids.iter().map(|&id| tokenizer.decode(&[id], false).unwrap_or_default()).collect()
+        ids.iter().map(|&id| tokenizer.decode(&[id]).unwrap_or_default()).collect()
     }
 
     /// Prompts as token ids: texts through the model's tokenizer, ids as they are.
@@ -105,8 +105,7 @@ impl Opened {
         for text in texts {
             let tokenizer =
                 tokenizer.as_ref().map_err(|e| anyhow::anyhow!("{e}; or give token ids with --ids"))?;
-            let encoding = tokenizer.encode(text.as_str(), true).map_err(|e| anyhow::anyhow!("{e}"));
-            let ids = encoding.with_context(|| format!("tokenising {text:?}"))?.get_ids().to_vec();
+            let ids = tokenizer.encode(&text).with_context(|| format!("tokenising {text:?}"))?;
             if ids.is_empty() {
                 bail!(
                     "the prompt {text:?} has no tokens; give a text that is not empty, or token ids with --ids"

@@ -105,7 +105,7 @@ fn bits(values: &Floats, i: usize) -> String {
 }
 
 /// The index of each dimension.
-fn place(mut i: usize, shape: &[usize]) -> Vec<usize> {
+pub(crate) fn place(mut i: usize, shape: &[usize]) -> Vec<usize> {
     let mut index: Vec<usize> = (shape.iter().rev())
         .map(|&size| {
             let at = i % size.max(1);

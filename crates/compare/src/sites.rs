@@ -5,7 +5,7 @@ use ulpscope_llama::{BlockSite, Site};
 use ulpscope_metrics::{Difference, difference, per_row};
 use ulpscope_record::{Introduced, SiteDetail, SiteDivergence};
 
-use crate::detail::detail;
+use crate::detail::{detail, place};
 
 /// The divergence of one subject at one site.
 pub(crate) struct Measured {
@@ -17,6 +17,8 @@ pub(crate) struct Measured {
     pub(crate) own: Difference,
     /// What the site introduces on the reference's inputs.
     taught: Difference,
+    /// The first element of the reference and of the subject that is NaN or infinite; empty where there is none.
+    first_nonfinite: [Vec<usize>; 2],
     mean_abs_by_position: Vec<f64>,
     detail: Option<SiteDetail>,
 }
@@ -40,13 +42,17 @@ impl Measured {
             }
             _ => Vec::new(),
         };
+        let own_difference = own.map_or(new, apart);
+        let first = |of: &Activation, count: u64| if count == 0 { Vec::new() } else { first_nonfinite(of) };
+        let [in_a, in_b] = own_difference.nonfinite;
         Measured {
             site,
             subject,
             prompt,
             shape: a.shape.clone(),
-            own: own.map_or(new, apart),
+            own: own_difference,
             taught: new,
+            first_nonfinite: [first(a, in_a), first(own.unwrap_or(taught), in_b)],
             mean_abs_by_position: positions.iter().map(Difference::mean_abs).collect(),
             detail: None,
         }
@@ -67,6 +73,12 @@ impl Measured {
     pub(crate) fn join(&mut self, later: &Measured) {
         self.own = self.own.merge(later.own);
         self.taught = self.taught.merge(later.taught);
+        for (first, later) in self.first_nonfinite.iter_mut().zip(&later.first_nonfinite) {
+            if first.is_empty() && !later.is_empty() {
+                first.clone_from(later);
+                first[1] += self.shape[1];
+            }
+        }
         self.shape[1] += later.shape[1];
         // What it says is of the first tokens alone.
         self.detail = None;
@@ -95,8 +107,16 @@ impl Measured {
                 rms: new.rms(),
             },
             nonfinite: d.nonfinite,
+            first_nonfinite: self.first_nonfinite,
             mean_abs_by_position: self.mean_abs_by_position,
             detail: self.detail,
         }
     }
+}
+
+/// The index of the first element that is NaN or infinite; empty if there is none.
+fn first_nonfinite(activation: &Activation) -> Vec<usize> {
+    let values = &activation.values;
+    let first = (0..values.len()).find(|&i| !values.get(i).is_finite());
+    first.map_or_else(Vec::new, |i| place(i, &activation.shape))
 }

@@ -351,9 +351,16 @@ fn guards(plan: &Plan, findings: &Findings, factors: &[Factor], nonfinite: [u64;
         }
     }
     if nonfinite != [0, 0] {
+        let first = |arm: usize| {
+            let site = findings.sites.iter().find(|s| !s.first_nonfinite[arm].is_empty());
+            site.map_or_else(String::new, |s| format!(" (first {} {:?})", s.site, s.first_nonfinite[arm]))
+        };
         guards.push(format!(
-            "{} elements of activations are NaN or infinite in a and {} in b; means leave them out",
-            nonfinite[0], nonfinite[1]
+            "{} elements of activations are NaN or infinite in a{} and {} in b{}; means leave them out",
+            nonfinite[0],
+            first(0),
+            nonfinite[1],
+            first(1)
         ));
     }
     if std::ptr::eq(plan.arms[0].arm.checkpoint(), plan.arms[1].arm.checkpoint()) {

@@ -233,8 +233,13 @@ impl From<AttentionKind> for Semantics {
 
 #[cfg(test)]
 mod tests {
+    use ulpscope_fuzzing::Target;
+
     use super::*;
     use crate::variant::{Norm, Rope};
+
+    #[global_allocator]
+    static ALLOCATOR: ulpscope_fuzzing::Counting = ulpscope_fuzzing::Counting;
 
     fn semantics(texts: &[&str]) -> Result<Semantics, VariantError> {
         let mut semantics = Semantics::default();
@@ -281,5 +286,42 @@ mod tests {
             let error = semantics(texts).unwrap_err().to_string();
             assert!(error.contains(part), "{error}");
         }
+    }
+
+    #[test]
+    fn fuzz_departure() {
+        Target::new("departure", env!("CARGO_MANIFEST_DIR"))
+            .seed("norm=fused[3-5]")
+            .seed("positions=-7")
+            .seed("scale=1/8[0]")
+            .seed("rope=interleaved,norm=storage[1],norm=gemma[2-3]")
+            .words(&[
+                "norm=",
+                "fused",
+                "rope=",
+                "positions=",
+                "+",
+                "scale=1/",
+                "[",
+                "]",
+                "-",
+                "cache=e4m3",
+                "table=f32",
+            ])
+            .text()
+            .run(|input| {
+                let text = String::from_utf8_lossy(input);
+                let mut semantics = Semantics::default();
+                for part in text.split(',') {
+                    let departure: Departure = part.parse().map_err(|e: VariantError| e.to_string())?;
+                    assert_eq!(departure.to_string().parse(), Ok(departure), "{part:?}");
+                    semantics.add(departure).map_err(|e| e.to_string())?;
+                }
+                for layer in [None, Some(0), Some(3), Some(usize::MAX)] {
+                    semantics.at(layer);
+                }
+                let said: Vec<String> = semantics.departures().map(|d| d.variant.to_string()).collect();
+                Ok(said.join(","))
+            });
     }
 }

@@ -38,6 +38,8 @@ mod colour;
 mod error;
 mod figures;
 mod font;
+#[cfg(test)]
+mod fuzz;
 mod heading;
 mod picture;
 mod render;

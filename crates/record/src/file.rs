@@ -4,6 +4,7 @@ use crate::explanation::{Explanation, Origin};
 use crate::layout;
 use crate::schema::{RunRecord, SCHEMA};
 use serde::Deserialize;
+use std::collections::HashSet;
 use std::fs::{File, TryLockError};
 use std::io::{self, Read, Write};
 use std::path::Path;
@@ -216,13 +217,15 @@ fn contradiction(record: &RunRecord) -> Option<(String, String, String)> {
     if arms.is_empty() {
         return Some(("arms".into(), "empty".into(), "the first arm is the reference".into()));
     }
-    if let Some((index, arm)) = arms.iter().enumerate().find(|(index, arm)| arms[..*index].contains(arm)) {
+    // Looked up by hash: a file may name a million.
+    let mut names = HashSet::new();
+    if let Some((index, arm)) = arms.iter().enumerate().find(|(_, arm)| !names.insert(**arm)) {
         let expected = "the rest of the record tells arms apart by their names".into();
         return Some((format!("arms[{index}].name"), format!("{arm} again"), expected));
     }
     let prompts = record.prompts.len();
-    let unknown = |arm: &str| !arms.contains(&arm);
-    let known = || format!("the arms are {}", arms.join(", "));
+    let unknown = |arm: &str| !names.contains(arm);
+    let known = || format!("the arms are {}", listed(&arms));
     let weights = record.weights.different.iter().enumerate();
     let weights = weights.map(|(i, w)| (format!("weights.different[{i}].arm"), &w.arm));
     let buffers = record.buffers.iter().enumerate().map(|(i, b)| (format!("buffers[{i}].arm"), &b.arm));
@@ -250,6 +253,13 @@ fn contradiction(record: &RunRecord) -> Option<(String, String, String)> {
     })
 }
 
+/// The first few names.
+fn listed(names: &[&str]) -> String {
+    const MOST: usize = 20;
+    let more = if names.len() > MOST { " and more" } else { "" };
+    names.iter().take(MOST).copied().collect::<Vec<_>>().join(", ") + more
+}
+
 /// The same within an explanation, of a run with these arms and this many prompts.
 fn contradiction_in(
     explanation: &Explanation,
@@ -257,7 +267,7 @@ fn contradiction_in(
     prompts: usize,
 ) -> Option<(String, String, String)> {
     if !arms[1..].contains(&explanation.arm.as_str()) {
-        let expected = format!("the arms beside the reference are {}", arms[1..].join(", "));
+        let expected = format!("the arms beside the reference are {}", listed(&arms[1..]));
         return Some(("explanation.arm".into(), explanation.arm.clone(), expected));
     }
     let floor = &explanation.floor;
@@ -288,6 +298,10 @@ mod tests {
     use super::*;
     use crate::differences;
     use proptest::prelude::*;
+    use ulpscope_fuzzing::Target;
+
+    #[global_allocator]
+    static ALLOCATOR: ulpscope_fuzzing::Counting = ulpscope_fuzzing::Counting;
 
     const SMALL: &str = include_str!("../tests/small.json");
 
@@ -505,5 +519,59 @@ mod tests {
                 prop_assert!(error.to_string().starts_with("x: "));
             }
         }
+    }
+
+    /// Records without white space, with lists of two at most, and with none: what is executed often is short.
+    fn seeds() -> Vec<String> {
+        use serde_json::Value;
+        fn shorten(value: &mut Value) {
+            match value {
+                Value::Array(list) => {
+                    list.truncate(2);
+                    list.iter_mut().for_each(shorten);
+                }
+                Value::Object(map) => map.values_mut().for_each(shorten),
+                _ => {}
+            }
+        }
+        let mut all = Vec::new();
+        for text in [SMALL, include_str!("../tests/explained.json")] {
+            let mut json: Value = serde_json::from_str(text).unwrap();
+            shorten(&mut json);
+            all.push(json.to_string());
+            for list in ["sites", "logits", "buffers", "first"] {
+                json[list] = Value::Array(Vec::new());
+            }
+            all.push(json.to_string());
+        }
+        all
+    }
+
+    /// What is read is written and read again as the same.
+    #[test]
+    fn fuzz_record() {
+        let target = Target::new("record", env!("CARGO_MANIFEST_DIR"));
+        seeds()
+            .iter()
+            .fold(target, Target::seed)
+            .words(&[
+                "\"NaN\"",
+                "\"inf\"",
+                "\"-inf\"",
+                "\"arm\":\"b\"",
+                "\"prompt\":",
+                "\"explanation\":",
+                "\"sites\":[",
+                "null",
+            ])
+            .text()
+            .executions(3000)
+            .run(|input| {
+                let record = parse(input, "x").map_err(|e| e.to_string())?;
+                let text = record.to_json().unwrap();
+                let again = parse(text.as_bytes(), "x").expect("what was written is read");
+                assert_eq!(differences(&record, &again), Vec::<String>::new());
+                Ok(if record.explanation.is_some() { "explained" } else { "compared" }.to_owned())
+            });
     }
 }

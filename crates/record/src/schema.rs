@@ -240,6 +240,10 @@ pub struct Buffer {
     pub head: [Vec<f64>; 2],
 }
 
+fn no_index(indices: &[Vec<usize>; 2]) -> bool {
+    indices.iter().all(Vec::is_empty)
+}
+
 /// Divergence at one site.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SiteDivergence {
@@ -258,6 +262,9 @@ pub struct SiteDivergence {
     pub introduced: Introduced,
     /// Non-finite elements in the reference and in the arm.
     pub nonfinite: [u64; 2],
+    /// The index of the first of them in the reference and in the arm; empty where there is none.
+    #[serde(default, skip_serializing_if = "no_index")]
+    pub first_nonfinite: [Vec<usize>; 2],
     /// Mean absolute difference at each token position; only for blocks' outputs.
     #[serde(default, skip_serializing_if = "Vec::is_empty", with = "crate::float::vec")]
     pub mean_abs_by_position: Vec<f64>,

@@ -41,4 +41,6 @@ pub fn html(record: &RunRecord) -> String {
 }
 
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod tests;

@@ -18,7 +18,7 @@ use crate::map::{Map, read_json};
 use crate::shards::Shards;
 use crate::stamp::Stamp;
 use crate::suggest::nearest;
-use crate::{StoredTensor, WeightsError};
+use crate::{StoredTensor, Tokenizer, WeightsError};
 
 const EMBEDDING: &str = "model.embed_tokens.weight";
 const HEAD: &str = "lm_head.weight";
@@ -115,9 +115,17 @@ impl Checkpoint {
             stamps.push(Stamp::read(&tokenizer_path)?);
         }
         let config_json = read_json(&config_path)?;
-        let config = LlamaConfig::from_json(&config_json)
-            .map_err(|source| WeightsError::Config { path: config_path.clone(), source })?;
-        let mut shards = Shards::open(dir)?;
+        let config = read_config(&config_path, &config_json)?;
+        Self::of_shards(dir, config_json, config, Shards::open(dir)?, stamps)
+    }
+
+    pub(crate) fn of_shards(
+        dir: &Path,
+        config_json: Value,
+        config: LlamaConfig,
+        mut shards: Shards,
+        mut stamps: Vec<Stamp>,
+    ) -> Result<Self, WeightsError> {
         let mut ignored = settle_head(dir, &config, &mut shards)?;
         // Checkpoints from before 2023 stored this buffer; transformers computes it and skips what is stored.
         ignored.extend(shards.names().filter(|n| n.ends_with("rotary_emb.inv_freq")).map(str::to_owned));
@@ -128,10 +136,8 @@ impl Checkpoint {
                 shards.dtype(name, entry)?;
             }
         }
-        if let Some(index) = shards.index() {
-            stamps.push(Stamp::read(index)?);
-        }
-        let extra = [config_path, tokenizer_path];
+        stamps.extend(shards.index().map(Stamp::read).transpose()?);
+        let extra = [dir.join("config.json"), dir.join("tokenizer.json")];
         let files =
             extra.into_iter().filter(|p| p.exists()).chain(shards.files().map(Path::to_owned)).collect();
         let source = Source::Directory(shards);
@@ -139,10 +145,12 @@ impl Checkpoint {
     }
 
     fn open_gguf(path: &Path) -> Result<Self, WeightsError> {
-        let gguf = Gguf::open(path)?;
+        Self::of_gguf(path, Gguf::open(path)?)
+    }
+
+    pub(crate) fn of_gguf(path: &Path, gguf: Gguf) -> Result<Self, WeightsError> {
         let config_json = gguf.config_json()?;
-        let config = LlamaConfig::from_json(&config_json)
-            .map_err(|source| WeightsError::Config { path: path.to_owned(), source })?;
+        let config = read_config(path, &config_json)?;
         let names = check(path, &config, gguf.shapes(), &[])?;
         gguf.check_parameters(&config)?;
         let ignored = gguf.ignored();
@@ -258,9 +266,9 @@ impl Checkpoint {
     ///
     /// # Errors
     /// [`WeightsError::Tokenizer`] if there is none, or none that can be used.
-    pub fn tokenizer(&self) -> Result<tokenizers::Tokenizer, WeightsError> {
+    pub fn tokenizer(&self) -> Result<Tokenizer, WeightsError> {
         match &self.source {
-            Source::Directory(_) => crate::tokenizer::from_directory(&self.path),
+            Source::Directory(_) => Tokenizer::of_directory(&self.path),
             Source::Gguf(gguf) => gguf.tokenizer(),
         }
     }
@@ -279,6 +287,11 @@ impl Checkpoint {
             Source::Gguf(gguf) => gguf.rope_factors(),
         }
     }
+}
+
+/// Reads the config.json at `path`, or the one that the GGUF file there amounts to.
+pub(crate) fn read_config(path: &Path, json: &Value) -> Result<LlamaConfig, WeightsError> {
+    LlamaConfig::from_json(json).map_err(|source| WeightsError::Config { path: path.to_owned(), source })
 }
 
 /// Decides what a tied model's stored `lm_head.weight` is, as transformers' `tie_weights` does: a repetition, or the

@@ -86,7 +86,7 @@ pub enum WeightsError {
         mismatch: Mismatch,
     },
     /// A parameter is stored in a format that has no meaning as a plain number here.
-    #[error("`{}`: tensor `{name}` is stored as {dtype}; a parameter must be {accepted}", .file.display())]
+    #[error("`{}`: tensor `{}` is stored as {dtype}; a parameter must be {accepted}", .file.display(), shown(.name))]
     StoredDType {
         /// The file.
         file: PathBuf,
@@ -169,6 +169,35 @@ impl WeightsError {
     }
 }
 
+/// A name out of a file, as an error may quote it: on one line, printable, and not as long as a page.
+pub(crate) fn shown(name: &str) -> String {
+    const MOST: usize = 200;
+    let mut text = String::new();
+    for c in name.chars() {
+        // `escape_debug` leaves marks alone that change the direction of what follows.
+        let odd = c.is_control()
+            || ('\u{200b}'..='\u{200f}').contains(&c)
+            || ('\u{2028}'..='\u{202e}').contains(&c);
+        match odd {
+            true => text.extend(c.escape_unicode()),
+            false => text.push(c),
+        }
+        if text.chars().count() > MOST {
+            text.push('…');
+            break;
+        }
+    }
+    text
+}
+
+/// A shape, as an error may quote it.
+fn dimensions(shape: &[usize]) -> String {
+    match shape.get(..8) {
+        Some(first) if shape.len() > 8 => format!("of {} dimensions, {first:?} and so on", shape.len()),
+        _ => format!("{shape:?}"),
+    }
+}
+
 pub(crate) fn did_you_mean(suggestion: &Option<String>) -> String {
     suggestion.as_ref().map_or_else(String::new, |name| format!("; did you mean `{name}`?"))
 }
@@ -197,12 +226,14 @@ const SHOWN: usize = 8;
 impl fmt::Display for Mismatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let missing = self.missing.iter().map(|(name, near)| match near {
-            Some(near) => format!("`{name}` (stored: `{near}`?)"),
-            None => format!("`{name}`"),
+            Some(near) => format!("`{}` (stored: `{}`?)", shown(name), shown(near)),
+            None => format!("`{}`", shown(name)),
         });
-        let surplus = self.surplus.iter().map(|name| format!("`{name}`"));
-        let shaped =
-            self.misshapen.iter().map(|(name, want, got)| format!("`{name}` is {got:?}, expected {want:?}"));
+        let surplus = self.surplus.iter().map(|name| format!("`{}`", shown(name)));
+        let shaped = self
+            .misshapen
+            .iter()
+            .map(|(name, want, got)| format!("`{}` is {}, expected {want:?}", shown(name), dimensions(got)));
         let kinds = [
             ("missing", self.missing.len(), missing.take(SHOWN).collect::<Vec<_>>()),
             ("surplus", self.surplus.len(), surplus.take(SHOWN).collect()),

@@ -29,7 +29,10 @@ mod arm;
 mod checkpoint;
 mod convert;
 mod error;
+#[cfg(test)]
+mod fuzz;
 mod gguf;
+mod guard;
 mod hub;
 mod limit;
 mod lost;
@@ -55,5 +58,4 @@ pub use recipe::{BUFFERS, LoadDType, Recipe, RecipeError, Step};
 
 pub use source::{Located, ModelRef, Options, Progress, Source, SourceError, locate, locate_first};
 pub use tensor::StoredTensor;
-/// What [`Checkpoint::tokenizer`] returns.
-pub use tokenizers::Tokenizer;
+pub use tokenizer::Tokenizer;

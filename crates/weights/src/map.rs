@@ -1,40 +1,53 @@
 //! A file mapped into memory, read-only.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{Error, ErrorKind, Read};
 use std::ops::Range;
 use std::path::Path;
 
 use memmap2::Mmap;
 
 use crate::WeightsError;
+use crate::error::shown;
 use crate::lost::Entry;
 use crate::stamp::Stamp;
 
 /// A memory-mapped file that knows how long it was.
 pub(crate) struct Map {
-    file: File,
     stamp: Stamp,
-    /// Dropped before the map that it tells of.
-    entry: Entry,
-    map: Mmap,
+    content: Content,
+}
+
+enum Content {
+    Mapped {
+        /// Dropped before the map that it tells of.
+        entry: Entry,
+        map: Mmap,
+        file: File,
+    },
+    /// What a test made up, so that no file has to be written for it.
+    #[cfg(test)]
+    Held(Vec<u8>),
 }
 
 impl Map {
     pub(crate) fn open(path: &Path) -> Result<Self, WeightsError> {
         let io = |e| WeightsError::io(path, e);
-        let file = File::open(path).map_err(io)?;
+        let file = open(path)?;
         let found = file.metadata().map_err(io)?;
-        if found.is_dir() {
-            return Err(io(std::io::Error::from(std::io::ErrorKind::IsADirectory)));
-        }
         // SAFETY: the map is private to this value, read-only, and dropped before `file`. What Rust cannot know is
         // whether another process truncates the file, upon which reading the lost pages raises SIGBUS (see `lost`), or
         // overwrites it, upon which numbers change under us. No mapping can exclude that; `bytes` looks at the length
         // again before each tensor and `Checkpoint::unchanged` at the rest, so that a file being rewritten is reported.
         #[allow(unsafe_code)]
         let map = unsafe { Mmap::map(&file) }.map_err(io)?;
-        Ok(Map { file, stamp: Stamp::of(path, &found), entry: Entry::of(&map), map })
+        let (stamp, entry) = (Stamp::of(path, &found), Entry::of(&map));
+        Ok(Map { stamp, content: Content::Mapped { entry, map, file } })
+    }
+
+    #[cfg(test)]
+    pub(crate) fn held(path: &Path, bytes: &[u8]) -> Self {
+        Map { stamp: Stamp::held(path, bytes), content: Content::Held(bytes.to_vec()) }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -48,8 +61,13 @@ impl Map {
 
     /// Checks that the file is as it was, and that all of it that was read could be.
     pub(crate) fn check(&self) -> Result<(), WeightsError> {
+        let lost = match &self.content {
+            Content::Mapped { entry, .. } => entry.lost(),
+            #[cfg(test)]
+            Content::Held(_) => return Ok(()),
+        };
         self.stamp.check()?;
-        if self.entry.lost() {
+        if lost {
             let what = "could not be read everywhere (it was cut short, or its disk failed)";
             return Err(WeightsError::Replaced { path: self.path().to_owned(), what });
         }
@@ -58,24 +76,76 @@ impl Map {
 
     /// The whole file.
     pub(crate) fn all(&self) -> &[u8] {
-        &self.map
+        match &self.content {
+            Content::Mapped { map, .. } => map,
+            #[cfg(test)]
+            Content::Held(bytes) => bytes,
+        }
     }
 
     /// A part of the file that a header vouched for.
     pub(crate) fn bytes(&self, range: Range<usize>) -> Result<&[u8], WeightsError> {
-        let opened = self.map.len() as u64;
-        let now = self.file.metadata().map_err(|e| WeightsError::io(self.path(), e))?.len();
-        if now != opened || range.end > self.map.len() || range.start > range.end {
+        let all = self.all();
+        let opened = all.len() as u64;
+        let now = match &self.content {
+            Content::Mapped { file, .. } => {
+                file.metadata().map_err(|e| WeightsError::io(self.path(), e))?.len()
+            }
+            #[cfg(test)]
+            Content::Held(_) => opened,
+        };
+        if now != opened || range.end > all.len() || range.start > range.end {
             return Err(WeightsError::Changed { path: self.path().to_owned(), opened, now });
         }
-        Ok(&self.map[range])
+        Ok(&all[range])
     }
+}
+
+/// Opens a file of a checkpoint. It may be a link, as in the hub's cache, where each leads to a blob outside the folder;
+/// but a pipe, which would be waited for without end, or a device, which has none, is refused.
+pub(crate) fn open(path: &Path) -> Result<File, WeightsError> {
+    let io = |e| WeightsError::io(path, e);
+    let found = std::fs::metadata(path).map_err(io)?;
+    if found.is_dir() {
+        return Err(io(ErrorKind::IsADirectory.into()));
+    }
+    if !found.is_file() {
+        return Err(io(Error::new(ErrorKind::InvalidInput, "it is a device, pipe or socket, and no file")));
+    }
+    File::open(path).map_err(io)
+}
+
+/// The largest JSON file that is read, in bytes: ten times the largest tokenizer.json there is.
+const LONGEST: u64 = 256 << 20;
+
+/// Reads the text of a JSON file.
+pub(crate) fn read_text(path: &Path) -> Result<Vec<u8>, WeightsError> {
+    let mut text = Vec::new();
+    open(path)?.take(LONGEST + 1).read_to_end(&mut text).map_err(|e| WeightsError::io(path, e))?;
+    if text.len() as u64 > LONGEST {
+        let reason = format!("it has more than {LONGEST} bytes, which no such file has");
+        return Err(WeightsError::Json { path: path.to_owned(), reason });
+    }
+    Ok(text)
 }
 
 /// Reads a JSON file.
 pub(crate) fn read_json(path: &Path) -> Result<serde_json::Value, WeightsError> {
-    let mut text = Vec::new();
-    File::open(path).and_then(|mut f| f.read_to_end(&mut text)).map_err(|e| WeightsError::io(path, e))?;
-    serde_json::from_slice(&text)
-        .map_err(|e| WeightsError::Json { path: path.to_owned(), reason: e.to_string() })
+    parse_json(path, &read_text(path)?)
+}
+
+/// What is wrong with a text that is no JSON.
+pub(crate) fn explain_json(text: &[u8], error: &serde_json::Error) -> String {
+    match text {
+        [0xef, 0xbb, 0xbf, ..] => {
+            "it begins with a byte order mark, which JSON must not have; save it without".to_owned()
+        }
+        _ => shown(&error.to_string()),
+    }
+}
+
+/// Reads the text of the JSON file at `path`.
+pub(crate) fn parse_json(path: &Path, text: &[u8]) -> Result<serde_json::Value, WeightsError> {
+    serde_json::from_slice(text)
+        .map_err(|e| WeightsError::Json { path: path.to_owned(), reason: explain_json(text, &e) })
 }

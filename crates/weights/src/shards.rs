@@ -8,7 +8,9 @@ use safetensors::tensor::{Dtype, SafeTensorError, SafeTensors};
 use serde_json::Value;
 use ulpscope_floats::{DType, Floats};
 
+use crate::error::shown;
 use crate::map::{Map, read_json};
+use crate::source::unsafe_name;
 use crate::{StoredTensor, WeightsError};
 
 pub(crate) const SINGLE: &str = "model.safetensors";
@@ -36,17 +38,17 @@ impl Shards {
         let (single, index) = (dir.join(SINGLE), dir.join(INDEX));
         let mut shards = Shards { maps: Vec::new(), tensors: BTreeMap::new(), index: None };
         if single.exists() {
-            shards.add(&single)?;
+            shards.add(Map::open(&single)?)?;
         } else if index.exists() {
             let weight_map = read_index(&index)?;
             for file in weight_map.values().collect::<BTreeSet<_>>() {
-                shards.add(&dir.join(file))?;
+                shards.add(Map::open(&dir.join(file))?)?;
             }
             for (name, file) in &weight_map {
                 let wrong = match shards.tensors.get(name) {
-                    None => format!("it lists tensor `{name}` in `{file}`, which does not hold it"),
+                    None => format!("it lists tensor `{}` in `{file}`, which does not hold it", shown(name)),
                     Some(entry) if shards.maps[entry.shard].path() != dir.join(file) => {
-                        format!("it lists tensor `{name}` in `{file}`, but another shard holds it")
+                        format!("it lists tensor `{}` in `{file}`, but another shard holds it", shown(name))
                     }
                     Some(_) => continue,
                 };
@@ -61,9 +63,16 @@ impl Shards {
         Ok(shards)
     }
 
-    fn add(&mut self, path: &Path) -> Result<(), WeightsError> {
-        let map = Map::open(path)?;
-        let header = |reason| WeightsError::Header { file: path.to_owned(), reason };
+    /// One file, of which a test has only the bytes.
+    #[cfg(test)]
+    pub(crate) fn held(path: &Path, bytes: &[u8]) -> Result<Self, WeightsError> {
+        let mut shards = Shards { maps: Vec::new(), tensors: BTreeMap::new(), index: None };
+        shards.add(Map::held(path, bytes))?;
+        Ok(shards)
+    }
+
+    fn add(&mut self, map: Map) -> Result<(), WeightsError> {
+        let header = |reason| WeightsError::Header { file: map.path().to_owned(), reason };
         let (length, metadata) =
             SafeTensors::read_metadata(map.all()).map_err(|e| header(explain(&e, map.all())))?;
         let shard = self.maps.len();
@@ -73,7 +82,7 @@ impl Shards {
             let entry = Entry { shard, dtype: info.dtype, shape: info.shape.clone(), range };
             if let Some(first) = self.tensors.insert(name.clone(), entry) {
                 let other = self.maps[first.shard].path().display().to_string();
-                return Err(header(format!("tensor `{name}` is also in `{other}`")));
+                return Err(header(format!("tensor `{}` is also in `{other}`", shown(&name))));
             }
         }
         self.maps.push(map);
@@ -150,9 +159,12 @@ impl Shards {
 
 /// Reads `weight_map`, refusing names that would lead out of the directory.
 fn read_index(path: &Path) -> Result<BTreeMap<String, String>, WeightsError> {
+    weight_map(path, &read_json(path)?)
+}
+
+pub(crate) fn weight_map(path: &Path, index: &Value) -> Result<BTreeMap<String, String>, WeightsError> {
     let wrong = |reason: String| WeightsError::ShardIndex { path: path.to_owned(), reason };
-    let json = read_json(path)?;
-    let map = json
+    let map = index
         .get("weight_map")
         .and_then(Value::as_object)
         .ok_or_else(|| wrong("it has no `weight_map`".into()))?;
@@ -161,12 +173,15 @@ fn read_index(path: &Path) -> Result<BTreeMap<String, String>, WeightsError> {
     }
     map.iter()
         .map(|(name, file)| {
-            let file =
-                file.as_str().ok_or_else(|| wrong(format!("the file of `{name}` is {file}, not a name")))?;
+            let file = file
+                .as_str()
+                .ok_or_else(|| wrong(shown(&format!("the file of `{name}` is {file}, not a name"))))?;
             let mut parts = Path::new(file).components();
             let plain = matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None));
-            if !plain || file.contains(['/', '\\', '\0']) || !file.ends_with(".safetensors") {
-                let file = file.escape_debug();
+            // No file system has names of more than 255 bytes, and an error must be able to quote it.
+            let fits = file.len() <= 255 && unsafe_name(file).is_none() && !file.contains('/');
+            if !plain || !fits || !file.ends_with(".safetensors") {
+                let file = shown(file);
                 return Err(wrong(format!(
                     "`{file}` is not the plain name of a .safetensors file beside it"
                 )));
@@ -195,11 +210,12 @@ fn explain(error: &SafeTensorError, file: &[u8]) -> String {
         }
         SafeTensorError::InvalidHeader(_) => "its header is not UTF-8".into(),
         SafeTensorError::InvalidHeaderDeserialization(e) => {
-            format!("its header is not the JSON expected: {e}")
+            format!("its header is not the JSON expected: {}", shown(&e.to_string()))
         }
         SafeTensorError::InvalidOffset(name) => {
             format!(
-                "tensor `{name}` does not begin where the one before it ends (a hole, an overlap or a negative length)"
+                "tensor `{}` does not begin where the one before it ends (a hole, an overlap or a negative length)",
+                shown(name)
             )
         }
         SafeTensorError::TensorInvalidInfo => {
@@ -209,6 +225,6 @@ fn explain(error: &SafeTensorError, file: &[u8]) -> String {
             format!("its tensors do not end where the file does ({held} bytes); was it cut short?")
         }
         SafeTensorError::ValidationOverflow => "a tensor's size overflows".into(),
-        other => other.to_string(),
+        other => shown(&other.to_string()),
     }
 }

@@ -31,6 +31,13 @@ impl Stamp {
         Ok(Stamp::of(path, &found))
     }
 
+    /// Of bytes that a test made up.
+    #[cfg(test)]
+    pub(crate) fn held(path: &Path, bytes: &[u8]) -> Self {
+        let (length, modified) = (bytes.len() as u64, None);
+        Stamp { path: path.to_owned(), length, modified, place: [0; 2], touched: [0; 2] }
+    }
+
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }

@@ -1,8 +1,10 @@
 //! `cargo xtask torture`: the tool under attack. What is tried, and how much of it is survived, in figures.
 //!
-//! Everything runs the real binary on the tiny fixture, needs no network, and fails if anything was not survived.
+//! Everything but `fuzz` runs the real binary on the tiny fixture. It needs no network, and fails if anything was not
+//! survived.
 
 mod disk;
+mod fuzz;
 mod hub;
 mod kill;
 mod load;
@@ -30,6 +32,9 @@ pub(crate) struct Args {
     /// Where the random moments and sizes begin; the same number gives the same ones
     #[arg(long, default_value_t = 1)]
     seed: u64,
+
+    #[command(flatten)]
+    fuzz: fuzz::Args,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -40,12 +45,14 @@ enum Which {
     Disk,
     /// Many comparisons in one process, several at once, too little memory
     Load,
+    /// Damaged input for every parser, in process: no panic, no hang, no memory beyond a multiple of the input
+    Fuzz,
     /// All of these
     All,
 }
 
 /// Tries everything of one kind.
-type Attack = fn(&mut Bench) -> Result<()>;
+type Attack<'a> = dyn Fn(&mut Bench) -> Result<()> + 'a;
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let work = shell::root().join("target/torture");
@@ -61,10 +68,15 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         random: Random(args.seed),
         survived: true,
     };
-    let all: [(Which, &str, Attack); 3] = [
-        (Which::Kill, "kill", kill::run),
-        (Which::Disk, "disk", disk::run),
-        (Which::Load, "load", load::run),
+    let fuzz = |bench: &mut Bench| -> Result<()> {
+        bench.survived &= fuzz::run(&args.fuzz, args.seed, args.quick)?;
+        Ok(())
+    };
+    let all: [(Which, &str, &Attack); 4] = [
+        (Which::Kill, "kill", &kill::run),
+        (Which::Disk, "disk", &disk::run),
+        (Which::Load, "load", &load::run),
+        (Which::Fuzz, "fuzz", &fuzz),
     ];
     for (which, name, attack) in all {
         if args.which != Which::All && args.which != which {

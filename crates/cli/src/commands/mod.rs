@@ -75,5 +75,6 @@ pub(crate) fn one_sentence(error: &anyhow::Error) -> String {
             text = format!("{text}: {cause}");
         }
     }
-    text
+    // Names out of files are quoted in errors, and must not be able to write to the terminal.
+    text.chars().map(|c| if c.is_control() && c != '\n' { '·' } else { c }).collect()
 }

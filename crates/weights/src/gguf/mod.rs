@@ -13,8 +13,7 @@ mod tokenizer;
 mod unpermute;
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs::File;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::io::{Read, Seek};
 use std::path::Path;
 
 use anamnesis::{GgufFrontMatter, GgufTensorInfo, GgufType, parse_gguf_front_matter_from_reader};
@@ -22,8 +21,9 @@ use serde_json::Value;
 use ulpscope_floats::{DType, Floats};
 use ulpscope_llama::LlamaConfig;
 
-use crate::map::Map;
-use crate::{StoredTensor, WeightsError};
+use crate::guard::guarded;
+use crate::map::{Map, open};
+use crate::{StoredTensor, Tokenizer, WeightsError};
 use metadata::Metadata;
 use unpermute::HalfSplit;
 
@@ -54,7 +54,19 @@ impl Gguf {
 
     pub(crate) fn open(path: &Path) -> Result<Self, WeightsError> {
         let map = Map::open(path)?;
-        let front = read_front_matter(path)?;
+        let front = read_front_matter(path, open(path)?)?;
+        Self::of(map, front)
+    }
+
+    /// A file of which a test has only the bytes.
+    #[cfg(test)]
+    pub(crate) fn held(path: &Path, bytes: &[u8]) -> Result<Self, WeightsError> {
+        let front = read_front_matter(path, std::io::Cursor::new(bytes))?;
+        Self::of(Map::held(path, bytes), front)
+    }
+
+    fn of(map: Map, front: GgufFrontMatter) -> Result<Self, WeightsError> {
+        let path = map.path();
         let metadata = Metadata::new(path, front.metadata);
         metadata.require_llama()?;
         let mut gguf =
@@ -102,8 +114,8 @@ impl Gguf {
         self.rope_factors.as_deref()
     }
 
-    pub(crate) fn tokenizer(&self) -> Result<tokenizers::Tokenizer, WeightsError> {
-        tokenizer::build(&self.metadata)
+    pub(crate) fn tokenizer(&self) -> Result<Tokenizer, WeightsError> {
+        Tokenizer::of(self.metadata.path(), || tokenizer::build(&self.metadata))
     }
 
     /// Whether every tensor can be turned into numbers, and the rotary divisors fit.
@@ -195,11 +207,10 @@ impl Gguf {
 ///
 /// The parser is young and its input may be anything; a panic in it becomes an error like any other. (None was
 /// seen in a hundred thousand damaged files, but a crash here would take a whole run with it.)
-fn read_front_matter(path: &Path) -> Result<GgufFrontMatter, WeightsError> {
-    let file = File::open(path).map_err(|e| WeightsError::io(path, e))?;
+fn read_front_matter(path: &Path, file: impl Read + Seek) -> Result<GgufFrontMatter, WeightsError> {
     let wrong = |reason: String| WeightsError::Gguf { path: path.to_owned(), reason };
-    let front = catch_unwind(AssertUnwindSafe(|| parse_gguf_front_matter_from_reader(file)))
-        .map_err(|_| wrong("its parser failed on it".to_owned()))?
+    let front = guarded(|| parse_gguf_front_matter_from_reader(file))
+        .map_err(|panic| wrong(format!("its parser failed on it ({panic})")))?
         .map_err(|e| wrong(e.to_string()))?;
     let mut seen = HashMap::new();
     for info in &front.tensor_infos {

@@ -177,12 +177,16 @@ pub(super) fn is_commit(text: &str) -> bool {
 
 /// The shard files that a `model.safetensors.index.json` names, or why it names none.
 pub(super) fn shards(index: &Path) -> Result<BTreeSet<String>, String> {
+    named_shards(&fs::read(index).map_err(|error| error.to_string())?)
+}
+
+/// The same from the text of the index.
+pub(super) fn named_shards(text: &[u8]) -> Result<BTreeSet<String>, String> {
     #[derive(Deserialize)]
     struct Index {
         weight_map: std::collections::BTreeMap<String, String>,
     }
-    let text = fs::read(index).map_err(|error| error.to_string())?;
-    let index: Index = serde_json::from_slice(&text).map_err(|error| error.to_string())?;
+    let index: Index = serde_json::from_slice(text).map_err(|error| error.to_string())?;
     let files: BTreeSet<String> = index.weight_map.into_values().collect();
     if files.is_empty() {
         return Err("it names no shards".into());
@@ -195,6 +199,8 @@ pub(super) fn shards(index: &Path) -> Result<BTreeSet<String>, String> {
 
 #[cfg(test)]
 mod tests {
+    use ulpscope_fuzzing::Target;
+
     use super::*;
 
     const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
@@ -296,5 +302,22 @@ mod tests {
         let refs = root.path().join("models--org--name/refs");
         assert_eq!(fs::read_to_string(refs.join("refs/pr/1")).unwrap(), COMMIT);
         assert!(!refs.join(COMMIT).exists());
+    }
+
+    #[test]
+    fn fuzz_hub_index() {
+        Target::new("hub-index", env!("CARGO_MANIFEST_DIR"))
+            .seed(r#"{"metadata":{"total_size":12},"weight_map":{"a":"m-1.safetensors","b":"m-2.safetensors"}}"#)
+            .words(&["\"weight_map\"", "../", "/", "\\\\", "\\u0000", ".safetensors", "C:"])
+            .text()
+            .run(|input| {
+                let files = named_shards(input)?;
+                for file in &files {
+                    let mut parts = Path::new(file).components();
+                    let inside = parts.all(|c| matches!(c, std::path::Component::Normal(_)));
+                    assert!(inside && !file.contains(['\\', '\0']), "{file:?}");
+                }
+                Ok(format!("{} files", "x".repeat(files.len().min(3))))
+            });
     }
 }

@@ -195,6 +195,8 @@ impl Listing {
 
 #[cfg(test)]
 mod tests {
+    use ulpscope_fuzzing::Target;
+
     use super::*;
 
     const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
@@ -258,5 +260,41 @@ mod tests {
             let error = parse("org/name", body.as_bytes(), "http://h").unwrap_err();
             assert!(matches!(error, SourceError::BadAnswer { .. }), "{error}");
         }
+    }
+
+    /// What a listing lets through can be joined to a folder.
+    #[test]
+    fn fuzz_hub_listing() {
+        let seed = |files: &str| format!(r#"{{"sha":"{COMMIT}","siblings":[{files}]}}"#);
+        let (config, index) =
+            (r#"{"rfilename":"config.json"}"#, r#"{"rfilename":"model.safetensors.index.json"}"#);
+        Target::new("hub-listing", env!("CARGO_MANIFEST_DIR"))
+            .seed(seed(&format!(r#"{config},{{"rfilename":"model.safetensors","lfs":{{"sha256":"AB"}}}}"#)))
+            .seed(seed(&format!(r#"{config},{index},{{"rfilename":"x/y"}}"#)))
+            .seed(seed(r#"{"rfilename":"a.gguf","lfs":null}"#))
+            .words(&[
+                "\"rfilename\"",
+                "\"siblings\"",
+                "\"sha\"",
+                "\"lfs\"",
+                "../",
+                "/",
+                "\\\\",
+                "\\u0000",
+                ".gguf",
+            ])
+            .text()
+            .run(|input| {
+                let listing = parse("org/name", input, "http://h").map_err(|e| e.to_string())?;
+                assert!(is_commit(&listing.commit));
+                for file in &listing.files {
+                    let path = std::path::Path::new(&file.rfilename);
+                    let inside = path.components().all(|c| matches!(c, std::path::Component::Normal(_)));
+                    assert!(inside && !file.rfilename.contains(['\\', '\0']), "{:?}", file.rfilename);
+                    listing.sha256(&file.rfilename);
+                }
+                let files = listing.weight_files(|_| Ok(BTreeSet::from(["x/y".to_owned()])));
+                Ok(files.map_or_else(|e| e.to_string(), |f| format!("{} files", "x".repeat(f.len().min(3)))))
+            });
     }
 }

