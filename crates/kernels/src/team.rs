@@ -42,7 +42,7 @@ pub(crate) fn each(tasks: usize, work: impl Fn(usize) + Sync) {
     match PLACE.get() {
         _ if tasks < 2 => (0..tasks).for_each(work),
         Place::Working => (0..tasks).for_each(work),
-        Place::Alone => (0..tasks).into_par_iter().with_max_len(1).for_each(|i| work(i)),
+        Place::Alone => (0..tasks).into_par_iter().with_max_len(1).for_each(&work),
         // SAFETY: the team outlives the time that this thread leads it: see `team`.
         Place::Leading(team) => unsafe { &*team }.each(tasks, &work),
     }
@@ -266,7 +266,7 @@ mod tests {
 
     #[test]
     fn items_are_handed_over() {
-        let (items, sum) = ((1..=100).map(|i| Box::new(i)), AtomicUsize::new(0));
+        let (items, sum) = ((1..=100).map(Box::new), AtomicUsize::new(0));
         each_of(items, |i| add(&sum, *i));
         assert_eq!(sum.into_inner(), 5050);
     }

@@ -89,10 +89,10 @@ impl Block {
         probe: &mut impl Probe,
     ) -> Tensor<3> {
         let watched = BlockSite::ALL.iter().any(|&site| probe.wants(Site::Block(self.index, site)));
-        match if watched { Err(x) } else { self.fused(x, rope, arithmetic) } {
-            Ok(output) => output,
-            Err(x) => team(|| self.forward_after(x, rope, arithmetic, None, probe)),
+        if !watched && self.fuses(&x, rope, arithmetic) {
+            return self.fused(x, rope, arithmetic);
         }
+        team(|| self.forward_after(x, rope, arithmetic, None, probe))
     }
 
     /// [`Block::forward`] for tokens that come after others, whose keys and values are in `past`; these are added to it. The

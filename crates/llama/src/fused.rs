@@ -8,33 +8,34 @@ use crate::activation::Activation;
 use crate::arithmetic::Arithmetic;
 use crate::attention::{order_within, usual_scale};
 use crate::block::Block;
+use crate::norm::RmsNorm;
 use crate::rotary::RotaryTables;
 use crate::site::AttentionKind;
 use crate::variant::Variants;
 
 impl Block {
-    /// The block as one kernel, which has the bits of its operations one after the other. Gives `x` back if no kernel
-    /// does what is asked for: on other devices, in f64, for other activations and for variants.
-    pub(crate) fn fused(
-        &self,
-        x: Tensor<3>,
-        rope: &RotaryTables,
-        arithmetic: Arithmetic,
-    ) -> Result<Tensor<3>, Tensor<3>> {
+    /// Whether one kernel does what is asked for: on this machine, in up to 32 bits, with SiLU and without variants.
+    pub(crate) fn fuses(&self, x: &Tensor<3>, rope: &RotaryTables, arithmetic: Arithmetic) -> bool {
         let plain = arithmetic.variants == Variants::default() && self.mlp.act_fn == Activation::Silu;
-        let (input, post) = (self.input_layernorm.parts(), self.post_attention_layernorm.parts());
-        let dtype = x.dtype();
-        let one = [rope.cos.dtype(), rope.sin.dtype()].iter().all(|&d| d == dtype)
-            && [&input, &post].iter().all(|(weight, _)| bridge::burn_dtype(weight.dtype()) == dtype);
-        if !(plain && one && handles(&x) && x.dims()[0] == 1) {
-            return Err(x);
-        }
-        let Some(layer) = self.layer(&input.0, &post.0, input.1, arithmetic) else { return Err(x) };
+        let norms = [&self.input_layernorm, &self.post_attention_layernorm].map(RmsNorm::dtype);
+        let one = [rope.cos.dtype(), rope.sin.dtype()].into_iter().chain(norms).all(|d| d == x.dtype());
+        plain && one && handles(x) && x.dims()[0] == 1
+    }
+
+    /// The block as one kernel, which has the bits of its operations one after the other.
+    ///
+    /// # Panics
+    /// If the block does not [fuse](Block::fuses).
+    pub(crate) fn fused(&self, x: Tensor<3>, rope: &RotaryTables, arithmetic: Arithmetic) -> Tensor<3> {
+        let [(input, eps), (post, _)] =
+            [&self.input_layernorm, &self.post_attention_layernorm].map(RmsNorm::parts);
+        let layer =
+            self.layer(&input, &post, eps, arithmetic).expect("what this machine multiplies is packed");
         let (cos, sin) = (rope.cos.to_data(), rope.sin.to_data());
         let (shape, device) = (x.dims(), x.device());
         let y = layer.forward(bridge::into_floats(x), &bridge::view(&cos), &bridge::view(&sin));
         let y = y.unwrap_or_else(|error| panic!("a layer was put together wrongly: {error}"));
-        Ok(bridge::tensor(y, shape, &device))
+        bridge::tensor(y, shape, &device)
     }
 
     fn layer<'a>(
@@ -118,7 +119,8 @@ mod tests {
                 for accumulation in [Accumulation::Tile32, Accumulation::Dot2, Accumulation::Pairwise] {
                     for attention in [AttentionKind::Eager, AttentionKind::Sdpa] {
                         let arithmetic = Arithmetic { accumulation, ..attention.into() };
-                        let fused = block.fused(x.clone(), &rope, arithmetic).expect("a plain block");
+                        assert!(block.fuses(&x, &rope, arithmetic));
+                        let fused = block.fused(x.clone(), &rope, arithmetic);
                         let steps = block.forward_after(x.clone(), &rope, arithmetic, None, &mut ());
                         assert_eq!(flips(&fused, &steps), 0, "{dtype} {tokens} {accumulation} {attention}");
                     }

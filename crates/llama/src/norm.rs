@@ -23,6 +23,11 @@ impl RmsNorm {
         RmsNorm { weight, eps }
     }
 
+    /// The format of the weight.
+    pub(crate) fn dtype(&self) -> burn::tensor::DType {
+        self.weight.dtype()
+    }
+
     /// The weight and ε.
     pub(crate) fn parts(&self) -> (Floats<'static>, f64) {
         (bridge::floats(&self.weight), self.eps)

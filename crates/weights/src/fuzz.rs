@@ -98,8 +98,13 @@ fn fuzz_safetensors() {
         .repair(set_header_length)
         .run(|input| {
             let shards = Shards::held(path, input).map_err(|e| e.to_string())?;
-            let checkpoint =
-                Checkpoint::of_shards(Path::new("."), config_json.clone(), config.clone(), shards, Vec::new());
+            let checkpoint = Checkpoint::of_shards(
+                Path::new("."),
+                config_json.clone(),
+                config.clone(),
+                shards,
+                Vec::new(),
+            );
             read_all(&checkpoint.map_err(|e| e.to_string())?)
         });
 }

@@ -58,7 +58,7 @@ pub(crate) fn run(args: &CompareArgs, question: Question, talk: &Talk) -> Result
         talk.say(&format!("--sites: no site matches `{part}`"));
     }
 
-    let mut partial = Partial::new(output.as_ref().map(Output::partial), &kernel, &talk);
+    let mut partial = Partial::new(output.as_ref().map(Output::partial), &kernel, talk);
     // Hashing reads every byte of the model; it does so while the model computes.
     let describe_all = || models.iter().map(describe).collect::<Result<Vec<Model>>>();
     let (findings, described) = std::thread::scope(|scope| {
