@@ -103,7 +103,7 @@ fn take<const MR: usize, const NV: usize>(
 ) {
     let mut w = [_mm512_setzero_si512(); NV];
     for v in 0..NV {
-        if MR <= 4 {
+        if NV == 1 || MR <= 4 {
             let ahead = panels[v].wrapping_add(p * 2 * WIDTH).cast::<i8>().wrapping_add(AHEAD);
             _mm_prefetch::<_MM_HINT_T0>(ahead);
         }
