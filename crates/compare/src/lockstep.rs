@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use burn::tensor::Tensor;
+use rayon::prelude::*;
 use ulpscope_capture::{Activations, Force, Recorder};
 use ulpscope_floats::DType;
 use ulpscope_llama::{
@@ -310,10 +311,15 @@ impl<'a, 'e> Run<'a, 'e> {
         taught: &Activations,
     ) {
         // A map of activations is sorted by site, and sites are ordered as the forward pass visits them.
-        for &site in own.unwrap_or(taught).keys() {
-            let (Some(a), Some(t)) = (reference.get(&site), taught.get(&site)) else { continue };
-            let own = own.and_then(|own| own.get(&site));
-            let mut measured = Measured::new(site, (i, prompt), a, own, t);
+        let sites: Vec<Site> = own.unwrap_or(taught).keys().copied().collect();
+        let measure = |site: &Site| {
+            let (a, t) = (reference.get(site)?, taught.get(site)?);
+            let own = own.and_then(|own| own.get(site));
+            Some((Measured::new(*site, (i, prompt), a, own, t), a, own, t))
+        };
+        let measured: Vec<_> = sites.par_iter().filter_map(measure).collect();
+        for (mut measured, a, own, t) in measured {
+            let site = measured.site;
             if !measured.own.identical() {
                 self.first.entry((i, prompt)).or_insert(site);
             }

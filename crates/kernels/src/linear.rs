@@ -173,7 +173,8 @@ impl Job<'_> {
         wrap: fn(Vec<O>) -> Floats<'static>,
     ) -> Result<Vec<Floats<'static>>, KernelError> {
         let rows = self.x.len() / self.inputs;
-        let zeros = |p: &Projection| vec![O::ZERO; rows * p.weight.outputs()];
+        // Pages that are zero already, so that each is touched first by the thread that fills it.
+        let zeros = |p: &Projection| bytemuck::allocation::zeroed_vec(rows * p.weight.outputs());
         let mut all: Vec<Vec<O>> = projections.iter().map(zeros).collect();
         let mut outs: Vec<&mut [O]> = all.iter_mut().map(Vec::as_mut_slice).collect();
         self.run_into(projections, &mut outs)?;

@@ -8,7 +8,7 @@ use crate::Path;
 use ulpscope_floats::{bf16, bf16_from_f32, bf16_from_f64_exact, f16, f16_from_f64_exact, f32_to_f16};
 
 /// A format that sums are rounded to.
-pub(crate) trait Output: Copy + Send + Sync {
+pub(crate) trait Output: Copy + Send + Sync + bytemuck::Zeroable {
     const ZERO: Self;
 
     /// Rounds f32 sums, to nearest, ties to even.
