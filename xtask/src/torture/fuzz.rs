@@ -31,6 +31,7 @@ const QUICK: u64 = 100;
 
 /// Arguments of fuzzing alone.
 #[derive(clap::Args)]
+#[group(skip)]
 pub(crate) struct Args {
     /// fuzz: executions of each target; those that make whole pages and pictures make one in a hundred
     #[arg(long, value_name = "N", default_value_t = 10_000_000)]
