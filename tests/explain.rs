@@ -65,6 +65,7 @@ fn what_is_no_fault_raises_no_alarm() {
             let e = explained(&[&tiny(), "--a", &a, "--b", &b]);
             assert_eq!(list(&e["origins"]), &Vec::<Value>::new(), "{a} {b}");
             assert!(list(&e["causes"]).iter().all(|c| c["fault"] == false), "{a} {b}: {}", e["verdict"]);
+            assert!(list(&e["growth"]).iter().all(|g| g["exceeds"] == false), "{a} {b}: {}", e["growth"]);
         }
     }
     // The same weights in another folder, loaded otherwise: what differs are the recipes.
@@ -116,6 +117,9 @@ fn a_changed_config_is_named() {
         let e = changed(|model| model.config[key] = value);
         assert_eq!((e["status"].as_str(), ids(&e)), (Some("explained"), vec![id]), "{key}: {}", e["verdict"]);
         assert_eq!(e["causes"][0]["bit_equal"], true, "{key}");
+        // Far above every order of summation, over however few tokens.
+        assert_eq!(e["causes"][0]["exceeds_floor"], true, "{key}: {}", e["growth"]);
+        assert!(!e["verdict"].as_str().unwrap().contains("within the floor over"), "{}", e["verdict"]);
     }
 }
 
@@ -212,6 +216,11 @@ fn what_is_not_finite_stops_nothing() {
     let e = explained(&[&tiny(), &broken, "--a", "load(bf16)", "--b", "load(bf16)"]);
     assert_eq!(ids(&e), ["weight-corrupted"]);
     assert_eq!(e["causes"][0]["site"], "model.layers.1.mlp.up_proj");
+    assert_eq!(e["causes"][0]["exceeds_floor"], true, "{}", e["growth"]);
+    assert!(e["verdict"].as_str().unwrap().contains("not numbers from position 0 on"), "{}", e["verdict"]);
+    let fail = ["explain", "--prompt", PROMPT, &tiny(), &broken, "--fail-on", "causes_above_floor>0"];
+    let failed = ulpscope(fail);
+    failed.check(failed.code == Some(3), "status 3 expected");
     // The same in both arms: there is nothing to compare with.
     let both = ulpscope(["explain", "--json", "--prompt", PROMPT, &broken]);
     both.check(both.code == Some(4), "status 4 expected");

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use ulpscope_record::RunRecord;
+use ulpscope_record::{Explanation, RunRecord, Status};
 
 use crate::near;
 
@@ -61,8 +61,14 @@ impl Condition {
                 vec![("the run".to_owned(), different as f64)]
             }
             Metric::CausesAboveFloor => {
-                let causes = record.explanation.iter().flat_map(|found| &found.causes);
-                vec![("the run".to_owned(), causes.filter(|cause| cause.exceeds_floor).count() as f64)]
+                let above = |found: &Explanation| {
+                    // What no cause is known of has one all the same.
+                    let unknown =
+                        found.status == Status::Unexplained && found.growth.iter().any(|b| b.exceeds);
+                    found.causes.iter().filter(|cause| cause.exceeds_floor).count() + usize::from(unknown)
+                };
+                let count: usize = record.explanation.iter().map(above).sum();
+                vec![("the run".to_owned(), count as f64)]
             }
             metric => record
                 .logits
@@ -171,6 +177,11 @@ mod tests {
             cause.exceeds_floor = true;
         }
         assert_eq!(found(&record, "causes_above_floor>0").len(), 1);
+        let explanation = record.explanation.as_mut().unwrap();
+        explanation.causes.clear();
+        explanation.status = Status::Unexplained;
+        explanation.growth[0].exceeds = true;
+        assert_eq!(found(&record, "causes_above_floor>=1").len(), 1, "nobody knows why is no good news");
     }
 
     #[test]

@@ -19,7 +19,7 @@ use crate::floor;
 use crate::growth;
 use crate::proof::Proof;
 use crate::stats::{interval, mean_or_zero};
-use crate::verdict;
+use crate::verdict::{self, Beside};
 
 /// What a comparison found, and its explanation.
 #[derive(Clone, Debug)]
@@ -233,7 +233,8 @@ pub fn explain_keeping(
         guards: guards(plan, &findings, &all, nonfinite),
     };
     explanation.guards.extend(too_large);
-    explanation.verdict = verdict::verdict(plan, &explanation);
+    let beside = Beside { lost: growth::first_lost(&observed, plan.prompts.len()) };
+    explanation.verdict = verdict::verdict(plan, &explanation, &beside);
     Ok(Answer { findings, explanation })
 }
 

@@ -3,13 +3,18 @@
 use std::ops::Range;
 
 use ulpscope_compare::Observed;
-use ulpscope_record::Bucket;
+use ulpscope_record::{Bucket, PositionDivergence};
 
 use crate::floor::FALSE_ALARMS;
 use crate::stats::{above_zero, beyond, deviation, mean, mean_or_zero};
 
 /// Where ranges of positions begin.
 const EDGES: [usize; 12] = [0, 16, 64, 256, 512, 1024, 2048, 3072, 4096, 8192, 16384, 32768];
+
+/// How many times the largest floor a divergence has to be before no scatter over positions can make it noise.
+const CLEAR: f64 = 10.0;
+/// KL in nats that has to be exceeded as well: where no order changes a bit, ten times nothing says nothing.
+const LEAST: f64 = 1e-6;
 
 /// The divergence of subject 1 from subject 0 over ranges of positions of each prompt; `orders` are the subjects that
 /// are the reference in other orders, `intrinsic` is the size of a prompt's causes by position.
@@ -23,26 +28,44 @@ pub(crate) fn growth(
     // All ranges of all prompts share the probability of a mistake.
     let chance =
         FALSE_ALARMS / prompts.iter().map(|ids| ranges(ids.len()).len()).sum::<usize>().max(1) as f64;
-    for (prompt, ids) in prompts.iter().enumerate() {
-        let by_position = |subject: usize| -> Vec<f64> {
-            let of = |l: &&ulpscope_compare::Compared| {
-                l.subject == subject && l.with == 0 && l.logits.prompt == prompt
-            };
-            let found = observed.logits.iter().find(of);
-            found.map_or(Vec::new(), |l| l.logits.by_position.iter().map(|p| p.kl).collect())
+    let positions = |subject: usize, prompt: usize| -> &[PositionDivergence] {
+        let of = |l: &&ulpscope_compare::Compared| {
+            l.subject == subject && l.with == 0 && l.logits.prompt == prompt
         };
-        let (own, wide) = (by_position(1), intrinsic(prompt));
-        let noise: Vec<Vec<f64>> = orders.iter().map(|&order| by_position(order)).collect();
+        observed.logits.iter().find(of).map_or(&[], |l| &l.logits.by_position)
+    };
+    let by_position =
+        |subject: usize, prompt: usize| positions(subject, prompt).iter().map(|p| p.kl).collect::<Vec<f64>>();
+    // The largest floor of any order over any range: that of one range of a few tokens is an accident.
+    let largest = (prompts.iter().enumerate())
+        .flat_map(|(prompt, ids)| orders.iter().map(move |&order| (prompt, ids, order)))
+        .flat_map(|(prompt, ids, order)| {
+            let kl = by_position(order, prompt);
+            ranges(ids.len()).into_iter().filter_map(move |range| kl.get(range).map(mean))
+        })
+        .fold(0.0, f64::max);
+    for (prompt, ids) in prompts.iter().enumerate() {
+        let (own, wide) = (by_position(1, prompt), intrinsic(prompt));
+        let noise: Vec<Vec<f64>> = orders.iter().map(|&order| by_position(order, prompt)).collect();
+        // The most that an order changes any logit of the prompt by.
+        let moved = (orders.iter().flat_map(|&order| positions(order, prompt)))
+            .map(|p| p.max_abs)
+            .fold(0.0, f64::max);
         let ranges = ranges(ids.len());
         for range in &ranges {
             let over = |kl: &[f64]| kl.get(range.clone()).map_or(f64::NAN, mean);
             let floors: Vec<f64> = noise.iter().map(|kl| over(kl)).collect();
             let kl = over(&own);
-            // Above what orders scatter by, and above what positions do: a few tokens prove little.
+            // A few tokens scatter so much that a test over them proves little, be the difference as large as it may.
+            // What is far above every order, or flips a token that no order comes near to flipping, needs no such test.
             let each: Vec<f64> =
                 range.clone().map(|i| own.get(i).copied().unwrap_or(f64::NAN) - at(&noise, i)).collect();
-            let exceeds =
-                (floors.is_empty() || beyond(&floors, kl, 0.0) < chance) && above_zero(&each) < chance;
+            let of_range = positions(1, prompt).get(range.clone()).unwrap_or(&[]);
+            let flips = of_range.iter().any(|p| p.top1[0] != p.top1[1] && p.margin[0] > 2.0 * CLEAR * moved);
+            let clear = !floors.is_empty() && kl > LEAST && (kl > CLEAR * largest || flips);
+            let above = (floors.is_empty() || beyond(&floors, kl, 0.0) < chance)
+                && (clear || above_zero(&each) < chance);
+            let exceeds = above || range.clone().any(|i| lost(positions(1, prompt), &noise, i));
             all.push(Bucket {
                 prompt,
                 from: range.start,
@@ -70,6 +93,23 @@ fn ranges(tokens: usize) -> Vec<Range<usize>> {
 /// The floor at one position.
 fn at(noise: &[Vec<f64>], position: usize) -> f64 {
     mean_or_zero(&noise.iter().filter_map(|kl| kl.get(position).copied()).collect::<Vec<_>>())
+}
+
+/// Whether the divergence is no number at a position at which the reference is finite, in every order.
+fn lost(own: &[PositionDivergence], noise: &[Vec<f64>], position: usize) -> bool {
+    own.get(position).is_some_and(|p| !p.kl.is_finite() && p.margin[0].is_finite())
+        && noise.iter().all(|kl| kl.get(position).is_some_and(|kl| kl.is_finite()))
+}
+
+/// The first prompt, and its first position, at which the arm has no numbers though the reference has.
+pub(crate) fn first_lost(observed: &Observed, prompts: usize) -> Option<[usize; 2]> {
+    let of = |prompt: usize| {
+        let own =
+            |l: &&ulpscope_compare::Compared| l.subject == 1 && l.with == 0 && l.logits.prompt == prompt;
+        let own = &observed.logits.iter().find(own)?.logits.by_position;
+        (0..own.len()).find(|&i| lost(own, &[], i)).map(|position| [prompt, position])
+    };
+    (0..prompts).find_map(of)
 }
 
 /// First position from which the divergence stays above the floor, on the longest prompt.

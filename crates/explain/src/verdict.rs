@@ -7,7 +7,14 @@ use ulpscope_record::{Cause, Decision, Explanation, Status};
 /// Causes that a paragraph names; the others are in the list of causes.
 const LISTED: usize = 6;
 
-pub(crate) fn verdict(plan: &Plan, found: &Explanation) -> String {
+/// What a paragraph says that no field of an explanation holds.
+#[derive(Debug, Default)]
+pub(crate) struct Beside {
+    /// Prompt and position from which on the arm's logits are no numbers.
+    pub(crate) lost: Option<[usize; 2]>,
+}
+
+pub(crate) fn verdict(plan: &Plan, found: &Explanation, beside: &Beside) -> String {
     let [a, b] = [&plan.arms[0].name, &plan.arms[1].name];
     let mut said: Vec<String> = Vec::new();
     match found.status {
@@ -48,7 +55,7 @@ pub(crate) fn verdict(plan: &Plan, found: &Explanation) -> String {
             if let Some(bisection) = &found.bisection {
                 said.push(format!("{}.", capital(&bisected(bisection))));
             }
-            said.push(size(found));
+            said.push(size(found, beside));
             said.push(false_alarms(found));
             said.extend(decisions(found));
             if let Some(truth) = &found.truth {
@@ -108,7 +115,7 @@ fn several(causes: &[Cause]) -> Vec<String> {
 }
 
 /// How large it is, apart from rounding, and beside the noise.
-fn size(found: &Explanation) -> String {
+fn size(found: &Explanation, beside_it: &Beside) -> String {
     let kl: Vec<f64> = found.growth.iter().map(|b| b.kl * (b.to - b.from) as f64).collect();
     let positions: usize = found.growth.iter().map(|b| b.to - b.from).sum();
     let kl = kl.iter().sum::<f64>() / positions.max(1) as f64;
@@ -118,10 +125,22 @@ fn size(found: &Explanation) -> String {
     let longest = found.growth.iter().map(|b| b.to).max().unwrap_or(0);
     let beside = match (found.onset, floor > 0.0) {
         (_, false) => "there is no noise floor to hold it against".to_owned(),
+        // On another prompt than the longest, or in a range that later ones of it are not like.
+        (None, true) if found.growth.iter().any(|b| b.exceeds) => {
+            "above the floor on some positions".to_owned()
+        }
         (None, true) => format!("within the floor over these {longest} tokens"),
         (Some(0), true) => "above the floor from the first tokens on".to_owned(),
         (Some(onset), true) => format!("within the floor at first, above it from about {onset} tokens on"),
     };
+    if let Some([prompt, position]) = beside_it.lost {
+        let of = if found.decisions.len() > 1 { format!(" of prompt {prompt}") } else { String::new() };
+        return format!(
+            "The logits of {} are not numbers from position {position}{of} on, where the reference's are: no KL can be \
+             measured, and that is above any floor (noise floor of the arithmetic {floor:.1e}).",
+            found.arm
+        );
+    }
     format!(
         "Intrinsic size ({compute}): KL {intrinsic:.1e}; measured KL {kl:.1e}; noise floor of the arithmetic {floor:.1e}: {beside}."
     )
