@@ -152,6 +152,46 @@ fn what_happened_to_a_weight_is_named_with_the_weight() {
     }
 }
 
+/// Changes a tensor's values in place.
+fn edit(model: &mut Checkpoint, tensor: &str, change: impl FnOnce(&mut Vec<f32>)) {
+    let stored = model.tensors.get_mut(tensor).unwrap();
+    let mut values: Vec<f32> = stored.values().iter().map(|&x| x as f32).collect();
+    change(&mut values);
+    stored.bytes = values.iter().flat_map(|x| x.to_le_bytes()).collect();
+}
+
+#[test]
+fn what_cancels_out_is_an_equivalent_rewriting_and_no_fault() {
+    let [up, down] = ["up", "down"].map(|name| format!("model.layers.1.mlp.{name}_proj.weight"));
+    let scale = |by: f32| move |w: &mut Vec<f32>| w.iter_mut().for_each(|x| *x *= by);
+    let rescaled = |model: &mut Checkpoint| {
+        edit(model, &up, scale(2.0));
+        edit(model, &down, scale(0.5));
+    };
+    // Each of the two alone turns every block's output; both together turn nothing.
+    let negated = |model: &mut Checkpoint| {
+        edit(model, &up, scale(-1.0));
+        edit(model, &down, scale(-1.0));
+    };
+    for e in [changed(rescaled), changed(negated)] {
+        let verdict = e["verdict"].as_str().unwrap();
+        assert_eq!(e["status"], "explained", "{verdict}");
+        assert!(verdict.starts_with("Every logit of b has the bits of a"), "{verdict}");
+        assert!(verdict.contains("an equivalent rewriting") && !verdict.contains("% of the KL"), "{verdict}");
+        assert!(list(&e["causes"]).iter().all(|c| c["fault"] == false && c["exceeds_floor"] == false));
+    }
+    // With a fault besides, the first site is not that fault's, which is said; and half of a rewriting is a fault.
+    let both = changed(|model| {
+        rescaled(model);
+        edit(model, "model.layers.2.mlp.down_proj.weight", scale(8.0));
+    });
+    assert_eq!((both["causes"][0]["fault"].clone(), &both["status"]), (json!(true), &json!("explained")));
+    assert_eq!(both["origins"][0]["site"], "model.layers.1.mlp.up_proj", "{}", both["verdict"]);
+    assert!(!both["verdict"].as_str().unwrap().contains("equivalent rewriting"), "{}", both["verdict"]);
+    let half = changed(|model| edit(model, &up, scale(-1.0)));
+    assert_eq!((ids(&half), &half["causes"][0]["fault"]), (vec!["sign-flipped"], &json!(true)));
+}
+
 /// Rows of a query weight `[64, 64]` with 4 heads, from half-split into adjacent pairs.
 fn interleave(w: &mut [f32]) {
     let old = w.to_vec();

@@ -19,7 +19,7 @@ use crate::floor;
 use crate::growth;
 use crate::proof::Proof;
 use crate::stats::{interval, mean_or_zero};
-use crate::verdict::{self, Beside};
+use crate::verdict::{self, Beside, Equivalent};
 
 /// What a comparison found, and its explanation.
 #[derive(Clone, Debug)]
@@ -124,11 +124,11 @@ pub fn explain_keeping(
             let found = bisect(plan, &parts, wide, |step| progress(Stage::Bisecting, step))?;
             let names = |set: &Vec<usize>| set.iter().flat_map(|&i| parts[i].iter().cloned()).collect();
             let matter: Vec<Vec<String>> = found.named.iter().map(names).collect();
-            Some((matter, found.record))
+            Some((matter, found.record, found.most))
         }
         None => None,
     };
-    let matter = bisected.as_ref().map(|(matter, _)| &matter[..]);
+    let matter = bisected.as_ref().map(|(matter, ..)| &matter[..]);
     let all = factors(a, b, &observed.differing, matter);
     let shared = !shared(plan).is_empty();
     let proof = Proof::run(plan, &all, wide, shared, keep, |step| progress(Stage::Proving, step))?;
@@ -137,7 +137,9 @@ pub fn explain_keeping(
     let ruled_out = idle.iter().map(|&i| {
         let Factor { subject, relation, .. } = &all[i];
         let relation = relation.as_ref().map_or(String::new(), |r| format!(" ({r})"));
-        format!("{subject} differs{relation}, but exchanging it changes no bit of any logit here")
+        let (differs, them) =
+            if all[i].take.parameters.len() > 1 { ("differ", "them") } else { ("differs", "it") };
+        format!("{subject} {differs}{relation}, but exchanging {them} changes no bit of any logit here")
     });
     let floor_kl = mean_or_zero(&floor.logits.iter().map(|l| l.kl).collect::<Vec<_>>());
     let subjects: Vec<usize> = orders.iter().map(|(i, ..)| *i).collect();
@@ -200,10 +202,31 @@ pub fn explain_keeping(
         findings.first.iter().any(|f| f.site.is_some()) || findings.logits.iter().any(|l| l.equal < 1.0);
     // Next to what is no number nothing is equal or unequal.
     let blind = nonfinite[0] > 0 || findings.logits.iter().any(|l| l.nonfinite[0] > 0);
+    let same_logits = findings.logits.iter().all(|l| l.equal == 1.0);
+    let most = bisected.as_ref().map_or(0.0, |(.., most)| *most);
+    let exceeds = growth.iter().any(|b| b.exceeds);
+    let equivalent = (differs && !blind && proof.complete() && !exceeds)
+        .then(|| equivalent(&all, &acting, &proof, same_logits, most))
+        .flatten();
+    if equivalent.is_some() {
+        for (cause, _) in &mut causes {
+            cause.fault = false;
+            cause.kl_share = f64::NAN;
+            cause.kl_share_interval = [f64::NAN; 2];
+            cause.remedy = String::new();
+        }
+    }
+    // What differs at the first origin, if that is nothing that changes a logit.
+    let elsewhere = origins.first().filter(|origin| origin.cause.is_none()).and_then(|origin| {
+        let there = |i: &&usize| proof.sites(**i).contains(&origin.site.as_str());
+        // A set that cancels out need not differ alone at its first site: it is the only candidate then.
+        let silent = idle.iter().find(there).or(if idle.len() == 1 { idle.first() } else { None });
+        silent.map(|&i| (all[i].subject.clone(), all[i].take.parameters.len() > 1))
+    });
     let status = match (differs, proof.complete()) {
         _ if blind => Status::Incomplete,
         (false, _) => Status::NoDifference,
-        (true, true) if !causes.is_empty() => Status::Explained,
+        (true, true) if !causes.is_empty() || equivalent.is_some() => Status::Explained,
         (true, _) => Status::Unexplained,
     };
     let position_0 =
@@ -223,7 +246,7 @@ pub fn explain_keeping(
         onset: growth::onset(&growth),
         expected_onset: growth::expected_onset(&growth),
         floor,
-        bisection: bisected.map(|(_, record)| record),
+        bisection: bisected.map(|(_, record, _)| record),
         counterfactuals: proof.counterfactuals(&all, &b.arm.dtype().to_string()),
         growth,
         expected: expected(&all),
@@ -233,9 +256,36 @@ pub fn explain_keeping(
         guards: guards(plan, &findings, &all, nonfinite),
     };
     explanation.guards.extend(too_large);
-    let beside = Beside { lost: growth::first_lost(&observed, plan.prompts.len()) };
+    let beside = Beside {
+        lost: growth::first_lost(&observed, plan.prompts.len()),
+        equivalent,
+        elsewhere,
+        wide_noise: (proof.whole() <= proof.noise()).then(|| proof.wide.to_string()),
+    };
     explanation.verdict = verdict::verdict(plan, &explanation, &beside);
     Ok(Answer { findings, explanation })
+}
+
+/// Whether what differs cancels out, as a rescaling, a permutation or a folding between neighbouring tensors does.
+///
+/// Either no bit of any logit differs; or the tensors do, exchanged one by one or in parts, a thousand times what all of
+/// them do together, and nothing but choices differs besides.
+fn equivalent(
+    all: &[Factor],
+    acting: &[usize],
+    proof: &Proof,
+    same_logits: bool,
+    of_sets: f64,
+) -> Option<Equivalent> {
+    const CANCELS: f64 = 1e-3;
+    let alone =
+        if acting.len() > 1 { acting.iter().map(|&i| proof.intrinsic(i).0).fold(0.0, f64::max) } else { 0.0 };
+    let most = alone.max(of_sets);
+    let whole = proof.whole();
+    let of_tensors = |i: &usize| !all[*i].take.parameters.is_empty() || !all[*i].fault.fault;
+    let cancels = acting.iter().all(of_tensors) && whole <= CANCELS * most;
+    let tensors = all.iter().map(|factor| factor.take.parameters.len()).sum();
+    (same_logits || cancels).then_some(Equivalent { tensors, same_logits, most, whole })
 }
 
 /// The format that intrinsic sizes are computed in: one that both arms' roundings are small beside.

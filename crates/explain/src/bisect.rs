@@ -29,6 +29,8 @@ pub(crate) struct Found {
     pub(crate) named: Vec<Vec<usize>>,
     /// What a record holds of it.
     pub(crate) record: Bisection,
+    /// KL of the set that does most alone; NaN if any does what is no number.
+    pub(crate) most: f64,
 }
 
 /// Finds the parts that matter among `parts`, each a set of tensors that goes together.
@@ -43,10 +45,15 @@ pub(crate) fn bisect(
 ) -> Result<Found, CompareError> {
     let all: Vec<usize> = (0..parts.len()).collect();
     let mut passes = 0;
+    let mut most: f64 = 0.0;
     let try_sets = |sets: &[Vec<usize>]| -> Result<Vec<f64>, CompareError> {
         passes += 1;
         let takes: Vec<Take> = sets.iter().map(|set| take(parts, set)).collect();
-        injected(plan, &takes, wide, &mut progress)
+        let done = injected(plan, &takes, wide, &mut progress)?;
+        most = done
+            .iter()
+            .fold(most, |most, &kl| if most.is_nan() || kl.is_nan() { f64::NAN } else { most.max(kl) });
+        Ok(done)
     };
     let Halved { named, whole, runs, spread, enough, rest } = halve(all, try_sets)?;
     let names = |set: &Vec<usize>| set.iter().flat_map(|&i| parts[i].iter().cloned()).collect::<Vec<_>>();
@@ -63,7 +70,7 @@ pub(crate) fn bisect(
         rest_kl: rest,
         spread,
     };
-    Ok(Found { named, record })
+    Ok(Found { named, record, most })
 }
 
 fn take(parts: &[Vec<String>], set: &[usize]) -> Take {

@@ -185,6 +185,11 @@ impl Proof {
         (kl, [flips, positions.len()])
     }
 
+    /// Mean KL of the arm to the reference in the wide format.
+    pub(crate) fn whole(&self) -> f64 {
+        mean(&self.kl(self.wide_b, self.wide_a))
+    }
+
     /// Share of the KL that goes away when one factor is restored, with its interval.
     ///
     /// With a single factor it is measured in the arms' own format. With several, rounding saturates the logits of
@@ -195,15 +200,22 @@ impl Proof {
         } else {
             (self.kl(self.wide_b, self.wide_a), self.kl(self.wide_restored[factor], self.wide_a))
         };
+        let noise = if self.restored.len() == 1 { 0.0 } else { self.noise() * with.len() as f64 };
         let share = |sample: &[usize]| {
             let sum = |kl: &[f64]| sample.iter().map(|&i| kl[i]).sum::<f64>();
             let whole = sum(&with);
-            // Where nothing diverges there is nothing to have a share of.
-            (whole != 0.0).then(|| 1.0 - sum(&without) / whole)
+            // Where nothing diverges but by rounding there is nothing to have a share of.
+            (whole > noise || whole.is_nan()).then(|| 1.0 - sum(&without) / whole)
         };
         let all: Vec<usize> = (0..with.len()).collect();
-        let found = share(&all).unwrap_or(0.0);
+        let found = share(&all).unwrap_or(f64::NAN);
         (found, interval(with.len(), |sample| share(sample).unwrap_or(found)))
+    }
+
+    /// KL in nats that rounding alone makes in the wide format: some thousands of its steps, relative to a logit, squared.
+    pub(crate) fn noise(&self) -> f64 {
+        let step = if self.wide == DType::F64 { f64::EPSILON } else { f64::from(f32::EPSILON) };
+        (100.0 * step).powi(2)
     }
 
     /// Whether restoring the factor changes a bit of the arm's logits, or injecting it one of the reference's.

@@ -12,6 +12,25 @@ const LISTED: usize = 6;
 pub(crate) struct Beside {
     /// Prompt and position from which on the arm's logits are no numbers.
     pub(crate) lost: Option<[usize; 2]>,
+    /// That what differs cancels out.
+    pub(crate) equivalent: Option<Equivalent>,
+    /// What differs at the first origin, and whether that is several tensors, where it is no cause.
+    pub(crate) elsewhere: Option<(String, bool)>,
+    /// The wide format, if no more than its rounding is left in it.
+    pub(crate) wide_noise: Option<String>,
+}
+
+/// Differences that cancel out before the logits.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Equivalent {
+    /// Tensors that differ.
+    pub(crate) tensors: usize,
+    /// Whether every logit has the reference's bits.
+    pub(crate) same_logits: bool,
+    /// KL in the wide format of the one, or the set of them, that does most alone; 0 if none was tried.
+    pub(crate) most: f64,
+    /// KL in the wide format of all together.
+    pub(crate) whole: f64,
 }
 
 pub(crate) fn verdict(plan: &Plan, found: &Explanation, beside: &Beside) -> String {
@@ -20,7 +39,7 @@ pub(crate) fn verdict(plan: &Plan, found: &Explanation, beside: &Beside) -> Stri
     match found.status {
         Status::NoDifference => {
             said.push(format!("No difference: every logit and every site of {b} has the bits of {a}."));
-            said.extend(found.ruled_out.iter().map(|what| format!("{}.", capital(what))));
+            said.extend(found.ruled_out.iter().map(|what| format!("{}.", opening(what))));
             if let Some(truth) = &found.truth {
                 said.extend(truth.shared.iter().map(|what| format!("But {what}.")));
             }
@@ -41,6 +60,10 @@ pub(crate) fn verdict(plan: &Plan, found: &Explanation, beside: &Beside) -> Stri
             said.extend(found.causes.iter().map(|c| format!("Part of it: {}.", named(c))));
         }
         Status::Explained => {
+            if let Some(equivalent) = &beside.equivalent {
+                said.extend(cancelled(a, found, equivalent, beside));
+                return said.join(" ");
+            }
             if let Some(origin) = found.origins.first() {
                 let [differing, of] = origin.differing;
                 said.push(format!(
@@ -48,12 +71,19 @@ pub(crate) fn verdict(plan: &Plan, found: &Explanation, beside: &Beside) -> Stri
                     origin.site
                 ));
             }
+            if let Some((subject, several)) = &beside.elsewhere {
+                let (differ, alone) =
+                    if *several { ("differ", "together they change") } else { ("differs", "it changes") };
+                said.push(format!(
+                    "No cause below is at work there: {subject} {differ}, but {alone} no bit of any logit."
+                ));
+            }
             match &found.causes[..] {
-                [one] => said.extend(single(one)),
-                many => said.extend(several(many)),
+                [one] => said.extend(single(one, beside)),
+                many => said.extend(several(many, found.origins.first().and_then(|o| o.cause), beside)),
             }
             if let Some(bisection) = &found.bisection {
-                said.push(format!("{}.", capital(&bisected(bisection))));
+                said.push(format!("{}.", opening(&bisected(bisection))));
             }
             said.push(size(found, beside));
             said.push(false_alarms(found));
@@ -81,44 +111,115 @@ fn named(cause: &Cause) -> String {
     format!("{} ({}{relation})", cause.title, cause.subject)
 }
 
-fn single(cause: &Cause) -> Vec<String> {
-    let proof = if cause.bit_equal {
-        "Proved: restoring it in the arm makes every logit bit-equal to the reference's, and putting it into the \
-         reference gives every bit of the arm's."
-            .to_owned()
-    } else {
-        format!(
-            "Exchanging it changes the outcome both ways, but not to the last bit; restoring it removes {:.1} % of \
-             the KL.",
-            cause.kl_share * 100.0
-        )
-    };
-    vec![format!("Cause: {}.", named(cause)), proof]
-}
-
-fn several(causes: &[Cause]) -> Vec<String> {
-    let mut said =
-        vec![format!("{} causes; restoring all of them makes every logit bit-equal.", causes.len())];
-    for (i, cause) in causes.iter().take(LISTED).enumerate() {
-        let site = cause.site.as_ref().map_or(String::new(), |site| format!(", first at {site}"));
-        let share = if cause.kl_share.is_nan() {
-            "its share can't be measured, because logits are not finite".to_owned()
-        } else {
-            format!("{:.0} % of the KL without rounding in between", cause.kl_share * 100.0)
-        };
-        said.push(format!("({}) {}{site}: {share}.", i + 1, capital(&named(cause))));
+/// What differs, where it cancels out.
+fn cancelled(reference: &str, found: &Explanation, equivalent: &Equivalent, beside: &Beside) -> Vec<String> {
+    let Equivalent { tensors, same_logits, most, whole } = *equivalent;
+    let compute = found.counterfactuals.last().map_or("f32", |run| run.compute.as_str());
+    let floor = found.causes.first().map_or(0.0, |c| c.floor_kl);
+    let mut said = Vec::new();
+    said.push(match (same_logits, floor > 0.0) {
+        (true, _) => format!("Every logit of {} has the bits of {reference}, though what comes before differs.", found.arm),
+        (false, true) => format!(
+            "{} differs from {reference} by no more than noise: KL {:.1e}, noise floor of the arithmetic {floor:.1e}.",
+            found.arm,
+            measured(found)
+        ),
+        (false, false) => format!("{} hardly differs from {reference}: KL {:.1e}.", found.arm, measured(found)),
+    });
+    if let Some(origin) = found.origins.first() {
+        let [differing, of] = origin.differing;
+        said.push(format!(
+            "First site that differs on equal inputs: {} ({differing} of {of} elements).",
+            origin.site
+        ));
     }
-    if let Some(more) = causes.len().checked_sub(LISTED).filter(|more| *more > 0) {
-        said.push(format!("And {more} more."));
+    said.extend(found.causes.iter().take(LISTED).map(|c| format!("What differs: {}.", named(c))));
+    said.extend(found.ruled_out.iter().map(|what| format!("{}.", opening(what))));
+    if most > 0.0 {
+        let rest = match &beside.wide_noise {
+            Some(wide) => format!(", the rounding of {wide}"),
+            None => String::new(),
+        };
+        said.push(format!(
+            "Parts of it exchanged alone change the logits (KL up to {most:.1e} in {compute}); all together they cancel out \
+             (KL {whole:.1e}{rest}), so that no part has a share of anything."
+        ));
+    }
+    if tensors > 1 {
+        said.push(
+            "As far as these prompts show, that is an equivalent rewriting between neighbouring tensors (a rescaling, a \
+             permutation or a folding), and no fault."
+                .to_owned(),
+        );
+    } else {
+        said.push("Nothing of it reaches a logit of these prompts; others may show it.".to_owned());
     }
     said
 }
 
+fn single(cause: &Cause, beside: &Beside) -> Vec<String> {
+    let them = if of_several(cause) { "them" } else { "it" };
+    let proof = if cause.bit_equal {
+        format!(
+            "Proved: restoring {them} in the arm makes every logit bit-equal to the reference's, and putting {them} into \
+             the reference gives every bit of the arm's."
+        )
+    } else {
+        format!(
+            "Exchanging {them} changes the outcome both ways, but not to the last bit; restoring {them} removes {:.1} % of \
+             the KL.",
+            cause.kl_share * 100.0
+        )
+    };
+    let first = cause.site.as_ref().filter(|_| beside.elsewhere.is_some());
+    let site = first.map_or(String::new(), |site| format!(", first at {site}"));
+    vec![format!("Cause: {}{site}.", named(cause)), proof]
+}
+
+/// Whether a cause's subject is more than one tensor.
+fn of_several(cause: &Cause) -> bool {
+    cause.subject.ends_with(" tensors)") || cause.subject.contains(" and ")
+}
+
+/// The causes, the one of the first site first.
+fn several(causes: &[Cause], first: Option<usize>, beside: &Beside) -> Vec<String> {
+    let mut said =
+        vec![format!("{} causes; restoring all of them makes every logit bit-equal.", causes.len())];
+    let mut order: Vec<usize> = (0..causes.len()).collect();
+    order.sort_by_key(|i| first != Some(*i));
+    for (i, cause) in order.into_iter().take(LISTED).map(|i| &causes[i]).enumerate() {
+        let site = cause.site.as_ref().map_or(String::new(), |site| format!(", first at {site}"));
+        let share = match &beside.wide_noise {
+            _ if !cause.kl_share.is_nan() => {
+                format!(": {:.0} % of the KL without rounding in between", cause.kl_share * 100.0)
+            }
+            // Said once, for all of them.
+            Some(_) => String::new(),
+            None => ": its share can't be measured, because logits are not finite".to_owned(),
+        };
+        said.push(format!("({}) {}{site}{share}.", i + 1, opening(&named(cause))));
+    }
+    if let Some(more) = causes.len().checked_sub(LISTED).filter(|more| *more > 0) {
+        said.push(format!("And {more} more."));
+    }
+    if let Some(wide) = &beside.wide_noise {
+        said.push(format!(
+            "Computed in {wide} no more than the rounding of that format is left, so that none has a share."
+        ));
+    }
+    said
+}
+
+/// Mean KL to the reference over all positions.
+fn measured(found: &Explanation) -> f64 {
+    let kl: f64 = found.growth.iter().map(|b| b.kl * (b.to - b.from) as f64).sum();
+    let positions: usize = found.growth.iter().map(|b| b.to - b.from).sum();
+    kl / positions.max(1) as f64
+}
+
 /// How large it is, apart from rounding, and beside the noise.
 fn size(found: &Explanation, beside_it: &Beside) -> String {
-    let kl: Vec<f64> = found.growth.iter().map(|b| b.kl * (b.to - b.from) as f64).collect();
-    let positions: usize = found.growth.iter().map(|b| b.to - b.from).sum();
-    let kl = kl.iter().sum::<f64>() / positions.max(1) as f64;
+    let kl = measured(found);
     let intrinsic: f64 = found.causes.iter().map(|c| c.intrinsic_kl).sum();
     let compute = found.causes.first().map_or("f32", |c| c.intrinsic_compute.as_str());
     let floor = found.causes.first().map_or(0.0, |c| c.floor_kl);
@@ -179,7 +280,11 @@ fn decisions(found: &Explanation) -> Option<String> {
     })
 }
 
-fn capital(text: &str) -> String {
+/// A sentence's beginning: the path of a module stays as it is.
+fn opening(text: &str) -> String {
+    if text.split(' ').next().is_some_and(|word| word.contains(['.', '_'])) {
+        return text.to_owned();
+    }
     let mut chars = text.chars();
     chars.next().map_or(String::new(), |first| first.to_uppercase().chain(chars).collect())
 }

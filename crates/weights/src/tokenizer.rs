@@ -46,9 +46,9 @@ impl Tokenizer {
                 match slow {
                     Some(slow) => format!(
                         "it has no tokenizer.json, and its {slow} alone is not read: save the tokenizer with \
-                         transformers, or give token ids instead of text"
+                         transformers"
                     ),
-                    None => "it has no tokenizer.json; give token ids instead of text".to_owned(),
+                    None => "it has no tokenizer.json".to_owned(),
                 },
             ));
         }
