@@ -150,3 +150,53 @@ pub(crate) fn exponent(growth: &[Bucket]) -> Option<f64> {
     let square: f64 = x.iter().map(|x| (x - mx) * (x - mx)).sum();
     (square > 0.0).then(|| product / square)
 }
+
+#[cfg(test)]
+mod tests {
+    use ulpscope_compare::Compared;
+    use ulpscope_record::RunRecord;
+
+    use super::*;
+
+    /// Subject 1 and five orders, subjects 2 to 6, on a prompt with these KLs.
+    fn exceeds(own: &[f64], floor: impl Fn(usize, usize) -> f64) -> Vec<bool> {
+        let record = include_str!("../../record/tests/explained.json");
+        let logits = RunRecord::from_json(record).unwrap().logits.remove(0);
+        let compared = |subject: usize, kl: Vec<f64>| {
+            let mut logits = logits.clone();
+            let mut position = logits.by_position[0].clone();
+            (logits.prompt, position.top1, position.margin, position.max_abs) = (0, [1, 1], [1.0, 1.0], 0.01);
+            let with = |kl| PositionDivergence { kl, ..position.clone() };
+            logits.by_position = kl.into_iter().map(with).collect();
+            Compared { subject, with: 0, logits }
+        };
+        let mut observed = Observed { logits: vec![compared(1, own.to_vec())], ..Observed::default() };
+        for order in 2..7 {
+            let kl = (0..own.len()).map(|i| floor(order, i)).collect();
+            observed.logits.push(compared(order, kl));
+        }
+        let found = growth(&observed, &[2, 3, 4, 5, 6], |_| Vec::new(), &[vec![0; own.len()]]);
+        found.iter().map(|b| b.exceeds).collect()
+    }
+
+    #[test]
+    fn what_is_far_above_every_order_is_above_however_it_scatters() {
+        let floor = |order: usize, i: usize| 1e-5 * (1 + (order * 7 + i * 3) % 5) as f64;
+        // One position of eight: no test over positions finds that.
+        let mut own = [0.0; 8];
+        own[5] = 1.0;
+        assert_eq!(exceeds(&own, floor), [true]);
+        own[5] = 3e-4;
+        assert_eq!(exceeds(&own, floor), [false], "as large as noise");
+        own.fill(3e-5);
+        assert_eq!(exceeds(&own, floor), [false]);
+        // Where no order changes anything, nearly nothing is no proof.
+        own.fill(0.0);
+        own[1] = 1e-9;
+        assert_eq!(exceeds(&own, |_, _| 0.0), [false]);
+        // No number at one position, where every order has one.
+        own[1] = f64::NAN;
+        assert_eq!(exceeds(&own, floor), [true]);
+        assert_eq!(exceeds(&own, |_, _| f64::NAN), [false], "the reference has none either");
+    }
+}
