@@ -184,18 +184,35 @@ pub(crate) fn pieces<T: Element>(
     out
 }
 
+/// Numbers that stay in the cache between the steps of an operation.
+const PIECE: usize = 512;
+
 /// Fills a run of numbers in pieces that stay in the cache, from several threads if there is enough to do. `fill` gets
 /// the places, as much f32 to work in, and the piece with what it holds.
 pub(crate) fn fill_pieces<T: Element>(
     out: &mut [T],
     fill: impl Fn(std::ops::Range<usize>, &mut [f32], &mut [T]) + Sync,
 ) {
-    const PIECE: usize = 512;
     each_part(out, WORTH_A_THREAD, |part, out| {
         let mut scratch = [0.0; PIECE];
         for (i, out) in out.chunks_mut(PIECE).enumerate() {
             let start = part * WORTH_A_THREAD + i * PIECE;
             fill(start..start + out.len(), &mut scratch[..out.len()], out);
         }
+    });
+}
+
+/// Changes a run of numbers by another, which is as long, as [`fill_pieces`] does. `fill` gets the piece with what it
+/// holds, as much f32 to work in, and the other's piece in f32.
+pub(crate) fn fill_pairs<T: Element>(
+    out: &mut [T],
+    other: &[T],
+    fill: impl Fn(&mut [T], &mut [f32], &[f32]) + Sync,
+) {
+    fill_pieces(out, |range, scratch, out| {
+        let mut room = [0.0; PIECE];
+        let wide = &mut room[..out.len()];
+        T::read(&other[range], wide);
+        fill(out, scratch, wide);
     });
 }

@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use ulpscope_floats::{DType, Floats};
 
 use crate::by_path::by_path;
-use crate::element::{Element, expect, fill_pieces, pieces, with_element};
+use crate::element::{Element, expect, fill_pairs, pieces, with_element};
 use crate::exp::sleef;
 use crate::output::narrow;
 use crate::pairs::mul_in_place;
@@ -34,10 +34,7 @@ pub fn silu_up(gate: &Floats, up: &Floats) -> Result<Floats<'static>, KernelErro
 
 /// [`silu_up`] in the place of the gate; `up` is as long.
 pub(crate) fn gated<T: Element>(path: Path, gate: &mut [T], up: &[T]) {
-    fill_pieces(gate, |range, scratch, out| {
-        let mut room = [0.0; 512];
-        let wide = &mut room[..out.len()];
-        T::read(&up[range], wide);
+    fill_pairs(gate, up, |out, scratch, wide| {
         silus(path, out, scratch);
         mul_in_place(path, scratch, wide);
         narrow(path, scratch, out);

@@ -4,7 +4,7 @@ use ulpscope_floats::Floats;
 
 use crate::by_path::by_path;
 use crate::element::{Element, expect, expect_rows, fill_rows, with_element};
-use crate::output::narrow;
+use crate::output::{Output, narrow};
 use crate::pairs::mul_in_place as weighted;
 use crate::sum::cascade;
 use crate::{KernelError, Path};
@@ -49,7 +49,7 @@ pub fn rms_norm_on(
     expect_rows(x, width, "x")?;
     with_element!(x.dtype(), "x", T => {
         let (x, w) = (expect::<T>(x, x.len(), "x")?, expect::<T>(weight, width, "the weight")?);
-        let mut y = x.to_vec();
+        let mut y = vec![T::ZERO; x.len()];
         normalise(path, x, w, eps, &mut y);
         Ok(T::wrap(y))
     })

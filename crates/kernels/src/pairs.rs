@@ -3,7 +3,7 @@
 use ulpscope_floats::Floats;
 
 use crate::by_path::by_path;
-use crate::element::{Element, expect, fill_pieces, pieces, with_element};
+use crate::element::{Element, expect, fill_pairs, with_element};
 use crate::output::narrow;
 use crate::{KernelError, Path};
 
@@ -34,27 +34,23 @@ fn pairs(x: &Floats, y: &Floats, f: fn(Path, &mut [f32], &[f32])) -> Result<Floa
     with_element!(x.dtype(), "x", T => {
         let x = expect::<T>(x, x.len(), "x")?;
         let y = expect::<T>(y, x.len(), "y")?;
-        Ok(T::wrap(pieces::<T>(x.len(), |range, left, out| {
-            let mut room = [0.0; 512];
-            let right = &mut room[..left.len()];
-            T::read(&x[range.clone()], left);
-            T::read(&y[range], right);
-            f(path, left, right);
-            narrow(path, left, out);
-        })))
+        let mut out = x.to_vec();
+        in_place(path, &mut out, y, f);
+        Ok(T::wrap(out))
     })
+}
+
+fn in_place<T: Element>(path: Path, x: &mut [T], y: &[T], f: fn(Path, &mut [f32], &[f32])) {
+    fill_pairs(x, y, |out, left, right| {
+        T::read(out, left);
+        f(path, left, right);
+        narrow(path, left, out);
+    });
 }
 
 /// [`add`] in the place of `x`; `y` is as long.
 pub(crate) fn add_to<T: Element>(path: Path, x: &mut [T], y: &[T]) {
-    fill_pieces(x, |range, left, out| {
-        let mut room = [0.0; 512];
-        let right = &mut room[..left.len()];
-        T::read(out, left);
-        T::read(&y[range], right);
-        add_in_place(path, left, right);
-        narrow(path, left, out);
-    });
+    in_place(path, x, y, add_in_place);
 }
 
 #[inline(always)]

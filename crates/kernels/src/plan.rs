@@ -96,6 +96,35 @@ impl Plan {
     }
 }
 
+/// The sum over all of a plan: `$leaf` is that of `$segment`, and `$add` puts two together. A macro, so that both are
+/// compiled with the instructions of the function that it stands in.
+macro_rules! evaluate {
+    ($plan:expr, |$segment:ident| $leaf:expr, |$left:ident, $right:ident| $add:expr) => {{
+        let plan: &$crate::plan::Plan = $plan;
+        if plan.runs_on() {
+            let $segment = &plan.segments[0];
+            let mut total = $leaf;
+            for $segment in &plan.segments[1..] {
+                let ($left, $right) = (total, $leaf);
+                total = $add;
+            }
+            total
+        } else {
+            let mut stack = Vec::with_capacity(plan.depth);
+            for $segment in &plan.segments {
+                let mut sums = $leaf;
+                for _ in 0..$segment.merges {
+                    let ($left, $right) = (stack.pop().expect("a plan merges what it has pushed"), sums);
+                    sums = $add;
+                }
+                stack.push(sums);
+            }
+            stack.pop().expect("a plan leaves one sum")
+        }
+    }};
+}
+pub(crate) use evaluate;
+
 /// Contiguous blocks of `block` products, ascending. `block` is even unless there is only one.
 fn blocks(length: usize, block: usize) -> Vec<Segment> {
     (0..length)

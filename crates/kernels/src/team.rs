@@ -42,7 +42,10 @@ pub(crate) fn each(tasks: usize, work: impl Fn(usize) + Sync) {
     match PLACE.get() {
         _ if tasks < 2 => (0..tasks).for_each(work),
         Place::Working => (0..tasks).for_each(work),
-        Place::Alone => (0..tasks).into_par_iter().with_max_len(1).for_each(&work),
+        Place::Alone => (0..tasks).into_par_iter().with_max_len(1).for_each(|task| {
+            let _within = Within::enter(Place::Working);
+            work(task);
+        }),
         // SAFETY: the team outlives the time that this thread leads it: see `team`.
         Place::Leading(team) => unsafe { &*team }.each(tasks, &work),
     }

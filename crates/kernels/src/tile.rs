@@ -4,7 +4,7 @@
 #![allow(clippy::needless_range_loop)]
 
 use crate::lanes::Lanes;
-use crate::plan::{Leaf, Plan, Segment};
+use crate::plan::{Leaf, Plan, Segment, evaluate};
 use crate::storage::{Storage, WIDTH, panel_len};
 
 pub(crate) mod amx;
@@ -57,28 +57,13 @@ unsafe fn run<L: Lanes, T: Storage, const MR: usize, const NV: usize>(block: &mu
         panels[v] = block.panels[v].as_ptr();
     }
     let at = Cursor::<T, MR, NV> { x: block.x.as_ptr(), length: plan.length, panels };
-    let sums = if plan.runs_on() {
+    let sums = evaluate!(
+        plan,
         // SAFETY: instructions as promised; the block fits, and plans stay within their length.
-        let mut total = unsafe { at.leaf::<L>(plan.leaf, &plan.segments[0]) };
-        for segment in &plan.segments[1..] {
-            // SAFETY: as above.
-            total = unsafe { add(total, at.leaf::<L>(plan.leaf, segment)) };
-        }
-        total
-    } else {
-        let mut stack: Vec<Sums<L, MR, NV>> = Vec::with_capacity(plan.depth);
-        for segment in &plan.segments {
-            // SAFETY: as above.
-            let mut sums = unsafe { at.leaf::<L>(plan.leaf, segment) };
-            for _ in 0..segment.merges {
-                let left = stack.pop().expect("a plan merges what it has pushed");
-                // SAFETY: instructions as promised.
-                sums = unsafe { add(left, sums) };
-            }
-            stack.push(sums);
-        }
-        stack.pop().expect("a plan leaves one sum")
-    };
+        |segment| unsafe { at.leaf::<L>(plan.leaf, segment) },
+        // SAFETY: instructions as promised.
+        |left, right| unsafe { add(left, right) }
+    );
     let out = block.out.as_mut_ptr();
     for (r, sums) in sums.iter().enumerate() {
         for (v, sum) in sums.iter().enumerate() {

@@ -8,7 +8,7 @@ use std::arch::x86_64::*;
 use ulpscope_floats::bf16;
 
 use super::{AHEAD, Block};
-use crate::plan::{Leaf, Segment};
+use crate::plan::{Leaf, Segment, evaluate};
 use crate::storage::WIDTH;
 
 type Sums<const MR: usize, const NV: usize> = [[__m512; NV]; MR];
@@ -19,26 +19,12 @@ pub(super) fn run<const MR: usize, const NV: usize>(block: &mut Block<bf16, bf16
     block.assert_fits::<MR, NV>();
     let plan = block.plan;
     assert_eq!(plan.leaf, Leaf::OddFirst);
-    let sums = if plan.runs_on() {
+    let sums = evaluate!(
+        plan,
         // SAFETY: the block fits, and plans stay within their length.
-        let mut total = unsafe { chain::<MR, NV>(block, &plan.segments[0]) };
-        for segment in &plan.segments[1..] {
-            // SAFETY: as above.
-            total = add(total, unsafe { chain::<MR, NV>(block, segment) });
-        }
-        total
-    } else {
-        let mut stack: Vec<Sums<MR, NV>> = Vec::with_capacity(plan.depth);
-        for segment in &plan.segments {
-            // SAFETY: as above.
-            let mut sums = unsafe { chain::<MR, NV>(block, segment) };
-            for _ in 0..segment.merges {
-                sums = add(stack.pop().expect("a plan merges what it has pushed"), sums);
-            }
-            stack.push(sums);
-        }
-        stack.pop().expect("a plan leaves one sum")
-    };
+        |segment| unsafe { chain::<MR, NV>(block, segment) },
+        |left, right| add(left, right)
+    );
     for r in 0..MR {
         for v in 0..NV {
             let out = &mut block.out[(r * NV + v) * WIDTH..][..WIDTH];

@@ -9,7 +9,7 @@ use std::cell::Cell;
 use ulpscope_floats::Floats;
 
 use crate::lanes::{Avx512, Lanes, transpose};
-use crate::plan::{Leaf, Plan, Segment};
+use crate::plan::{Leaf, Plan, Segment, evaluate};
 use crate::storage::{Storage, WIDTH, panel_len};
 use crate::team::each_part;
 use crate::weight::Line;
@@ -249,25 +249,8 @@ unsafe fn sums<const MR: usize, const TILES: bool>(
             }
         }
     };
-    let total = if plan.runs_on() {
-        let mut total = leaf(&plan.segments[0]);
-        for segment in &plan.segments[1..] {
-            // SAFETY: this function has the instructions.
-            total = unsafe { add(total, leaf(segment)) };
-        }
-        total
-    } else {
-        let mut stack: Vec<Sums<MR>> = Vec::with_capacity(plan.depth);
-        for segment in &plan.segments {
-            let mut sums = leaf(segment);
-            for _ in 0..segment.merges {
-                // SAFETY: this function has the instructions.
-                sums = unsafe { add(stack.pop().expect("a plan merges what it has pushed"), sums) };
-            }
-            stack.push(sums);
-        }
-        stack.pop().expect("a plan leaves one sum")
-    };
+    // SAFETY: this function has the instructions.
+    let total = evaluate!(plan, |segment| leaf(segment), |left, right| unsafe { add(left, right) });
     for (r, total) in total.iter().enumerate() {
         for (v, total) in total.iter().enumerate() {
             // SAFETY: MR is at most the number of rows that `out` has.
