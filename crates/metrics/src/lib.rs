@@ -42,8 +42,8 @@ pub use error::MetricsError;
 pub use logits::{LogitDifference, Position, compare_logits, nll};
 pub use relation::{
     Affine, Axis, Change, Changed, Clamped, Code, Constant, Description, Edge, Few, Form, Grid, Grouped,
-    Groups, HeadLayout, Hints, Neighbours, Operation, Order, Overflowed, Partial, Place, Quantised,
-    Rearranged, Rearrangement, Relation, Rule, Side, Statement, Ulps, Zeros, describe, relation,
+    Groups, HeadLayout, Hints, Misfit, Misread, Neighbours, Operation, Order, Overflowed, Partial, Place,
+    Quantised, Rearranged, Rearrangement, Relation, Rule, Side, Statement, Ulps, Zeros, describe, relation,
 };
 pub use relative::max_relative;
 pub use rows::per_row;

@@ -1,7 +1,9 @@
 //! What can happen to parameters, recognised from how the two sides of each tensor are related.
 
 use ulpscope_floats::Rounding;
-use ulpscope_metrics::{Change, Description, Operation, Order, Rearrangement, Relation, Rule, Statement};
+use ulpscope_metrics::{
+    Axis, Change, Description, Edge, Operation, Order, Rearrangement, Relation, Rule, Statement,
+};
 
 use super::Fault;
 
@@ -52,6 +54,21 @@ static QUANTISED: &Fault = &Fault {
     title: "weights quantised",
     remedy: "Nothing is wrong if quantised weights were meant; compare with the size of their effect below.",
     fault: false,
+    pervasive: true,
+};
+static DEQUANTISED: &Fault = &Fault {
+    id: "weights-dequantised-wrongly",
+    title: "quantised weights decoded with wrong scales or zero points",
+    remedy: "Pair each tensor with its own scales and zero points, in the order and direction of their groups; some formats store \
+             zero points minus one.",
+    fault: true,
+    pervasive: true,
+};
+static MISREAD: &Fault = &Fault {
+    id: "weights-misread",
+    title: "the bytes of weights read in the wrong order or format",
+    remedy: "Read the tensor by the dtype of its header; safetensors and GGUF files are little-endian.",
+    fault: true,
     pervasive: true,
 };
 pub(crate) static SCALED: &Fault = &Fault {
@@ -131,6 +148,27 @@ pub(crate) static PARTLY: &Fault = &Fault {
     fault: true,
     pervasive: false,
 };
+static ROTATED: &Fault = &Fault {
+    id: "weight-rotated",
+    title: "a weight in another basis: rotated or permuted along one side",
+    remedy: "Apply a rotation (QuaRot, SpinQuant) or a permutation to all tensors that meet there, or to none.",
+    fault: true,
+    pervasive: true,
+};
+static ADAPTER: &Fault = &Fault {
+    id: "low-rank-update",
+    title: "weights changed by an update of low rank, as by a merged adapter",
+    remedy: "Compare with the same adapter merged (once), or with the base checkpoint before merging.",
+    fault: true,
+    pervasive: true,
+};
+static REDUCED: &Fault = &Fault {
+    id: "weights-of-low-rank",
+    title: "weights reduced to a low rank",
+    remedy: "Nothing is wrong if a truncated decomposition was meant; else convert again from the full matrices.",
+    fault: true,
+    pervasive: true,
+};
 static CONSTANT: &Fault = &Fault {
     id: "weight-constant",
     title: "a weight that is one number throughout",
@@ -174,10 +212,36 @@ static NOISY: &Fault = &Fault {
     pervasive: true,
 };
 
-pub(super) static ALL: [&Fault; 24] = [
-    ROUNDED, TRUNCATED, TWICE, NEIGHBOURS, OVERFLOWED, CLAMPED, QUANTISED, SCALED, OFFSET, NORM, SIGNS,
-    PERMUTED, ROWS, TRANSPOSED, SHIFTED, CORRUPTED, ZEROED, PARTLY, CONSTANT, NOT_FINITE, UNRELATED, HEAD,
-    EXCHANGED, NOISY,
+pub(super) static ALL: [&Fault; 29] = [
+    ROUNDED,
+    TRUNCATED,
+    TWICE,
+    NEIGHBOURS,
+    OVERFLOWED,
+    CLAMPED,
+    QUANTISED,
+    DEQUANTISED,
+    MISREAD,
+    SCALED,
+    OFFSET,
+    NORM,
+    SIGNS,
+    PERMUTED,
+    ROWS,
+    TRANSPOSED,
+    SHIFTED,
+    CORRUPTED,
+    ZEROED,
+    PARTLY,
+    ROTATED,
+    ADAPTER,
+    REDUCED,
+    CONSTANT,
+    NOT_FINITE,
+    UNRELATED,
+    HEAD,
+    EXCHANGED,
+    NOISY,
 ];
 
 /// The entry that a tensor falls under.
@@ -188,7 +252,10 @@ pub(crate) fn of_statement(name: &str, statement: &Statement) -> &'static Fault 
         Statement::Described(description) => match description {
             Description::Constant { .. } => CONSTANT,
             Description::NotFinite { .. } => NOT_FINITE,
-            Description::Aligned { .. } => PERMUTED,
+            Description::Aligned { by, .. } => of_rearrangement(by),
+            Description::Update { .. } => ADAPTER,
+            Description::Reduced { .. } => REDUCED,
+            Description::Rotated { .. } => ROTATED,
             // Near to a multiple of the original, and farther from the original itself: a scale is missing, whatever
             // else was rounded.
             Description::Noisy { gain, .. } if *gain != 1.0 => SCALED,
@@ -212,18 +279,13 @@ fn of_relation(norm: bool, relation: &Relation) -> &'static Fault {
         Relation::Grouped(found) => of_operation(norm, found.operation),
         Relation::Overflowed(_) => OVERFLOWED,
         Relation::Clamped(_) => CLAMPED,
+        Relation::Quantised(found) if found.misfit.is_some() => DEQUANTISED,
         Relation::Quantised(_) => QUANTISED,
+        Relation::Misread(_) => MISREAD,
         // One element can become zero by chance; several that do were pruned, flushed, or not copied.
         Relation::Few(few) if few.changed.len() > 1 && few.changed.iter().all(|c| c.to == 0.0) => ZEROED,
         Relation::Few(_) => CORRUPTED,
-        Relation::Rearranged(found) => match &found.by {
-            Rearrangement::Transposed { .. } => TRANSPOSED,
-            Rearrangement::Shifted { .. } => SHIFTED,
-            Rearrangement::Permuted { order, .. } => match order {
-                Order::Heads { .. } | Order::HeadsTwice { .. } | Order::HeadsMismatched { .. } => PERMUTED,
-                _ => ROWS,
-            },
-        },
+        Relation::Rearranged(found) => of_rearrangement(&found.by),
         Relation::Partial(found) => match &found.change {
             Change::Zero(_) => ZEROED,
             Change::Related(inner) => match of_relation(norm, inner) {
@@ -232,6 +294,20 @@ fn of_relation(norm: bool, relation: &Relation) -> &'static Fault {
                 fault => fault,
             },
             _ => PARTLY,
+        },
+    }
+}
+
+fn of_rearrangement(by: &Rearrangement) -> &'static Fault {
+    match by {
+        Rearrangement::Transposed { .. } => TRANSPOSED,
+        // Rows that are there twice were not shifted by a wrong offset.
+        Rearrangement::Shifted { axis: Axis::Rows, edge: Edge::Kept, .. } => ROWS,
+        Rearrangement::Shifted { .. } => SHIFTED,
+        Rearrangement::Shards { .. } => ROWS,
+        Rearrangement::Permuted { order, .. } => match order {
+            Order::Heads { .. } | Order::HeadsTwice { .. } | Order::HeadsMismatched { .. } => PERMUTED,
+            _ => ROWS,
         },
     }
 }

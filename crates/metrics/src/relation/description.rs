@@ -5,7 +5,7 @@ use std::fmt;
 use rayon::prelude::*;
 use ulpscope_floats::{Float, Floats};
 
-use super::layout::Rearrangement;
+use super::layout::{Axis, Rearrangement};
 use super::quantised::Grid;
 use super::text;
 use super::view::{PIECE, View};
@@ -42,6 +42,31 @@ pub enum Description {
         sqnr_db: f64,
         /// The share of elements that are equal.
         equal: f64,
+    },
+    /// Something of low rank was added, as a merged adapter is.
+    Update {
+        /// Its rank, up to the rounding of `b`.
+        rank: usize,
+        /// Whether that was seen in a part of the rows and columns only.
+        sampled: bool,
+        /// Signal-to-noise ratio, what was added being the noise.
+        sqnr_db: f64,
+    },
+    /// `b` has a low rank, which `a` has not, as a truncated decomposition leaves it.
+    Reduced {
+        /// Its rank, up to its rounding.
+        rank: usize,
+        /// Whether that was seen in a part of the rows and columns only.
+        sampled: bool,
+        /// Signal-to-noise ratio.
+        sqnr_db: f64,
+    },
+    /// The products of rows, or of columns, are those of `a`: it is in another basis.
+    Rotated {
+        /// What the basis mixes.
+        axis: Axis,
+        /// How far products are apart at most, as a share of the lengths.
+        apart: f64,
     },
     /// Near to `a` only once `a` is rearranged.
     Aligned {
@@ -90,6 +115,20 @@ impl fmt::Display for Description {
                 let a = if *gain == 1.0 { "a".to_owned() } else { format!("{}*a", short(*gain)) };
                 write!(f, "b = {a} plus noise, SQNR {}, {} equal", decibels(*sqnr_db), share(*equal))
             }
+            Description::Update { rank, sampled, sqnr_db } => {
+                write!(f, "b = a plus a matrix of rank {rank}{}, SQNR {}", part(*sampled), decibels(*sqnr_db))
+            }
+            Description::Reduced { rank, sampled, sqnr_db } => {
+                write!(f, "b has rank {rank}{}, SQNR {}", part(*sampled), decibels(*sqnr_db))
+            }
+            Description::Rotated { axis, apart } => {
+                let across = if *axis == Axis::Columns { Axis::Rows } else { Axis::Columns };
+                write!(
+                    f,
+                    "b = a with its {axis} rotated or permuted: products of {across} are the same to {}",
+                    share(*apart)
+                )
+            }
             Description::Aligned { by, sqnr_db, grid } => {
                 write!(f, "b = a {by}, plus noise, SQNR {}", decibels(*sqnr_db))?;
                 grid.as_ref().map_or(Ok(()), |grid| write!(f, "; b lies on a grid {grid}"))
@@ -108,6 +147,11 @@ impl fmt::Display for Description {
             ),
         }
     }
+}
+
+/// What a rank is known of.
+fn part(sampled: bool) -> &'static str {
+    if sampled { " (seen in a part of it)" } else { "" }
 }
 
 /// Elements that differ by single steps of their format.

@@ -3,6 +3,7 @@
 //! One kind of relation a file, simplest first; each is verified on every element.
 
 mod affine;
+mod bytes;
 mod cell;
 mod clamped;
 mod constant;
@@ -13,6 +14,8 @@ mod layout;
 mod neighbours;
 mod partial;
 mod quantised;
+mod rank;
+mod rotated;
 mod simple;
 mod statement;
 mod text;
@@ -23,6 +26,7 @@ use std::fmt;
 use ulpscope_floats::{Floats, Rounding};
 
 pub use affine::{Affine, Operation};
+pub use bytes::Misread;
 pub use clamped::{Clamped, Overflowed};
 pub use constant::{Constant, Form};
 pub use description::{Description, Ulps};
@@ -31,7 +35,7 @@ pub use groups::Groups;
 pub use layout::{Axis, Edge, HeadLayout, Order, Rearranged, Rearrangement};
 pub use neighbours::{Neighbours, Rule};
 pub use partial::{Change, Changed, Few, Partial, Place, Zeros};
-pub use quantised::{Code, Grid, Quantised};
+pub use quantised::{Code, Grid, Misfit, Quantised};
 pub use statement::{Hints, Statement, describe};
 
 /// One of the two arrays.
@@ -96,6 +100,8 @@ pub enum Relation {
     Overflowed(Overflowed),
     /// Large magnitudes were cut off.
     Clamped(Clamped),
+    /// The same bytes, read wrongly: `b = the bytes of a in bf16, read as f16`.
+    Misread(Misread),
     /// Magnitudes are the same, signs are not.
     Signs {
         /// Elements whose sign was turned.
@@ -128,6 +134,7 @@ impl fmt::Display for Relation {
             Relation::Neighbours(neighbours) => neighbours.fmt(f),
             Relation::Overflowed(overflowed) => overflowed.fmt(f),
             Relation::Clamped(clamped) => clamped.fmt(f),
+            Relation::Misread(misread) => misread.fmt(f),
             Relation::Signs { turned, len } => {
                 write!(f, "|b| = |a|, {} of the signs turned ({turned})", text::percent(*turned, *len))
             }
@@ -143,8 +150,8 @@ impl fmt::Display for Relation {
 /// Finds the simplest relation that holds on every element, or `None`: also if the lengths differ.
 ///
 /// This looks at pairs of elements only; [`describe`] also knows the shape. Where several hold, the first in
-/// this order is given: no change at all, a sign, a common rounding of `a`, one of `b`, an exact factor, an
-/// uncommon rounding, a factor or a constant summand up to one rounding. A rounding that changes nothing is
+/// this order is given: no change at all, a sign, a common rounding of `a`, one of `b` (unless one is made of the
+/// other by a constant), an exact factor, an uncommon rounding, a factor or a constant summand up to one rounding. A rounding that changes nothing is
 /// never claimed, and no factor is where fewer than two elements are non-zero (four, if results are rounded).
 ///
 /// ```
@@ -168,11 +175,22 @@ pub fn relation(a: &Floats, b: &Floats) -> Option<Relation> {
 const ELEMENTWISE: [fn(&Floats, &Floats) -> Option<Relation>; 6] = [
     simple::unchanged,
     simple::negated,
-    simple::rounded,
+    rounded,
     simple::scaled,
     |a, b| neighbours::neighbours(a, b).map(Relation::Neighbours),
     |a, b| affine::affine(a, b).map(Relation::Affine),
 ];
+
+/// A rounding, unless what was rounded is a multiple of what came of it: that `b` is `0.999 * a`, in a finer format, says
+/// more than that `a` is `b` rounded.
+fn rounded(a: &Floats, b: &Floats) -> Option<Relation> {
+    let found = simple::rounded(a, b)?;
+    let Relation::Rounded { of, .. } = found else {
+        return Some(found);
+    };
+    let made = affine::affine(a, b).filter(|made| made.of == of.other());
+    Some(made.map_or(found, Relation::Affine))
+}
 
 #[cfg(test)]
 pub(crate) mod samples;

@@ -33,6 +33,14 @@ fn every_rounding_is_recognised_both_ways_and_in_any_storage() {
 }
 
 #[test]
+fn a_factor_in_a_finer_format_is_no_rounding_of_the_other_side() {
+    let a = sample().cast(DType::Bf16);
+    let times = |k: f32| Floats::from(a.to_f32().iter().map(|x| x * k).collect::<Vec<_>>());
+    assert_eq!(said(&a, &times(0.999)), "b = round_f32(0.999*a)");
+    assert_eq!(said(&times(0.999), &a), "a = round_f32(0.999*b)");
+}
+
+#[test]
 fn one_element_off_anywhere_is_no_relation() {
     let a = sample();
     let good = a.cast(DType::Bf16);

@@ -4,7 +4,7 @@ use ulpscope_floats::Floats;
 
 use super::super::view::View;
 use super::order::head_orders;
-use super::{Axis, Order, Rearrangement};
+use super::{Axis, Order, Rearrangement, shards};
 
 /// Rows, and columns, that are compared to find a likely order.
 const SAMPLE: usize = 24;
@@ -33,10 +33,10 @@ pub(crate) fn aligned(
             (view_a.get(source(at)), view_b.get(at))
         }))
     };
-    let by_row = |order: &Order, at: usize| order.source(at / columns, rows) * columns + at % columns;
     let mut candidates: Vec<Rearrangement> = vec![
         Rearrangement::Transposed { rows, columns },
         Rearrangement::Transposed { rows: columns, columns: rows },
+        Rearrangement::Permuted { axis: Axis::Columns, order: Order::Neighbours, of: columns },
     ];
     candidates.extend(
         std::iter::once(Order::Reversed)
@@ -46,7 +46,11 @@ pub(crate) fn aligned(
     let source = |by: &Rearrangement, at: usize| match by {
         // Element [i, j] of a `[rows, columns]` lies at j * rows + i.
         Rearrangement::Transposed { rows, columns } => at % rows * columns + at / rows,
-        Rearrangement::Permuted { order, .. } => by_row(order, at),
+        Rearrangement::Permuted { axis: Axis::Columns, order, .. } => {
+            at - at % columns + order.source(at % columns, columns)
+        }
+        Rearrangement::Permuted { order, .. } => order.source(at / columns, rows) * columns + at % columns,
+        Rearrangement::Shards { count, stacked } => shards::source(at, *count, *stacked, rows, columns),
         Rearrangement::Shifted { .. } => at,
     };
     let best = candidates

@@ -3,6 +3,7 @@
 mod aligned;
 mod order;
 mod permuted;
+mod shards;
 mod shifted;
 mod transposed;
 
@@ -46,6 +47,14 @@ pub enum Rearrangement {
         order: Order,
         /// How many there are.
         of: usize,
+    },
+    /// As by joining shards along the wrong dimension.
+    Shards {
+        /// How many shards of columns there are.
+        count: usize,
+        /// Whether they lie one after the other, each with all rows, where they should lie side by side; else they lay so,
+        /// and are side by side now.
+        stacked: bool,
     },
     /// Everything lies some places further on. Nothing came round again from the other end.
     Shifted {
@@ -106,6 +115,20 @@ impl fmt::Display for Rearrangement {
                 Order::Rolled(by) => write!(f, "with {axis} rolled by {by} of {of}"),
                 _ => write!(f, "with {axis} permuted: {order}"),
             },
+            Rearrangement::Shards { count, stacked: true } => {
+                write!(f, "with its {count} shards of columns one after the other, as if they were of rows")
+            }
+            Rearrangement::Shards { count, stacked: false } => {
+                write!(
+                    f,
+                    "taken as {count} shards of columns, one after the other, that were put side by side"
+                )
+            }
+            Rearrangement::Shifted { axis: Axis::Rows, by, edge: Edge::Kept } => {
+                let (from, edge) = if *by > 0 { ("before", "first") } else { ("after", "last") };
+                let by = by.abs();
+                write!(f, "with each row that of {by} {from}, the {edge} {by} as they were")
+            }
             Rearrangement::Shifted { axis, by, edge } => {
                 let what = if by.abs() == 1 { axis.one().to_owned() } else { axis.to_string() };
                 write!(f, "shifted by {by} {what}, {edge}")
@@ -127,6 +150,7 @@ pub(crate) fn rearrangement(
     transposed::transposed(a, b, rows, columns)
         .or_else(|| permuted::rows(a, b, rows, columns, heads))
         .or_else(|| permuted::columns(a, b, rows, columns, heads))
+        .or_else(|| shards::shards(a, b, rows, columns))
         .or_else(|| shifted::shifted(a, b, rows, columns))
 }
 

@@ -10,6 +10,8 @@ pub enum Order {
     Swapped(usize, usize),
     /// Last to first.
     Reversed,
+    /// Each two neighbours changed places.
+    Neighbours,
     /// Each moved this many places toward the end, and from there to the start.
     Rolled(isize),
     /// Each head's rows were put into another layout for rotary embeddings.
@@ -93,6 +95,9 @@ impl fmt::Display for Order {
         match self {
             Order::Swapped(i, j) => write!(f, "{i} and {j} swapped"),
             Order::Reversed => f.write_str("in reverse"),
+            Order::Neighbours => {
+                f.write_str("each two neighbours swapped, as nibbles in the wrong order are")
+            }
             Order::Rolled(by) => write!(f, "rolled by {by}"),
             Order::Heads { to, heads } => write!(f, "{to} layout of {heads} {}", plural(*heads, "head")),
             Order::HeadsTwice { to, heads } => {
@@ -121,6 +126,8 @@ impl Order {
             Order::Swapped(x, y) if i == *y => *x,
             Order::Swapped(..) => i,
             Order::Reversed => n - 1 - i,
+            Order::Neighbours if i ^ 1 < n => i ^ 1,
+            Order::Neighbours => i,
             Order::Rolled(by) => (i as isize - by).rem_euclid(n as isize) as usize,
             Order::Heads { to, heads } => to.source(i, n / heads),
             Order::HeadsTwice { to, heads } => to.source(to.source(i, n / heads), n / heads),
@@ -148,9 +155,20 @@ impl Order {
             let back = k as isize;
             Order::Rolled(if k > n / 2 { n as isize - back } else { -back })
         });
-        std::iter::once(Order::Reversed)
+        // Blocks that moved whole are likelier than a layout for head counts that the model has not.
+        let known = |order: &Order| match order {
+            Order::HeadsMismatched { heads: to, undone_for, .. } => {
+                heads.contains(to) && heads.contains(undone_for)
+            }
+            _ => true,
+        };
+        let blocks = || by_key(a, b).filter(|order| matches!(order, Order::Blocks { .. }));
+        [Order::Reversed, Order::Neighbours]
+            .into_iter()
             .chain(rolls)
             .find(&leads)
+            .or_else(|| head_orders(n, heads).filter(known).find(&leads))
+            .or_else(blocks)
             .or_else(|| head_orders(n, heads).find(leads))
             .or_else(|| by_key(a, b))
     }
@@ -207,6 +225,7 @@ mod tests {
         let orders = [
             Order::Swapped(3, 40),
             Order::Reversed,
+            Order::Neighbours,
             Order::Rolled(1),
             Order::Rolled(-5),
             Order::Heads { to: HeadLayout::Interleaved, heads: 3 },
@@ -216,7 +235,7 @@ mod tests {
             Order::Blocks { size: 12, source: vec![2, 0, 1, 3] },
         ];
         for order in orders {
-            let found = Order::of(&a, &apply(&order, &a), &[]);
+            let found = Order::of(&a, &apply(&order, &a), &[3, 1]);
             assert_eq!(found, Some(order));
         }
         let mut other: Vec<usize> = (0..48).collect();

@@ -27,10 +27,14 @@ fn rows_and_columns() {
         let interleaved = |n: usize, i: usize| i - i % n + i % n % 2 * (n / 2) + i % n / 2;
         let swap = |i: usize| [(3, 7), (7, 3)].iter().find(|(x, _)| *x == i).map_or(i, |(_, y)| *y);
         type Case<'a> = (&'a str, &'a dyn Fn(usize, usize) -> (usize, usize));
-        let cases: [Case; 8] = [
+        let cases: [Case; 9] = [
             ("with rows 3 and 7 swapped", &|r, c| (swap(r), c)),
             ("with columns 3 and 7 swapped", &|r, c| (r, swap(c))),
             ("with rows in reverse order", &|r, c| (ROWS - 1 - r, c)),
+            (
+                "with columns permuted: each two neighbours swapped, as nibbles in the wrong order are",
+                &|r, c| (r, c ^ 1),
+            ),
             ("with rows rolled by 1 of 48", &|r, c| ((r + ROWS - 1) % ROWS, c)),
             ("with rows rolled by -2 of 48", &|r, c| ((r + 2) % ROWS, c)),
             ("with columns rolled by -1 of 80", &|r, c| (r, (c + 1) % COLUMNS)),
@@ -65,6 +69,29 @@ fn transposed_as_stored() {
 }
 
 #[test]
+fn shards_joined_along_the_wrong_dimension() {
+    for dtype in FORMATS {
+        let a = gaussian(ROWS * COLUMNS, 7).cast(dtype);
+        for count in [2, 4, 8] {
+            let width = COLUMNS / count;
+            let stacked = build(&a, |i| {
+                let (shard, within) = (i / (ROWS * width), i % (ROWS * width));
+                a.get(within / width * COLUMNS + shard * width + within % width)
+            });
+            let said =
+                format!("with its {count} shards of columns one after the other, as if they were of rows");
+            assert_eq!(found(&a, &stacked), said);
+            let said = format!(
+                "taken as {count} shards of columns, one after the other, that were put side by side"
+            );
+            assert_eq!(found(&stacked, &a), said);
+            let off = build(&stacked, |i| stacked.get(i) * if i == 3000 { 2.0 } else { 1.0 });
+            assert_eq!(found(&a, &off), "none");
+        }
+    }
+}
+
+#[test]
 fn shifts_that_do_not_come_round() {
     for dtype in FORMATS {
         let a = gaussian(ROWS * COLUMNS, 4).cast(dtype);
@@ -77,6 +104,8 @@ fn shifts_that_do_not_come_round() {
         assert_eq!(found(&a, &round), "shifted by -2 elements, around the end");
         let rows = build(&a, |i| if i < 5 * COLUMNS { 9.0 + i as f64 } else { a.get(i - 5 * COLUMNS) });
         assert_eq!(found(&a, &rows), "shifted by 5 rows, other numbers behind");
+        let twice = build(&a, |i| if i < 24 * COLUMNS { a.get(i) } else { a.get(i - 24 * COLUMNS) });
+        assert_eq!(found(&a, &twice), "with each row that of 24 before, the first 24 as they were");
         let columns = build(&a, |i| if i % COLUMNS < 2 { 0.0 } else { a.get(i - 2) });
         assert_eq!(found(&a, &columns), "shifted by 2 columns, zeros behind");
     }

@@ -21,9 +21,10 @@ pub enum Code {
     E4m3,
     /// The same with another bias and one number more, as on some AMD devices; told apart by its largest number alone.
     E4m3fnuz,
-    /// Integers to 127 or 128 in magnitude, which the largest value reaches; or all 256 from the smallest value to
-    /// the largest.
+    /// Integers to 127 or 128 in magnitude, which the largest value reaches.
     Int8,
+    /// About all of 256 integers from the smallest value to the largest.
+    Int8Affine,
 }
 
 impl fmt::Display for Code {
@@ -37,6 +38,7 @@ impl fmt::Display for Code {
             Code::E4m3 => "fp8 e4m3",
             Code::E4m3fnuz => "fp8 e4m3fnuz",
             Code::Int8 => "int8",
+            Code::Int8Affine => "int8 with a zero point",
         })
     }
 }
@@ -52,10 +54,12 @@ pub(super) struct Match {
     pub(super) reach: Option<usize>,
     /// Whether the scale is a power of two.
     pub(super) power_of_two: bool,
+    /// The distance of neighbours on a uniform grid; 0 on another.
+    pub(super) step: f64,
 }
 
 /// Values on any grid.
-const TRIVIAL: Match = Match { bits: 0.0, levels: 1, reach: None, power_of_two: true };
+const TRIVIAL: Match = Match { bits: 0.0, levels: 1, reach: None, power_of_two: true, step: 0.0 };
 
 /// Steps of a uniform grid.
 const MOST_STEPS: usize = 63;
@@ -91,7 +95,7 @@ impl Code {
     /// How many numbers there are; `None` if the values decide.
     pub(super) fn levels(self) -> Option<usize> {
         match self {
-            Code::Uniform | Code::Int8 => None,
+            Code::Uniform | Code::Int8 | Code::Int8Affine => None,
             Code::E2m1 => Some(15),
             Code::Nf4 | Code::Iq4nl => Some(16),
             Code::E5m2 => Some(247),
@@ -125,53 +129,65 @@ impl Code {
             Code::E4m3 => scaled(values, largest(3, 8, 1), |x| small_float(x, 3, -6)),
             Code::E4m3fnuz => scaled(values, [240.0].into_iter(), |x| small_float(x, 3, -7)),
             Code::Int8 => int8(values),
+            Code::Int8Affine => int8_affine(values),
         }
     }
 }
 
 /// The largest steps first. Fewer than two distinct steps would leave nothing to test.
 fn uniform(values: &Values) -> Option<Match> {
-    let sorted = &values.sorted;
-    let range = sorted[sorted.len() - 1] - sorted[0];
-    (sorted.len() - 1..=MOST_STEPS).find_map(|steps| on_steps(values, sorted[0], range, steps))
+    let (first, range, ends) = range(values);
+    (values.sorted.len() - 1..=MOST_STEPS)
+        .find_map(|steps| on_steps(values, first, range / steps as f64, ends / steps as f64))
 }
 
 fn int8(values: &Values) -> Option<Match> {
-    let sorted = &values.sorted;
-    let (first, last) = (sorted[0], sorted[sorted.len() - 1]);
-    let symmetric = [127, 128].into_iter().find_map(|steps| on_steps(values, 0.0, values.largest, steps));
-    let found = symmetric.or_else(|| on_steps(values, first, last - first, 255))?;
-    Some(Match { levels: 256.min(found.levels), ..found })
+    let end = values.slack(values.largest);
+    [127.0, 128.0].into_iter().find_map(|steps| on_steps(values, 0.0, values.largest / steps, end / steps))
 }
 
-/// Whether the values lie a whole number of steps from `origin`, `steps` of them being `range`. `origin` is a value,
-/// or zero.
-fn on_steps(values: &Values, origin: f64, range: f64, steps: usize) -> Option<Match> {
-    let step = range / steps as f64;
+/// A zero point is mostly a whole number, and rounding it may cost steps at the ends.
+fn int8_affine(values: &Values) -> Option<Match> {
+    let (first, range, ends) = range(values);
+    [(0.0, 255.0), (0.0, 254.0), (0.0, 253.0), (first, 255.0)]
+        .into_iter()
+        .find_map(|(origin, steps)| on_steps(values, origin, range / steps, ends / steps))
+}
+
+/// The smallest value, how far the largest is from it, and how exactly that is known.
+fn range(values: &Values) -> (f64, f64, f64) {
+    let (first, last) = (values.sorted[0], values.sorted[values.sorted.len() - 1]);
+    (first, last - first, values.slack(first) + values.slack(last))
+}
+
+/// Whether the values lie a whole number of steps from `origin`, which is a value, or zero; `off` is how far the step
+/// may be from the true one.
+fn on_steps(values: &Values, origin: f64, step: f64, off: f64) -> Option<Match> {
     let from_origin = if origin == 0.0 { 0.0 } else { values.slack(origin) };
-    let ends = from_origin + values.slack(values.largest);
+    let (first, range, _) = range(values);
+    let ends = [first, first + range];
     // Each number of steps that was tried is another chance to hit.
-    let mut bits = -(steps as f64).log2();
+    let mut bits = -(range / step).max(1.0).log2();
     for x in &values.sorted {
         let place = (x - origin) / step;
         let whole = place.round();
-        let slack = values.slack(*x) + from_origin + whole.abs() / steps as f64 * ends;
+        let slack = values.slack(*x) + from_origin + whole.abs() * off;
         if (place - whole).abs() * step > slack {
             return None;
         }
-        if *x != origin && whole.abs() != steps as f64 {
+        if *x != origin && !ends.contains(x) {
             bits -= (2.0 * slack / step).min(1.0).log2();
         }
     }
     let below = origin / step;
-    let slack = (from_origin + below.abs() / steps as f64 * ends) / step;
+    let slack = (from_origin + below.abs() * off) / step;
     let reach = ((below - below.round()).abs() <= slack).then(|| (values.largest / step).round() as usize);
-    let (first, last) = (values.sorted[0], values.sorted[values.sorted.len() - 1]);
     Some(Match {
         bits: bits.max(0.0),
-        levels: ((last - first) / step).round() as usize + 1,
+        levels: (range / step).round() as usize + 1,
         reach,
         power_of_two: is_power_of_two(step),
+        step,
     })
 }
 
@@ -202,6 +218,7 @@ fn scaled(
             levels: values.sorted.len(),
             reach: nearest(0.0).0.eq(&0.0).then_some(0),
             power_of_two,
+            step: 0.0,
         })
     })
 }

@@ -5,6 +5,7 @@
 //! values alone, up to the rounding of their storage.
 
 mod code;
+mod fit;
 mod values;
 
 use std::fmt;
@@ -15,8 +16,9 @@ use ulpscope_floats::{DType, Floats};
 pub use code::Code;
 
 use super::view::format;
-use super::{Groups, text};
+use super::{Groups, Operation, text};
 use code::Match;
+use fit::Fit;
 use values::Values;
 
 /// `b` is near `a` and lies on a grid that `a` does not lie on.
@@ -25,6 +27,18 @@ pub struct Quantised {
     /// The grid.
     pub grid: Grid,
     /// Signal-to-noise ratio of `b` to `a`, in dB.
+    pub sqnr_db: f64,
+    /// What is wrong with it, if it is farther from `a` than the grid needs.
+    pub misfit: Option<Misfit>,
+}
+
+/// Scales or zero points that are not those of what was quantised: a factor, or a summand, for each group brings `b` much
+/// nearer to `a`. Errors that a quantiser makes on purpose, to make up for others, can't be undone so.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Misfit {
+    /// Whether it takes factors or summands.
+    pub by: Operation,
+    /// Signal-to-noise ratio with them, in dB.
     pub sqnr_db: f64,
 }
 
@@ -49,7 +63,15 @@ pub struct Grid {
 impl fmt::Display for Quantised {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "b = a quantised {}, SQNR {}", self.grid.what(), text::decibels(self.sqnr_db))?;
-        self.grid.like().map_or(Ok(()), |like| write!(f, " (like {like})"))
+        self.grid.like().map_or(Ok(()), |like| write!(f, " (like {like})"))?;
+        let Some(misfit) = self.misfit else {
+            return Ok(());
+        };
+        let wrong = match misfit.by {
+            Operation::Times => "scales",
+            Operation::Plus => "zero points",
+        };
+        write!(f, ", by wrong {wrong}: with others SQNR {}", text::decibels(misfit.sqnr_db))
     }
 }
 
@@ -63,40 +85,37 @@ impl fmt::Display for Grid {
 impl Grid {
     fn what(&self) -> String {
         match self.code {
-            Code::Uniform | Code::Int8 => format!("{} to at most {} levels", self.groups, self.levels),
+            Code::Uniform | Code::Int8 | Code::Int8Affine => {
+                format!("{} to at most {} levels", self.groups, self.levels)
+            }
             code => format!("{} to {code}", self.groups),
         }
     }
 
     /// A format of this kind.
     pub fn like(&self) -> Option<&'static str> {
+        // As many steps on either side of zero as there are numbers of so many bits.
+        let symmetric = |bits: u32| self.zero && self.reach <= 1 << (bits - 1);
+        let integer = |symmetric: bool, [yes, no]: [&'static str; 2]| if symmetric { yes } else { no };
         Some(match (self.code, self.groups) {
             (Code::Int8, Groups::Blocks(32)) => "q8_0",
             (Code::Int8, _) => "int8 by absolute maximum",
-            (Code::Uniform, Groups::Blocks(32)) if self.zero => match (self.levels, self.reach) {
-                (..=16, 8) => "q4_0",
-                (..=16, _) => "symmetric int4",
-                (17..=32, _) => "q5_0",
-                _ => return None,
-            },
-            (Code::Uniform, Groups::Blocks(32)) => match self.levels {
+            (Code::Int8Affine, _) => "asymmetric int8",
+            (Code::Uniform, Groups::Blocks(32)) if self.zero && self.reach == 8 && self.levels > 8 => "q4_0",
+            (Code::Uniform, Groups::Blocks(32)) if self.zero && self.reach == 16 => "q5_0",
+            (Code::Uniform, Groups::Blocks(32)) if !self.zero && self.levels > 8 => match self.levels {
                 ..=16 => "q4_1 or q4_K",
                 17..=32 => "q5_1 or q5_K",
                 _ => return None,
             },
-            (Code::Uniform, Groups::Blocks(16)) => match (self.zero, self.levels) {
-                (true, ..=8) => "q3_K",
-                (true, _) => "q6_K",
-                (false, ..=4) => "q2_K",
-                _ => return None,
-            },
-            (Code::Uniform, _) => match (self.zero, self.levels) {
-                (true, ..=3) => "ternary",
-                (true, ..=8) => "symmetric int3",
-                (true, ..=16) => "symmetric int4",
-                (false, ..=4) => "asymmetric int2",
-                (false, ..=8) => "asymmetric int3",
-                (false, ..=16) => "asymmetric int4",
+            (Code::Uniform, Groups::Blocks(16)) if self.zero && self.levels > 16 => "q6_K",
+            (Code::Uniform, Groups::Blocks(16)) if self.zero && self.reach == 4 => "q3_K",
+            (Code::Uniform, Groups::Blocks(16)) if !self.zero && self.levels <= 4 => "q2_K",
+            (Code::Uniform, _) if self.zero && self.levels <= 3 => "ternary",
+            (Code::Uniform, _) => match self.levels {
+                ..=4 => integer(symmetric(2), ["symmetric int2", "asymmetric int2"]),
+                5..=8 => integer(symmetric(3), ["symmetric int3", "asymmetric int3"]),
+                9..=16 => integer(symmetric(4), ["symmetric int4", "asymmetric int4"]),
                 _ => return None,
             },
             (Code::E2m1, Groups::Blocks(32)) if self.powers_of_two => "mxfp4",
@@ -109,10 +128,11 @@ impl Grid {
 }
 
 /// Groups that formats share scales over, the coarsest first.
-const GROUPS: [Groups; 8] = [
+const GROUPS: [Groups; 9] = [
     Groups::Tensor,
     Groups::Rows,
     Groups::Tiles(128),
+    Groups::Columns,
     Groups::Blocks(256),
     Groups::Blocks(128),
     Groups::Blocks(64),
@@ -121,10 +141,12 @@ const GROUPS: [Groups; 8] = [
 ];
 
 /// Codes of four bits first, in any groups: with scales that are powers of two, a finer code may hold them for the
-/// whole tensor. Then coarse groups before fine ones, and in each the codes with the fewest numbers first.
-const PASSES: [&[Code]; 2] = [
+/// whole tensor. Then coarse groups before fine ones, and in each the codes with the fewest numbers first. Last what has
+/// the most to be chosen.
+const PASSES: [&[Code]; 3] = [
     &[Code::E2m1, Code::Nf4, Code::Iq4nl],
     &[Code::Uniform, Code::E5m2, Code::E4m3, Code::E4m3fnuz, Code::Int8],
+    &[Code::Int8Affine],
 ];
 
 /// Groups that are tried before all are.
@@ -133,8 +155,27 @@ const TASTE: usize = 12;
 /// A grid is believed if values on it by chance would be as rare as so many tosses of a coin all heads.
 const BITS: f64 = 64.0;
 
+/// From here on a tensor on a grid is taken for a quantisation of the other: two bits leave 9 dB, three values 5.
+const COARSE_DB: f64 = 3.0;
+
+/// `b` as a quantisation of `a`, from which it is `sqnr_db` away.
+pub(super) fn quantised(
+    a: &Floats,
+    b: &Floats,
+    rows: usize,
+    columns: usize,
+    sqnr_db: f64,
+) -> Option<Quantised> {
+    let (grid, fit) = (sqnr_db > COARSE_DB).then(|| found(a, b, rows, columns)).flatten()?;
+    Some(Quantised { grid, sqnr_db, misfit: fit.misfit() })
+}
+
 /// The grid that `b` lies on, and `a` does not: `b` is a quantisation, of `a` if it is near.
 pub(super) fn grid(a: &Floats, b: &Floats, rows: usize, columns: usize) -> Option<Grid> {
+    found(a, b, rows, columns).map(|(grid, _)| grid)
+}
+
+fn found(a: &Floats, b: &Floats, rows: usize, columns: usize) -> Option<(Grid, Fit)> {
     // A vector is a single row.
     let (rows, columns) = if columns == 1 { (1, rows) } else { (rows, columns) };
     // bitsandbytes' blocks go on from one row into the next, which shows where rows are no whole number of blocks.
@@ -144,8 +185,8 @@ pub(super) fn grid(a: &Floats, b: &Floats, rows: usize, columns: usize) -> Optio
         .or_else(|| (rows > 1).then(|| grid_in(&across, a, b, 1, rows * columns)).flatten())
 }
 
-/// The grid in one of these groups.
-fn grid_in(groups: &[Groups], a: &Floats, b: &Floats, rows: usize, columns: usize) -> Option<Grid> {
+/// The grid in one of these groups, and how well it fits `a`.
+fn grid_in(groups: &[Groups], a: &Floats, b: &Floats, rows: usize, columns: usize) -> Option<(Grid, Fit)> {
     let storage = format(b).unwrap_or(DType::F64);
     let found = |codes: &[Code], groups: Groups| {
         let count = groups.count(rows, columns);
@@ -164,26 +205,38 @@ fn grid_in(groups: &[Groups], a: &Floats, b: &Floats, rows: usize, columns: usiz
             .find_map(|code| Some((on(b, storage, groups, *code, rows, columns)?, *code)))
     };
     let applicable = || groups.iter().copied().filter(|groups| applies(*groups, rows, columns));
-    let (grid, code) =
+    let ((grid, steps), code) =
         PASSES.iter().find_map(|codes| applicable().find_map(|groups| found(codes, groups)))?;
+    let fit = Fit::of(a, b, grid.groups, &steps, rows, columns);
     // What both lie on was not done to one of them; a finer grid, or finer groups, would be no news. A grid through zero
-    // is, where the other's was anywhere (Q4_0 made of Q4_1), and so is one of half the numbers.
+    // is, where the other's was anywhere (Q4_0 made of Q4_1), and so is one of half the numbers, and one of eight bits whose
+    // numbers are the nearest to those of `a`: of fewer bits, `a` might as well be made of `b`.
     let shared = on(a, format(a).unwrap_or(DType::F64), grid.groups, code, rows, columns);
-    let news = |of: &Grid| (grid.zero && !of.zero) || grid.levels * 2 <= of.levels;
-    shared.as_ref().is_none_or(news).then_some(grid)
+    let news = |of: &Grid| {
+        (grid.zero && !of.zero) || grid.levels * 2 <= of.levels || (grid.levels > 64 && fit.nearest())
+    };
+    shared.as_ref().is_none_or(|(of, _)| news(of)).then_some((grid, fit))
 }
 
 fn applies(groups: Groups, rows: usize, columns: usize) -> bool {
     match groups {
         Groups::Rows => rows > 1,
+        Groups::Columns => rows > 1 && columns > 1,
         Groups::Blocks(n) => columns.is_multiple_of(n) && (columns > n || rows == 1),
         Groups::Tiles(n) => rows > n || columns > n,
         _ => true,
     }
 }
 
-/// The grid, if all groups of `x` lie on it.
-fn on(x: &Floats, storage: DType, groups: Groups, code: Code, rows: usize, columns: usize) -> Option<Grid> {
+/// The grid, if all groups of `x` lie on it, and each group's step.
+fn on(
+    x: &Floats,
+    storage: DType,
+    groups: Groups,
+    code: Code,
+    rows: usize,
+    columns: usize,
+) -> Option<(Grid, Vec<f64>)> {
     let count = groups.count(rows, columns);
     let matches: Vec<Match> = (0..count)
         .into_par_iter()
@@ -199,7 +252,9 @@ fn on(x: &Floats, storage: DType, groups: Groups, code: Code, rows: usize, colum
     let zero = telling.iter().filter(|m| m.reach.is_some()).count() * 10 >= telling.len() * 9;
     let reach = telling.iter().filter_map(|m| m.reach).max().filter(|_| zero).unwrap_or(0);
     let levels = code.levels().unwrap_or_else(|| telling.iter().map(|m| m.levels).max().unwrap_or(0));
-    Some(Grid { groups, code, levels, zero, powers_of_two: telling.iter().all(|m| m.power_of_two), reach })
+    let powers_of_two = telling.iter().all(|m| m.power_of_two);
+    let steps = matches.iter().map(|m| m.step).collect();
+    Some((Grid { groups, code, levels, zero, powers_of_two, reach }, steps))
 }
 
 #[cfg(test)]

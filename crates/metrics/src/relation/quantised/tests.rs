@@ -1,7 +1,9 @@
 use ulpscope_floats::f16;
 
 use super::*;
-use crate::relation::samples::{FORMATS, gaussian};
+use crate::relation::description::Moments;
+use crate::relation::samples::{FORMATS, build, gaussian};
+use crate::relation::view::View;
 
 const ROWS: usize = 24;
 const COLUMNS: usize = 512;
@@ -136,9 +138,7 @@ fn formats_are_recognised_in_any_storage() {
     for (want, groups, f) in cases {
         let b = by_group(&a, groups, f);
         for dtype in FORMATS {
-            // An affine grid with zero on it is a symmetric one to a reader of its values.
             let found = said(&a, &b.cast(dtype));
-            let want = want.replace("asymmetric", "symmetric");
             assert!(found == want, "{want}, {dtype}: {found}");
         }
         // One value off the grid, and it is none.
@@ -176,9 +176,51 @@ fn numbers_on_no_grid() {
     let again = by_group(&affine, Groups::Blocks(32), q4_0).cast(DType::Bf16);
     assert_eq!(said(&affine, &again), "in blocks of 32 to at most 16 levels (like q4_0)");
     assert_eq!(said(&again, &affine), "none");
+    // Eight bits of what lies on a grid of four.
+    let finer = by_group(&affine, Groups::Blocks(32), absmax(127.0)).cast(DType::Bf16);
+    assert_eq!(said(&affine, &finer), "in blocks of 32 to at most 255 levels (like q8_0)");
     // Both on one grid: the one is no quantisation of the other.
     let b = by_group(&a, Groups::Blocks(32), q4_0);
     assert_eq!(grid(&b, &b, ROWS, COLUMNS), None);
+}
+
+#[test]
+fn wrong_scales_and_zero_points_are_told_from_errors_that_are_made_on_purpose() {
+    let a = gaussian(ROWS * COLUMNS, 8);
+    let noise = gaussian(ROWS * COLUMNS, 9);
+    let misfit = |b: &Floats, dtype| {
+        let (a, b) = (a.cast(dtype), b.cast(dtype));
+        let sqnr_db = Moments::of(View::plain(&a), View::plain(&b)).sqnr_db(1.0);
+        quantised(&a, &b, ROWS, COLUMNS, sqnr_db).expect("it lies on a grid").misfit.map(|m| m.by)
+    };
+    let by = |f: &dyn Fn(usize, &mut [f64])| {
+        let group = std::cell::Cell::new(0);
+        by_group(&a, Groups::Rows, |x| f(group.replace(group.get() + 1), x))
+    };
+    for dtype in FORMATS {
+        for levels in [127.0, 7.0] {
+            let right = by(&|_, x| absmax(levels)(x));
+            assert_eq!(misfit(&right, dtype), None, "{levels} {dtype}");
+            // Scales of the neighbouring row.
+            let factor = |row: usize| 0.9 + 0.02 * (row % 10) as f64 + if levels < 8.0 { 0.2 } else { 0.0 };
+            let scaled = by(&|row, x| {
+                absmax(levels)(x);
+                x.iter_mut().for_each(|x| *x *= factor(row));
+            });
+            assert_eq!(misfit(&scaled, dtype), Some(Operation::Times), "{levels} {dtype}");
+        }
+        // A zero point that is one off.
+        let shifted = by(&|_, x| {
+            int4_affine(x);
+            let step = x.iter().filter(|x| **x != 0.0).fold(f64::INFINITY, |m, x| m.min(x.abs()));
+            x.iter_mut().for_each(|x| *x += step);
+        });
+        assert_eq!(misfit(&shifted, dtype), Some(Operation::Plus), "{dtype}");
+        // Errors that make up for others are larger than half a step, and follow no rule.
+        let moved = build(&a, |i| a.get(i) + 0.1 * noise.get(i));
+        let made_up = by_group(&moved, Groups::Rows, absmax(7.0));
+        assert_eq!(misfit(&made_up, dtype), None, "{dtype}");
+    }
 }
 
 #[test]

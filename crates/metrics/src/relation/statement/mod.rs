@@ -6,7 +6,9 @@ use ulpscope_floats::{Floats, Rounding};
 
 use super::description::{self, Description, Moments, NEAR_DB};
 use super::view::{View, each, roundings};
-use super::{Quantised, Rearranged, Relation, Side, clamped, grouped, layout, partial, quantised, relation};
+use super::{
+    Rearranged, Relation, Side, bytes, clamped, grouped, layout, partial, quantised, rank, relation, rotated,
+};
 
 /// What is known about a tensor's role, to try the likely first.
 #[derive(Clone, Copy, Debug, Default)]
@@ -35,7 +37,7 @@ impl fmt::Display for Statement {
 
 /// The simplest rule by which one tensor follows from the other, both of `shape`, or how far apart they are.
 ///
-/// In this order: what [`relation`] says of single elements; a clamp; one changed element; the same numbers in
+/// In this order: what [`relation`] says of single elements; bytes read wrongly; a clamp; one changed element; the same numbers in
 /// other places; a few changed elements, or one place that differs; signs; factors or summands by row, column,
 /// block or tile; a quantisation. Before most of these, one side may have been rounded to the other's format.
 /// If none holds, the statement is a [`Description`]. It takes a few passes at most: tests that fail do so early.
@@ -76,11 +78,8 @@ pub fn describe(a: &Floats, b: &Floats, shape: &[usize], hints: &Hints) -> State
     let near = moments.sqnr_db(1.0);
     // Constants, and tensors with NaNs, lie on no grid and are near nothing.
     let numbers = moments.nan + moments.infinite == 0 && moments.constant().is_none();
-    if numbers
-        && near > NEAR_DB
-        && let Some(grid) = quantised::grid(a, b, rows, columns)
-    {
-        return Statement::Exact(Relation::Quantised(Quantised { grid, sqnr_db: near }));
+    if let Some(found) = numbers.then(|| quantised::quantised(a, b, rows, columns, near)).flatten() {
+        return Statement::Exact(Relation::Quantised(found));
     }
     if let Some(ulps) = description::ulps(a, b) {
         return Statement::Described(Description::Ulps(ulps));
@@ -95,7 +94,27 @@ pub fn describe(a: &Floats, b: &Floats, shape: &[usize], hints: &Hints) -> State
             return Statement::Described(Description::Aligned { by, sqnr_db, grid });
         }
     }
-    Statement::Described(moments.describe())
+    let told = numbers.then(|| structured(a, b, rows, columns, &moments)).flatten();
+    Statement::Described(told.unwrap_or_else(|| moments.describe()))
+}
+
+/// What is known of the whole of a difference, where nothing is known of single elements.
+fn structured(a: &Floats, b: &Floats, rows: usize, columns: usize, moments: &Moments) -> Option<Description> {
+    let (correlation, sqnr_db) = (moments.correlation(), moments.sqnr_db(1.0));
+    // Numbers that have nothing to do with each other differ by a matrix of as high a rank as they have themselves.
+    if correlation > 0.5 {
+        let update = || {
+            let (rank, sampled) = rank::of_difference(a, b, rows, columns)?;
+            Some(Description::Update { rank, sampled, sqnr_db })
+        };
+        let reduced = || {
+            let (rank, sampled) = rank::of_second(a, b, rows, columns)?;
+            Some(Description::Reduced { rank, sampled, sqnr_db })
+        };
+        return update().or_else(reduced);
+    }
+    let (axis, apart) = rotated::rotated(a, b, rows, columns)?;
+    Some(Description::Rotated { axis, apart })
 }
 
 fn exact(a: &Floats, b: &Floats, rows: usize, columns: usize, hints: &Hints) -> Option<Relation> {
@@ -104,6 +123,9 @@ fn exact(a: &Floats, b: &Floats, rows: usize, columns: usize, hints: &Hints) -> 
     }
     if let Some(found) = relation(a, b) {
         return Some(overflow(a, b, found));
+    }
+    if let Some(misread) = bytes::misread(a, b) {
+        return Some(Relation::Misread(misread));
     }
     if let Some(clamped) = clamped::clamped(a, b) {
         return Some(Relation::Clamped(clamped));

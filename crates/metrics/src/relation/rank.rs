@@ -1,0 +1,138 @@
+//! Differences, and tensors, of low rank: merged adapters, and truncated decompositions.
+
+use ulpscope_floats::{DType, Floats, ulp};
+
+use super::view::format;
+
+/// Rows, and columns, that are looked at. A part of a matrix has no higher rank than all of it.
+const SIDE: usize = 512;
+
+/// The highest rank that is looked for.
+const MOST: usize = 64;
+
+/// Share of the squares that may be left: what was added may itself have been rounded, to bf16.
+const ROUNDED: f64 = 1e-4;
+
+/// Share of the squares that rounding may make up for a rank to be seen at all.
+const NOISE: f64 = 0.1;
+
+/// The rank of `b - a`, if that is low but for the rounding of `b`; and whether only a part was looked at.
+pub(super) fn of_difference(a: &Floats, b: &Floats, rows: usize, columns: usize) -> Option<(usize, bool)> {
+    let format = format(b)?;
+    let parts = |at: usize| (b.get(at) - a.get(at), rounding(b.get(at), format));
+    rank(&parts, rows, columns)
+}
+
+/// The rank of `b`, if that is low but for its rounding, and that of `a` is not.
+pub(super) fn of_second(a: &Floats, b: &Floats, rows: usize, columns: usize) -> Option<(usize, bool)> {
+    let of = |x: &Floats| {
+        let format = format(x)?;
+        rank(&|at: usize| (x.get(at), rounding(x.get(at), format)), rows, columns)
+    };
+    of(b).filter(|_| of(a).is_none())
+}
+
+/// The mean square of what rounding to a number changed; less would be rounded away where it is added to `a`.
+fn rounding(x: f64, format: DType) -> f64 {
+    ulp(x, format).powi(2) / 3.0
+}
+
+/// The rank of a matrix whose elements are known with the mean square of their error: how many rows it takes to make all
+/// others of.
+fn rank(element: &dyn Fn(usize) -> (f64, f64), rows: usize, columns: usize) -> Option<(usize, bool)> {
+    let (height, width) = (rows.min(SIDE), columns.min(SIDE));
+    let most = MOST.min(height.min(width) / 4);
+    if most == 0 {
+        return None;
+    }
+    let mut noise = 0.0;
+    let mut left: Vec<Vec<f64>> = (0..height)
+        .map(|i| {
+            let start = i * rows / height * columns;
+            let at = |j: usize| element(start + j * columns / width);
+            (0..width)
+                .map(at)
+                .map(|(x, error)| {
+                    noise += error;
+                    x
+                })
+                .collect()
+        })
+        .collect();
+    let squares = |row: &[f64]| row.iter().map(|x| x * x).sum::<f64>();
+    let whole: f64 = left.iter().map(|row| squares(row)).sum();
+    // Not a number either.
+    if !(whole > 0.0 && whole.is_finite() && noise < NOISE * whole) {
+        return None;
+    }
+    let enough = noise + ROUNDED * whole;
+    for rank in 1..=most {
+        // The row that the others make up least of is taken out of all.
+        let sizes: Vec<f64> = left.iter().map(|row| squares(row)).collect();
+        let largest = (0..height).max_by(|i, j| sizes[*i].total_cmp(&sizes[*j]))?;
+        let length = sizes[largest].sqrt();
+        let direction: Vec<f64> = left[largest].iter().map(|x| x / length).collect();
+        let mut remaining = 0.0;
+        for row in &mut left {
+            let along: f64 = row.iter().zip(&direction).map(|(x, y)| x * y).sum();
+            row.iter_mut().zip(&direction).for_each(|(x, y)| *x -= along * y);
+            remaining += squares(row);
+        }
+        if remaining <= enough {
+            return Some((rank, (height, width) != (rows, columns)));
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::relation::samples::{FORMATS, build, gaussian};
+
+    const ROWS: usize = 96;
+    const COLUMNS: usize = 640;
+
+    /// A matrix of this rank, of numbers of about this size.
+    fn low(rank: usize, size: f64, seed: u64) -> impl Fn(usize) -> f64 {
+        let (left, right) = (gaussian(ROWS * rank, seed), gaussian(COLUMNS * rank, seed + 1));
+        move |at: usize| {
+            let (row, column) = (at / COLUMNS, at % COLUMNS);
+            let terms = (0..rank).map(|i| left.get(row * rank + i) * right.get(column * rank + i));
+            terms.sum::<f64>() * size / (rank as f64).sqrt()
+        }
+    }
+
+    #[test]
+    fn merged_adapters_and_cut_matrices() {
+        for dtype in FORMATS {
+            let a = gaussian(ROWS * COLUMNS, 1).cast(dtype);
+            for rank in [1, 4, 16] {
+                let added = low(rank, 0.1, 5);
+                let b = build(&a, |i| a.get(i) + added(i));
+                assert_eq!(of_difference(&a, &b, ROWS, COLUMNS), Some((rank, true)), "{dtype}");
+                assert_eq!(of_second(&a, &b, ROWS, COLUMNS), None);
+                let cut = build(&a, low(rank, 1.0, 7));
+                assert_eq!(of_second(&a, &cut, ROWS, COLUMNS), Some((rank, true)), "{dtype}");
+            }
+        }
+    }
+
+    #[test]
+    fn noise_has_no_low_rank() {
+        for dtype in FORMATS {
+            let (a, noise) = (gaussian(ROWS * COLUMNS, 1).cast(dtype), gaussian(ROWS * COLUMNS, 2));
+            for size in [1.0, 0.1, 1e-3] {
+                let b = build(&a, |i| a.get(i) + size * noise.get(i));
+                assert_eq!(of_difference(&a, &b, ROWS, COLUMNS), None);
+            }
+            assert_eq!(of_difference(&a, &a, ROWS, COLUMNS), None);
+            assert_eq!(of_second(&a, &noise, ROWS, COLUMNS), None);
+        }
+        // What rounding hides has no rank that could be seen.
+        let a = gaussian(ROWS * COLUMNS, 1).cast(DType::Bf16);
+        let added = low(2, 1e-3, 9);
+        let b = build(&a, |i| a.get(i) + added(i));
+        assert_eq!(of_difference(&a, &b, ROWS, COLUMNS), None);
+    }
+}
