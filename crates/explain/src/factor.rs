@@ -10,11 +10,12 @@ use ulpscope_floats::{DType, Floats};
 use ulpscope_llama::{
     Accumulation, AttentionKind, Departure, RopeParameters, RotaryEmbedding, Semantics, Variant,
 };
-use ulpscope_metrics::{Description, Fingerprint, Origin, Relation, Statement, digest, origins, relation};
+use ulpscope_metrics::{Relation, Statement, relation};
 use ulpscope_weights::BUFFERS;
 
 use crate::bisect::FEW;
 use crate::catalogue::{self, Fault};
+use crate::elsewhere::{Elsewhere, elsewhere};
 
 /// One thing in which two arms differ.
 #[derive(Clone, Debug)]
@@ -92,6 +93,9 @@ impl Factor {
 pub(crate) fn many(a: &NamedArm, b: &NamedArm, differing: &[Differing]) -> Option<Vec<Vec<String>>> {
     let of_files: Vec<&Differing> = differing.iter().filter(|d| !d.of_recipes).collect();
     let changed: Vec<&Differing> = of_files.iter().copied().filter(|d| !unchanged(&d.statement)).collect();
+    if changed.len() <= FEW {
+        return None;
+    }
     // What was done to all of them alike, or on purpose, has no few that matter.
     let fault = |d: &Differing| catalogue::of_statement(&d.name, &d.statement);
     let one = changed.iter().all(|d| {
@@ -99,19 +103,18 @@ pub(crate) fn many(a: &NamedArm, b: &NamedArm, differing: &[Differing]) -> Optio
         let alike = !fault(d).fault || d.statement.to_string() == first.statement.to_string();
         fault(d).pervasive && fault(d) == fault(first) && alike
     });
-    if changed.len() <= FEW || one {
+    if one {
         return None;
     }
-    let mut parts: Vec<Vec<String>> = Vec::new();
-    for (_, known) in exchanged_with(a, b, &of_files) {
-        parts.push(known.iter().map(|d| d.name.clone()).collect());
-    }
+    let names = |tensors: &[&Differing]| tensors.iter().map(|d| d.name.clone()).collect();
+    let mut parts: Vec<Vec<String>> =
+        elsewhere(a, b, &of_files).iter().map(|found| names(&found.tensors)).collect();
     for d in changed {
         if !parts.iter().flatten().any(|name| *name == d.name) {
             parts.push(vec![d.name.clone()]);
         }
     }
-    Some(parts)
+    (parts.len() > FEW).then_some(parts)
 }
 
 /// Everything in which `b` differs from `a`; `differing` are the parameters, and `named` sets of them that matter, where
@@ -270,31 +273,6 @@ fn format(a: &NamedArm, b: &NamedArm) -> Option<Factor> {
     })
 }
 
-/// Tensors whose content is found under another name, with the tensors that this is about. A tensor is in one entry at
-/// most.
-fn exchanged_with<'d>(
-    a: &NamedArm,
-    b: &NamedArm,
-    differing: &[&'d Differing],
-) -> Vec<(Origin, Vec<&'d Differing>)> {
-    let mut found: Vec<(Origin, Vec<&Differing>)> = Vec::new();
-    for origin in exchanged(a, b, differing) {
-        let names: Vec<&str> = match &origin {
-            Origin::Swapped { one, other } => vec![one, other],
-            Origin::Copied { name, .. } | Origin::Moved { name, .. } | Origin::Untied { name, .. } => {
-                vec![name]
-            }
-        };
-        let known: Vec<&Differing> =
-            differing.iter().copied().filter(|d| names.contains(&d.name.as_str())).collect();
-        let placed = |d: &&Differing| found.iter().any(|(_, others)| others.iter().any(|o| o.name == d.name));
-        if !known.is_empty() && !known.iter().any(placed) {
-            found.push((origin, known));
-        }
-    }
-    found
-}
-
 /// Parameters that differ: in groups where one statement fits them all, each alone where something happened to it. Where
 /// they are many, only those alone that matter.
 fn parameters(
@@ -306,37 +284,35 @@ fn parameters(
     let mut found = Vec::new();
     let mut placed: Vec<&str> = Vec::new();
     let matters = |d: &Differing| named.is_none_or(|sets| sets.iter().flatten().any(|name| *name == d.name));
-    for (origin, known) in exchanged_with(a, b, differing) {
-        if !known.iter().any(|d| matters(d)) {
+    for Elsewhere { said, fault, tensors } in elsewhere(a, b, differing) {
+        if !tensors.iter().any(|d| matters(d)) {
             continue;
         }
-        placed.extend(known.iter().map(|d| d.name.as_str()));
-        let fault = match &origin {
-            Origin::Untied { .. } => catalogue::HEAD,
-            Origin::Copied { name, .. } if name == "lm_head.weight" => catalogue::HEAD,
-            _ => catalogue::EXCHANGED,
-        };
-        let factor = Factor::new(subject(&known), fault).related(origin.to_string());
-        found.push(taking_parameters(factor, &known));
+        placed.extend(tensors.iter().map(|d| d.name.as_str()));
+        found.push(taking_parameters(Factor::new(subject(&tensors), fault).related(said), &tensors));
     }
+    let left = |d: &&Differing| !placed.contains(&d.name.as_str()) && !unchanged(&d.statement);
+    let left: Vec<&Differing> = differing.iter().copied().filter(left).collect();
+    let constants = constants(&left);
     let mut groups: BTreeMap<(&'static str, String), Vec<&Differing>> = BTreeMap::new();
-    for d in differing.iter().copied().filter(|d| !placed.contains(&d.name.as_str())) {
-        if unchanged(&d.statement) {
-            continue;
-        }
+    for &d in &left {
         let fault = catalogue::of_statement(&d.name, &d.statement);
         let set = named.and_then(|sets| sets.iter().find(|set| set.contains(&d.name)));
         let own = match (named, set) {
+            // What was done on purpose to many was done to all of them.
+            _ if fault.pervasive && !fault.fault => String::new(),
             // What matters stands alone, or with what it matters together with.
             (Some(_), Some(set)) => set[0].clone(),
             // Of the rest, as of what happens to tensors as a class, each kind is one factor.
             (Some(_), None) => String::new(),
+            (None, _) if constants.contains(&fault.id) => d.statement.to_string(),
             (None, _) if fault.pervasive => String::new(),
             (None, _) => d.name.clone(),
         };
         groups.entry((fault.id, own)).or_default().push(d);
     }
-    for group in groups.into_values() {
+    let groups = across_layers(groups.into_values().collect(), a.arm.config().num_hidden_layers);
+    for group in groups {
         let fault = catalogue::of_statement(&group[0].name, &group[0].statement);
         let mut said: Vec<String> = group.iter().map(ToString::to_string).collect();
         said.dedup();
@@ -350,40 +326,48 @@ fn parameters(
     found
 }
 
+/// Kinds of faults that come with few constants: two factors that are seen in two tensors are two mistakes, one that every
+/// tensor has for itself is one.
+fn constants(differing: &[&Differing]) -> Vec<&'static str> {
+    const FEW: usize = 3;
+    let of = |fault: &Fault| {
+        let mut said: Vec<String> = differing
+            .iter()
+            .filter(|d| catalogue::of_statement(&d.name, &d.statement) == fault)
+            .map(|d| d.statement.to_string())
+            .collect();
+        said.sort();
+        said.dedup();
+        said.len()
+    };
+    let all = [catalogue::SCALED, catalogue::OFFSET];
+    all.iter().filter(|fault| of(fault) <= FEW).map(|fault| fault.id).collect()
+}
+
+/// What happened to the same tensor of many layers in the same way is one thing.
+fn across_layers<'d>(groups: Vec<Vec<&'d Differing>>, layers: usize) -> Vec<Vec<&'d Differing>> {
+    let key = |group: &[&Differing]| match group {
+        [d] => Some((class(&d.name), d.to_string())),
+        _ => None,
+    };
+    let mut merged: Vec<Vec<&Differing>> = Vec::new();
+    let mut rest = groups;
+    while !rest.is_empty() {
+        let first = key(&rest[0]);
+        let (same, others): (Vec<_>, Vec<_>) = rest.into_iter().partition(|group| key(group) == first);
+        rest = others;
+        if first.is_some() && together(same.len(), layers) {
+            merged.push(same.concat());
+        } else {
+            merged.extend(same);
+        }
+    }
+    merged
+}
+
 fn taking_parameters(mut factor: Factor, group: &[&Differing]) -> Factor {
     factor.take.parameters = group.iter().map(|d| d.name.clone()).collect();
     factor
-}
-
-/// Tensors whose content is found under another name, be it that of a tensor which does not differ.
-fn exchanged(a: &NamedArm, b: &NamedArm, differing: &[&Differing]) -> Vec<Origin> {
-    // Nothing tells one constant from another.
-    let constant = |d: &Differing| matches!(d.statement, Statement::Described(Description::Constant { .. }));
-    let unknown: Vec<&Differing> =
-        differing.iter().copied().filter(|d| d.fingerprints[0].digest != 0 && !constant(d)).collect();
-    if unknown.is_empty() {
-        return Vec::new();
-    }
-    let mut sides: [Vec<Fingerprint>; 2] =
-        [0, 1].map(|i| unknown.iter().map(|d| d.fingerprints[i].clone()).collect());
-    let print = |arm: &NamedArm, name: &str| {
-        let stored = arm.arm.checkpoint().tensor(name).ok()?;
-        let (values, _) = arm.arm.parameter(&stored);
-        let digest = digest(&values.cast(b.arm.dtype()));
-        Some(Fingerprint { name: name.to_owned(), shape: stored.shape.clone(), digest })
-    };
-    for (name, shape) in a.arm.config().parameters() {
-        let alike = unknown.iter().any(|d| d.fingerprints[0].shape == shape);
-        if !alike || unknown.iter().any(|d| d.name == name) {
-            continue;
-        }
-        let Some(ours) = print(a, &name) else { continue };
-        let theirs =
-            if differing.iter().any(|d| d.name == name) { print(b, &name) } else { Some(ours.clone()) };
-        sides[0].push(ours);
-        sides[1].extend(theirs);
-    }
-    origins(&sides[0], &sides[1])
 }
 
 /// The names of tensors, in short: `model.layers.*.self_attn.{q_proj,k_proj}.weight (60 tensors)`.
@@ -407,6 +391,11 @@ fn subject(group: &[&Differing]) -> String {
             format!("{shown} ({} tensors)", many.len())
         }
     }
+}
+
+/// Whether what happened in so many of a model's layers in the same way happened once.
+pub(crate) fn together(count: usize, layers: usize) -> bool {
+    count > 2 || (count == 2 && layers == 2)
 }
 
 /// The name of a tensor or site with its layer left open.

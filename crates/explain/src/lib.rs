@@ -21,6 +21,7 @@ mod bisect;
 pub mod catalogue;
 mod continuation;
 mod decisions;
+mod elsewhere;
 mod error;
 mod factor;
 mod floor;

@@ -12,7 +12,8 @@ pub(crate) use arithmetic::{ATTENTION, FORMAT, ORDER, OVERFLOW, of_variant};
 pub(crate) use config::{ACTIVATION, EPS, ROPE_SCALING, ROPE_THETA, ROTARY_BUFFER};
 pub(crate) use trace::{BIAS, LAST_BITS, WIRING};
 pub(crate) use weights::{
-    EXCHANGED, HEAD, PARTLY, ROUNDED, SCALED, SIGNS, TRANSPOSED, TRUNCATED, TWICE, of_statement,
+    EXCHANGED, HEAD, LAYERS, OFFSET, PARTLY, ROUNDED, SCALED, SIGNS, SPLIT, TRANSPOSED, TRUNCATED, TWICE,
+    of_statement,
 };
 
 /// One entry.

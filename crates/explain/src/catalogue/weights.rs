@@ -78,7 +78,7 @@ pub(crate) static SCALED: &Fault = &Fault {
     fault: true,
     pervasive: true,
 };
-static OFFSET: &Fault = &Fault {
+pub(crate) static OFFSET: &Fault = &Fault {
     id: "weights-offset",
     title: "a constant added to weights",
     remedy: "Check zero points, which some formats store minus one.",
@@ -204,6 +204,20 @@ pub(crate) static EXCHANGED: &Fault = &Fault {
     fault: true,
     pervasive: false,
 };
+pub(crate) static LAYERS: &Fault = &Fault {
+    id: "layers-exchanged",
+    title: "whole layers under other numbers",
+    remedy: "Check where layers are numbered from when names are mapped, and that every shard was read once.",
+    fault: true,
+    pervasive: false,
+};
+pub(crate) static SPLIT: &Fault = &Fault {
+    id: "fused-split",
+    title: "a fused tensor split at the wrong rows",
+    remedy: "Split qkv and gate_up as they were fused: in whole blocks, by group of heads, or by shard.",
+    fault: true,
+    pervasive: false,
+};
 static NOISY: &Fault = &Fault {
     id: "weights-changed",
     title: "weights changed by something like noise",
@@ -212,7 +226,7 @@ static NOISY: &Fault = &Fault {
     pervasive: true,
 };
 
-pub(super) static ALL: [&Fault; 29] = [
+pub(super) static ALL: [&Fault; 31] = [
     ROUNDED,
     TRUNCATED,
     TWICE,
@@ -241,6 +255,8 @@ pub(super) static ALL: [&Fault; 29] = [
     UNRELATED,
     HEAD,
     EXCHANGED,
+    LAYERS,
+    SPLIT,
     NOISY,
 ];
 

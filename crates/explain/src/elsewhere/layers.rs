@@ -1,0 +1,144 @@
+//! Whole layers under other numbers: swapped, copied, off by one.
+
+use std::collections::BTreeMap;
+
+use ulpscope_metrics::Origin;
+
+/// Tensors of a layer that must come from one other layer for all of it to be said to.
+const ENOUGH: usize = 3;
+
+/// What is said of all layers that moved, with the tensors in them; and the origins that have nothing to do with it.
+pub(super) fn moved(origins: Vec<Origin>) -> (Option<(String, Vec<String>)>, Vec<Origin>) {
+    let mut counts: BTreeMap<(usize, usize), usize> = BTreeMap::new();
+    for (layer, from, _) in origins.iter().flat_map(moves) {
+        *counts.entry((layer, from)).or_default() += 1;
+    }
+    // Of two layers that a layer may come from, as where both have norms of ones, the one that gives more of it.
+    let mut sources: BTreeMap<usize, (usize, usize)> = BTreeMap::new();
+    for ((layer, from), count) in counts.into_iter().filter(|(_, count)| *count >= ENOUGH) {
+        let best = sources.entry(layer).or_insert((from, count));
+        if count > best.1 {
+            *best = (from, count);
+        }
+    }
+    let sources: BTreeMap<usize, usize> =
+        sources.into_iter().map(|(layer, (from, _))| (layer, from)).collect();
+    let of_layers = |origin: &Origin| {
+        let moves = moves(origin);
+        !moves.is_empty() && moves.iter().all(|(layer, from, _)| sources.get(layer) == Some(from))
+    };
+    let (of_layers, others): (Vec<Origin>, Vec<Origin>) = origins.into_iter().partition(of_layers);
+    let copied = of_layers.iter().all(|origin| matches!(origin, Origin::Copied { .. }));
+    let names: Vec<String> = of_layers.iter().flat_map(moves).map(|(_, _, name)| name.to_owned()).collect();
+    let moved = (!names.is_empty()).then(|| (say(&sources, copied), names));
+    (moved, others)
+}
+
+/// Each tensor whose content comes from the same place of another layer: its layer, the other one, and its name.
+fn moves(origin: &Origin) -> Vec<(usize, usize, &str)> {
+    let one = |name, from| {
+        let ((layer, place), (other, same)) = (layer(name)?, layer(from)?);
+        (place == same).then_some((layer, other, name))
+    };
+    let pairs: Vec<(&str, &str)> = match origin {
+        Origin::Swapped { one, other } => vec![(one, other), (other, one)],
+        Origin::Copied { name, of: from } | Origin::Moved { name, from } => vec![(name, from)],
+        Origin::Untied { .. } => Vec::new(),
+    };
+    pairs.into_iter().filter_map(|(name, from)| one(name, from)).collect()
+}
+
+/// The number of the layer that a tensor is in, and its name there.
+pub(super) fn layer(name: &str) -> Option<(usize, &str)> {
+    let (number, place) = name.strip_prefix("model.layers.")?.split_once('.')?;
+    Some((number.parse().ok()?, place))
+}
+
+/// `sources` are the layers of `a` that those of `b` are.
+fn say(sources: &BTreeMap<usize, usize>, copied: bool) -> String {
+    let pairs: Vec<(usize, usize)> = sources.iter().map(|(layer, from)| (*layer, *from)).collect();
+    match pairs[..] {
+        [(layer, from)] if copied => return format!("b's layer {layer} is a copy of layer {from}"),
+        [(layer, from)] => return format!("b's layer {layer} is a's layer {from}"),
+        [(i, from), (j, other)] if (i, j) == (other, from) => {
+            return format!("layers {i} and {j} are swapped");
+        }
+        _ => {}
+    }
+    // Runs in which the other side's number goes up, down or stays.
+    let mut runs: Vec<Vec<(usize, usize)>> = Vec::new();
+    for pair in pairs {
+        let goes_on = runs.last().is_some_and(|run| {
+            let last = run[run.len() - 1];
+            let step = |(x, from): (usize, usize), (y, other): (usize, usize)| {
+                (y - x == 1).then_some(other as i64 - from as i64).filter(|by| by.abs() <= 1)
+            };
+            step(last, pair).is_some_and(|by| run.len() == 1 || step(run[run.len() - 2], last) == Some(by))
+        });
+        match runs.last_mut() {
+            Some(run) if goes_on => run.push(pair),
+            _ => runs.push(vec![pair]),
+        }
+    }
+    let range =
+        |from: usize, to: usize| if from == to { from.to_string() } else { format!("{from} to {to}") };
+    let said = |run: &Vec<(usize, usize)>| {
+        let ((first, from), (last, to)) = (run[0], run[run.len() - 1]);
+        let verb = if first == last { "is" } else { "are" };
+        format!("{} {verb} a's {}", range(first, last), range(from, to))
+    };
+    const SHOWN: usize = 6;
+    let more = if runs.len() > SHOWN { ", …" } else { "" };
+    let shown: Vec<String> = runs.iter().take(SHOWN).map(said).collect();
+    format!("of b's layers {}{more}", shown.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PLACES: [&str; 4] =
+        ["input_layernorm.weight", "mlp.up_proj.weight", "mlp.down_proj.weight", "q.weight"];
+
+    fn name(layer: usize, place: &str) -> String {
+        format!("model.layers.{layer}.{place}")
+    }
+
+    fn said(sources: &[(usize, usize)], copied: bool) -> (String, usize, usize) {
+        let of = |&(layer, from): &(usize, usize)| {
+            PLACES.map(|place| {
+                let (name, from) = (name(layer, place), name(from, place));
+                if copied { Origin::Copied { name, of: from } } else { Origin::Moved { name, from } }
+            })
+        };
+        let mut origins: Vec<Origin> = sources.iter().flat_map(of).collect();
+        // One tensor in the place of another has nothing to do with layers.
+        origins.push(Origin::Moved { name: name(7, "k.weight"), from: name(7, "v.weight") });
+        let (moved, others) = super::moved(origins);
+        let (said, names) = moved.unwrap();
+        (said, names.len(), others.len())
+    }
+
+    #[test]
+    fn layers_that_moved_are_one_statement() {
+        assert_eq!(said(&[(2, 1)], true).0, "b's layer 2 is a copy of layer 1");
+        assert_eq!(said(&[(2, 1)], false), ("b's layer 2 is a's layer 1".to_owned(), 4, 1));
+        assert_eq!(said(&[(1, 2), (2, 1)], false).0, "layers 1 and 2 are swapped");
+        assert_eq!(
+            said(&[(0, 1), (1, 2), (2, 3), (3, 0)], false).0,
+            "of b's layers 0 to 2 are a's 1 to 3, 3 is a's 0"
+        );
+        assert_eq!(said(&[(0, 3), (1, 2), (2, 1), (3, 0)], false).0, "of b's layers 0 to 3 are a's 3 to 0");
+        assert_eq!(said(&[(0, 3), (1, 3), (2, 3)], true).0, "of b's layers 0 to 2 are a's 3");
+    }
+
+    #[test]
+    fn two_tensors_are_no_layer() {
+        let swap = |place: &str| Origin::Swapped { one: name(0, place), other: name(1, place) };
+        let (moved, others) = super::moved(PLACES[..2].iter().map(|place| swap(place)).collect());
+        assert_eq!((moved, others.len()), (None, 2));
+        let (moved, others) = super::moved(PLACES.iter().map(|place| swap(place)).collect());
+        let (said, names) = moved.unwrap();
+        assert_eq!((said.as_str(), names.len(), others.len()), ("layers 0 and 1 are swapped", 8, 0));
+    }
+}

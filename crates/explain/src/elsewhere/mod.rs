@@ -1,0 +1,115 @@
+//! Tensors of the arm whose content the reference has elsewhere: under other names, in other layers, in other tensors'
+//! rows.
+
+mod layers;
+mod split;
+
+use ulpscope_compare::{Differing, NamedArm};
+use ulpscope_floats::Floats;
+use ulpscope_metrics::{Description, Fingerprint, Origin, Statement, digest, origins};
+
+use crate::catalogue::{self, Fault};
+
+/// One mistake of this kind.
+#[derive(Debug)]
+pub(crate) struct Elsewhere<'d> {
+    /// What is where.
+    pub(crate) said: String,
+    /// What this is called in the catalogue.
+    pub(crate) fault: &'static Fault,
+    /// The tensors that it is about.
+    pub(crate) tensors: Vec<&'d Differing>,
+}
+
+/// Everything of this kind. A tensor is in one entry at most.
+pub(crate) fn elsewhere<'d>(a: &NamedArm, b: &NamedArm, differing: &[&'d Differing]) -> Vec<Elsewhere<'d>> {
+    let mut found: Vec<Elsewhere> = Vec::new();
+    let placed = |found: &[Elsewhere], d: &Differing| {
+        found.iter().any(|other| other.tensors.iter().any(|t| t.name == d.name))
+    };
+    let (moved, others) = layers::moved(exchanged(a, b, differing));
+    if let Some((said, names)) = moved {
+        let tensors = differing.iter().copied().filter(|d| names.contains(&d.name)).collect();
+        found.push(Elsewhere { said, fault: catalogue::LAYERS, tensors });
+    }
+    for origin in others {
+        let names = changed(&origin);
+        let tensors: Vec<&Differing> =
+            differing.iter().copied().filter(|d| names.contains(&d.name.as_str())).collect();
+        if !tensors.is_empty() && !tensors.iter().any(|d| placed(&found, d)) {
+            let fault = match &origin {
+                Origin::Untied { .. } => catalogue::HEAD,
+                Origin::Copied { name, .. } if name == "lm_head.weight" => catalogue::HEAD,
+                _ => catalogue::EXCHANGED,
+            };
+            found.push(Elsewhere { said: origin.to_string(), fault, tensors });
+        }
+    }
+    let left: Vec<&Differing> = differing.iter().copied().filter(|d| !placed(&found, d)).collect();
+    found.extend(split::splits(a, b, &left));
+    alike(found, a.arm.config().num_hidden_layers)
+}
+
+/// What happened in the same words in many layers happened once.
+fn alike(found: Vec<Elsewhere>, layers: usize) -> Vec<Elsewhere> {
+    let mut merged: Vec<Elsewhere> = Vec::new();
+    let mut rest = found;
+    while !rest.is_empty() {
+        let said = crate::factor::class(&rest[0].said);
+        let (same, others): (Vec<Elsewhere>, Vec<Elsewhere>) =
+            rest.into_iter().partition(|other| crate::factor::class(&other.said) == said);
+        rest = others;
+        if crate::factor::together(same.len(), layers) {
+            let fault = same[0].fault;
+            let tensors = same.iter().flat_map(|other| other.tensors.iter().copied()).collect();
+            let said = format!("{said} ({} layers)", same.len());
+            merged.push(Elsewhere { said, fault, tensors });
+        } else {
+            merged.extend(same);
+        }
+    }
+    merged
+}
+
+/// The tensors whose content is another in the arm.
+fn changed(origin: &Origin) -> Vec<&str> {
+    match origin {
+        Origin::Swapped { one, other } => vec![one, other],
+        Origin::Copied { name, .. } | Origin::Moved { name, .. } | Origin::Untied { name, .. } => vec![name],
+    }
+}
+
+/// A parameter as an arm's model holds it.
+fn parameter(arm: &NamedArm, name: &str) -> Option<Floats<'static>> {
+    let stored = arm.arm.checkpoint().tensor(name).ok()?;
+    Some(arm.arm.parameter(&stored).0.into_owned())
+}
+
+/// Tensors whose content is found under another name, be it that of a tensor which does not differ.
+fn exchanged(a: &NamedArm, b: &NamedArm, differing: &[&Differing]) -> Vec<Origin> {
+    // Nothing tells one constant from another.
+    let constant = |d: &Differing| matches!(d.statement, Statement::Described(Description::Constant { .. }));
+    let unknown: Vec<&Differing> =
+        differing.iter().copied().filter(|d| d.fingerprints[0].digest != 0 && !constant(d)).collect();
+    if unknown.is_empty() {
+        return Vec::new();
+    }
+    let mut sides: [Vec<Fingerprint>; 2] =
+        [0, 1].map(|i| unknown.iter().map(|d| d.fingerprints[i].clone()).collect());
+    let print = |arm: &NamedArm, name: &str, shape: &[usize]| {
+        let digest = digest(&parameter(arm, name)?.cast(b.arm.dtype()));
+        Some(Fingerprint { name: name.to_owned(), shape: shape.to_vec(), digest })
+    };
+    for (name, shape) in a.arm.config().parameters() {
+        let alike = unknown.iter().any(|d| d.fingerprints[0].shape == shape);
+        if !alike || unknown.iter().any(|d| d.name == name) {
+            continue;
+        }
+        let Some(ours) = print(a, &name, &shape) else { continue };
+        let differs = differing.iter().any(|d| d.name == name);
+        let theirs = if differs { print(b, &name, &shape) } else { Some(ours.clone()) };
+        sides[0].push(ours);
+        sides[1].extend(theirs);
+    }
+    origins(&sides[0], &sides[1])
+}
