@@ -16,7 +16,7 @@ use crate::heads::{Compared, Heads};
 use crate::lockstep::Step;
 use crate::plan::NamedArm;
 use crate::setting::{Part, Parts, Setting, State};
-use crate::sites::Measured;
+use crate::sites::{Looks, Measured};
 use crate::subject::{Experiment, Made, Subject, Watch};
 
 /// What was recorded of one prompt.
@@ -57,9 +57,6 @@ pub fn introduced(
     Measured::new(site, (0, prompt), given, None, taught).record(name)
 }
 
-/// Sites of one prompt that introduce something and are looked at closely.
-const LOOKED_AT: usize = 16;
-
 /// Runs every part of the arm on the recordings' inputs, in its own order of summation and in others.
 ///
 /// Where a recording lacks a site that another part begins with, ours is filled in.
@@ -79,7 +76,7 @@ pub fn survey(
     let list = Part::all(base.config.num_hidden_layers);
     let others: Vec<Setting> = orders.iter().map(|&order| in_order(&base, order)).collect();
     let mut states: Vec<Option<State>> = vec![None; references.len()];
-    let mut looked_at = vec![0; references.len()];
+    let mut looks = Looks::default();
     let mut found = Survey { sites: Vec::new(), noise: Vec::new(), misshapen: Vec::new() };
     for (done, &part) in list.iter().enumerate() {
         for (prompt, reference) in references.iter_mut().enumerate() {
@@ -93,12 +90,7 @@ pub fn survey(
                     continue;
                 }
                 let mut measured = Measured::new(site, (0, prompt), a, own.get(&site), t);
-                let output = matches!(site, Site::Block(_, BlockSite::Output));
-                if let Some(own) = own
-                    .get(&site)
-                    .filter(|_| output || measured.introduces() && looked_at[prompt] < LOOKED_AT)
-                {
-                    looked_at[prompt] += usize::from(!output);
+                if let Some(own) = own.get(&site).filter(|_| looks.worth(&measured)) {
                     measured.look(a, own, t);
                 }
                 found.sites.push(measured.record(&arm.name));

@@ -46,6 +46,7 @@ mod plan;
 mod setting;
 mod sites;
 mod subject;
+mod teach;
 
 pub use against::{Free, Reference, Survey, agreement, free, in_order, introduced, survey};
 pub use error::CompareError;

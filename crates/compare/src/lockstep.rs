@@ -4,18 +4,19 @@ use std::collections::BTreeMap;
 
 use burn::tensor::Tensor;
 use rayon::prelude::*;
-use ulpscope_capture::{Activations, Force, Recorder};
+use ulpscope_capture::{Activations, Recorder};
 use ulpscope_floats::DType;
 use ulpscope_llama::{
-    Block, BlockSite, Embedding, Head, Llama, Probe, RotaryEmbedding, RotaryTables, Semantics, Site, owns,
+    Block, Embedding, Head, Llama, Probe, RotaryEmbedding, RotaryTables, Semantics, Site, owns,
 };
 use ulpscope_record::{SiteDivergence, Weights};
 
 use crate::CompareError;
 use crate::heads::{Compared, Heads};
 use crate::parts::{Differing, Loader};
-use crate::sites::Measured;
+use crate::sites::{Looks, Measured};
 use crate::subject::{Experiment, Watch};
+use crate::teach::Teacher;
 
 /// What was observed of the subjects of an experiment.
 #[derive(Clone, Debug, Default)]
@@ -163,8 +164,7 @@ struct Run<'a, 'e> {
     sites: Vec<Measured>,
     logits: Vec<Compared>,
     first: BTreeMap<(usize, usize), Site>,
-    /// Sites that introduce something and were looked at closely, by subject and prompt.
-    looked_at: BTreeMap<(usize, usize), usize>,
+    looks: Looks,
 }
 
 impl<'a, 'e> Run<'a, 'e> {
@@ -179,7 +179,7 @@ impl<'a, 'e> Run<'a, 'e> {
             sites: Vec::new(),
             logits: Vec::new(),
             first: BTreeMap::new(),
-            looked_at: BTreeMap::new(),
+            looks: Looks::default(),
         }
     }
 
@@ -270,9 +270,9 @@ impl<'a, 'e> Run<'a, 'e> {
             let Some(&reference) = self.watched(i, prompt) else { continue };
             let given = recorded[reference].as_ref().expect("it is referred to");
             let forced = lanes[reference].as_held_in(&lanes[i]);
-            let mut probe = Probes::Force(Teach { reference: given, taught: Activations::new() });
+            let mut probe = Probes::Teach(Teacher::new(given));
             forward(i, &forced, &experiment.subjects[i].semantics, &mut probe);
-            let Probes::Force(Teach { taught, .. }) = probe else { unreachable!("it was just made") };
+            let Probes::Teach(Teacher { taught, .. }) = probe else { unreachable!("it was just made") };
             let everything = experiment.subjects[i].watch == Watch::Everything;
             self.compare(i, prompt, given, recorded[i].as_ref().filter(|_| everything), &taught);
         }
@@ -288,17 +288,6 @@ impl<'a, 'e> Run<'a, 'e> {
     /// Whether the sites of a prompt are compared at all.
     fn short(&self, prompt: usize) -> bool {
         self.experiment.prompts[prompt].len() <= self.experiment.longest_watched
-    }
-
-    /// Whether a site is worth a closer look: a block's output, or one of the first that introduce something.
-    fn worth_a_look(&mut self, measured: &Measured) -> bool {
-        if matches!(measured.site, Site::Block(_, BlockSite::Output)) {
-            return true;
-        }
-        let looked_at = self.looked_at.entry((measured.subject, measured.prompt)).or_default();
-        let worth = measured.introduces() && *looked_at < LOOKED_AT;
-        *looked_at += usize::from(worth);
-        worth
     }
 
     /// Enters what subject `i` did at each site, on its own, if that is watched, and when taught.
@@ -324,7 +313,7 @@ impl<'a, 'e> Run<'a, 'e> {
                 self.first.entry((i, prompt)).or_insert(site);
             }
             if self.experiment.sites.matches(site) {
-                if let Some(own) = own.filter(|_| self.worth_a_look(&measured)) {
+                if let Some(own) = own.filter(|_| self.looks.worth(&measured)) {
                     measured.look(a, own, t);
                 }
                 self.sites.push(measured);
@@ -333,9 +322,6 @@ impl<'a, 'e> Run<'a, 'e> {
     }
 }
 
-/// Sites of a subject and prompt that introduce something and are looked at closely.
-const LOOKED_AT: usize = 16;
-
 /// Tokens that go through the head at a time.
 const STRETCH: usize = 512;
 
@@ -343,13 +329,7 @@ const STRETCH: usize = 512;
 enum Probes<'a> {
     Nothing,
     Record(Recorder<fn(Site) -> bool>),
-    Force(Teach<'a>),
-}
-
-/// Teacher forcing that keeps what each site produced.
-struct Teach<'a> {
-    reference: &'a Activations,
-    taught: Activations,
+    Teach(Teacher<'a>),
 }
 
 impl Probe for Probes<'_> {
@@ -357,12 +337,7 @@ impl Probe for Probes<'_> {
         match self {
             Probes::Nothing => x,
             Probes::Record(recorder) => recorder.at(site, x),
-            Probes::Force(Teach { reference, taught }) => {
-                let keep = |site, activation| {
-                    taught.insert(site, activation);
-                };
-                Force::new(reference, keep).at(site, x)
-            }
+            Probes::Teach(teacher) => teacher.at(site, x),
         }
     }
 

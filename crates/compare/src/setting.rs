@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor};
-use ulpscope_capture::{Activation, Activations, Force};
+use ulpscope_capture::{Activation, Activations};
 use ulpscope_floats::{DType, Floats};
 use ulpscope_llama::{
     Activation as Function, Block, BlockSite, Embedding, Head, LlamaConfig, Parameters, Probe,
@@ -18,6 +18,7 @@ use ulpscope_weights::Arm;
 use crate::CompareError;
 use crate::parts::stored_tensor;
 use crate::plan::NamedArm;
+use crate::teach::Teacher;
 
 /// A part of a model: what is built, run and dropped together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -183,7 +184,7 @@ impl<'a> Parts<'a> {
         }
         let module = self.module(part, setting)?;
         let dtype = setting.compute.unwrap_or(self.arm.dtype());
-        let mut teacher = Teacher { given, taught: Activations::new() };
+        let mut teacher = Teacher::new(given);
         let state = match part.begins_with(setting.config.num_hidden_layers) {
             None => None,
             Some(site) => {
@@ -304,22 +305,6 @@ impl Module {
 fn stream(a: &Activation, dtype: DType, device: &Device) -> Option<Tensor<3>> {
     let shape: [usize; 3] = a.shape.clone().try_into().ok()?;
     Some(bridge::tensor(a.values.cast(dtype), shape, device))
-}
-
-/// Teacher forcing that keeps what each site produced.
-struct Teacher<'r> {
-    given: &'r Activations,
-    taught: Activations,
-}
-
-impl Probe for Teacher<'_> {
-    fn at<const D: usize>(&mut self, site: Site, x: Tensor<D>) -> Tensor<D> {
-        let taught = &mut self.taught;
-        let keep = |site, activation| {
-            taught.insert(site, activation);
-        };
-        Force::new(self.given, keep).at(site, x)
-    }
 }
 
 /// Records, and gives one site's activation in another's place where that was asked for and has been computed.

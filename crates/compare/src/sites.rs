@@ -1,5 +1,7 @@
 //! Comparing activations at one site.
 
+use std::collections::BTreeMap;
+
 use ulpscope_capture::Activation;
 use ulpscope_llama::{BlockSite, Site};
 use ulpscope_metrics::{Difference, difference, per_row};
@@ -59,7 +61,7 @@ impl Measured {
     }
 
     /// Whether the site introduces something.
-    pub(crate) fn introduces(&self) -> bool {
+    fn introduces(&self) -> bool {
         !self.taught.identical()
     }
 
@@ -111,6 +113,27 @@ impl Measured {
             mean_abs_by_position: self.mean_abs_by_position,
             detail: self.detail,
         }
+    }
+}
+
+/// Which sites are worth a closer look: the output of every block, and of each subject and prompt the first
+/// [`MOST_LOOKED_AT`] others that introduce something.
+#[derive(Default)]
+pub(crate) struct Looks(BTreeMap<(usize, usize), usize>);
+
+/// Sites of a subject and prompt that introduce something and are looked at closely.
+const MOST_LOOKED_AT: usize = 16;
+
+impl Looks {
+    /// Whether this site is one, which then counts as looked at.
+    pub(crate) fn worth(&mut self, measured: &Measured) -> bool {
+        if matches!(measured.site, Site::Block(_, BlockSite::Output)) {
+            return true;
+        }
+        let looked_at = self.0.entry((measured.subject, measured.prompt)).or_default();
+        let worth = measured.introduces() && *looked_at < MOST_LOOKED_AT;
+        *looked_at += usize::from(worth);
+        worth
     }
 }
 
