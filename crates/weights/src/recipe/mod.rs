@@ -107,22 +107,24 @@ impl Recipe {
     /// Each step rounds to nearest, ties to even, one after another: `f32 → f16 → bf16` rounds twice. f64 reaches 16
     /// bits through f32, as in PyTorch.
     pub fn parameter<'s>(&self, stored: &'s StoredTensor<'_>, auto: DType) -> (Floats<'s>, Conversion) {
-        let chain: Vec<DType> = self.steps.iter().map(|step| step.dtype(auto)).collect();
-        convert(&stored.name, &stored.stored, stored.values.view(), &chain)
+        convert(&stored.name, &stored.stored, stored.values.view(), &self.chain(auto))
     }
 
     /// [`Recipe::parameter`], taking the tensor, so that values which stay as they are need not be copied to
     /// outlive it.
     pub fn into_parameter<'a>(&self, stored: StoredTensor<'a>, auto: DType) -> (Floats<'a>, Conversion) {
-        let chain: Vec<DType> = self.steps.iter().map(|step| step.dtype(auto)).collect();
-        convert(&stored.name, &stored.stored, stored.values, &chain)
+        convert(&stored.name, &stored.stored, stored.values, &self.chain(auto))
     }
 
     /// What [`Recipe::parameter`] reports, if its values have the bits of `known` and that could be seen without
     /// writing them down: for a tensor in f32 that is rounded to bf16 once.
     pub(crate) fn gives(&self, stored: &StoredTensor, auto: DType, known: &Floats) -> Option<Conversion> {
-        let chain: Vec<DType> = self.steps.iter().map(|step| step.dtype(auto)).collect();
-        converts_to(&stored.name, &stored.stored, &stored.values, &chain, known)
+        converts_to(&stored.name, &stored.stored, &stored.values, &self.chain(auto), known)
+    }
+
+    /// The formats that a parameter goes through, one after another.
+    fn chain(&self, auto: DType) -> Vec<DType> {
+        self.steps.iter().map(|step| step.dtype(auto)).collect()
     }
 
     /// A floating buffer as the finished model holds it, from the values that the model computes.
