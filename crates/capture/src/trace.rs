@@ -5,12 +5,12 @@
 //! writer knows. A file that a PyTorch hook script writes with module paths as keys is a trace too.
 
 use std::collections::{BTreeMap, HashMap};
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 use ulpscope_floats::{DType, Floats};
+use ulpscope_record::file::replace;
 
 use crate::probes::Activation;
 
@@ -86,12 +86,6 @@ impl Trace {
     /// # Errors
     /// [`TraceError::Io`], also where a device, a pipe or a socket stands at `path`; nothing is left behind.
     pub fn write(&self, path: &Path) -> Result<(), TraceError> {
-        let io = |source| TraceError::Io { path: path.to_owned(), source };
-        if path.metadata().is_ok_and(|found| !found.is_file() && !found.is_dir()) {
-            // The rename below would destroy it: run as root, `--out /dev/null` would cost the system its device.
-            let reason = "a device, pipe or socket is there, which a file must not take the place of";
-            return Err(io(std::io::Error::new(std::io::ErrorKind::InvalidInput, reason)));
-        }
         let views = self.activations.iter().map(|(name, a)| {
             let dtype = match a.values.dtype() {
                 DType::F64 => Dtype::F64,
@@ -107,31 +101,7 @@ impl Trace {
         let mut bytes = safetensors::serialize(views, Some(about))
             .map_err(|e| TraceError::Format { path: path.to_owned(), reason: e.to_string() })?;
         sort_header(&mut bytes);
-        let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let mut file = temporary(folder).map_err(io)?;
-        file.write_all(&bytes).and_then(|()| file.as_file().sync_all()).map_err(io)?;
-        file.persist(path).map_err(|e| io(e.error))?;
-        Ok(())
-    }
-}
-
-/// A temporary file in `folder`, locked, which tells it from one whose process is dead and which may be swept away.
-fn temporary(folder: &Path) -> std::io::Result<tempfile::NamedTempFile> {
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".ulpscope-");
-    #[cfg(unix)]
-    {
-        // The default, 0600, is for secrets; a trace is as readable as the umask lets it be.
-        use std::os::unix::fs::PermissionsExt;
-        builder.permissions(std::fs::Permissions::from_mode(0o666));
-    }
-    loop {
-        let file = builder.tempfile_in(folder)?;
-        // Whoever sweeps may come between making and locking; then another is made.
-        let swept = matches!(file.as_file().try_lock(), Err(std::fs::TryLockError::WouldBlock));
-        if !swept && file.path().exists() {
-            return Ok(file);
-        }
+        replace(path, &bytes).map_err(|source| TraceError::Io { path: path.to_owned(), source })
     }
 }
 
