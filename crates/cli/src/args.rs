@@ -9,6 +9,7 @@ use clap::{Parser, Subcommand, ValueHint};
 use ulpscope_capture::Pattern;
 use ulpscope_floats::DType;
 use ulpscope_llama::{Accumulation, Arithmetic, AttentionKind, Departure, Semantics, Variant};
+use ulpscope_record::Settings;
 use ulpscope_weights::{ModelRef, Recipe};
 
 use crate::fail_on::Condition;
@@ -216,7 +217,7 @@ pub(crate) struct CompareArgs {
 
     /// Tokens by which `explain` lets both arms continue each prompt, the most likely one each time; 0 for none. Of a
     /// prompt, its last 512 tokens are continued
-    #[arg(long = "continue", value_name = "N", default_value_t = 32)]
+    #[arg(long = "continue", value_name = "N", default_value_t = Settings::CONTINUED)]
     pub(crate) continued: usize,
 
     #[command(flatten)]
@@ -490,8 +491,8 @@ pub(crate) struct BenchArgs {
     #[arg(long, help_heading = "Output")]
     pub(crate) json: bool,
 
-    /// Time whatever each line of stdin asks for, `RECIPE TOKENS REPEAT` or `RECIPE RECIPE TOKENS PROMPTS REPEAT`, and
-    /// answer with a line: for taking turns with another program
+    /// Time whatever each line of stdin asks for, `RECIPE TOKENS REPEAT` or `audit RECIPE RECIPE TOKENS PROMPTS REPEAT`
+    /// (`compare` in place of `audit`: with loading), and answer with a line: for taking turns with another program
     #[arg(long, hide = true)]
     pub(crate) turns: bool,
 

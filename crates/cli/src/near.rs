@@ -2,7 +2,7 @@
 
 use anyhow::{Result, bail};
 use ulpscope_capture::Pattern;
-use ulpscope_llama::{AttentionKind, LlamaConfig, Site, Variant};
+use ulpscope_llama::{Accumulation, AttentionKind, LlamaConfig, Site, Variant};
 
 /// So many names are offered.
 const OFFERED: usize = 3;
@@ -11,22 +11,10 @@ const OFFERED: usize = 3;
 /// all names.
 const LONGEST: usize = 200;
 
-/// Orders of summation, as they may stand behind a recipe.
-const ORDERS: [&str; 9] = [
-    "tile32",
-    "tile32-blocked",
-    "dot2",
-    "dot2-lanes",
-    "sequential",
-    "sequential-blocked",
-    "reversed",
-    "pairwise",
-    "exact",
-];
-
 /// `; did you mean …?` for what stands behind an `@` and is no variant, or nothing.
 pub(crate) fn arithmetic(part: &str) -> String {
-    let known = ORDERS.iter().copied().chain(["eager", "sdpa"]);
+    let orders = Accumulation::ALL.map(|order| order.to_string());
+    let known = orders.iter().map(String::as_str).chain(["eager", "sdpa"]);
     offer(near(part, known).first().map(|name| format!("@{name}")))
 }
 
@@ -155,9 +143,13 @@ mod tests {
     }
 
     #[test]
-    fn every_order_that_is_offered_is_one() {
-        for order in ORDERS {
-            assert!(order.parse::<ulpscope_llama::Accumulation>().is_ok(), "{order}");
+    fn help_lists_the_orders_that_are_offered() {
+        use clap::CommandFactory;
+        let mut command = crate::args::Args::command();
+        let help = command.find_subcommand_mut("compare").unwrap().render_long_help().to_string();
+        for order in Accumulation::ALL {
+            let name = order.to_string().replace("(4)", "(N)");
+            assert!(help.contains(&format!("`{name}`")), "{name}");
         }
     }
 }

@@ -90,6 +90,11 @@ pub struct Settings {
     pub continued: Option<usize>,
 }
 
+impl Settings {
+    /// Tokens by which prompts are continued unless another number is asked for.
+    pub const CONTINUED: usize = 32;
+}
+
 /// Which model it was.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Model {

@@ -1,19 +1,18 @@
 //! The command that repeats a run.
 
-use ulpscope_record::{Arm, Prompt, RunRecord};
+use ulpscope_record::{Arm, Prompt, RunRecord, Settings};
 
 /// Characters of a prompt that a command line is still readable with.
 const TEXT: usize = 400;
 /// Token ids that a command line is still readable with.
 const IDS: usize = 1000;
 
-/// Tokens by which a prompt is continued unless another number is asked for.
-const CONTINUED: usize = 32;
-
 /// The command line that asks the same again, for a POSIX shell; none where it would be unreadably long.
 pub(crate) fn command(record: &RunRecord) -> Option<String> {
     let [a, b, more @ ..] = &record.arms[..] else { return None };
-    let question = if record.explanation.is_some() { "explain" } else { "compare" };
+    let traces = &record.settings.traces;
+    let explained = record.explanation.is_some() || !traces.is_empty();
+    let question = if explained { "explain" } else { "compare" };
     let mut words = vec!["ulpscope".to_owned(), question.to_owned()];
     let (first, others) = record.settings.models.split_first()?;
     let (model, fallbacks) = first.split_first()?;
@@ -28,7 +27,6 @@ pub(crate) fn command(record: &RunRecord) -> Option<String> {
     for fallback in fallbacks {
         add("--fallback", fallback)?;
     }
-    let traces = &record.settings.traces;
     if traces.is_empty() {
         add("--a", &spec(a))?;
         add("--b", &spec(b))?;
@@ -47,7 +45,7 @@ pub(crate) fn command(record: &RunRecord) -> Option<String> {
     if record.settings.device != "flex" {
         add("--device", &record.settings.device)?;
     }
-    if let Some(continued) = record.settings.continued.filter(|continued| *continued != CONTINUED) {
+    if let Some(continued) = record.settings.continued.filter(|continued| *continued != Settings::CONTINUED) {
         add("--continue", &continued.to_string())?;
     }
     for prompt in record.prompts.iter().filter(|_| traces.is_empty()) {
@@ -114,7 +112,7 @@ mod tests {
         run.settings.traces = vec!["their trace".into()];
         assert_eq!(
             command(&run).unwrap(),
-            "ulpscope compare org/small --fallback tests/fixtures/tiny-llama --recipe 'load(f32).to(bf16)@eager@exact' \
+            "ulpscope explain org/small --fallback tests/fixtures/tiny-llama --recipe 'load(f32).to(bf16)@eager@exact' \
              --trace 'their trace'"
         );
     }
