@@ -108,6 +108,13 @@ def replaced(owner: object, name: str, value: object):
         setattr(owner, name, original)
 
 
+def same_bits(a: torch.Tensor, b: torch.Tensor) -> bool:
+    """Whether two tensors have the same shape, dtype and bits. `torch.equal` holds no NaN equal to itself."""
+    if a.shape != b.shape or a.dtype != b.dtype:
+        return False
+    return torch.equal(a.contiguous().view(torch.uint8), b.contiguous().view(torch.uint8))
+
+
 def capture(model: torch.nn.Module, ids: list[int]) -> dict[str, torch.Tensor]:
     """Every site of one prompt, in forward order, each tensor in the dtype the model holds it in.
 
@@ -184,7 +191,8 @@ def capture(model: torch.nn.Module, ids: list[int]) -> dict[str, torch.Tensor]:
     finally:
         for handle in handles:
             handle.remove()
-    assert torch.equal(seen["lm_head"], logits), "the logits are not what lm_head gave: the model changes them after it"
+    if not same_bits(seen["lm_head"], logits):
+        raise ValueError("the logits are not what lm_head gave: the model changes them after it")
     order = site_order(len(model.model.layers), model.config._attn_implementation)
     return {site: seen[site] for site in order if site in seen}
 
@@ -236,9 +244,9 @@ def main() -> None:
         ids = transformers.AutoTokenizer.from_pretrained(name, **options).encode(text)
     try:
         model = build(name, args.recipe, args.attention, **options).to(device=args.device)
+        sites = capture(model, ids)
     except ValueError as error:
         sys.exit(f"error: {error}")
-    sites = capture(model, ids)
     write(args.out, sites, about(args.model, args.recipe, model, ids, text))
     missing = set(site_order(len(model.model.layers), args.attention)) - set(sites)
     print(f"{len(sites)} sites written to {args.out}")
