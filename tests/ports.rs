@@ -22,8 +22,7 @@ fn run(model: &str, name: &str, more: &[&str]) -> Run {
 }
 
 fn explained(model: &str, name: &str) -> Value {
-    let run = run(model, name, &[]).ok();
-    run.json()["explanation"].clone()
+    run(model, name, &[]).explanation()
 }
 
 /// Each cause: id, what it is about, first site.
@@ -238,8 +237,7 @@ fn faithful_recordings_raise_no_alarm() {
         ["load-bf16.eager", "load-f32-to-bf16.eager", "load-bf16.sdpa", "load-f16.eager", "load-f32.eager"]
     {
         let trace = fixture(&format!("goldens/tiny-llama/{name}.short.safetensors"));
-        let e =
-            ulpscope(["explain", &tiny(), "--trace", &trace, "--json"]).ok().json()["explanation"].clone();
+        let e = ulpscope(["explain", &tiny(), "--trace", &trace, "--json"]).explanation();
         assert!(
             ["explained", "no-difference"].contains(&e["status"].as_str().unwrap()),
             "{name}: {}",
@@ -265,7 +263,7 @@ fn our_own_traces_are_explained() {
         dir.run(["trace", &tiny(), "--recipe", recipe, "--out", out].iter().chain(&prompt).copied()).ok();
     };
     trace("load(bf16)@norm=fused[2-3]", "fused");
-    let e = dir.run(["explain", &tiny(), "--trace", "fused", "--json"]).ok().json()["explanation"].clone();
+    let e = dir.run(["explain", &tiny(), "--trace", "fused", "--json"]).explanation();
     assert_eq!(
         causes(&e),
         [["norm-rounding", "arithmetic: norm", "model.layers.2.input_layernorm"]],
@@ -274,7 +272,7 @@ fn our_own_traces_are_explained() {
     );
     // Its tables are wider than the rest, and are read so.
     trace("load(bf16)@table=f32", "table");
-    let e = dir.run(["explain", &tiny(), "--trace", "table", "--json"]).ok().json()["explanation"].clone();
+    let e = dir.run(["explain", &tiny(), "--trace", "table", "--json"]).explanation();
     assert_eq!(
         causes(&e),
         [["rotary-table-format", "arithmetic: table", "model.rotary_emb.cos"]],
@@ -285,7 +283,7 @@ fn our_own_traces_are_explained() {
     for order in ["reversed", "pairwise", "exact"] {
         trace(&format!("load(bf16)@{order}"), order);
         let args = ["explain", &tiny(), "--trace", order, "--accumulation", "tile32", "--json"];
-        let e = dir.run(args).ok().json()["explanation"].clone();
+        let e = dir.run(args).explanation();
         assert_eq!(
             (&e["origins"], &e["status"]),
             (&json!([]), &json!("explained")),

@@ -143,6 +143,12 @@ impl Run {
         self
     }
 
+    /// The explanation of a run that succeeded and printed its record.
+    #[track_caller]
+    pub(crate) fn explanation(self) -> Value {
+        self.ok().json()["explanation"].clone()
+    }
+
     /// Its output as JSON.
     #[track_caller]
     pub(crate) fn json(&self) -> Value {
