@@ -191,10 +191,10 @@ impl Bench {
     fn source(&self, case: &Case, side: &Side, name: &str) -> Result<Vec<String>> {
         let text = |path: &Path| path.to_string_lossy().into_owned();
         if let Some(other) = side.other {
-            return Ok(vec![text(&cases::folder(&self.fixtures, other))]);
+            return Ok(vec![text(&self.fixtures.join(other))]);
         }
         let sources = match case.model {
-            Model::Tiny(folder) => vec![text(&cases::folder(&self.fixtures, folder))],
+            Model::Tiny(folder) => vec![text(&self.fixtures.join(folder))],
             Model::Real => self.real.clone(),
         };
         if side.changes.is_empty() {

@@ -153,7 +153,10 @@ fn little_memory(bench: &mut Bench) -> Result<Tally> {
         }
         tally.count(wrong.map(|wrong| format!("{limit} kB of {most}: {wrong}")));
     }
-    tally.notes.push(format!("{} with an error, at up to {:?} of {most} kB", ended.len(), ended.last()));
+    tally.notes.push(match ended.last() {
+        Some(limit) => format!("{} with an error, at up to {limit} of {most} kB", ended.len()),
+        None => format!("none with an error, of {most} kB that it wants"),
+    });
     Ok(tally)
 }
 

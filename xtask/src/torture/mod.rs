@@ -55,10 +55,8 @@ enum Which {
 type Attack<'a> = dyn Fn(&mut Bench) -> Result<()> + 'a;
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
-    let work = shell::root().join("target/torture");
-    if work.exists() {
-        fs::remove_dir_all(&work).with_context(|| format!("{} can't be emptied", work.display()))?;
-    }
+    // Of its own, so that two at once do not take away each other's folders.
+    let work = shell::root().join(format!("target/torture/{}", std::process::id()));
     fs::create_dir_all(&work).with_context(|| format!("{} can't be made", work.display()))?;
     let mut bench = Bench {
         ulpscope: shell::ulpscope(&[])?,

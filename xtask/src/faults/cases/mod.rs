@@ -14,7 +14,7 @@ mod tensors;
 mod weights;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result};
 use serde_json::Value;
@@ -267,11 +267,6 @@ const ROPES: [&str; 6] = [
     "configs/rope-longrope",
     "configs/theta-1e6",
 ];
-
-/// Where a tiny model lies.
-pub(crate) fn folder(fixtures: &Path, model: &'static str) -> PathBuf {
-    fixtures.join(model)
-}
 
 #[cfg(test)]
 mod tests {
