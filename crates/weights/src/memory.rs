@@ -1,6 +1,7 @@
 //! What happens when memory runs out.
 
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The system's allocator. When it has nothing left, the process ends with status 1 and a sentence on stderr that names
 /// what was wanted, where Rust would otherwise abort it.
@@ -46,6 +47,11 @@ fn or_end(memory: *mut u8, size: usize) -> *mut u8 {
 /// Nothing here may allocate.
 #[cold]
 fn end(size: usize) -> ! {
+    static ENDING: AtomicBool = AtomicBool::new(false);
+    while ENDING.swap(true, Ordering::Relaxed) {
+        // Another thread is saying it, and takes this one with it: once is enough.
+        std::thread::yield_now();
+    }
     let mut digits = [0; 20];
     let number = decimal(size, &mut digits);
     let parts: [&[u8]; 3] = [
