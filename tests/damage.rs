@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use crate::util::{Checkpoint, Dir, fixture};
+use crate::util::{Checkpoint, Dir, fixture, tiny};
 
 /// Runs on the tiny model with these bytes for weights, and expects a refusal that names the file.
 #[track_caller]
@@ -74,7 +74,6 @@ fn safetensors_headers_that_lie() {
     bytes[12] = 0xff;
     refused(&bytes, &[]);
     refused(b"<html><body>404 Not Found</body></html>", &[]);
-    refused(b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n", &[]);
 }
 
 #[test]
@@ -169,4 +168,51 @@ fn ggufs_that_announce_too_much() {
     }
     fs::write(dir.join("page.gguf"), "<html>404</html>").unwrap();
     dir.run(["compare", "page.gguf"]).fails(&["page.gguf"]);
+}
+
+/// What git-lfs leaves in place of a file is said to be that, whichever file it is.
+#[test]
+fn git_lfs_pointers() {
+    const POINTER: &[u8] = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 269060552\n";
+    let parts = |file| [file, "git-lfs pointer", "git lfs pull"];
+    for file in ["model.safetensors", "config.json", "tokenizer.json"] {
+        let dir = Dir::new();
+        let path = Checkpoint::tiny().write(&dir, "model");
+        fs::write(dir.join("model").join(file), POINTER).unwrap();
+        dir.run(["compare", &path, "--prompt", "the"])
+            .fails(&[&parts(file)[..], &["269060552 bytes"]].concat());
+    }
+    let dir = Dir::new();
+    let path = Checkpoint::tiny().write(&dir, "model");
+    fs::remove_file(dir.join("model/model.safetensors")).unwrap();
+    let index = json!({ "weight_map": { "model.norm.weight": "a.safetensors" } });
+    fs::write(dir.join("model/model.safetensors.index.json"), index.to_string()).unwrap();
+    fs::write(dir.join("model/a.safetensors"), POINTER).unwrap();
+    dir.run(["compare", &path]).fails(&parts("a.safetensors"));
+    fs::write(dir.join("model/model.safetensors.index.json"), POINTER).unwrap();
+    dir.run(["compare", &path]).fails(&parts("model.safetensors.index.json"));
+    fs::write(dir.join("m.gguf"), POINTER).unwrap();
+    dir.run(["compare", "m.gguf"]).fails(&parts("m.gguf"));
+    dir.run(["diff", "m.gguf", "m.gguf"]).fails(&parts("m.gguf"));
+    dir.run(["report", "m.gguf"]).fails(&parts("m.gguf"));
+}
+
+/// A pipe that nobody writes to is not waited for, wherever a file is read.
+#[cfg(unix)]
+#[test]
+fn pipes_in_place_of_files() {
+    let dir = Dir::new();
+    let path = Checkpoint::tiny().write(&dir, "model");
+    fs::remove_file(dir.join("model/tokenizer.json")).unwrap();
+    for pipe in ["model/tokenizer.json", "pipe", "m.gguf"] {
+        let made = std::process::Command::new("mkfifo").arg(dir.join(pipe)).status().unwrap();
+        assert!(made.success(), "mkfifo {pipe}");
+    }
+    let said = "device, pipe or socket";
+    dir.run(["compare", &path, "--ids", "1,2"]).fails(&["tokenizer.json", said]);
+    dir.run(["compare", &tiny(), "--text", "pipe"]).fails(&["pipe", said]);
+    dir.run(["diff", "pipe", "pipe"]).fails(&["pipe", said]);
+    dir.run(["explain", &tiny(), "--trace", "pipe"]).fails(&["pipe", said]);
+    dir.run(["report", "pipe"]).fails(&["pipe", said]);
+    dir.run(["sites", "m.gguf"]).fails(&["m.gguf", said]);
 }

@@ -5,12 +5,13 @@
 //! writer knows. A file that a PyTorch hook script writes with module paths as keys is a trace too.
 
 use std::collections::{BTreeMap, HashMap};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 use ulpscope_floats::{DType, Floats};
-use ulpscope_record::file::replace;
+use ulpscope_record::file::{is_lfs_pointer, open, replace};
 
 use crate::probes::Activation;
 
@@ -52,13 +53,21 @@ impl Trace {
     /// # Errors
     /// [`TraceError`] names the file and what is wrong with it.
     pub fn read(path: &Path) -> Result<Self, TraceError> {
-        let bytes = std::fs::read(path).map_err(|source| TraceError::Io { path: path.to_owned(), source })?;
+        let mut bytes = Vec::new();
+        open(path)
+            .and_then(|mut file| file.read_to_end(&mut bytes))
+            .map_err(|source| TraceError::Io { path: path.to_owned(), source })?;
         Self::parse(path, &bytes)
     }
 
     /// Reads the bytes of the trace at `path`.
     fn parse(path: &Path, bytes: &[u8]) -> Result<Self, TraceError> {
         let format = |reason: String| TraceError::Format { path: path.to_owned(), reason };
+        if is_lfs_pointer(bytes) {
+            return Err(format(
+                "it is a git-lfs pointer, not the file itself; `git lfs pull` fetches that".into(),
+            ));
+        }
         let (_, header) = SafeTensors::read_metadata(bytes).map_err(|e| format(e.to_string()))?;
         let file = SafeTensors::deserialize(bytes).map_err(|e| format(e.to_string()))?;
         let mut trace = Trace::default();

@@ -93,7 +93,7 @@ impl Opened {
     pub(crate) fn prompts(&self, args: &PromptArgs) -> Result<Vec<Prompt>> {
         let mut texts = args.texts.clone();
         for file in &args.files {
-            let text = std::fs::read_to_string(file);
+            let text = ulpscope_record::file::open(file).and_then(std::io::read_to_string);
             texts.push(text.with_context(|| format!("--text {}: the file can't be read", file.display()))?);
         }
         if texts.is_empty() && args.ids.is_empty() {

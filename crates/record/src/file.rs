@@ -57,6 +57,12 @@ pub enum RecordError {
         /// What was expected and found, and where.
         source: serde_json::Error,
     },
+    /// What git-lfs leaves in a file's place until it is fetched.
+    #[error("{path}: a git-lfs pointer, not the file itself; `git lfs pull` in its folder fetches that")]
+    LfsPointer {
+        /// The file.
+        path: String,
+    },
     /// Written with another version of the schema.
     #[error("{path}: schema version {found}, this ulpscope reads version {SCHEMA}; {}", remedy(*found))]
     Version {
@@ -102,7 +108,7 @@ impl RunRecord {
         let failed = |source| RecordError::Read { path: name.clone(), source };
         let mut bytes = Vec::new();
         // One byte past the limit tells a file that is too large, also one whose size the system hides.
-        File::open(path).map_err(failed)?.take(LIMIT + 1).read_to_end(&mut bytes).map_err(failed)?;
+        open(path).map_err(failed)?.take(LIMIT + 1).read_to_end(&mut bytes).map_err(failed)?;
         if bytes.len() as u64 > LIMIT {
             return Err(RecordError::TooLarge { path: name, limit: LIMIT });
         }
@@ -184,6 +190,29 @@ fn temporary(folder: &Path) -> io::Result<tempfile::NamedTempFile> {
     }
 }
 
+/// Opens a file to be read. A pipe, which would be waited for without end, or a device, which may have none, is refused.
+///
+/// # Errors
+/// What the system says; [`io::ErrorKind::InvalidInput`] for what is neither a file nor a link to one.
+pub fn open(path: &Path) -> io::Result<File> {
+    let found = path.metadata()?;
+    if found.is_dir() {
+        return Err(io::ErrorKind::IsADirectory.into());
+    }
+    if !found.is_file() {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "it is a device, pipe or socket, and no file",
+        ));
+    }
+    File::open(path)
+}
+
+/// Whether this is the text that git-lfs leaves in place of a large file.
+pub fn is_lfs_pointer(content: &[u8]) -> bool {
+    content.starts_with(b"version https://git-lfs.github.com/spec/")
+}
+
 fn parse(bytes: &[u8], path: &str) -> Result<RunRecord, RecordError> {
     #[derive(Deserialize)]
     struct Header {
@@ -197,6 +226,9 @@ fn parse(bytes: &[u8], path: &str) -> Result<RunRecord, RecordError> {
             RecordError::NotARecord { path, source }
         }
     };
+    if is_lfs_pointer(bytes) {
+        return Err(RecordError::LfsPointer { path: path.to_owned() });
+    }
     // Before anything else: another version's fields are not faults of the file.
     let header: Header = serde_json::from_slice(bytes).map_err(wrong)?;
     if header.schema != u64::from(SCHEMA) {

@@ -14,7 +14,7 @@ use ulpscope_llama::LlamaConfig;
 
 use crate::error::Mismatch;
 use crate::gguf::Gguf;
-use crate::map::{Map, read_json};
+use crate::map::{Map, open, read_json};
 use crate::shards::Shards;
 use crate::stamp::Stamp;
 use crate::suggest::nearest;
@@ -112,6 +112,8 @@ impl Checkpoint {
         let mut stamps = vec![Stamp::read(&config_path)?];
         let tokenizer_path = dir.join("tokenizer.json");
         if tokenizer_path.exists() {
+            // It is hashed even where token ids make it needless, and a pipe would be waited for without end.
+            open(&tokenizer_path)?;
             stamps.push(Stamp::read(&tokenizer_path)?);
         }
         let config_json = read_json(&config_path)?;

@@ -29,6 +29,15 @@ pub enum WeightsError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// What git-lfs leaves in a file's place until it is fetched.
+    #[error("`{}` is a git-lfs pointer{}, not the file itself; `git lfs pull` in its folder fetches that", .path.display(),
+        .size.map_or_else(String::new, |size| format!(" to {size} bytes")))]
+    LfsPointer {
+        /// The file.
+        path: PathBuf,
+        /// Length of the file that it stands for, bytes, if it says so.
+        size: Option<u64>,
+    },
     /// The directory holds no description of the model.
     #[error("`{}` has no config.json; is it the model's own directory?", .dir.display())]
     NoConfig {

@@ -42,6 +42,7 @@ impl Map {
         #[allow(unsafe_code)]
         let map = unsafe { Mmap::map(&file) }.map_err(io)?;
         let (stamp, entry) = (Stamp::of(path, &found), Entry::of(&map));
+        refuse_pointer(path, &map)?;
         Ok(Map { stamp, content: Content::Mapped { entry, map, file } })
     }
 
@@ -126,7 +127,20 @@ pub(crate) fn read_text(path: &Path) -> Result<Vec<u8>, WeightsError> {
         let reason = format!("it has more than {LONGEST} bytes, which no such file has");
         return Err(WeightsError::Json { path: path.to_owned(), reason });
     }
+    refuse_pointer(path, &text)?;
     Ok(text)
+}
+
+/// Refuses the text that git-lfs leaves in place of a large file.
+fn refuse_pointer(path: &Path, content: &[u8]) -> Result<(), WeightsError> {
+    const BEGINS: &[u8] = b"version https://git-lfs.github.com/spec/";
+    if !content.starts_with(BEGINS) {
+        return Ok(());
+    }
+    // A pointer has three short lines.
+    let text = String::from_utf8_lossy(&content[..content.len().min(1024)]);
+    let size = text.lines().find_map(|line| line.strip_prefix("size ")?.trim().parse().ok());
+    Err(WeightsError::LfsPointer { path: path.to_owned(), size })
 }
 
 /// Reads a JSON file.

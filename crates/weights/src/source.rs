@@ -142,6 +142,14 @@ fn local(path: &std::path::Path, reference: &ModelRef) -> Result<Located, Source
         std::io::ErrorKind::NotFound => SourceError::NoSuchPath { path: path.to_path_buf() },
         _ => SourceError::io("read", path, error),
     })?;
+    if !metadata.is_file() && !metadata.is_dir() {
+        let reason = "it is a device, pipe or socket, and no file";
+        return Err(SourceError::io(
+            "read",
+            path,
+            std::io::Error::new(std::io::ErrorKind::InvalidInput, reason),
+        ));
+    }
     if wants_file != metadata.is_file() {
         return Err(SourceError::WrongKind { path: path.to_path_buf(), wants_file });
     }
