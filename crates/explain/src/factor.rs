@@ -345,7 +345,7 @@ fn constants(differing: &[&Differing]) -> Vec<&'static str> {
 }
 
 /// What happened to the same tensor of many layers in the same way is one thing.
-fn across_layers<'d>(groups: Vec<Vec<&'d Differing>>, layers: usize) -> Vec<Vec<&'d Differing>> {
+fn across_layers(groups: Vec<Vec<&Differing>>, layers: usize) -> Vec<Vec<&Differing>> {
     let key = |group: &[&Differing]| match group {
         [d] => Some((class(&d.name), d.to_string())),
         _ => None,
