@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Int, Tensor, TensorData};
 use ulpscope_floats::{DType, Floats};
 
 use crate::{Accumulation, PackedWeight, Path, Projection, Weight, bridge, linear};
@@ -36,6 +36,9 @@ pub struct Linear {
     weight: Place,
     outputs: usize,
     inputs: usize,
+    /// The weight's storage dtype.
+    dtype: DType,
+    device: Device,
 }
 
 #[derive(Clone, Debug)]
@@ -54,8 +57,8 @@ impl Linear {
     /// # Panics
     /// If the weight has no elements.
     pub fn new(weight: Tensor<2>, bias: Option<Tensor<1>>) -> Self {
-        let [outputs, inputs] = weight.dims();
-        let place = if owns(&weight.device()) && bridge::dtype(&weight) != DType::F64 {
+        let ([outputs, inputs], dtype, device) = (weight.dims(), bridge::dtype(&weight), weight.device());
+        let place = if owns(&device) && dtype != DType::F64 {
             let data = weight.into_data();
             let packed =
                 PackedWeight::new(&bridge::view(&data), outputs, inputs).expect("its shape holds its values");
@@ -63,7 +66,7 @@ impl Linear {
         } else {
             Place::Device(Box::new((wide(weight), bias.map(wide))))
         };
-        Linear { weight: place, outputs, inputs }
+        Linear { weight: place, outputs, inputs, dtype, device }
     }
 
     /// The same from plain values; the weight has the shape `[out, in]`.
@@ -82,7 +85,38 @@ impl Linear {
         }
         let packed = PackedWeight::new(weight, outputs, inputs).expect("its shape holds its values");
         let bias = bias.map(|bias| Arc::new(bias.view().into_owned()));
-        Linear { weight: Place::Packed { weight: Arc::new(packed), bias }, outputs, inputs }
+        let (place, device) = (Place::Packed { weight: Arc::new(packed), bias }, device.clone());
+        Linear { weight: place, outputs, inputs, dtype: weight.dtype(), device }
+    }
+
+    /// The shape of the weight, `[out, in]`.
+    pub fn shape(&self) -> [usize; 2] {
+        [self.outputs, self.inputs]
+    }
+
+    /// The device that holds the weight.
+    pub fn device(&self) -> Device {
+        self.device.clone()
+    }
+
+    /// Rows of the weight, `[1, T, in]`, bit for bit in its storage dtype: an embedding, which may share its weight with
+    /// an output layer.
+    ///
+    /// # Panics
+    /// If there is no such row.
+    pub fn rows(&self, rows: &[usize]) -> Tensor<3> {
+        match &self.weight {
+            Place::Packed { weight, .. } => {
+                bridge::tensor(weight.rows(rows), [1, rows.len(), self.inputs], &self.device)
+            }
+            Place::Device(layer) => {
+                let rows: Vec<i64> = rows.iter().map(|&row| row as i64).collect();
+                let shape = [rows.len()];
+                let rows = Tensor::<1, Int>::from_data(TensorData::new(rows, shape), &self.device);
+                // Widening was exact, and is undone.
+                layer.0.clone().select(0, rows).cast(bridge::burn_dtype(self.dtype)).unsqueeze()
+            }
+        }
     }
 
     /// The packed weight and its bias, if this crate's kernels multiply.

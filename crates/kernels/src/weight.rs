@@ -1,7 +1,9 @@
 //! Weights, packed for streaming or as they lie in a checkpoint.
 
+use std::mem::MaybeUninit;
+
 use rayon::prelude::*;
-use ulpscope_floats::{DType, Floats};
+use ulpscope_floats::{DType, Floats, bf16, f16};
 
 use crate::range::Range;
 use crate::storage::{Storage, WIDTH, pack_panel, panel_len, with_storage};
@@ -36,21 +38,28 @@ impl PackedWeight {
     /// # Errors
     /// If a dimension is 0, the number of values is another, or they are f64.
     pub fn new(values: &Floats, outputs: usize, inputs: usize) -> Result<Self, KernelError> {
+        #[allow(unsafe_code)]
         fn pack<T: Storage>(rows: &[T], outputs: usize, inputs: usize) -> (Vec<Line>, Vec<Range>) {
             let bytes = panel_len(inputs) * size_of::<T>();
             let panels = outputs.div_ceil(WIDTH);
             // What the variable asks for, if it can be had; the panels are the same by every path.
             let path = Path::detect().unwrap_or(Path::Portable);
-            let mut lines = vec![Line::ZERO; panels * bytes / size_of::<Line>()];
-            let ranges = lines
-                .par_chunks_mut(bytes / size_of::<Line>())
+            let each = bytes / size_of::<Line>();
+            let mut lines: Vec<Line> = Vec::with_capacity(panels * each);
+            let ranges = lines.spare_capacity_mut()[..panels * each]
+                .par_chunks_exact_mut(each)
                 .enumerate()
-                .map(|(i, lines)| {
-                    let panel = bytemuck::cast_slice_mut(lines);
+                .map(|(i, room)| {
+                    // By whoever fills the panel, so that its pages are touched and zeroed by many threads.
+                    room.fill(MaybeUninit::new(Line::ZERO));
+                    // SAFETY: all of it was written to just now.
+                    let panel = bytemuck::cast_slice_mut(unsafe { room.assume_init_mut() });
                     pack_panel(path, rows, inputs, i * WIDTH, panel);
                     Range::on(path, panel)
                 })
                 .collect();
+            // SAFETY: so many lines were written to.
+            unsafe { lines.set_len(panels * each) };
             (lines, ranges)
         }
         check(values, outputs, inputs)?;
@@ -71,6 +80,28 @@ impl PackedWeight {
     /// The storage format of the values.
     pub fn dtype(&self) -> DType {
         self.dtype
+    }
+
+    /// Rows of the weight, one after the other, as they were before it was packed.
+    ///
+    /// # Panics
+    /// If there is no such row.
+    pub fn rows(&self, rows: &[usize]) -> Floats<'static> {
+        fn gather<T: Storage>(lines: &[Line], inputs: usize, rows: &[usize]) -> Vec<T> {
+            let panels: &[T] = bytemuck::cast_slice(lines);
+            let value = |row: usize, k: usize| {
+                let panel = &panels[row / WIDTH * panel_len(inputs)..];
+                panel[k / 2 * 2 * WIDTH + T::position(row % WIDTH, k % 2)]
+            };
+            rows.iter().flat_map(|&row| (0..inputs).map(move |k| value(row, k))).collect()
+        }
+        assert!(rows.iter().all(|&row| row < self.outputs), "a weight of {} rows is asked for others", self.outputs);
+        match self.dtype {
+            DType::F32 => Floats::from(gather::<f32>(&self.lines, self.inputs, rows)),
+            DType::Bf16 => Floats::from(gather::<bf16>(&self.lines, self.inputs, rows)),
+            DType::F16 => Floats::from(gather::<f16>(&self.lines, self.inputs, rows)),
+            DType::F64 => unreachable!("weights in f64 are not packed"),
+        }
     }
 
     /// Bytes of memory the values take, padding included.
@@ -207,5 +238,26 @@ impl<'a, T: Storage> Panels<'a, T> {
         let panel: &mut [T] = bytemuck::cast_slice_mut(&mut scratch.0);
         pack_panel(path, self.values, self.inputs, i * WIDTH, panel);
         (panel, ranged.then(|| Range::on(path, panel)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_what_was_packed() {
+        for (outputs, inputs) in [(1, 1), (16, 32), (37, 71)] {
+            let values: Vec<f32> = (0..outputs * inputs).map(|i| i as f32 - 100.0).collect();
+            for dtype in [DType::F32, DType::Bf16, DType::F16] {
+                let values = Floats::from(values.clone()).cast(dtype);
+                let packed = PackedWeight::new(&values, outputs, inputs).unwrap();
+                let all: Vec<usize> = (0..outputs).collect();
+                assert_eq!(packed.rows(&all), values);
+                let last = outputs - 1;
+                assert_eq!(packed.rows(&[last]), values.slice(last * inputs..outputs * inputs).into_owned());
+                assert!(packed.rows(&[]).is_empty());
+            }
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! The parts of the model that stand outside its blocks, and the whole.
 
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, Tensor};
 use ulpscope_floats::Floats;
 use ulpscope_kernels::{Linear, bridge, team};
 
@@ -17,10 +17,10 @@ use crate::semantics::Semantics;
 use crate::site::Site;
 use crate::variant;
 
-/// `model.embed_tokens`: one row per token.
+/// `model.embed_tokens`: one row per token. With tied weights it is the output layer, too, and held once.
 #[derive(Clone, Debug)]
 pub struct Embedding {
-    weight: Tensor<2>,
+    weight: Linear,
 }
 
 impl Embedding {
@@ -29,8 +29,8 @@ impl Embedding {
     /// # Errors
     /// What `parameters` fails with.
     pub fn new<P: Parameters>(config: &LlamaConfig, parameters: &mut P) -> Result<Self, P::Error> {
-        let weight =
-            parameters.tensor("model.embed_tokens.weight", [config.vocab_size, config.hidden_size])?;
+        let shape = [config.vocab_size, config.hidden_size];
+        let weight = parameters.linear("model.embed_tokens.weight", None, shape)?;
         Ok(Embedding { weight })
     }
 
@@ -39,15 +39,10 @@ impl Embedding {
     /// # Panics
     /// If an id is not below the size of the vocabulary.
     pub fn forward(&self, ids: &[u32], arithmetic: Arithmetic, probe: &mut impl Probe) -> Tensor<3> {
-        let [vocabulary, width] = self.weight.dims();
-        assert!(
-            ids.iter().all(|&id| (id as usize) < vocabulary),
-            "token ids are below the vocabulary's {vocabulary}"
-        );
-        let ids: Vec<i64> = ids.iter().map(|&id| i64::from(id)).collect();
-        let len = ids.len();
-        let ids = Tensor::<1, Int>::from_data(TensorData::new(ids, [len]), &self.weight.device());
-        let mut rows: Tensor<3> = self.weight.clone().select(0, ids).unsqueeze();
+        let [vocabulary, width] = self.weight.shape();
+        let ids: Vec<usize> = ids.iter().map(|&id| id as usize).collect();
+        assert!(ids.iter().all(|&id| id < vocabulary), "token ids are below the vocabulary's {vocabulary}");
+        let mut rows = self.weight.rows(&ids);
         if let Some(variant::Embedding::Scaled) = arithmetic.variants.embedding {
             // Gemma holds the factor in the storage dtype.
             let factor = Floats::from(vec![(width as f64).sqrt()]).cast(bridge::dtype(&rows)).get(0);
@@ -58,7 +53,7 @@ impl Embedding {
 
     /// The same table as an output layer: `lm_head` with tied weights.
     pub fn as_linear(&self) -> Linear {
-        Linear::new(self.weight.clone(), None)
+        self.weight.clone()
     }
 }
 
