@@ -3,6 +3,11 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use tokenizers::models::bpe::BPE;
+use tokenizers::{
+    DecoderWrapper, NormalizerWrapper, PostProcessorWrapper, PreTokenizerWrapper, TokenizerImpl,
+};
+
 use crate::WeightsError;
 use crate::error::shown;
 use crate::guard::guarded;
@@ -57,6 +62,9 @@ impl Tokenizer {
 
     /// Reads the text of the tokenizer.json of the directory `dir`.
     pub(crate) fn parse(dir: &Path, text: &[u8]) -> Result<Self, WeightsError> {
+        if let Ok(Some(tokenizer)) = guarded(|| of_bpe(text)) {
+            return Self::of(dir, || Ok(tokenizer));
+        }
         let unusable = |reason: String| wrong(dir, format!("tokenizer.json is not usable: {reason}"));
         // The library's own reading ends in a panic where some parts are no JSON.
         serde_json::from_slice::<serde::de::IgnoredAny>(text)
@@ -89,6 +97,14 @@ impl Tokenizer {
             }
         }
     }
+}
+
+/// A tokenizer whose model is BPE, as all of Llama's are. The library's reading of any model first makes a tree of all
+/// tokens and merges, which takes longer than the rest.
+fn of_bpe(text: &[u8]) -> Option<tokenizers::Tokenizer> {
+    type OfBpe =
+        TokenizerImpl<BPE, NormalizerWrapper, PreTokenizerWrapper, PostProcessorWrapper, DecoderWrapper>;
+    serde_json::from_slice::<OfBpe>(text).ok().map(Into::into)
 }
 
 fn wrong(path: &Path, reason: String) -> WeightsError {
