@@ -11,6 +11,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use rayon::prelude::*;
 use ulpscope_record::RunRecord;
 
 pub(crate) use partial::Partial;
@@ -105,11 +106,21 @@ impl Drop for Output {
 }
 
 fn fill(folder: &Path, record: &RunRecord, svg: bool) -> Result<()> {
-    for prompt in 0..record.prompts.len() {
+    let draw = |prompt: usize| {
         let folder = if prompt == 0 { folder.to_owned() } else { folder.join(format!("prompt-{prompt}")) };
         let options = ulpscope_plot::Options { svg, layer: 0, prompt };
-        ulpscope_plot::draw_all(record, &folder, &options)?;
-    }
+        ulpscope_plot::draw_all(record, &folder, &options).map(drop)
+    };
+    let (pictures, pages) = rayon::join(
+        || (0..record.prompts.len()).into_par_iter().try_for_each(draw),
+        || write_pages(folder, record),
+    );
+    pictures?;
+    pages
+}
+
+/// The record and the pages that are made of it.
+fn write_pages(folder: &Path, record: &RunRecord) -> Result<()> {
     let pages = [
         ("summary.md", ulpscope_record::markdown(record)),
         ("report.md", ulpscope_report::markdown(record)),

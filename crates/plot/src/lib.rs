@@ -51,6 +51,8 @@ pub use figures::{counterfactuals, floor, growth, heatmap, introduced, layers, l
 pub use picture::{Picture, SIZE};
 
 use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
 use ulpscope_record::RunRecord;
 
 /// What to draw of a record.
@@ -104,31 +106,9 @@ pub fn draw_all(record: &RunRecord, dir: &Path, options: &Options) -> Result<Vec
             endings.iter().map(move |ending| (dir.join(format!("{name}.{ending}")), picture))
         })
         .collect();
-    save_all(&files)?;
+    // Turning shapes into pixels is what takes the time.
+    files.par_iter().with_max_len(1).try_for_each(|(path, picture)| picture.save(path))?;
     Ok(files.into_iter().map(|(path, _)| path).collect())
-}
-
-/// Saves on as many threads as there are processors: turning shapes into pixels is what takes the time.
-fn save_all(files: &[(PathBuf, &Picture)]) -> Result<(), PlotError> {
-    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(files.len().max(1));
-    // Dealt out in turn, because the slow figures are neighbours.
-    let results: Vec<Result<(), PlotError>> = std::thread::scope(|scope| {
-        let save = |first: usize| {
-            let own = files.iter().skip(first).step_by(threads);
-            own.into_iter().try_for_each(|(path, picture)| picture.save(path))
-        };
-        let workers: Vec<_> = (0..threads)
-            .map(|first| std::thread::Builder::new().spawn_scoped(scope, move || save(first)))
-            .collect();
-        let lost = || Err(PlotError::Drawing("a thread that was drawing ended early".to_owned()));
-        // What no thread could be had for is drawn here.
-        let ended = workers.into_iter().enumerate().map(|(first, worker)| match worker {
-            Ok(worker) => worker.join().unwrap_or_else(|_| lost()),
-            Err(_) => save(first),
-        });
-        ended.collect()
-    });
-    results.into_iter().collect()
 }
 
 /// The name of an arm as part of a file's name, if it is fit for one.

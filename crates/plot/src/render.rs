@@ -19,6 +19,8 @@ use std::path::Path;
 const OVERSAMPLING: u32 = 2;
 /// Of the compression: a fraction of the time that the default takes, for files two thirds larger.
 const LEVEL: u32 = 1;
+/// Each byte of white paper.
+const WHITE: u8 = 255;
 /// What precedes a row of a PNG that is stored as it is.
 const NO_FILTER: u8 = 0;
 
@@ -29,8 +31,7 @@ impl Picture {
     /// [`PlotError::Drawing`], should plotters or the encoder fail.
     pub fn png(&self) -> Result<Vec<u8>, PlotError> {
         let (width, height) = (SIZE.0 * OVERSAMPLING, SIZE.1 * OVERSAMPLING);
-        // White paper.
-        let mut large = vec![255; (width * height * 3) as usize];
+        let mut large = vec![WHITE; (width * height * 3) as usize];
         let bitmap = plotters::backend::BitMapBackend::with_buffer(&mut large, (width, height));
         let mut backend = Backend { to: bitmap, scale: f64::from(OVERSAMPLING), lettering: Lettering::Drawn };
         backend.draw(self)?;
@@ -86,15 +87,49 @@ impl Picture {
     }
 }
 
+/// The rectangle of pixels, upper left and behind the lower right, that plotters fills for a horizontal or vertical line
+/// wider than a pixel: as a polygon, column by column, which takes many times longer.
+fn straight(from: (i32, i32), to: (i32, i32), width: u32) -> Option<((i32, i32), (i32, i32))> {
+    let beside = |at: i32, sign: f64| (f64::from(at) + sign * f64::from(width) / 2.0) as i32;
+    let (x, y) = match (from.0 == to.0, from.1 == to.1) {
+        (true, false) => ((beside(from.0, -1.0), beside(from.0, 1.0)), (from.1.min(to.1), from.1.max(to.1))),
+        (false, true) => ((from.0.min(to.0), from.0.max(to.0)), (beside(from.1, -1.0), beside(from.1, 1.0))),
+        _ => return None,
+    };
+    let (across, down) = (x.1 - x.0, y.1 - y.0);
+    if across == 0 || down == 0 {
+        return None;
+    }
+    // It goes along the longer side, and leaves out the last step if the other side is longer than a pixel.
+    let last = match (across > down, across.min(down) > 1) {
+        (_, false) => (0, 0),
+        (true, true) => (1, 0),
+        (false, true) => (0, 1),
+    };
+    Some(((x.0, y.0), (x.1 + 1 - last.0, y.1 + 1 - last.1)))
+}
+
 /// The mean of each square of two by two pixels, three bytes each.
 fn averaged(large: &[u8], width: usize) -> Vec<u8> {
-    let mut small = Vec::with_capacity(large.len() / 4);
-    for rows in large.chunks_exact(2 * 3 * width) {
+    /// Bytes of sixteen squares' upper or lower halves.
+    const STEP: usize = 16 * 6;
+    let mut small = vec![WHITE; large.len() / 4];
+    for (rows, small) in large.chunks_exact(2 * 3 * width).zip(small.chunks_exact_mut(3 * width / 2)) {
         let (upper, lower) = rows.split_at(3 * width);
-        for (upper, lower) in upper.chunks_exact(6).zip(lower.chunks_exact(6)) {
-            for channel in 0..3 {
-                let four = [upper[channel], upper[channel + 3], lower[channel], lower[channel + 3]];
-                small.push((four.iter().map(|&byte| u16::from(byte)).sum::<u16>() / 4) as u8);
+        for ((upper, lower), small) in
+            upper.chunks(STEP).zip(lower.chunks(STEP)).zip(small.chunks_mut(STEP / 2))
+        {
+            // Most of a picture is paper.
+            if upper.iter().zip(lower).fold(WHITE, |all, (upper, lower)| all & upper & lower) == WHITE {
+                continue;
+            }
+            for ((upper, lower), small) in
+                upper.chunks_exact(6).zip(lower.chunks_exact(6)).zip(small.chunks_exact_mut(3))
+            {
+                for channel in 0..3 {
+                    let four = [upper[channel], upper[channel + 3], lower[channel], lower[channel + 3]];
+                    small[channel] = (four.iter().map(|&byte| u16::from(byte)).sum::<u16>() / 4) as u8;
+                }
             }
         }
     }
@@ -108,7 +143,7 @@ struct Backend<B> {
     lettering: Lettering,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq)]
 enum Lettering {
     /// Pixel by pixel.
     Drawn,
@@ -128,10 +163,18 @@ impl<B: DrawingBackend> Backend<B> {
             Shape::Line { points, width, colour } => {
                 let style =
                     Stroke { colour: colour.into(), width: (width * self.scale).round().max(1.0) as u32 };
+                // Blending a column at a time rounds otherwise than blending a rectangle.
+                let opaque = style.colour.alpha >= 1.0;
                 let points: Vec<_> = points.iter().map(|&point| self.pixel(point)).collect();
                 match *points.as_slice() {
                     // A single segment as such: joining paths is slower and cannot do with equal ends.
                     [from, to] if from == to => Ok(()),
+                    [from, to] if self.lettering == Lettering::Drawn && style.width > 1 && opaque => {
+                        match straight(from, to, style.width) {
+                            Some((from, to)) => self.to.draw_rect(from, to, &style.colour, true),
+                            None => self.to.draw_line(from, to, &style),
+                        }
+                    }
                     [from, to] => self.to.draw_line(from, to, &style),
                     _ => self.to.draw_path(points, &style),
                 }
@@ -270,6 +313,32 @@ mod tests {
             // Capitals of Noto Sans are 0.714 em tall.
             assert!(bottom.abs_diff(300) <= 2 && top.abs_diff(300 - 28) <= 2, "{turned}: {top} to {bottom}");
         }
+    }
+
+    #[test]
+    fn straight_lines_are_the_pixels_that_plotters_fills() {
+        let size = 40u32;
+        let drawn = |draw: &dyn Fn(&mut plotters::backend::BitMapBackend)| {
+            let mut pixels = vec![WHITE; (size * size * 3) as usize];
+            draw(&mut plotters::backend::BitMapBackend::with_buffer(&mut pixels, (size, size)));
+            pixels
+        };
+        for width in 2..7 {
+            let style = Stroke { colour: BackendColor { alpha: 1.0, rgb: (10, 80, 200) }, width };
+            for length in [-30, -7, -4, -3, -2, -1, 1, 2, 3, 4, 5, 6, 7, 35] {
+                for from in [(20, 11), (2, 3), (39, 39), (0, 0)] {
+                    for to in [(from.0 + length, from.1), (from.0, from.1 + length)] {
+                        let theirs = drawn(&|bitmap| bitmap.draw_line(from, to, &style).unwrap());
+                        let (upper, lower) = straight(from, to, width).unwrap();
+                        let ours = drawn(&|bitmap| {
+                            bitmap.draw_rect(upper, lower, &style.colour, true).unwrap();
+                        });
+                        assert!(ours == theirs, "{from:?} to {to:?}, {width} wide");
+                    }
+                }
+            }
+        }
+        assert_eq!(straight((1, 1), (5, 6), 3), None);
     }
 
     #[test]
