@@ -46,6 +46,7 @@ impl PackedWeight {
             let path = Path::detect().unwrap_or(Path::Portable);
             let each = bytes / size_of::<Line>();
             let mut lines: Vec<Line> = Vec::with_capacity(panels * each);
+            in_large_pages(lines.spare_capacity_mut());
             let ranges = lines.spare_capacity_mut()[..panels * each]
                 .par_chunks_exact_mut(each)
                 .enumerate()
@@ -95,7 +96,11 @@ impl PackedWeight {
             };
             rows.iter().flat_map(|&row| (0..inputs).map(move |k| value(row, k))).collect()
         }
-        assert!(rows.iter().all(|&row| row < self.outputs), "a weight of {} rows is asked for others", self.outputs);
+        assert!(
+            rows.iter().all(|&row| row < self.outputs),
+            "a weight of {} rows is asked for others",
+            self.outputs
+        );
         match self.dtype {
             DType::F32 => Floats::from(gather::<f32>(&self.lines, self.inputs, rows)),
             DType::Bf16 => Floats::from(gather::<bf16>(&self.lines, self.inputs, rows)),
@@ -188,6 +193,26 @@ impl Weight<'_> {
                 ranges: None,
             },
         })
+    }
+}
+
+/// Asks for memory that was not touched yet to come in large pages, if it is much: getting it by pages of 4 KiB takes
+/// longer than packing a weight into it, and reading it ends at the end of each.
+fn in_large_pages(room: &mut [MaybeUninit<Line>]) {
+    /// From here on it is memory of its own from the system, not a piece that was used before.
+    const LARGE: usize = 32 << 20;
+    const PAGE: usize = 4096;
+    #[cfg(target_os = "linux")]
+    if size_of_val(room) >= LARGE {
+        let start = room.as_mut_ptr().cast::<u8>();
+        let skipped = start.align_offset(PAGE);
+        // SAFETY: whole pages within the room, which is borrowed mutably; how large they are changes nothing in them.
+        // Where it can't be had, nothing happens.
+        #[allow(unsafe_code)]
+        unsafe {
+            let length = (size_of_val(room) - skipped) / PAGE * PAGE;
+            libc::madvise(start.add(skipped).cast(), length, libc::MADV_HUGEPAGE);
+        }
     }
 }
 
