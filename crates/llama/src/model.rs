@@ -165,10 +165,12 @@ impl Llama {
         let mut x = self.embedding.forward(ids, outside, &mut ());
         let tokens = before..before + ids.len();
         let rope = self.rotary.tables(tokens, bridge::dtype(&x), outside, &self.device(), &mut ());
-        for (layer, (block, past)) in self.blocks.iter().zip(past).enumerate() {
-            x = block.forward_after(x, &rope, semantics.at(Some(layer)), Some(past), &mut ());
-        }
-        x
+        team(|| {
+            for (layer, (block, past)) in self.blocks.iter().zip(past).enumerate() {
+                x = block.forward_after(x, &rope, semantics.at(Some(layer)), Some(past), &mut ());
+            }
+            x
+        })
     }
 
     /// Logits `[1, rows, V]` of the last `rows` tokens of a stream `[1, T, C]`.
