@@ -77,8 +77,9 @@ pub fn observe(experiment: &Experiment, mut progress: impl FnMut(Step)) -> Resul
     let mut run = Run::new(experiment);
 
     // The stem: embedding and rotary tables.
-    let stem = loader.load(parts.next().unwrap_or_default())?;
+    let mut stem = loader.load(parts.next().unwrap_or_default())?;
     let embeddings = loader.build(&stem, |_, config, p| Embedding::new(config, p))?;
+    stem.forget_values();
     let mut streams: Vec<Vec<Lane>> =
         (0..experiment.prompts.len()).map(|prompt| run.stem(prompt, &embeddings, &rotary)).collect();
     progress(Step { done: 1, total });
@@ -88,7 +89,7 @@ pub fn observe(experiment: &Experiment, mut progress: impl FnMut(Step)) -> Resul
     for n in 0..total - 2 {
         let part = loader.load(parts.next().unwrap_or_default())?;
         let blocks = loader.build(&part, |_, config, p| Block::new(config, n, p))?;
-        drop(part);
+        loader.release(part);
         for (own, &i) in kept_blocks.iter_mut().zip(&kept) {
             own.push(blocks[i].clone());
         }
@@ -108,7 +109,8 @@ pub fn observe(experiment: &Experiment, mut progress: impl FnMut(Step)) -> Resul
             Llama::from_parts(embeddings[i].clone(), rotary[i].clone(), blocks, heads[i].clone())
         })
         .collect();
-    drop((part, embeddings, stem));
+    drop((embeddings, stem));
+    loader.release(part);
     for (prompt, lanes) in streams.iter().enumerate() {
         run.heads(prompt, lanes, &heads);
     }

@@ -9,7 +9,7 @@ use ulpscope_floats::{DType, Floats};
 use ulpscope_llama::{Linear, LlamaConfig, Parameters, bridge};
 use ulpscope_metrics::{Fingerprint, Hints, Relation, Statement, describe, difference, digest};
 use ulpscope_record::{Conversion, TensorDifference, Weights};
-use ulpscope_weights::{Arm, Beside, StoredTensor};
+use ulpscope_weights::{Arm, Beside, Checkpoint, StoredTensor};
 
 use crate::CompareError;
 use crate::subject::Experiment;
@@ -91,6 +91,8 @@ impl<'a, 'e> Loader<'a, 'e> {
         let experiment = self.experiment;
         let subjects = experiment.subjects.len();
         let mut stored: Vec<(*const (), StoredTensor<'a>)> = Vec::new();
+        // Of each of them, where its own values are, and what is said of leaving them as they are.
+        let mut kept: HashMap<usize, (usize, ulpscope_weights::Conversion)> = HashMap::new();
         let mut distinct: Vec<Floats<'a>> = Vec::new();
         let mut of_arm: Vec<Option<usize>> = vec![None; subjects];
         let mut first: Option<(usize, usize)> = None;
@@ -106,17 +108,22 @@ impl<'a, 'e> Loader<'a, 'e> {
                 }
             };
             let tensor = &stored[place].1;
-            let (values, conversion) = arm.parameter_beside(tensor, &distinct);
-            conversions.push((i, conversion_record(conversion)));
-            let pick = match values {
-                Beside::Same(known) => known,
-                Beside::Other(values) => {
-                    distinct.iter().position(|v| same_bits(v, &values)).unwrap_or_else(|| {
-                        distinct.push(values);
-                        distinct.len() - 1
-                    })
+            let keeps = arm.keeps(tensor);
+            let (pick, conversion) = match kept.get(&place).filter(|_| keeps) {
+                Some(known) => known.clone(),
+                None => {
+                    let (values, conversion) = arm.parameter_beside(tensor, &distinct);
+                    let pick = match values {
+                        Beside::Same(known) => known,
+                        Beside::Other(values) => place_of(&mut distinct, values),
+                    };
+                    if keeps {
+                        kept.insert(place, (pick, conversion.clone()));
+                    }
+                    (pick, conversion)
                 }
             };
+            conversions.push((i, conversion_record(conversion)));
             let (first, first_place) = *first.get_or_insert((pick, place));
             if pick != first && experiment.describe {
                 let (shape, a, b) = (&tensor.shape, &distinct[first], &distinct[pick]);
@@ -156,6 +163,12 @@ impl<'a, 'e> Loader<'a, 'e> {
         Ok(modules)
     }
 
+    /// Gives back the memory of a part that modules were built of, and that of the files it was read from.
+    pub(crate) fn release(&self, part: Part) {
+        drop(part);
+        self.experiment.checkpoints().into_iter().for_each(Checkpoint::release);
+    }
+
     /// Whether what is not a parameter but shapes a module is the same for two subjects.
     fn same_settings(&self, i: usize, j: usize) -> bool {
         let settings = |c: &LlamaConfig| {
@@ -169,6 +182,11 @@ impl Part<'_> {
     /// Whether two subjects hold the same bits.
     pub(crate) fn same(&self, i: usize, j: usize) -> bool {
         self.picks[i] == self.picks[j]
+    }
+
+    /// Gives the values back, once modules were built of them, and still knows whose are the same.
+    pub(crate) fn forget_values(&mut self) {
+        self.values.clear();
     }
 
     /// Makes this part depend on the parameters of another as well.
@@ -185,8 +203,13 @@ fn in_format(distinct: &mut Vec<Floats>, own: usize, dtype: DType) -> usize {
         return own;
     }
     let cast = distinct[own].cast(dtype);
-    distinct.iter().position(|v| same_bits(v, &cast)).unwrap_or_else(|| {
-        distinct.push(cast);
+    place_of(distinct, cast)
+}
+
+/// The index of values among others, to which they are added if they are not there yet.
+fn place_of<'a>(distinct: &mut Vec<Floats<'a>>, values: Floats<'a>) -> usize {
+    distinct.iter().position(|v| same_bits(v, &values)).unwrap_or_else(|| {
+        distinct.push(values);
         distinct.len() - 1
     })
 }

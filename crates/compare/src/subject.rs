@@ -134,15 +134,18 @@ impl<'a> Experiment<'a> {
 
     /// Checks that the checkpoints are still the ones that were opened.
     pub(crate) fn unchanged(&self) -> Result<(), CompareError> {
-        let mut seen: Vec<*const Checkpoint> = Vec::new();
+        self.checkpoints().into_iter().try_for_each(|checkpoint| Ok(checkpoint.unchanged()?))
+    }
+
+    /// Each checkpoint once.
+    pub(crate) fn checkpoints(&self) -> Vec<&'a Checkpoint> {
+        let mut all: Vec<&Checkpoint> = Vec::new();
         for checkpoint in self.arms().map(|i| self.arm(i).checkpoint()) {
-            let known = std::ptr::from_ref(checkpoint);
-            if !seen.contains(&known) {
-                checkpoint.unchanged()?;
-                seen.push(known);
+            if !all.iter().any(|known| std::ptr::eq(*known, checkpoint)) {
+                all.push(checkpoint);
             }
         }
-        Ok(())
+        all
     }
 
     /// The architecture that a subject runs.

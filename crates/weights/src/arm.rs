@@ -56,6 +56,11 @@ impl<'a> Arm<'a> {
         (values.into_owned(), conversion)
     }
 
+    /// Whether the recipe leaves a stored tensor as it is, bit for bit.
+    pub fn keeps(&self, stored: &StoredTensor<'_>) -> bool {
+        self.recipe.keeps(stored, self.checkpoint.auto_dtype())
+    }
+
     /// [`Arm::parameter_of`] where other arms' values are at hand: values that have the bits of one of those are not
     /// written down a second time.
     pub fn parameter_beside<'c>(

@@ -250,18 +250,41 @@ impl Checkpoint {
         stamps.map(Stamp::to_string).collect::<Vec<_>>().join("; ")
     }
 
+    /// Gives back the memory that the memory maps take up. What is borrowed from them stays good: it is read again
+    /// when it is looked at again.
+    pub fn release(&self) {
+        self.maps().iter().for_each(|map| map.release(0..map.all().len()));
+    }
+
     /// The SHA-256 of every file, as lower-case hex, with its name relative to the checkpoint's directory.
     ///
     /// # Errors
-    /// [`WeightsError::Io`] if a file can't be read to its end.
+    /// [`WeightsError::Io`] if a file can't be read to its end, or another error if it was changed.
     pub fn sha256(&self) -> Result<Vec<(String, String)>, WeightsError> {
-        self.files
-            .par_iter()
-            .map(|path| {
-                let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-                Ok((name, hash(path).map_err(|e| WeightsError::io(path, e))?))
-            })
-            .collect()
+        Ok(self.sha256_while(|| true)?.unwrap_or_default())
+    }
+
+    /// [`Checkpoint::sha256`], for as long as that is wanted: `None` if it no longer was. Reading a large model takes
+    /// long.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::sha256`].
+    pub fn sha256_while(
+        &self,
+        wanted: impl Fn() -> bool + Sync,
+    ) -> Result<Option<Vec<(String, String)>>, WeightsError> {
+        // Shards side by side. The other files are small.
+        let maps = self.maps();
+        let of_maps =
+            maps.par_iter().map(|map| hash_map(map, &wanted)).collect::<Result<Option<Vec<_>>, _>>()?;
+        let Some(of_maps) = of_maps else { return Ok(None) };
+        let hash_of = |path: &PathBuf| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let mapped = maps.iter().position(|map| map.path() == path).map(|i| of_maps[i].clone());
+            let hash = mapped.map_or_else(|| hash(path).map_err(|e| WeightsError::io(path, e)), Ok);
+            Ok((name, hash?))
+        };
+        self.files.iter().map(hash_of).collect::<Result<_, _>>().map(Some)
     }
 
     /// The tokenizer, from `tokenizer.json` or from GGUF metadata.
@@ -350,6 +373,27 @@ fn check<'a>(
     }
 }
 
+/// Bytes of a map that are hashed, and held, at a time.
+const HASHED: usize = 4 << 20;
+
+fn hash_map(map: &Map, wanted: impl Fn() -> bool) -> Result<Option<String>, WeightsError> {
+    let (len, mut hasher) = (map.all().len(), Sha256::new());
+    for start in (0..len).step_by(HASHED) {
+        if !wanted() {
+            return Ok(None);
+        }
+        let [end, next] = [1, 2].map(|parts| len.min(start + parts * HASHED));
+        map.ask_for(end..next);
+        hasher.update(map.bytes(start..end)?);
+        map.release(start..end);
+    }
+    Ok(Some(hex(hasher)))
+}
+
+fn hex(hasher: Sha256) -> String {
+    hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 fn hash(path: &Path) -> std::io::Result<String> {
     let (mut file, mut hasher) = (File::open(path)?, Sha256::new());
     let mut buffer = vec![0; 1 << 18];
@@ -359,5 +403,5 @@ fn hash(path: &Path) -> std::io::Result<String> {
             n => hasher.update(&buffer[..n]),
         }
     }
-    Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hex(hasher))
 }

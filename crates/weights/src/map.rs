@@ -6,6 +6,8 @@ use std::ops::Range;
 use std::path::Path;
 
 use memmap2::Mmap;
+#[cfg(unix)]
+use memmap2::{Advice, UncheckedAdvice};
 
 use crate::WeightsError;
 use crate::error::shown;
@@ -81,6 +83,37 @@ impl Map {
             Content::Mapped { map, .. } => map,
             #[cfg(test)]
             Content::Held(bytes) => bytes,
+        }
+    }
+
+    /// Gives back the memory that a part of the file takes up. Who looks at it again has it read again.
+    pub(crate) fn release(&self, range: Range<usize>) {
+        #[cfg(unix)]
+        if let Some(map) = self.mapped() {
+            // SAFETY: the map is of a file and never written to, so that its pages come back with what is in the file,
+            // which is what they held before, under the same reservation as in `open`.
+            #[allow(unsafe_code)]
+            let released =
+                unsafe { map.unchecked_advise_range(UncheckedAdvice::DontNeed, range.start, range.len()) };
+            // Where the system does not do that, memory is all that is lost.
+            _ = released;
+        }
+    }
+
+    /// Has the system read a part of the file before it is needed.
+    pub(crate) fn ask_for(&self, range: Range<usize>) {
+        #[cfg(unix)]
+        if let Some(map) = self.mapped() {
+            _ = map.advise_range(Advice::WillNeed, range.start, range.len());
+        }
+    }
+
+    #[cfg(unix)]
+    fn mapped(&self) -> Option<&Mmap> {
+        match &self.content {
+            Content::Mapped { map, .. } => Some(map),
+            #[cfg(test)]
+            Content::Held(_) => None,
         }
     }
 

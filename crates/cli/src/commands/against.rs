@@ -11,7 +11,7 @@ use ulpscope_record::{Prompt, Provenance, RunRecord, SCHEMA, Settings};
 use ulpscope_weights::Arm;
 
 use crate::args::{ArmSpec, ExplainArgs};
-use crate::commands::compare::{describe, finish};
+use crate::commands::compare::finish;
 use crate::commands::{Outcome, arms};
 use crate::output::Output;
 use crate::progress::Talk;
@@ -59,7 +59,7 @@ pub(crate) fn run(args: &ExplainArgs, talk: &Talk) -> Result<Outcome> {
     });
     drop(progress);
     let answer = answer?;
-    let described = describe(model)?;
+    let described = model.describe(model.checkpoint.sha256()?);
     provenance.elapsed_s = begun.elapsed().as_secs_f64();
 
     let prompts = plan.traces.iter().map(|(_, trace)| {

@@ -1,11 +1,13 @@
 //! `ulpscope compare` and `ulpscope explain`: prompts through arms in lockstep, and from divergence to cause.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
+use burn::tensor::Device;
 use ulpscope_compare::{Findings, Plan, Step, compare_keeping};
-use ulpscope_explain::{ExplainError, explain_keeping};
-use ulpscope_record::{Explanation, Model, Provenance, RunRecord, SCHEMA, Settings, Status};
+use ulpscope_explain::explain_keeping;
+use ulpscope_record::{Explanation, Model, Prompt, Provenance, RunRecord, SCHEMA, Settings, Status};
 
 use crate::args::CompareArgs;
 use crate::commands::{Outcome, arms, print};
@@ -39,56 +41,29 @@ pub(crate) fn run(args: &CompareArgs, question: Question, talk: &Talk) -> Result
     let mut provenance = Provenance::gather(&args.device.device, threads, &kernel, Some(provenance::GIT));
     talk.detail(|| format!("device {}, {threads} threads, {kernel}", args.device.device));
     let models = arms::open(&args.arms, &args.source, talk)?;
-    let prompts = {
-        let _stage = talk.stage("tokenising");
-        models[0].prompts(&args.prompts)?
-    };
-    let longest_watched = if question == Question::Explain { LONGEST_WATCHED } else { usize::MAX };
-    let ids = prompts.iter().map(|p| p.ids.clone()).collect();
-    let plan = Plan {
-        arms: arms::build(&args.arms, &models, talk)?,
-        prompts: ids,
-        sites: args.sites.clone(),
-        device,
-        longest_watched,
-    };
-    plan.check()?;
-    let kinds: Vec<_> = plan.arms.iter().map(|a| (a.arm.config(), a.semantics.base.attention)).collect();
-    for part in near::sites(&args.sites, &kinds, &args.arms.models[0])? {
-        talk.say(&format!("--sites: no site matches `{part}`"));
-    }
-
     let mut partial = Partial::new(output.as_ref().map(Output::partial), &kernel, talk);
-    // Hashing reads every byte of the model; it does so while the model computes.
-    let describe_all = || models.iter().map(describe).collect::<Result<Vec<Model>>>();
-    let (findings, described) = std::thread::scope(|scope| {
-        let described = std::thread::Builder::new().spawn_scoped(scope, describe_all);
-        let mut stage = talk.stage(if question == Question::Compare { "comparing" } else { "looking" });
-        let findings = match question {
-            Question::Compare => {
-                compare_keeping(&plan, &mut partial, |step: Step| stage.step(step.done, step.total))
-                    .map(|findings| (findings, None))
-                    .map_err(ExplainError::from)
-            }
-            Question::Explain => explain_keeping(&plan, args.continued, &mut partial, |name, step| {
-                stage.next(&name.to_string());
-                stage.step(step.done, step.total);
-            })
-            .map(|answer| (answer.findings, Some(answer.explanation))),
-        };
-        drop(stage);
-        let _stage = talk.stage("waiting for the model's hashes");
-        // Where no thread can be had, one after the other.
-        let described = described.map(|thread| thread.join().expect("hashing does not panic"));
-        (findings, described.unwrap_or_else(|_| describe_all()))
-    });
+    let mut waiting = None;
+    let ended = AtomicBool::new(false);
+    let work = || {
+        let answered = answer(args, question, &models, device, &mut partial, talk);
+        // Nobody waits for hashes of what could not be compared.
+        ended.store(answered.is_err(), Ordering::Relaxed);
+        waiting = Some(talk.stage("waiting for the model's hashes"));
+        answered
+    };
+    // Hashing reads every byte of the model; it does so while another thread computes. Both are the pool's, so that no
+    // more threads are at work than were asked for.
+    let wanted = || !ended.load(Ordering::Relaxed);
+    let describe_all =
+        || models.iter().map(|model| describe(model, wanted)).collect::<Result<Option<Vec<_>>>>();
+    let (answered, described) = rayon::join(work, describe_all);
+    drop(waiting);
     let stopped = |error: anyhow::Error| match partial.remedy() {
         Some(remedy) => error.context(remedy),
         None => error,
     };
-    let (findings, mut explanation): (Findings, Option<Explanation>) =
-        findings.map_err(|error| stopped(error.into()))?;
-    let mut described = described.map_err(stopped)?;
+    let Answer { prompts, findings, mut explanation } = answered.map_err(stopped)?;
+    let mut described = described.map_err(stopped)?.context("hashes are wanted where there is an answer")?;
     // The hashes are of what was computed with.
     models.iter().try_for_each(|model| model.checkpoint.unchanged())?;
     if let Some(explanation) = &mut explanation {
@@ -128,6 +103,56 @@ pub(crate) fn run(args: &CompareArgs, question: Question, talk: &Talk) -> Result
     finish(args, output.as_ref(), &record, talk).map_err(stopped)
 }
 
+/// What was found of which prompts.
+struct Answer {
+    prompts: Vec<Prompt>,
+    findings: Findings,
+    explanation: Option<Explanation>,
+}
+
+/// Runs the prompts through the arms.
+fn answer(
+    args: &CompareArgs,
+    question: Question,
+    models: &[Opened],
+    device: Device,
+    partial: &mut Partial,
+    talk: &Talk,
+) -> Result<Answer> {
+    let prompts = {
+        let _stage = talk.stage("tokenising");
+        models[0].prompts(&args.prompts)?
+    };
+    let longest_watched = if question == Question::Explain { LONGEST_WATCHED } else { usize::MAX };
+    let plan = Plan {
+        arms: arms::build(&args.arms, models, talk)?,
+        prompts: prompts.iter().map(|p| p.ids.clone()).collect(),
+        sites: args.sites.clone(),
+        device,
+        longest_watched,
+    };
+    plan.check()?;
+    let kinds: Vec<_> = plan.arms.iter().map(|a| (a.arm.config(), a.semantics.base.attention)).collect();
+    for part in near::sites(&args.sites, &kinds, &args.arms.models[0])? {
+        talk.say(&format!("--sites: no site matches `{part}`"));
+    }
+    let mut stage = talk.stage(if question == Question::Compare { "comparing" } else { "looking" });
+    let (findings, explanation) = match question {
+        Question::Compare => {
+            let findings = compare_keeping(&plan, partial, |step: Step| stage.step(step.done, step.total))?;
+            (findings, None)
+        }
+        Question::Explain => {
+            let answer = explain_keeping(&plan, args.continued, partial, |name, step| {
+                stage.next(&name.to_string());
+                stage.step(step.done, step.total);
+            })?;
+            (answer.findings, Some(answer.explanation))
+        }
+    };
+    Ok(Answer { prompts, findings, explanation })
+}
+
 /// Writes and prints a record, and says how it ended.
 pub(super) fn finish(
     args: &CompareArgs,
@@ -154,6 +179,7 @@ pub(super) fn finish(
     })
 }
 
-pub(super) fn describe(model: &Opened) -> Result<Model> {
-    Ok(model.describe(model.checkpoint.sha256()?))
+/// The model as a record has it, with hashes of its files; `None` if those were no longer wanted.
+fn describe(model: &Opened, wanted: impl Fn() -> bool + Sync) -> Result<Option<Model>> {
+    Ok(model.checkpoint.sha256_while(wanted)?.map(|hashes| model.describe(hashes)))
 }

@@ -90,6 +90,11 @@ pub(crate) fn convert<'a>(
     (values, Conversion { name, from, to, action, elements, changed, overflowed, flushed, nonfinite })
 }
 
+/// Whether [`convert`] leaves numbers in this format as they are.
+pub(crate) fn keeps(stored: DType, chain: &[DType]) -> bool {
+    roundings(stored, chain).is_empty() && chain.last().is_none_or(|to| *to == stored)
+}
+
 /// The report of [`convert`], if it gives the bits of `known`, for the most frequent case alone: f32 to bf16 in one
 /// rounding. Every bit is compared, and no value kept.
 pub(crate) fn converts_to(
@@ -234,7 +239,9 @@ fn nearest_bf16(x: f32) -> f32 {
 fn count_nonfinite(values: &Floats<'_>) -> Counts {
     // In every format the infinities are the patterns with all exponent bits and no other, the NaNs lie above.
     fn count<T: Pod + Sync>(values: &[T], nonfinite: impl Fn(&T) -> bool + Sync) -> Counts {
-        let task = |part: &[T]| part.iter().fold(0u32, |n, x| n.wrapping_add(u32::from(nonfinite(x))));
+        // Sums in 16 bits, which few enough numbers fit, so that as many are counted at once as there can be.
+        let stage = |stage: &[T]| stage.iter().fold(0u16, |n, x| n.wrapping_add(u16::from(nonfinite(x))));
+        let task = |part: &[T]| part.chunks(STAGE).map(|part| u32::from(stage(part))).sum::<u32>();
         let nonfinite = values.par_chunks(TASK).map(|part| u64::from(task(part))).sum();
         Counts { nonfinite, ..Counts::default() }
     }

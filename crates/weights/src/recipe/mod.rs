@@ -10,7 +10,7 @@ use ulpscope_floats::{DType, Floats};
 use ulpscope_llama::{LlamaConfig, RotaryEmbedding};
 
 use crate::StoredTensor;
-use crate::convert::{Conversion, convert, converts_to};
+use crate::convert::{self, Conversion, convert, converts_to};
 
 pub use load::LoadDType;
 pub use parse::RecipeError;
@@ -114,6 +114,12 @@ impl Recipe {
     /// outlive it.
     pub fn into_parameter<'a>(&self, stored: StoredTensor<'a>, auto: DType) -> (Floats<'a>, Conversion) {
         convert(&stored.name, &stored.stored, stored.values, &self.chain(auto))
+    }
+
+    /// Whether no step changes a bit, whatever the values.
+    pub(crate) fn keeps(&self, stored: &StoredTensor, auto: DType) -> bool {
+        let chain: Vec<DType> = self.steps.iter().map(|step| step.dtype(auto)).collect();
+        convert::keeps(stored.values.dtype(), &chain)
     }
 
     /// What [`Recipe::parameter`] reports, if its values have the bits of `known` and that could be seen without
