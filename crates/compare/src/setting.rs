@@ -122,7 +122,7 @@ const KEPT: usize = 3;
 enum Module {
     Stem(Embedding),
     Block(Box<Block>),
-    Head(Head),
+    Head(Box<Head>),
 }
 
 /// What shapes a module: two settings with the same key share it.
@@ -260,7 +260,7 @@ impl<'a> Parts<'a> {
             Part::Block(n) => Module::Block(Box::new(Block::new(config, n, &mut source)?)),
             Part::Head => {
                 let embedding = Embedding::new(config, &mut source)?;
-                Module::Head(Head::new(config, &embedding, &mut source)?)
+                Module::Head(Box::new(Head::new(config, &embedding, &mut source)?))
             }
         };
         if self.built.len() >= KEPT {
