@@ -52,8 +52,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let order = platform::order();
 
-    let mut ours = Side::ours(&binary, &checkpoint, order, threads)?;
-    let mut torch = Side::pytorch(&python, &checkpoint, threads)?;
+    let mut ours = Side::ours(&binary, &checkpoint, order, threads, None)?;
+    let mut torch = Side::pytorch(&python, &checkpoint, threads, false)?;
     let mut table = Table::new(ours.about.clone(), torch.about.clone(), rounds);
     for (recipe, lengths) in [("load(bf16)", &[1, 3, 64, 512, 2048][..]), ("load(f32)", &[3, 64, 512])] {
         for &tokens in lengths.iter().filter(|&&t| !args.quick || t == 3 || t == 64) {
@@ -64,7 +64,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
             };
             let what = format!("forward, {recipe}, {tokens} tokens");
             let request = format!("{recipe} {tokens} {repeat}");
-            table.add(in_turns(what, Unit::Milliseconds, rounds, &mut ours, &mut torch, &request)?);
+            let requests = [&*request; 2];
+            table.add(in_turns(what, Unit::Milliseconds, rounds, &mut ours, &mut torch, requests)?);
         }
     }
     for (tokens, prompts) in [(64, 16), (512, 4)] {
@@ -77,10 +78,14 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
             let what = format!("{what}, {prompts} prompts of {tokens} tokens");
             let request = format!("{job} {} {} {tokens} {prompts} 1", ARMS[0], ARMS[1]);
             let unit = Unit::TokensPerSecond { tokens: tokens * prompts };
-            table.add(in_turns(what, unit, rounds.min(5), &mut ours, &mut torch, &request)?);
+            table.add(in_turns(what, unit, rounds.min(5), &mut ours, &mut torch, [&*request; 2])?);
         }
     }
-    drop((ours, torch));
+    drop(ours);
+    for row in with_avx2(&binary, &python, &checkpoint, threads, &mut torch, args.quick, rounds.min(5))? {
+        table.add(row);
+    }
+    drop(torch);
     for row in founding(&binary, &python, &checkpoint, order, rounds.min(5))? {
         table.add(row);
     }
@@ -92,6 +97,33 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Forward passes by AVX2 alone, with the order that a CPU without AVX-512 takes, against PyTorch's f32: as it comes, and
+/// held to AVX2, too.
+fn with_avx2(
+    binary: &Path,
+    python: &Path,
+    checkpoint: &Path,
+    threads: usize,
+    torch: &mut Side,
+    quick: bool,
+    rounds: usize,
+) -> Result<Vec<Row>> {
+    let mut ours = Side::ours(binary, checkpoint, "tile32", threads, Some("avx2"))?;
+    let mut held = Side::pytorch(python, checkpoint, threads, true)?;
+    let mut rows = Vec::new();
+    for recipe in ["load(f32)", "load(bf16)"] {
+        for tokens in [3, 64, 512].into_iter().filter(|&tokens| !quick || tokens < 512) {
+            let [request, theirs] = [recipe, "load(f32)"].map(|recipe| format!("{recipe} {tokens} 3"));
+            for (torch, which) in [(&mut *torch, "f32"), (&mut held, "f32 by AVX2")] {
+                let what = format!("forward by AVX2, {recipe}, {tokens} tokens; PyTorch's {which}");
+                let requests = [&*request, &*theirs];
+                rows.push(in_turns(what, Unit::Milliseconds, rounds, &mut ours, torch, requests)?);
+            }
+        }
+    }
+    Ok(rows)
+}
+
 /// Asks one side, then the other, round by round; who begins changes.
 fn in_turns(
     what: String,
@@ -99,16 +131,16 @@ fn in_turns(
     rounds: usize,
     ours: &mut Side,
     torch: &mut Side,
-    request: &str,
+    [request, theirs]: [&str; 2],
 ) -> Result<Row> {
     eprintln!("{what}");
     let mut row = Row::new(what, unit);
     for round in 0..rounds {
         let (a, b) = if round % 2 == 0 {
             let a = ours.ask(request)?;
-            (a, torch.ask(request)?)
+            (a, torch.ask(theirs)?)
         } else {
-            let b = torch.ask(request)?;
+            let b = torch.ask(theirs)?;
             (ours.ask(request)?, b)
         };
         row.push(a, b);

@@ -24,17 +24,32 @@ pub(crate) struct Side {
 }
 
 impl Side {
-    /// `ulpscope bench --turns`.
-    pub(crate) fn ours(binary: &Path, checkpoint: &Path, order: &str, threads: usize) -> Result<Self> {
+    /// `ulpscope bench --turns`, by the CPU path of this name, or by the fastest.
+    pub(crate) fn ours(
+        binary: &Path,
+        checkpoint: &Path,
+        order: &str,
+        threads: usize,
+        cpu: Option<&str>,
+    ) -> Result<Self> {
         let mut command = Command::new(binary);
+        command.envs(cpu.map(|path| ("ULPSCOPE_CPU", path)));
         command.arg("bench").arg(checkpoint).args(["--turns", "--quiet", "--attention", "sdpa"]);
         command.args(["--accumulation", order, "--threads", &threads.to_string()]);
         Side::start(&mut command)
     }
 
-    /// The script that does the same with PyTorch.
-    pub(crate) fn pytorch(python: &Path, checkpoint: &Path, threads: usize) -> Result<Self> {
+    /// The script that does the same with PyTorch, held to AVX2 if `avx2` says so.
+    pub(crate) fn pytorch(python: &Path, checkpoint: &Path, threads: usize, avx2: bool) -> Result<Self> {
         let mut command = Command::new(python);
+        if avx2 {
+            // Its own kernels, oneDNN's and MKL's.
+            command.envs([
+                ("ATEN_CPU_CAPABILITY", "avx2"),
+                ("ONEDNN_MAX_CPU_ISA", "AVX2"),
+                ("MKL_ENABLE_INSTRUCTIONS", "AVX2"),
+            ]);
+        }
         command.arg(shell::root().join("xtask/bench/turns.py")).arg(checkpoint).arg(threads.to_string());
         Side::start(&mut command)
     }
