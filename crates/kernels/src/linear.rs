@@ -12,6 +12,8 @@ use crate::plan::{Leaf, Plan};
 use crate::range::Range;
 use crate::storage::{Storage, WIDTH};
 use crate::team::{each_of, each_part};
+#[cfg(target_arch = "x86_64")]
+use crate::tile::widen_panel;
 use crate::tile::{Block, MAX_PANELS, MAX_ROWS, Tile, amx, packed, panels_at_once, row_blocks};
 use crate::weight::{Line, PackedWeight, Panels, Scratch, Weight};
 use crate::{Accumulation, KernelError, Path};
@@ -24,6 +26,8 @@ const PACKED_IN_CACHE: usize = 768 << 10;
 const MANY_ROWS: usize = 16;
 /// A multiple of the rows of every kernel's blocks.
 const BLOCKS: usize = 96;
+/// The same of those that take few rows at once.
+const FEW_BLOCKS: usize = 24;
 /// The same in bytes of bf16, for tiles, which take in twice as much of the next cache in the time of a product.
 const TILES_IN_CACHE: usize = 1 << 20;
 /// Multiplications below which waking other threads costs more than it saves.
@@ -211,7 +215,7 @@ impl Job<'_> {
             let (fitting, multiple) = match (&tiles, many) {
                 (Some(_), _) => (TILES_IN_CACHE / (2 * self.inputs), BLOCKS),
                 (None, true) => (PACKED_IN_CACHE / (4 * self.inputs), BLOCKS),
-                (None, false) => (ROWS_IN_CACHE / (4 * self.inputs), MAX_ROWS),
+                (None, false) => (ROWS_IN_CACHE / (4 * self.inputs), FEW_BLOCKS),
             };
             let height = (fitting / multiple).max(1) * multiple;
             let columns: usize = projections.iter().map(|p| p.weight.outputs()).sum();
@@ -422,9 +426,18 @@ impl<T: Storage> Typed<'_, T> {
         let mut sums = [0.0; MAX_ROWS * MAX_PANELS * WIDTH];
         let bias = self.bias.as_ref().map(|bias| &bias[columns.range.clone()]);
         let rows = cell.rows();
+        let mut scratch = Scratch::default();
+        #[allow(unused_mut, reason = "only some machines have a path that widens beforehand")]
+        let mut widened: Option<&[f32]> = None;
+        #[cfg(target_arch = "x86_64")]
+        if path == Path::Avx2 && rows.len() >= MANY_ROWS && T::DTYPE != DType::F32 {
+            let panel = scratch.panel::<f32>(job.inputs);
+            widen_panel(columns.panels[0], job.inputs, panel);
+            widened = Some(panel);
+        }
         let mut row = rows.start;
         while row < rows.end {
-            let block = row_blocks(path, rows.end - row);
+            let block = row_blocks(path, plan.leaf, rows.end - row);
             let tile = Tile { path, rows: block, exact };
             let x = row * job.inputs..(row + block) * job.inputs;
             if let Some(values) = dot {
@@ -436,7 +449,10 @@ impl<T: Storage> Typed<'_, T> {
                 tile.run_dot_bf16(&mut Block { plan, x: &values[x], panels, out: &mut sums });
             } else {
                 let x = &input.wide()[x];
-                tile.run(&mut Block { plan, x, panels: columns.panels, out: &mut sums });
+                match widened {
+                    Some(panel) => tile.run(&mut Block { plan, x, panels: &[panel], out: &mut sums }),
+                    None => tile.run(&mut Block { plan, x, panels: columns.panels, out: &mut sums }),
+                }
             }
             let sums = sums.chunks_exact_mut(columns.panels.len() * WIDTH);
             for (r, sums) in sums.take(block).enumerate() {

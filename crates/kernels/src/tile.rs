@@ -14,6 +14,8 @@ mod dot_bf16;
 #[cfg_attr(not(target_arch = "x86_64"), path = "tile/packed_none.rs")]
 pub(crate) mod packed;
 
+#[cfg(target_arch = "x86_64")]
+pub(crate) use dispatch::widen_panel;
 pub(crate) use dispatch::{MAX_PANELS, MAX_ROWS, Tile, panels_at_once, row_blocks};
 
 /// How far ahead of the numbers in use memory is asked for more, in bytes: the hardware's own prefetching stops at

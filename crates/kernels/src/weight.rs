@@ -238,9 +238,17 @@ pub(crate) struct Panels<'a, T> {
     ranges: Option<&'a [Range]>,
 }
 
-/// Room for a panel packed on demand, on a cache line's boundary.
+/// Room for a panel packed or widened on demand, on a cache line's boundary.
 #[derive(Default)]
 pub(crate) struct Scratch(Vec<Line>);
+
+impl Scratch {
+    /// A panel for K = `inputs`, with whatever was there before in it.
+    pub(crate) fn panel<T: Storage>(&mut self, inputs: usize) -> &mut [T] {
+        self.0.resize(panel_len(inputs) * size_of::<T>() / size_of::<Line>(), Line::ZERO);
+        bytemuck::cast_slice_mut(&mut self.0)
+    }
+}
 
 impl<'a, T: Storage> Panels<'a, T> {
     /// Panel `i` and its range. The range of one packed on demand is only worked out if `ranged`; the caller must not
@@ -259,8 +267,7 @@ impl<'a, T: Storage> Panels<'a, T> {
         if let Some(ranges) = self.ranges {
             return (&self.values[i * len..(i + 1) * len], Some(ranges[i]));
         }
-        scratch.0.resize(len * size_of::<T>() / size_of::<Line>(), Line::ZERO);
-        let panel: &mut [T] = bytemuck::cast_slice_mut(&mut scratch.0);
+        let panel = scratch.panel(self.inputs);
         pack_panel(path, self.values, self.inputs, i * WIDTH, panel);
         (panel, ranged.then(|| Range::on(path, panel)))
     }

@@ -277,7 +277,7 @@ impl<T: Element> Rows<T> {
         let left = self.proofs.len() - row;
         let all = |rows: usize, claim: fn(&Proof) -> bool| self.proofs[row..row + rows].iter().all(claim);
         let x = |rows: usize| row * self.length..(row + rows) * self.length;
-        let rows = row_blocks(path, left);
+        let rows = row_blocks(path, plan.leaf, left);
         if all(rows, |proof| proof.never_subnormal) {
             let mut cast: [&[bf16]; MAX_PANELS] = [&[]; MAX_PANELS];
             cast.iter_mut().zip(panels).for_each(|(cast, panel)| *cast = bytemuck::cast_slice(panel));
@@ -291,7 +291,7 @@ impl<T: Element> Rows<T> {
             return rows;
         }
         let path = path.min(Path::Avx512);
-        let rows = row_blocks(path, left);
+        let rows = row_blocks(path, plan.leaf, left);
         let exact = all(rows, |proof| proof.exact_products);
         Tile { path, rows, exact }.run(&mut Block { plan, x: &self.wide[x(rows)], panels, out });
         rows

@@ -6,8 +6,11 @@ use super::{Block, run};
 use crate::Path;
 use crate::lanes::Portable;
 #[cfg(target_arch = "x86_64")]
-use crate::lanes::{Avx2, Avx512};
+use crate::lanes::{Avx2, Avx512, Lanes};
+use crate::plan::Leaf;
 use crate::storage::Storage;
+#[cfg(target_arch = "x86_64")]
+use crate::storage::{WIDTH, panel_len};
 
 /// The most rows and panels that any kernel takes at once.
 pub(crate) const MAX_ROWS: usize = 8;
@@ -26,11 +29,13 @@ pub(crate) fn panels_at_once(path: Path, rows: usize) -> usize {
     }
 }
 
-/// How many rows of `rows` that are left the kernels of a path take at once.
-pub(crate) fn row_blocks(path: Path, rows: usize) -> usize {
+/// How many rows of `rows` that are left the kernels of a path take at once for a plan of such leaves.
+pub(crate) fn row_blocks(path: Path, leaf: Leaf, rows: usize) -> usize {
     let sizes: &[usize] = match path {
         Path::Portable => &[2, 1],
-        Path::Avx2 => &[3, 2, 1],
+        // Even and odd products apart take twice as many of the sixteen registers.
+        Path::Avx2 if leaf == Leaf::Tile32 => &[3, 2, 1],
+        Path::Avx2 => &[6, 4, 3, 2, 1],
         Path::Avx512 => &[6, 4, 3, 2, 1],
         Path::Avx512Bf16 | Path::AmxBf16 => &[8, 6, 4, 3, 2, 1],
     };
@@ -67,7 +72,7 @@ impl Tile {
             Path::Portable if self.exact => by_rows!(self.rows, [1, 2], portable::<true, T, MR, 1>(block)),
             Path::Portable => by_rows!(self.rows, [1, 2], portable::<false, T, MR, 1>(block)),
             #[cfg(target_arch = "x86_64")]
-            Path::Avx2 => by_rows!(self.rows, [1, 2, 3], avx2::<T, MR, 1>(block)),
+            Path::Avx2 => by_rows!(self.rows, [1, 2, 3, 4, 6], avx2::<T, MR, 1>(block)),
             #[cfg(target_arch = "x86_64")]
             Path::Avx512 | Path::Avx512Bf16 | Path::AmxBf16 if block.panels.len() == 1 => {
                 by_rows!(self.rows, [1, 2, 3, 4, 6], avx512::<T, MR, 1>(block))
@@ -113,6 +118,28 @@ unsafe fn portable<const EXACT: bool, T: Storage, const MR: usize, const NV: usi
 fn avx2<T: Storage, const MR: usize, const NV: usize>(block: &mut Block<f32, T>) {
     // SAFETY: this function's callers have the instructions.
     unsafe { run::<Avx2, T, MR, NV>(block) }
+}
+
+/// A panel for K = `length` as one of f32, which many rows can take without widening each number anew. The CPU must have
+/// AVX2.
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn widen_panel<T: Storage>(panel: &[T], length: usize, to: &mut [f32]) {
+    /// # Safety
+    /// Both hold `pairs` pairs of indices.
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn widen<T: Storage>(panel: *const T, pairs: usize, to: *mut f32) {
+        for p in 0..pairs {
+            // SAFETY: pair p of the panel, and of the room for it.
+            unsafe {
+                let (even, odd) = T::pair::<Avx2>(panel.add(p * 2 * WIDTH));
+                even.store(to.add(p * 2 * WIDTH));
+                odd.store(to.add((p * 2 + 1) * WIDTH));
+            }
+        }
+    }
+    assert!(panel.len() >= panel_len(length) && to.len() >= panel_len(length));
+    // SAFETY: as asserted; whoever calls this has checked that the CPU has the instructions.
+    unsafe { widen(panel.as_ptr(), length.div_ceil(2), to.as_mut_ptr()) };
 }
 
 #[cfg(target_arch = "x86_64")]
