@@ -199,11 +199,16 @@ impl Weight<'_> {
 /// Asks for memory that was not touched yet to come in large pages, if it is much: getting it by pages of 4 KiB takes
 /// longer than packing a weight into it, and reading it ends at the end of each.
 fn in_large_pages(room: &mut [MaybeUninit<Line>]) {
-    /// From here on it is memory of its own from the system, not a piece that was used before.
-    const LARGE: usize = 32 << 20;
-    const PAGE: usize = 4096;
+    #[cfg(not(target_os = "linux"))]
+    let _ = room;
     #[cfg(target_os = "linux")]
-    if size_of_val(room) >= LARGE {
+    {
+        /// From here on it is memory of its own from the system, not a piece that was used before.
+        const LARGE: usize = 32 << 20;
+        const PAGE: usize = 4096;
+        if size_of_val(room) < LARGE {
+            return;
+        }
         let start = room.as_mut_ptr().cast::<u8>();
         let skipped = start.align_offset(PAGE);
         // SAFETY: whole pages within the room, which is borrowed mutably; how large they are changes nothing in them.

@@ -118,8 +118,7 @@ impl Recipe {
 
     /// Whether no step changes a bit, whatever the values.
     pub(crate) fn keeps(&self, stored: &StoredTensor, auto: DType) -> bool {
-        let chain: Vec<DType> = self.steps.iter().map(|step| step.dtype(auto)).collect();
-        convert::keeps(stored.values.dtype(), &chain)
+        convert::keeps(stored.values.dtype(), &self.chain(auto))
     }
 
     /// What [`Recipe::parameter`] reports, if its values have the bits of `known` and that could be seen without
