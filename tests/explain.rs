@@ -188,6 +188,64 @@ fn what_cancels_out_is_an_equivalent_rewriting_and_no_fault() {
 }
 
 /// Rows of a query weight `[64, 64]` with 4 heads, from half-split into adjacent pairs.
+/// The values of tensors, in turn, in place of others'.
+fn give(model: &mut Checkpoint, moves: &[(String, String)]) {
+    let bytes: Vec<_> = moves.iter().map(|(from, _)| model.tensors[from].bytes.clone()).collect();
+    for ((_, to), bytes) in moves.iter().zip(bytes) {
+        model.tensors.get_mut(to).unwrap().bytes = bytes;
+    }
+}
+
+#[test]
+fn what_lies_elsewhere_in_every_layer_is_one_cause() {
+    let tensor = |layer: usize, place: &str| format!("model.layers.{layer}.{place}.weight");
+    // Layers are numbered from the second, and the last is the first.
+    let e = changed(|model| {
+        let places: Vec<String> = model
+            .tensors
+            .keys()
+            .filter_map(|name| Some(name.strip_prefix("model.layers.0.")?.to_owned()))
+            .collect();
+        let name = |layer: usize, place: &String| format!("model.layers.{layer}.{place}");
+        let of_layer =
+            |n: usize| places.iter().map(move |p| (name((n + 1) % 4, p), name(n, p))).collect::<Vec<_>>();
+        give(model, &(0..4).flat_map(of_layer).collect::<Vec<_>>());
+    });
+    assert_eq!(
+        (e["status"].as_str(), ids(&e)),
+        (Some("explained"), vec!["layers-exchanged"]),
+        "{}",
+        e["verdict"]
+    );
+    assert_eq!(e["causes"][0]["relation"], "of b's layers 0 to 2 are a's 1 to 3, 3 is a's 0");
+    assert_eq!(e["causes"][0]["bit_equal"], true);
+
+    let e = changed(|model| {
+        let pair = |n: usize| [tensor(n, "mlp.gate_proj"), tensor(n, "mlp.up_proj")];
+        let swap = |n: usize| [pair(n).into(), (pair(n)[1].clone(), pair(n)[0].clone())];
+        give(model, &(0..4).flat_map(swap).collect::<Vec<(String, String)>>());
+    });
+    assert_eq!(ids(&e), ["tensors-exchanged"], "{}", e["verdict"]);
+    assert!(
+        e["causes"][0]["relation"].as_str().unwrap().ends_with("are swapped (4 layers)"),
+        "{}",
+        e["causes"]
+    );
+    assert_eq!(e["causes"][0]["bit_equal"], true);
+
+    // Gate and up of one layer, of 160 rows each, fused and split by half a tensor.
+    let e = changed(|model| {
+        let names = ["mlp.gate_proj", "mlp.up_proj"].map(|place| tensor(1, place));
+        let rows = |name: &String| model.tensors[name].values().iter().map(|&x| x as f32).collect::<Vec<_>>();
+        let [gate, up] = [rows(&names[0]), rows(&names[1])];
+        let half = gate.len() / 2;
+        edit(model, &names[0], |w| w[half..].copy_from_slice(&up[..half]));
+        edit(model, &names[1], |w| w[..half].copy_from_slice(&gate[half..]));
+    });
+    assert_eq!(ids(&e), ["fused-split"], "{}", e["verdict"]);
+    assert_eq!(e["causes"][0]["bit_equal"], true);
+}
+
 fn interleave(w: &mut [f32]) {
     let old = w.to_vec();
     for head in 0..4 {

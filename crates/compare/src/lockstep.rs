@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use ulpscope_capture::{Activations, Recorder};
 use ulpscope_floats::DType;
 use ulpscope_llama::{
-    Block, Embedding, Head, Llama, Probe, RotaryEmbedding, RotaryTables, Semantics, Site, owns,
+    Block, Embedding, Head, Llama, Probe, RotaryEmbedding, RotaryTables, Semantics, Site, layer_of, owns,
 };
 use ulpscope_record::{SiteDivergence, Weights};
 
@@ -356,9 +356,8 @@ fn part_names(experiment: &Experiment) -> Vec<Vec<String>> {
     let layers = most.num_hidden_layers;
     let mut parts = vec![Vec::new(); layers + 2];
     for (name, _) in most.parameters() {
-        let layer = name.strip_prefix("model.layers.").and_then(|rest| rest.split('.').next()?.parse().ok());
-        let place = match layer {
-            Some(n) => 1 + usize::min(n, layers),
+        let place = match layer_of(&name) {
+            Some((n, _)) => 1 + usize::min(n, layers),
             None if name.starts_with("model.embed_tokens.") => 0,
             None => layers + 1,
         };

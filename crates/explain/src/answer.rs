@@ -13,6 +13,7 @@ use crate::bisect::bisect;
 use crate::catalogue::{self, Fault};
 use crate::continuation;
 use crate::decisions::decisions;
+use crate::elsewhere::elsewhere;
 use crate::error::ExplainError;
 use crate::factor::{Factor, factors, many};
 use crate::floor;
@@ -119,7 +120,8 @@ pub fn explain_keeping(
     floor.shapes.extend(continuations.iter().filter_map(|c| c.shape.clone()));
 
     let wide = widest(plan);
-    let bisected = match many(a, b, &observed.differing) {
+    let misplaced = elsewhere(a, b, &observed.differing);
+    let bisected = match many(&observed.differing, &misplaced) {
         Some(parts) => {
             let found = bisect(plan, &parts, wide, |step| progress(Stage::Bisecting, step))?;
             let names = |set: &Vec<usize>| set.iter().flat_map(|&i| parts[i].iter().cloned()).collect();
@@ -129,7 +131,7 @@ pub fn explain_keeping(
         None => None,
     };
     let matter = bisected.as_ref().map(|(matter, ..)| &matter[..]);
-    let all = factors(a, b, &observed.differing, matter);
+    let all = factors(a, b, &observed.differing, &misplaced, matter);
     let shared = !shared(plan).is_empty();
     let proof = Proof::run(plan, &all, wide, shared, keep, |step| progress(Stage::Proving, step))?;
 

@@ -13,9 +13,10 @@ use ulpscope_llama::{
 use ulpscope_metrics::{Relation, Statement, relation};
 use ulpscope_weights::BUFFERS;
 
+use crate::across::{by_key, class, together};
 use crate::bisect::FEW;
 use crate::catalogue::{self, Fault};
-use crate::elsewhere::{Elsewhere, elsewhere};
+use crate::elsewhere::Elsewhere;
 
 /// One thing in which two arms differ.
 #[derive(Clone, Debug)]
@@ -90,9 +91,9 @@ impl Factor {
 
 /// The parameters that differ, each with those that it can only be exchanged with, if they are too many to be examined one
 /// by one and no one thing happened to all of them.
-pub(crate) fn many(a: &NamedArm, b: &NamedArm, differing: &[Differing]) -> Option<Vec<Vec<String>>> {
-    let of_files: Vec<&Differing> = differing.iter().filter(|d| !d.of_recipes).collect();
-    let changed: Vec<&Differing> = of_files.iter().copied().filter(|d| !unchanged(&d.statement)).collect();
+pub(crate) fn many(differing: &[Differing], elsewhere: &[Elsewhere]) -> Option<Vec<Vec<String>>> {
+    let changed: Vec<&Differing> =
+        differing.iter().filter(|d| !d.of_recipes && !unchanged(&d.statement)).collect();
     if changed.len() <= FEW {
         return None;
     }
@@ -107,8 +108,7 @@ pub(crate) fn many(a: &NamedArm, b: &NamedArm, differing: &[Differing]) -> Optio
         return None;
     }
     let names = |tensors: &[&Differing]| tensors.iter().map(|d| d.name.clone()).collect();
-    let mut parts: Vec<Vec<String>> =
-        elsewhere(a, b, &of_files).iter().map(|found| names(&found.tensors)).collect();
+    let mut parts: Vec<Vec<String>> = elsewhere.iter().map(|found| names(&found.tensors)).collect();
     for d in changed {
         if !parts.iter().flatten().any(|name| *name == d.name) {
             parts.push(vec![d.name.clone()]);
@@ -117,12 +117,13 @@ pub(crate) fn many(a: &NamedArm, b: &NamedArm, differing: &[Differing]) -> Optio
     (parts.len() > FEW).then_some(parts)
 }
 
-/// Everything in which `b` differs from `a`; `differing` are the parameters, and `named` sets of them that matter, where
-/// they are many.
+/// Everything in which `b` differs from `a`; `differing` are the parameters, `elsewhere` says whose content is found under
+/// other names, and `named` are sets of them that matter, where they are many.
 pub(crate) fn factors(
     a: &NamedArm,
     b: &NamedArm,
     differing: &[Differing],
+    elsewhere: &[Elsewhere],
     named: Option<&[Vec<String>]>,
 ) -> Vec<Factor> {
     let mut found = arithmetic(&a.semantics, &b.semantics);
@@ -132,7 +133,8 @@ pub(crate) fn factors(
     let (of_recipes, of_files): (Vec<&Differing>, Vec<&Differing>) =
         differing.iter().partition(|d| d.of_recipes);
     found.extend(recipes(a, b, &of_recipes));
-    found.extend(parameters(a, b, &of_files, named));
+    let layers = a.arm.config().num_hidden_layers;
+    found.extend(parameters(layers, &of_files, elsewhere, named));
     found
 }
 
@@ -276,20 +278,20 @@ fn format(a: &NamedArm, b: &NamedArm) -> Option<Factor> {
 /// Parameters that differ: in groups where one statement fits them all, each alone where something happened to it. Where
 /// they are many, only those alone that matter.
 fn parameters(
-    a: &NamedArm,
-    b: &NamedArm,
+    layers: usize,
     differing: &[&Differing],
+    elsewhere: &[Elsewhere],
     named: Option<&[Vec<String>]>,
 ) -> Vec<Factor> {
     let mut found = Vec::new();
     let mut placed: Vec<&str> = Vec::new();
     let matters = |d: &Differing| named.is_none_or(|sets| sets.iter().flatten().any(|name| *name == d.name));
-    for Elsewhere { said, fault, tensors } in elsewhere(a, b, differing) {
+    for Elsewhere { said, fault, tensors } in elsewhere {
         if !tensors.iter().any(|d| matters(d)) {
             continue;
         }
         placed.extend(tensors.iter().map(|d| d.name.as_str()));
-        found.push(taking_parameters(Factor::new(subject(&tensors), fault).related(said), &tensors));
+        found.push(taking_parameters(Factor::new(subject(tensors), fault).related(said.as_str()), tensors));
     }
     let left = |d: &&Differing| !placed.contains(&d.name.as_str()) && !unchanged(&d.statement);
     let left: Vec<&Differing> = differing.iter().copied().filter(left).collect();
@@ -311,7 +313,7 @@ fn parameters(
         };
         groups.entry((fault.id, own)).or_default().push(d);
     }
-    let groups = across_layers(groups.into_values().collect(), a.arm.config().num_hidden_layers);
+    let groups = across_layers(groups.into_values().collect(), layers);
     for group in groups {
         let fault = catalogue::of_statement(&group[0].name, &group[0].statement);
         let mut said: Vec<String> = group.iter().map(ToString::to_string).collect();
@@ -346,23 +348,15 @@ fn constants(differing: &[&Differing]) -> Vec<&'static str> {
 
 /// What happened to the same tensor of many layers in the same way is one thing.
 fn across_layers(groups: Vec<Vec<&Differing>>, layers: usize) -> Vec<Vec<&Differing>> {
-    let key = |group: &[&Differing]| match group {
+    let key = |group: &Vec<&Differing>| match &group[..] {
         [d] => Some((class(&d.name), d.to_string())),
         _ => None,
     };
-    let mut merged: Vec<Vec<&Differing>> = Vec::new();
-    let mut rest = groups;
-    while !rest.is_empty() {
-        let first = key(&rest[0]);
-        let (same, others): (Vec<_>, Vec<_>) = rest.into_iter().partition(|group| key(group) == first);
-        rest = others;
-        if first.is_some() && together(same.len(), layers) {
-            merged.push(same.concat());
-        } else {
-            merged.extend(same);
-        }
-    }
-    merged
+    let merge = |same: Vec<Vec<_>>| match key(&same[0]) {
+        Some(_) if together(same.len(), layers) => vec![same.concat()],
+        _ => same,
+    };
+    by_key(groups, key).into_iter().flat_map(merge).collect()
 }
 
 fn taking_parameters(mut factor: Factor, group: &[&Differing]) -> Factor {
@@ -391,16 +385,4 @@ fn subject(group: &[&Differing]) -> String {
             format!("{shown} ({} tensors)", many.len())
         }
     }
-}
-
-/// Whether what happened in so many of a model's layers in the same way happened once.
-pub(crate) fn together(count: usize, layers: usize) -> bool {
-    count > 2 || (count == 2 && layers == 2)
-}
-
-/// The name of a tensor or site with its layer left open.
-pub(crate) fn class(name: &str) -> String {
-    let parts: Vec<&str> =
-        name.split('.').map(|part| if part.parse::<usize>().is_ok() { "*" } else { part }).collect();
-    parts.join(".")
 }

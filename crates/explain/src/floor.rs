@@ -7,7 +7,7 @@ use ulpscope_compare::{Compared, Observed};
 use ulpscope_llama::{Accumulation, Site};
 use ulpscope_record::{Floor, LogitFloor, Origin, ShapeFloor, SiteDivergence, SiteFloor};
 
-use crate::factor::class;
+use crate::across::class;
 use crate::stats::{as_many, beyond, mean};
 
 /// Probability that any site of a run is called an origin by mistake.

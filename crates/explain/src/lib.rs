@@ -16,6 +16,7 @@
 //! What is not here: reading models, printing, files. Where the two arms share a fault, a comparison of the two can't
 //! show it; what can be seen without a third opinion is said.
 
+mod across;
 mod answer;
 mod bisect;
 pub mod catalogue;

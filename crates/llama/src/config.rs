@@ -325,6 +325,13 @@ impl LlamaConfig {
     }
 }
 
+/// The number of the layer that a parameter is in, and its name there: 3 and `mlp.up_proj.weight` of
+/// `model.layers.3.mlp.up_proj.weight`. `None` for one in no layer.
+pub fn layer_of(name: &str) -> Option<(usize, &str)> {
+    let (number, place) = name.strip_prefix("model.layers.")?.split_once('.')?;
+    Some((number.parse().ok()?, place))
+}
+
 fn check_family(map: &Map<String, Value>) -> Result<(), ConfigError> {
     match map.get("model_type") {
         None => return Err(ConfigError::Missing("model_type".to_owned())),

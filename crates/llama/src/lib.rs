@@ -63,7 +63,7 @@ pub use activation::Activation;
 pub use arithmetic::Arithmetic;
 pub use attention::Attention;
 pub use block::Block;
-pub use config::{ConfigError, LlamaConfig};
+pub use config::{ConfigError, LlamaConfig, layer_of};
 pub use mlp::Mlp;
 pub use model::{Embedding, Head, Llama};
 pub use norm::RmsNorm;

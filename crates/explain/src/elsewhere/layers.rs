@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use ulpscope_llama::layer_of;
 use ulpscope_metrics::Origin;
 
 /// Tensors of a layer that must come from one other layer for all of it to be said to.
@@ -37,7 +38,7 @@ pub(super) fn moved(origins: Vec<Origin>) -> (Option<(String, Vec<String>)>, Vec
 /// Each tensor whose content comes from the same place of another layer: its layer, the other one, and its name.
 fn moves(origin: &Origin) -> Vec<(usize, usize, &str)> {
     let one = |name, from| {
-        let ((layer, place), (other, same)) = (layer(name)?, layer(from)?);
+        let ((layer, place), (other, same)) = (layer_of(name)?, layer_of(from)?);
         (place == same).then_some((layer, other, name))
     };
     let pairs: Vec<(&str, &str)> = match origin {
@@ -46,12 +47,6 @@ fn moves(origin: &Origin) -> Vec<(usize, usize, &str)> {
         Origin::Untied { .. } => Vec::new(),
     };
     pairs.into_iter().filter_map(|(name, from)| one(name, from)).collect()
-}
-
-/// The number of the layer that a tensor is in, and its name there.
-pub(super) fn layer(name: &str) -> Option<(usize, &str)> {
-    let (number, place) = name.strip_prefix("model.layers.")?.split_once('.')?;
-    Some((number.parse().ok()?, place))
 }
 
 /// `sources` are the layers of `a` that those of `b` are.

@@ -8,6 +8,7 @@ use ulpscope_compare::{Differing, NamedArm};
 use ulpscope_floats::Floats;
 use ulpscope_metrics::{Description, Fingerprint, Origin, Statement, digest, origins};
 
+use crate::across::{by_key, class, together};
 use crate::catalogue::{self, Fault};
 
 /// One mistake of this kind.
@@ -21,13 +22,15 @@ pub(crate) struct Elsewhere<'d> {
     pub(crate) tensors: Vec<&'d Differing>,
 }
 
-/// Everything of this kind. A tensor is in one entry at most.
-pub(crate) fn elsewhere<'d>(a: &NamedArm, b: &NamedArm, differing: &[&'d Differing]) -> Vec<Elsewhere<'d>> {
+/// Everything of this kind among the parameters that differ. A tensor is in one entry at most.
+pub(crate) fn elsewhere<'d>(a: &NamedArm, b: &NamedArm, differing: &'d [Differing]) -> Vec<Elsewhere<'d>> {
+    // What only recipes did moved nothing.
+    let differing: Vec<&Differing> = differing.iter().filter(|d| !d.of_recipes).collect();
     let mut found: Vec<Elsewhere> = Vec::new();
     let placed = |found: &[Elsewhere], d: &Differing| {
         found.iter().any(|other| other.tensors.iter().any(|t| t.name == d.name))
     };
-    let (moved, others) = layers::moved(exchanged(a, b, differing));
+    let (moved, others) = layers::moved(exchanged(a, b, &differing));
     if let Some((said, names)) = moved {
         let tensors = differing.iter().copied().filter(|d| names.contains(&d.name)).collect();
         found.push(Elsewhere { said, fault: catalogue::LAYERS, tensors });
@@ -51,24 +54,17 @@ pub(crate) fn elsewhere<'d>(a: &NamedArm, b: &NamedArm, differing: &[&'d Differi
 }
 
 /// What happened in the same words in many layers happened once.
-fn alike(found: Vec<Elsewhere>, layers: usize) -> Vec<Elsewhere> {
-    let mut merged: Vec<Elsewhere> = Vec::new();
-    let mut rest = found;
-    while !rest.is_empty() {
-        let said = crate::factor::class(&rest[0].said);
-        let (same, others): (Vec<Elsewhere>, Vec<Elsewhere>) =
-            rest.into_iter().partition(|other| crate::factor::class(&other.said) == said);
-        rest = others;
-        if crate::factor::together(same.len(), layers) {
-            let fault = same[0].fault;
-            let tensors = same.iter().flat_map(|other| other.tensors.iter().copied()).collect();
-            let said = format!("{said} ({} layers)", same.len());
-            merged.push(Elsewhere { said, fault, tensors });
-        } else {
-            merged.extend(same);
+fn alike<'d>(found: Vec<Elsewhere<'d>>, layers: usize) -> Vec<Elsewhere<'d>> {
+    let merge = |same: Vec<Elsewhere<'d>>| {
+        if !together(same.len(), layers) {
+            return same;
         }
-    }
-    merged
+        let said = format!("{} ({} layers)", class(&same[0].said), same.len());
+        let fault = same[0].fault;
+        let tensors = same.into_iter().flat_map(|found| found.tensors).collect();
+        vec![Elsewhere { said, fault, tensors }]
+    };
+    by_key(found, |found| class(&found.said)).into_iter().flat_map(merge).collect()
 }
 
 /// The tensors whose content is another in the arm.

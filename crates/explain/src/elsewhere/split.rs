@@ -4,9 +4,9 @@ use std::collections::HashMap;
 
 use ulpscope_compare::{Differing, NamedArm};
 use ulpscope_floats::Floats;
+use ulpscope_llama::layer_of;
 use ulpscope_metrics::{Change, Relation, Statement, digest};
 
-use super::layers::layer;
 use super::{Elsewhere, parameter};
 use crate::catalogue;
 
@@ -21,7 +21,7 @@ const SHOWN: usize = 4;
 
 /// Every set of tensors of one layer in which each row is one of the set, of this tensor or another.
 pub(super) fn splits<'d>(a: &NamedArm, b: &NamedArm, left: &[&'d Differing]) -> Vec<Elsewhere<'d>> {
-    let mut layers: Vec<usize> = left.iter().filter_map(|d| Some(layer(&d.name)?.0)).collect();
+    let mut layers: Vec<usize> = left.iter().filter_map(|d| Some(layer_of(&d.name)?.0)).collect();
     layers.sort_unstable();
     layers.dedup();
     let mut found = Vec::new();

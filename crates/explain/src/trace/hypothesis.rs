@@ -275,7 +275,7 @@ fn wiring(site: Site, setting: &Setting) -> Vec<Hypothesis> {
     let mut all = Vec::new();
     for of in reads(site, layers, setting.semantics.base.attention) {
         for &by in others.iter().filter(|&&by| by != of && by != site && width(by) == width(of)) {
-            let name = |s: Site| crate::factor::class(&s.to_string());
+            let name = |s: Site| crate::across::class(&s.to_string());
             let before = part.begins_with(layers);
             let said = |s: Site| if Some(s) == before { "the block's input".to_owned() } else { name(s) };
             all.push(Hypothesis {

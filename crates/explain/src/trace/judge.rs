@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use ulpscope_record::SiteDivergence;
 
-use crate::factor::class;
+use crate::across::class;
 use crate::floor::{FALSE_ALARMS, Kinds};
 
 /// Elements that other orders change at sites where ours has the trace's bits, from which on that is no chance.

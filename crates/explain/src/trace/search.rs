@@ -363,7 +363,7 @@ impl<'s, 'a> Search<'s, 'a> {
         let pairs: Vec<_> = pairs.filter(|(a, b)| a.shape == b.shape).collect();
         if pattern::last_bits(site, &pairs, self.judge.chance()) {
             let fault = catalogue::LAST_BITS;
-            let class = crate::factor::class(&site.to_string());
+            let class = crate::across::class(&site.to_string());
             match self.outcome.found.iter_mut().find(|f| f.key == fault.id) {
                 Some(found) => {
                     found.sites.insert(site);

@@ -9,8 +9,8 @@ use super::account::{Account, of_parameter};
 use super::judge::Judge;
 use super::recorded::{Recorded, few};
 use super::search::{Found, Outcome};
+use crate::across::class;
 use crate::catalogue;
-use crate::factor::class;
 use crate::stats::mean_or_zero;
 use crate::{floor, growth};
 

@@ -15,8 +15,8 @@ use ulpscope_metrics::{Description, Hints, Statement, describe};
 use ulpscope_weights::Arm;
 
 use super::hypothesis::{Change, Hypothesis, reads};
+use crate::across::class;
 use crate::catalogue::{self, Fault};
-use crate::factor::class;
 
 /// Channels that are held against every other one; beyond, only against their neighbours and each other.
 const ALL_AGAINST_ALL: usize = 2048;

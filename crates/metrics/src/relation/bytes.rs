@@ -5,6 +5,7 @@ use std::fmt;
 use ulpscope_floats::{DType, Floats, bf16, f16};
 
 use super::Side;
+use super::cell::Path;
 use super::view::{View, each};
 
 /// One side is what the bytes of the other say, read wrongly.
@@ -39,7 +40,7 @@ pub(crate) fn misread(a: &Floats, b: &Floats) -> Option<Misread> {
     [(Side::A, a, b), (Side::B, b, a)].into_iter().find_map(|(of, source, result)| {
         WAYS.into_iter().find_map(|(written, read, swapped)| {
             let follows = |x: f64, y: f64| {
-                let z = Floats::from(vec![reread(x, written, read, swapped)]).cast(result.dtype()).get(0);
+                let z = Path::ViaF32.round(reread(x, written, read, swapped), result.dtype());
                 z == y || (z.is_nan() && y.is_nan())
             };
             let (x, y) = (View::plain(source), View::plain(result));

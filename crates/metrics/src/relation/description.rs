@@ -265,11 +265,11 @@ impl Moments {
         parts.iter().fold(Moments::new(), |m, part| m.plus(part))
     }
 
-    fn new() -> Moments {
+    pub(super) fn new() -> Moments {
         Moments { smallest: f64::INFINITY, largest: f64::NEG_INFINITY, ..Moments::default() }
     }
 
-    fn add(&mut self, a: &[f64], b: &[f64]) {
+    pub(super) fn add(&mut self, a: &[f64], b: &[f64]) {
         for (&x, &y) in a.iter().zip(b) {
             self.len += 1;
             self.smallest = if y < self.smallest { y } else { self.smallest };
@@ -330,6 +330,27 @@ impl Moments {
     /// The factor by which `a` is nearest to `b`.
     pub(super) fn gain(&self) -> f64 {
         self.ab / self.aa
+    }
+
+    /// The sum of the squares of `a`.
+    pub(super) fn signal(&self) -> f64 {
+        self.aa
+    }
+
+    /// The sum of the squares of `b - a`.
+    pub(super) fn noise(&self) -> f64 {
+        self.dd
+    }
+
+    /// The same with `b` times the factor that leaves least.
+    pub(super) fn unscaled(&self) -> f64 {
+        let along = if self.bb > 0.0 { self.ab * self.ab / self.bb } else { 0.0 };
+        (self.aa - along).max(0.0)
+    }
+
+    /// The same with the summand to `b` that leaves least.
+    pub(super) fn unshifted(&self) -> f64 {
+        (self.dd - (self.b - self.a).powi(2) / self.finite.max(1.0)).max(0.0)
     }
 
     /// Signal-to-noise ratio of `b` to `gain * a`, in dB.

@@ -46,19 +46,15 @@ fn rank(element: &dyn Fn(usize) -> (f64, f64), rows: usize, columns: usize) -> O
         return None;
     }
     let mut noise = 0.0;
-    let mut left: Vec<Vec<f64>> = (0..height)
-        .map(|i| {
-            let start = i * rows / height * columns;
-            let at = |j: usize| element(start + j * columns / width);
-            (0..width)
-                .map(at)
-                .map(|(x, error)| {
-                    noise += error;
-                    x
-                })
-                .collect()
-        })
-        .collect();
+    let mut left = vec![vec![0.0; width]; height];
+    for (i, row) in left.iter_mut().enumerate() {
+        let start = i * rows / height * columns;
+        for (j, x) in row.iter_mut().enumerate() {
+            let (value, error) = element(start + j * columns / width);
+            *x = value;
+            noise += error;
+        }
+    }
     let squares = |row: &[f64]| row.iter().map(|x| x * x).sum::<f64>();
     let whole: f64 = left.iter().map(|row| squares(row)).sum();
     // Not a number either.

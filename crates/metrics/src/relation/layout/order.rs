@@ -162,15 +162,15 @@ impl Order {
             }
             _ => true,
         };
-        let blocks = || by_key(a, b).filter(|order| matches!(order, Order::Blocks { .. }));
         [Order::Reversed, Order::Neighbours]
             .into_iter()
             .chain(rolls)
             .find(&leads)
             .or_else(|| head_orders(n, heads).filter(known).find(&leads))
-            .or_else(blocks)
-            .or_else(|| head_orders(n, heads).find(leads))
-            .or_else(|| by_key(a, b))
+            .or_else(|| match by_key(a, b)? {
+                blocks @ Order::Blocks { .. } => Some(blocks),
+                other => head_orders(n, heads).find(leads).or(Some(other)),
+            })
     }
 }
 

@@ -4,6 +4,8 @@ use rayon::prelude::*;
 use ulpscope_floats::Floats;
 
 use super::{Groups, Misfit, Operation};
+use crate::relation::description::Moments;
+use crate::relation::view::PIECE;
 
 /// Sums over all groups.
 #[derive(Clone, Copy, Debug, Default)]
@@ -33,18 +35,8 @@ impl Fit {
         columns: usize,
     ) -> Fit {
         let of_task = |(task, steps): (usize, &[f64])| {
-            let (mut x, mut y) = (Vec::new(), Vec::new());
             steps.iter().enumerate().fold(Fit::default(), |sum, (i, step)| {
-                x.clear();
-                y.clear();
-                for (start, len) in groups.runs(task * TASK + i, rows, columns) {
-                    let from = x.len();
-                    x.resize(from + len, 0.0);
-                    y.resize(from + len, 0.0);
-                    a.read_f64(start, &mut x[from..]);
-                    b.read_f64(start, &mut y[from..]);
-                }
-                sum.plus(&Fit::of_group(&x, &y, *step))
+                sum.plus(&Fit::of_group(a, b, groups.runs(task * TASK + i, rows, columns), *step))
             })
         };
         // Summed up in the order of the groups, whichever thread was first.
@@ -52,26 +44,30 @@ impl Fit {
         tasks.iter().fold(Fit::default(), |sum, task| sum.plus(task))
     }
 
-    fn of_group(a: &[f64], b: &[f64], step: f64) -> Fit {
-        let n = a.len() as f64;
-        let [mut aa, mut bb, mut ab, mut dd, mut d] = [0.0; 5];
-        let mut near = 0;
-        for (x, y) in a.iter().zip(b) {
-            let apart = y - x;
-            (aa, bb, ab, dd, d) = (aa + x * x, bb + y * y, ab + x * y, dd + apart * apart, d + apart);
-            // A bf16 on a grid of eight bits is itself up to a quarter of a step off.
-            near += usize::from(apart.abs() <= 0.75 * step);
+    fn of_group(a: &Floats, b: &Floats, runs: impl Iterator<Item = (usize, usize)>, step: f64) -> Fit {
+        let (mut x, mut y) = ([0.0; PIECE], [0.0; PIECE]);
+        let (mut moments, mut len, mut near) = (Moments::new(), 0, 0);
+        for (start, run) in runs {
+            for at in (0..run).step_by(PIECE) {
+                let n = PIECE.min(run - at);
+                a.read_f64(start + at, &mut x[..n]);
+                b.read_f64(start + at, &mut y[..n]);
+                moments.add(&x[..n], &y[..n]);
+                // A bf16 on a grid of eight bits is itself up to a quarter of a step off.
+                near += x[..n].iter().zip(&y[..n]).filter(|(x, y)| (*y - *x).abs() <= 0.75 * step).count();
+                len += n;
+            }
         }
         // One constant takes up one of the group's dimensions.
-        let free = n / (n - 1.0).max(1.0);
-        let scaled = if bb > 0.0 { aa - ab * ab / bb } else { aa };
+        let free = len as f64 / (len as f64 - 1.0).max(1.0);
+        let uniform = step > 0.0;
         Fit {
-            signal: aa,
-            noise: dd,
-            scaled: free * scaled.max(0.0),
-            offset: free * (dd - d * d / n).max(0.0),
-            steps: if step > 0.0 { a.len() } else { 0 },
-            near: if step > 0.0 { near } else { 0 },
+            signal: moments.signal(),
+            noise: moments.noise(),
+            scaled: free * moments.unscaled(),
+            offset: free * moments.unshifted(),
+            steps: if uniform { len } else { 0 },
+            near: if uniform { near } else { 0 },
         }
     }
 
