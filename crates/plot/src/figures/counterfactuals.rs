@@ -33,7 +33,7 @@ pub fn counterfactuals(record: &RunRecord, options: &Options) -> Result<Option<P
     let (reference, name) = (&record.arms[0].name, &arm.name);
     let how = format!(
         "restored: {name} with {reference}'s factor, beside {reference}. injected: {reference} with {name}'s, beside \
-         {name}; in a wider format beside {reference}, which shows what the factor does alone."
+         {name} (in a wider format, beside {reference})."
     );
     let end = subject.headline(&mut picture, title, Some(arm), &how);
 
@@ -46,10 +46,16 @@ pub fn counterfactuals(record: &RunRecord, options: &Options) -> Result<Option<P
         })
         .collect();
     let floor = explanation.floor.logits.iter().filter(|floor| floor.prompt == options.prompt);
-    let floor: Vec<f64> = floor.map(|floor| floor.kl).filter(|kl| kl.is_finite() && *kl > 0.0).collect();
+    let floor: Vec<f64> = floor.map(|floor| floor.kl).filter(|kl| kl.is_finite()).collect();
+    let orders = floor.len();
+    // An order that changes no logit has no place on a logarithmic axis.
+    let floor: Vec<f64> = floor.into_iter().filter(|kl| *kl > 0.0).collect();
     let (least, most) = floor.iter().fold((f64::INFINITY, 0.0f64), |(l, m), &kl| (l.min(kl), m.max(kl)));
     if !floor.is_empty() {
-        let text = format!("noise floor, {} orders of summation", floor.len());
+        let text = match orders - floor.len() {
+            0 => format!("noise floor, {orders} orders of summation"),
+            none => format!("noise floor, {orders} orders of summation, {none} of them exactly 0"),
+        };
         keys.push(Key { text, colour: FLOOR, sign: Sign::Mark(Mark::Square) });
     }
     let top = legend(&mut picture, &keys, end) + 16.0;
