@@ -180,14 +180,21 @@ fn what_cancels_out_is_an_equivalent_rewriting_and_no_fault() {
         rescaled(model);
         edit(model, "model.layers.2.mlp.down_proj.weight", scale(8.0));
     });
-    assert_eq!((both["causes"][0]["fault"].clone(), &both["status"]), (json!(true), &json!("explained")));
-    assert_eq!(both["origins"][0]["site"], "model.layers.1.mlp.up_proj", "{}", both["verdict"]);
-    assert!(!both["verdict"].as_str().unwrap().contains("equivalent rewriting"), "{}", both["verdict"]);
+    let verdict = both["verdict"].as_str().unwrap();
+    assert_eq!((ids(&both), &both["status"]), (vec!["weights-scaled"], &json!("explained")), "{verdict}");
+    assert_eq!(both["causes"][0]["subject"], "model.layers.2.mlp.down_proj.weight");
+    assert_eq!(both["origins"][0]["site"], "model.layers.1.mlp.up_proj", "{verdict}");
+    assert!(verdict.contains("what differs there cancels out") && verdict.contains("Proved: "), "{verdict}");
+    assert!(
+        verdict.contains(&format!("{down} (as stored, b = 0.5*a) and {up} (as stored, b = 2*a) cancel out")),
+        "{verdict}"
+    );
+    let together = |run: &&Value| run["factor"] == format!("{down} and {up}");
+    assert!(list(&both["counterfactuals"]).iter().find(together).is_some_and(|run| run["bit_equal"] == true));
     let half = changed(|model| edit(model, &up, scale(-1.0)));
     assert_eq!((ids(&half), &half["causes"][0]["fault"]), (vec!["sign-flipped"], &json!(true)));
 }
 
-/// Rows of a query weight `[64, 64]` with 4 heads, from half-split into adjacent pairs.
 /// The values of tensors, in turn, in place of others'.
 fn give(model: &mut Checkpoint, moves: &[(String, String)]) {
     let bytes: Vec<_> = moves.iter().map(|(from, _)| model.tensors[from].bytes.clone()).collect();
@@ -246,15 +253,39 @@ fn what_lies_elsewhere_in_every_layer_is_one_cause() {
     assert_eq!(e["causes"][0]["bit_equal"], true);
 }
 
+/// Rows of a query weight `[64, 64]` with 4 heads, or of a key weight with 2, from half-split into adjacent pairs.
 fn interleave(w: &mut [f32]) {
     let old = w.to_vec();
-    for head in 0..4 {
+    for head in 0..w.len() / (16 * 64) {
         for i in 0..16 {
             let from = head * 16 + i / 2 + (i % 2) * 8;
             let to = head * 16 + i;
             w[to * 64..(to + 1) * 64].copy_from_slice(&old[from * 64..(from + 1) * 64]);
         }
     }
+}
+
+#[test]
+fn a_layout_and_the_rotation_that_goes_with_it_are_no_fault() {
+    let places = ["q", "k"].map(|name| format!("self_attn.{name}_proj.weight"));
+    let relaid = |beside: &dyn Fn(&mut Checkpoint)| {
+        let mut model = Checkpoint::tiny();
+        for (layer, place) in (0..4).flat_map(|layer| places.iter().map(move |place| (layer, place))) {
+            edit(&mut model, &format!("model.layers.{layer}.{place}"), |w| interleave(w));
+        }
+        beside(&mut model);
+        let dir = Dir::new();
+        let other = model.write(&dir, "changed");
+        explained(&[&tiny(), &other, "--a", "load(bf16)", "--b", "load(bf16)@rope=interleaved"])
+    };
+    let alone = relaid(&|_| {});
+    let verdict = alone["verdict"].as_str().unwrap();
+    assert!(verdict.contains("an equivalent rewriting"), "{verdict}");
+    assert!(list(&alone["causes"]).iter().all(|c| c["fault"] == false), "{verdict}");
+    let up = "model.layers.2.mlp.up_proj.weight";
+    let both = relaid(&|model| edit(model, up, |w| w.iter_mut().for_each(|x| *x = -*x)));
+    assert_eq!(ids(&both), ["sign-flipped"], "{}", both["verdict"]);
+    assert_eq!((&both["causes"][0]["subject"], &both["status"]), (&json!(up), &json!("explained")));
 }
 
 #[test]

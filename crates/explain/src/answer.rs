@@ -10,6 +10,7 @@ use ulpscope_llama::{Accumulation, RotaryEmbedding};
 use ulpscope_record::{Cause, Explanation, Signatures, Status, Truth};
 
 use crate::bisect::bisect;
+use crate::cancel::{Rewriting, equivalent, rewritings};
 use crate::catalogue::{self, Fault};
 use crate::continuation;
 use crate::decisions::decisions;
@@ -20,7 +21,7 @@ use crate::floor;
 use crate::growth;
 use crate::proof::Proof;
 use crate::stats::{interval, mean_or_zero};
-use crate::verdict::{self, Beside, Equivalent};
+use crate::verdict::{self, Beside};
 
 /// What a comparison found, and its explanation.
 #[derive(Clone, Debug)]
@@ -135,14 +136,17 @@ pub fn explain_keeping(
     let shared = !shared(plan).is_empty();
     let proof = Proof::run(plan, &all, wide, shared, keep, |step| progress(Stage::Proving, step))?;
 
-    let (acting, idle): (Vec<usize>, Vec<usize>) = (0..all.len()).partition(|&i| proof.acts(i));
-    let ruled_out = idle.iter().map(|&i| {
-        let Factor { subject, relation, .. } = &all[i];
-        let relation = relation.as_ref().map_or(String::new(), |r| format!(" ({r})"));
-        let (differs, them) =
-            if all[i].take.parameters.len() > 1 { ("differ", "them") } else { ("differs", "it") };
-        format!("{subject} {differs}{relation}, but exchanging {them} changes no bit of any logit here")
-    });
+    let (mut acting, idle): (Vec<usize>, Vec<usize>) = (0..all.len()).partition(|&i| proof.acts(i));
+    let mut ruled_out: Vec<String> = idle
+        .iter()
+        .map(|&i| {
+            let Factor { subject, relation, .. } = &all[i];
+            let relation = relation.as_ref().map_or(String::new(), |r| format!(" ({r})"));
+            let (differs, them) =
+                if all[i].take.parameters.len() > 1 { ("differ", "them") } else { ("differs", "it") };
+            format!("{subject} {differs}{relation}, but exchanging {them} changes no bit of any logit here")
+        })
+        .collect();
     let floor_kl = mean_or_zero(&floor.logits.iter().map(|l| l.kl).collect::<Vec<_>>());
     let subjects: Vec<usize> = orders.iter().map(|(i, ..)| *i).collect();
     let mut growth =
@@ -154,6 +158,22 @@ pub fn explain_keeping(
     }
     let nonfinite: [u64; 2] =
         findings.sites.iter().fold([0; 2], |sum, s| [sum[0] + s.nonfinite[0], sum[1] + s.nonfinite[1]]);
+
+    let differs =
+        findings.first.iter().any(|f| f.site.is_some()) || findings.logits.iter().any(|l| l.equal < 1.0);
+    // Next to what is no number nothing is equal or unequal.
+    let blind = nonfinite[0] > 0 || findings.logits.iter().any(|l| l.nonfinite[0] > 0);
+    let same_logits = findings.logits.iter().all(|l| l.equal == 1.0);
+    let most = bisected.as_ref().map_or(0.0, |(.., most)| *most);
+    let exceeds = growth.iter().any(|b| b.exceeds);
+    let equivalent = (differs && !blind && proof.complete() && !exceeds)
+        .then(|| equivalent(&all, &acting, &proof, same_logits, most))
+        .flatten();
+    // A rewriting beside something else is no part of that.
+    let rewritings = if equivalent.is_some() { Vec::new() } else { rewritings(&all, &acting, &proof) };
+    let rewritten = |i: &usize| rewritings.iter().any(|rewriting| rewriting.members.contains(i));
+    acting.retain(|i| !rewritten(i));
+    ruled_out.extend(rewritings.iter().map(Rewriting::to_string));
 
     let mut causes: Vec<(Cause, usize)> = acting
         .iter()
@@ -201,20 +221,11 @@ pub fn explain_keeping(
         // A cause that shows only together with another (rounded weights, with the format that needs it) has no site
         // of its own: what no other accounts for is its.
         let silent = causes.iter().position(|(cause, _)| cause.site.is_none());
-        origin.cause =
-            causes.iter().position(|(_, i)| proof.sites(*i).contains(&origin.site.as_str())).or(silent);
+        let at_work = |i: &usize| proof.sites(*i).contains(&origin.site.as_str());
+        let cancels = rewritings.iter().flat_map(|r| &r.members).any(at_work);
+        origin.cause = causes.iter().position(|(_, i)| at_work(i)).or(silent.filter(|_| !cancels));
     }
 
-    let differs =
-        findings.first.iter().any(|f| f.site.is_some()) || findings.logits.iter().any(|l| l.equal < 1.0);
-    // Next to what is no number nothing is equal or unequal.
-    let blind = nonfinite[0] > 0 || findings.logits.iter().any(|l| l.nonfinite[0] > 0);
-    let same_logits = findings.logits.iter().all(|l| l.equal == 1.0);
-    let most = bisected.as_ref().map_or(0.0, |(.., most)| *most);
-    let exceeds = growth.iter().any(|b| b.exceeds);
-    let equivalent = (differs && !blind && proof.complete() && !exceeds)
-        .then(|| equivalent(&all, &acting, &proof, same_logits, most))
-        .flatten();
     if equivalent.is_some() {
         for (cause, _) in &mut causes {
             cause.fault = false;
@@ -226,9 +237,19 @@ pub fn explain_keeping(
     // What differs at the first origin, if that is nothing that changes a logit.
     let elsewhere = origins.first().filter(|origin| origin.cause.is_none()).and_then(|origin| {
         let there = |i: &&usize| proof.sites(**i).contains(&origin.site.as_str());
+        if rewritings.iter().flat_map(|r| &r.members).any(|i| there(&i)) {
+            return Some("what differs there cancels out".to_owned());
+        }
         // A set that cancels out need not differ alone at its first site: it is the only candidate then.
         let silent = idle.iter().find(there).or(if idle.len() == 1 { idle.first() } else { None });
-        silent.map(|&i| (all[i].subject.clone(), all[i].take.parameters.len() > 1))
+        silent.map(|&i| {
+            let (differ, alone) = if all[i].take.parameters.len() > 1 {
+                ("differ", "together they change")
+            } else {
+                ("differs", "it changes")
+            };
+            format!("{} {differ}, but {alone} no bit of any logit", all[i].subject)
+        })
     });
     let status = match (differs, proof.complete()) {
         _ if blind => Status::Incomplete,
@@ -248,13 +269,13 @@ pub fn explain_keeping(
         status,
         verdict: String::new(),
         causes: causes.into_iter().map(|(cause, _)| cause).collect(),
-        ruled_out: ruled_out.collect(),
+        ruled_out,
         origins,
         onset: growth::onset(&growth),
         expected_onset: growth::expected_onset(&growth),
         floor,
         bisection: bisected.map(|(_, record, _)| record),
-        counterfactuals: proof.counterfactuals(&all, &b.arm.dtype().to_string()),
+        counterfactuals: proof.counterfactuals(&all, &rewritings, &b.arm.dtype().to_string()),
         growth,
         expected: expected(&all),
         truth: Some(truth(plan, &proof)),
@@ -267,32 +288,11 @@ pub fn explain_keeping(
         lost: growth::first_lost(&observed, plan.prompts.len()),
         equivalent,
         elsewhere,
+        rewritings: rewritings.iter().map(Rewriting::to_string).collect(),
         wide_noise: (proof.whole() <= proof.noise()).then(|| proof.wide.to_string()),
     };
     explanation.verdict = verdict::verdict(plan, &explanation, &beside);
     Ok(Answer { findings, explanation })
-}
-
-/// Whether what differs cancels out, as a rescaling, a permutation or a folding between neighbouring tensors does.
-///
-/// Either no bit of any logit differs; or the tensors do, exchanged one by one or in parts, a thousand times what all of
-/// them do together, and nothing but choices differs besides.
-fn equivalent(
-    all: &[Factor],
-    acting: &[usize],
-    proof: &Proof,
-    same_logits: bool,
-    of_sets: f64,
-) -> Option<Equivalent> {
-    const CANCELS: f64 = 1e-3;
-    let alone =
-        if acting.len() > 1 { acting.iter().map(|&i| proof.intrinsic(i).0).fold(0.0, f64::max) } else { 0.0 };
-    let most = alone.max(of_sets);
-    let whole = proof.whole();
-    let of_tensors = |i: &usize| !all[*i].take.parameters.is_empty() || !all[*i].fault.fault;
-    let cancels = acting.iter().all(of_tensors) && whole <= CANCELS * most;
-    let tensors = all.iter().map(|factor| factor.take.parameters.len()).sum();
-    (same_logits || cancels).then_some(Equivalent { tensors, same_logits, most, whole })
 }
 
 /// The format that intrinsic sizes are computed in: one that both arms' roundings are small beside.

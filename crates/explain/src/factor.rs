@@ -45,7 +45,7 @@ pub(crate) enum Choice {
 }
 
 impl Factor {
-    fn new(subject: impl Into<String>, fault: &'static Fault) -> Self {
+    pub(crate) fn new(subject: impl Into<String>, fault: &'static Fault) -> Self {
         Factor {
             subject: subject.into(),
             relation: None,

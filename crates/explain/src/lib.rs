@@ -19,6 +19,7 @@
 mod across;
 mod answer;
 mod bisect;
+mod cancel;
 pub mod catalogue;
 mod continuation;
 mod decisions;

@@ -8,6 +8,7 @@ use ulpscope_llama::{Departure, Semantics, Variants};
 use ulpscope_record::{Counterfactual, LogitDivergence};
 use ulpscope_weights::{Arm, LoadDType, Recipe};
 
+use crate::cancel::{Rewriting, candidates};
 use crate::factor::Factor;
 use crate::stats::{interval, mean};
 
@@ -25,6 +26,8 @@ pub(crate) struct Proof {
     wide_b: usize,
     wide_restored: Vec<usize>,
     wide_injected: Vec<usize>,
+    /// Sets of factors that may cancel out, each with the subject that has all of them injected, in the wide format.
+    sets: Vec<(Vec<usize>, usize)>,
     shifted: Option<usize>,
     mended: Option<usize>,
 }
@@ -60,6 +63,12 @@ impl<'a> Cast<'a> {
         self.0[index].compute = Some(dtype);
         index
     }
+}
+
+/// What is exchanged with all of these factors, and `base` with their choices as `donor` has them.
+fn together(factors: &[&Factor], base: &Semantics, donor: &Semantics) -> (Take, Semantics) {
+    let take = factors.iter().fold(Take::default(), |take, factor| take.and(&factor.take));
+    (take, factors.iter().fold(base.clone(), |semantics, factor| factor.exchange(&semantics, donor)))
 }
 
 impl Proof {
@@ -118,12 +127,19 @@ impl Proof {
             let index = cast.mix(&name("wide, injected"), A, &factor.take, over, &[wide_a]);
             wide_injected.push(cast.widen(index, wide));
         }
-        let take = factors.iter().fold(Take::default(), |take, factor| take.and(&factor.take));
-        let semantics = factors.iter().fold(b.semantics.clone(), |s, f| f.exchange(&s, &a.semantics));
+        let all: Vec<&Factor> = factors.iter().collect();
+        let (take, semantics) = together(&all, &b.semantics, &a.semantics);
         let everything = match restored[..] {
             [only] => only,
             _ => cast.mix("everything restored", B, &take, semantics, &[A]),
         };
+        let sets = candidates(factors).into_iter().map(|set| {
+            let members: Vec<&Factor> = set.iter().map(|&i| &factors[i]).collect();
+            let (take, semantics) = together(&members, &a.semantics, &b.semantics);
+            let index = cast.mix(&format!("wide, injected {set:?}"), A, &take, semantics, &[wide_a]);
+            (set, cast.widen(index, wide))
+        });
+        let sets = sets.collect();
 
         // Whether only distances matter: the arm with every position shifted. Positions of its own can't be shifted.
         let moved = b.semantics.base.variants.positions.is_none();
@@ -156,6 +172,7 @@ impl Proof {
             wide_b,
             wide_restored,
             wide_injected,
+            sets,
             shifted,
             mended,
         })
@@ -183,6 +200,11 @@ impl Proof {
         let flips = positions.iter().filter(|p| p.top1[0] != p.top1[1]).count();
         let kl = positions.iter().map(|p| p.kl).sum::<f64>() / positions.len().max(1) as f64;
         (kl, [flips, positions.len()])
+    }
+
+    /// Sets of factors that were injected together, and the mean KL of each in the wide format.
+    pub(crate) fn sets(&self) -> Vec<(Vec<usize>, f64)> {
+        self.sets.iter().map(|(set, subject)| (set.clone(), mean(&self.kl(*subject, self.wide_a)))).collect()
     }
 
     /// Mean KL of the arm to the reference in the wide format.
@@ -270,8 +292,13 @@ impl Proof {
         Some(kl.iter().sum::<f64>() / kl.len().max(1) as f64)
     }
 
-    /// Every counterfactual that was run.
-    pub(crate) fn counterfactuals(&self, factors: &[Factor], own: &str) -> Vec<Counterfactual> {
+    /// Every counterfactual that was run; of sets of factors those that cancel out.
+    pub(crate) fn counterfactuals(
+        &self,
+        factors: &[Factor],
+        rewritings: &[Rewriting],
+        own: &str,
+    ) -> Vec<Counterfactual> {
         let wide = self.wide.to_string();
         let everything = "everything".to_owned();
         let mut runs: Vec<(String, &str, usize, usize, &str)> = vec![
@@ -286,6 +313,12 @@ impl Proof {
                 runs.push((subject(), "restored", restored, self.wide_a, &wide));
                 runs.push((subject(), "injected", self.wide_injected[i], self.wide_a, &wide));
             }
+        }
+        for rewriting in rewritings {
+            let found = self.sets.iter().find(|(set, _)| *set == rewriting.members);
+            runs.extend(found.map(|(_, subject)| {
+                (rewriting.subject.clone(), "injected", *subject, self.wide_a, wide.as_str())
+            }));
         }
         runs.push(("everything".to_owned(), "neither", self.wide_b, self.wide_a, &wide));
         let mut all = Vec::new();

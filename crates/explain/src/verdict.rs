@@ -14,8 +14,10 @@ pub(crate) struct Beside {
     pub(crate) lost: Option<[usize; 2]>,
     /// That what differs cancels out.
     pub(crate) equivalent: Option<Equivalent>,
-    /// What differs at the first origin, and whether that is several tensors, where it is no cause.
-    pub(crate) elsewhere: Option<(String, bool)>,
+    /// What is said of that which differs at the first origin, where it is no cause.
+    pub(crate) elsewhere: Option<String>,
+    /// What differs and cancels out, beside the causes.
+    pub(crate) rewritings: Vec<String>,
     /// The wide format, if no more than its rounding is left in it.
     pub(crate) wide_noise: Option<String>,
 }
@@ -71,13 +73,10 @@ pub(crate) fn verdict(plan: &Plan, found: &Explanation, beside: &Beside) -> Stri
                     origin.site
                 ));
             }
-            if let Some((subject, several)) = &beside.elsewhere {
-                let (differ, alone) =
-                    if *several { ("differ", "together they change") } else { ("differs", "it changes") };
-                said.push(format!(
-                    "No cause below is at work there: {subject} {differ}, but {alone} no bit of any logit."
-                ));
-            }
+            said.extend(
+                beside.elsewhere.iter().map(|what| format!("No cause below is at work there: {what}.")),
+            );
+            said.extend(beside.rewritings.iter().map(|what| format!("{}.", opening(what))));
             match &found.causes[..] {
                 [one] => said.extend(single(one, beside)),
                 many => said.extend(several(many, found.origins.first().and_then(|o| o.cause), beside)),
@@ -183,8 +182,11 @@ fn of_several(cause: &Cause) -> bool {
 
 /// The causes, the one of the first site first.
 fn several(causes: &[Cause], first: Option<usize>, beside: &Beside) -> Vec<String> {
-    let mut said =
-        vec![format!("{} causes; restoring all of them makes every logit bit-equal.", causes.len())];
+    let rewritten = if beside.rewritings.is_empty() { "" } else { " and of what cancels out" };
+    let mut said = vec![format!(
+        "{} causes; restoring all of them{rewritten} makes every logit bit-equal.",
+        causes.len()
+    )];
     let mut order: Vec<usize> = (0..causes.len()).collect();
     order.sort_by_key(|i| first != Some(*i));
     for (i, cause) in order.into_iter().take(LISTED).map(|i| &causes[i]).enumerate() {

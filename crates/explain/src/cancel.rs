@@ -1,0 +1,200 @@
+//! What cancels out: an equivalent rewriting, by itself or beside a fault.
+//!
+//! A norm's gain folded into the projections that follow it, up times 2 and down by 2, queries and keys in another order
+//! with the rotation to match: each factor of such a set changes a model greatly, and all of them nothing. None of them is a
+//! fault, though each alone, restored or injected, looks like one. So sets that may be one rewriting are injected
+//! together, and what cancels out is no cause of what is left.
+
+use std::fmt;
+
+use ulpscope_llama::layer_of;
+
+use crate::factor::Factor;
+use crate::proof::Proof;
+use crate::verdict::Equivalent;
+
+/// Factors of which every set is tried.
+const EVERY: usize = 4;
+/// Factors of a part of the model that are tried without each one of them.
+const EACH: usize = 6;
+/// Sets that are tried in all.
+const MOST: usize = 16;
+/// Share of what the least of a set's factors does alone, below which the set does nothing.
+const CANCELS: f64 = 1e-3;
+
+/// Sets of factors, by index, that may cancel out, smaller ones first. A set of all factors is none: nothing would be left
+/// to explain.
+pub(crate) fn candidates(factors: &[Factor]) -> Vec<Vec<usize>> {
+    let faults: Vec<usize> = (0..factors.len()).filter(|&i| factors[i].fault.fault).collect();
+    let mut sets = if faults.len() <= EVERY {
+        let subset =
+            |bits: usize| (0..faults.len()).filter(|i| bits >> i & 1 == 1).map(|i| faults[i]).collect();
+        (0..1 << faults.len()).map(subset).collect()
+    } else {
+        let mut sets = parts(factors, &faults);
+        sets.push(faults);
+        let without: Vec<Vec<usize>> =
+            sets.iter().filter(|set| set.len() <= EACH).flat_map(|set| without_each(set)).collect();
+        sets.extend(without);
+        sets
+    };
+    sets.retain(|set| set.len() > 1 && set.len() < factors.len());
+    sets.sort_by(|x, y| x.len().cmp(&y.len()).then(x.cmp(y)));
+    sets.dedup();
+    sets.truncate(MOST);
+    sets
+}
+
+/// Each set without one of its members.
+fn without_each(set: &[usize]) -> impl Iterator<Item = Vec<usize>> {
+    set.iter().map(move |left_out| set.iter().copied().filter(|i| i != left_out).collect())
+}
+
+/// Factors whose tensors lie in the same attention or MLP of a layer, its norm included, or all outside of the layers.
+fn parts(factors: &[Factor], of: &[usize]) -> Vec<Vec<usize>> {
+    let places = |i: usize| -> Vec<(Option<usize>, bool)> {
+        let place = |name: &String| {
+            let (layer, place) = layer_of(name).map_or((None, ""), |(layer, place)| (Some(layer), place));
+            (layer, place.starts_with("mlp") || place.starts_with("post_attention"))
+        };
+        factors[i].take.parameters.iter().map(place).collect()
+    };
+    let mut parts: Vec<(Vec<usize>, Vec<_>)> = Vec::new();
+    for &i in of {
+        let own = places(i);
+        // All parts that this factor has a tensor in are one.
+        let (near, mut rest): (Vec<_>, Vec<_>) =
+            parts.into_iter().partition(|(_, theirs)| own.iter().any(|place| theirs.contains(place)));
+        let mut merged = (Vec::new(), own);
+        for (members, theirs) in near {
+            merged.0.extend(members);
+            merged.1.extend(theirs);
+        }
+        merged.0.push(i);
+        rest.push(merged);
+        parts = rest;
+    }
+    parts.into_iter().map(|(members, _)| members).collect()
+}
+
+/// The sets of `tried`, each with its KL, that cancel out and have no member in common; `alone` is what a factor does by
+/// itself, and `None` of one that does nothing.
+fn cancelled(
+    tried: Vec<(Vec<usize>, f64)>,
+    alone: impl Fn(usize) -> Option<f64>,
+) -> Vec<(Vec<usize>, f64, f64)> {
+    let mut found: Vec<(Vec<usize>, f64, f64)> = Vec::new();
+    for (set, kl) in tried {
+        let least = set.iter().try_fold(f64::INFINITY, |least, &i| Some(alone(i)?.min(least)));
+        let free = !found.iter().any(|(taken, ..)| taken.iter().any(|i| set.contains(i)));
+        if let Some(least) = least.filter(|least| free && kl <= CANCELS * least) {
+            found.push((set, kl, least));
+        }
+    }
+    found
+}
+
+/// A set of factors that cancel out, beside others that do not.
+#[derive(Debug)]
+pub(crate) struct Rewriting {
+    /// Indices of the factors.
+    pub(crate) members: Vec<usize>,
+    /// Their subjects, as one.
+    pub(crate) subject: String,
+    said: String,
+}
+
+impl fmt::Display for Rewriting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.said)
+    }
+}
+
+/// The factors among those that change a logit which cancel out with each other. None where that is all of them.
+pub(crate) fn rewritings(all: &[Factor], acting: &[usize], proof: &Proof) -> Vec<Rewriting> {
+    let alone = |i: usize| acting.contains(&i).then(|| proof.intrinsic(i).0);
+    let found: Vec<Rewriting> = cancelled(proof.sets(), alone)
+        .into_iter()
+        .map(|(members, kl, least)| {
+            let named = |i: &usize| {
+                let relation = all[*i].relation.as_ref().map_or(String::new(), |r| format!(" ({r})"));
+                all[*i].subject.clone() + &relation
+            };
+            let said = format!(
+                "{} cancel out: each alone changes the logits (KL {least:.1e} or more in {}), together they do not (KL \
+                 {kl:.1e}), so that they are an equivalent rewriting and no fault",
+                members.iter().map(named).collect::<Vec<_>>().join(" and "),
+                proof.wide
+            );
+            let subjects: Vec<&str> = members.iter().map(|&i| all[i].subject.as_str()).collect();
+            Rewriting { subject: subjects.join(" and "), members, said }
+        })
+        .collect();
+    let left = acting.iter().any(|i| !found.iter().any(|rewriting| rewriting.members.contains(i)));
+    if left { found } else { Vec::new() }
+}
+
+/// Whether what differs cancels out, as a rescaling, a permutation or a folding between neighbouring tensors does.
+///
+/// Either no bit of any logit differs; or what differs does, exchanged one by one or in parts, a thousand times what all of
+/// it does together.
+pub(crate) fn equivalent(
+    all: &[Factor],
+    acting: &[usize],
+    proof: &Proof,
+    same_logits: bool,
+    of_sets: f64,
+) -> Option<Equivalent> {
+    let alone =
+        if acting.len() > 1 { acting.iter().map(|&i| proof.intrinsic(i).0).fold(0.0, f64::max) } else { 0.0 };
+    let most = alone.max(of_sets);
+    let whole = proof.whole();
+    let cancels = whole <= CANCELS * most;
+    let tensors = all.iter().map(|factor| factor.take.parameters.len()).sum();
+    (same_logits || cancels).then_some(Equivalent { tensors, same_logits, most, whole })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalogue;
+
+    fn factor(names: &[&str]) -> Factor {
+        let mut factor = Factor::new("weights", catalogue::SCALED);
+        factor.take.parameters = names.iter().map(|name| (*name).to_owned()).collect();
+        factor
+    }
+
+    #[test]
+    fn every_set_of_a_few_is_tried_but_all() {
+        let three: Vec<Factor> = ["a", "b", "c"].iter().map(|name| factor(&[name])).collect();
+        assert_eq!(candidates(&three), [[0, 1], [0, 2], [1, 2]]);
+        assert!(candidates(&three[..2]).is_empty());
+        // Beside a choice two faults may be all that cancels.
+        let choice = Factor::new("order of summation", catalogue::ORDER);
+        assert_eq!(candidates(&[three[0].clone(), choice, three[1].clone()]), [[0, 2]]);
+    }
+
+    #[test]
+    fn of_many_the_neighbours_are_tried() {
+        let [norm, up, gate] = ["post_attention_layernorm", "mlp.up_proj", "mlp.gate_proj"]
+            .map(|place| factor(&[&format!("model.layers.1.{place}.weight")]));
+        let both =
+            factor(&["model.layers.3.self_attn.q_proj.weight", "model.layers.4.self_attn.q_proj.weight"]);
+        let value = factor(&["model.layers.4.self_attn.v_proj.weight"]);
+        let [last, head] = ["model.norm.weight", "lm_head.weight"].map(|name| factor(&[name]));
+        let sets = candidates(&[norm, up, gate, both, value, last, head]);
+        for set in [vec![0, 1], vec![0, 2], vec![1, 2], vec![3, 4], vec![5, 6], vec![0, 1, 2]] {
+            assert!(sets.contains(&set), "{set:?} of {sets:?}");
+        }
+        assert_eq!(sets.len(), 6);
+    }
+
+    #[test]
+    fn what_hides_another_does_not_cancel_it() {
+        let alone = |i: usize| [Some(1.0), Some(0.5), Some(1e-4), None].get(i).copied().flatten();
+        let tried = [(vec![0, 2], 1e-4), (vec![1, 3], 0.0), (vec![0, 1], 1e-9), (vec![0, 1, 2], 1e-8)];
+        assert_eq!(cancelled(tried.to_vec(), alone), [(vec![0, 1], 1e-9, 0.5)]);
+        assert!(cancelled(vec![(vec![0, 1], f64::NAN)], alone).is_empty());
+    }
+}
