@@ -53,6 +53,7 @@ fn broken_ports_are_localised_and_named() {
         ("rope-theta", "rope-theta", "rope_theta", "model.rotary_emb.cos"),
         ("scale-missing", "attention-scale", "arithmetic: scale", "model.layers.0.self_attn.scores"),
         ("mask-off-by-one", "causal-mask", "arithmetic: mask", "model.layers.0.self_attn.scores"),
+        ("window-of-3", "causal-mask", "arithmetic: mask", "model.layers.0.self_attn.scores"),
         ("gqa-tiled", "grouped-heads", "arithmetic: gqa", "model.layers.0.self_attn.scores"),
         ("gqa-tiled-sdpa", "grouped-heads", "arithmetic: gqa", "model.layers.0.self_attn.context"),
         ("gate-up-swapped", "gate-and-up-exchanged", "arithmetic: mlp", "model.layers.0.mlp.act_fn"),
@@ -111,6 +112,33 @@ fn broken_ports_are_localised_and_named() {
     }
 }
 
+/// What is no operation of ours is read off the values that it gave.
+#[test]
+fn what_was_done_to_an_output_is_named() {
+    for (name, id, site, relation) in [
+        ("block-halved", "activation-scaled", "model.layers.1", "b = 0.5*a"),
+        (
+            "clamped",
+            "activation-clamped",
+            "model.layers.0.mlp.down_proj",
+            "clamped to at most 0.125 in magnitude",
+        ),
+        ("dropout", "dropout-active", "model.layers.0.self_attn.o_proj", "b = 1.25"),
+        ("adapter", "adapter-active", "model.layers.1.self_attn.q_proj", "a matrix of rank 1"),
+    ] {
+        let e = explained(MODEL, name);
+        assert_eq!(causes(&e), [[id, &format!("the output of {site}"), site]], "{name}: {}", e["verdict"]);
+        let cause = &e["causes"][0];
+        assert_eq!((&e["status"], &cause["necessary"]), (&json!("explained"), &json!(false)), "{name}");
+        assert!(cause["relation"].as_str().unwrap().contains(relation), "{name}: {cause}");
+        assert!(e["verdict"].as_str().unwrap().contains("Not shown by running it"), "{}", e["verdict"]);
+    }
+    // GELU in other last bits than ours, of one library or the other.
+    let e = explained(MODEL, "gelu");
+    assert_eq!(causes(&e), [["hidden-act", "hidden_act", "model.layers.0.mlp.act_fn"]], "{}", e["verdict"]);
+    assert_eq!((&e["status"], &e["causes"][0]["necessary"]), (&json!("explained"), &json!(true)));
+}
+
 /// Where a norm stands behind its layer, three operations read other tensors than ours do.
 #[test]
 fn a_norm_behind_its_layer_is_told_by_what_is_read() {
@@ -124,15 +152,15 @@ fn a_norm_behind_its_layer_is_told_by_what_is_read() {
     for (subject, relation) in [
         (
             "the input of model.layers.*.input_layernorm",
-            "a: model.layers.*.self_attn.o_proj, b: the block's input",
+            "trace: model.layers.*.self_attn.o_proj, ours: the block's input",
         ),
         (
             "the input of model.layers.*.self_attn.q_proj",
-            "a: the block's input, b: model.layers.*.input_layernorm",
+            "trace: the block's input, ours: model.layers.*.input_layernorm",
         ),
         (
             "the input of model.layers.*.resid_mid",
-            "a: model.layers.*.input_layernorm, b: model.layers.*.self_attn.o_proj",
+            "trace: model.layers.*.input_layernorm, ours: model.layers.*.self_attn.o_proj",
         ),
     ] {
         assert!(said.contains(&(subject, relation)), "{subject}: {said:?}");
@@ -227,7 +255,7 @@ fn a_trace_that_lacks_sites_is_incomplete() {
         "{}",
         e["verdict"]
     );
-    assert_eq!(e["causes"][0]["relation"], "a: positions=bf16, b: Hugging Face's");
+    assert_eq!(e["causes"][0]["relation"], "trace: positions=bf16, ours: Hugging Face's");
 }
 
 /// PyTorch's own traces, in orders of summation that are ours or are not, have no fault.

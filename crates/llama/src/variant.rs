@@ -6,13 +6,15 @@
 use std::fmt;
 use std::str::FromStr;
 
+mod mask;
 mod positions;
 mod touches;
 mod values;
 
+pub use mask::Mask;
 pub use positions::Positions;
 pub use values::{
-    Act, Cache, Embedding, Gqa, Head, Mask, Mlp, Norm, Residual, Rope, Scale, Scores, Softmax, Table,
+    Act, Cache, Embedding, Gqa, Head, Mlp, Norm, Residual, Rope, Scale, Scores, Softmax, Table,
 };
 
 macro_rules! classes {
@@ -200,6 +202,8 @@ mod tests {
             assert_eq!(variant.to_string().parse(), Ok(variant));
         }
         assert_eq!("positions=-7".parse(), Ok(Variant::Positions(Positions::From(-7))));
+        let window = Mask::Window(std::num::NonZeroUsize::new(128).unwrap());
+        assert_eq!("mask=window-128".parse(), Ok(Variant::Mask(window)));
         assert!(Variant::all().count() > 40);
     }
 
@@ -214,6 +218,9 @@ mod tests {
             ("positions=1", "bf16, f16, +N, -N"),
             ("positions=+0", "bf16, f16, +N, -N"),
             ("positions=+9999999", "bf16, f16, +N, -N"),
+            ("mask=window", "none, strict, ahead, window-N"),
+            ("mask=window-0", "none, strict, ahead, window-N"),
+            ("mask=window-+4", "none, strict, ahead, window-N"),
         ] {
             let error = text.parse::<Variant>().unwrap_err().to_string();
             assert!(error.contains(part), "{error}");

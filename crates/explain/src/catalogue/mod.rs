@@ -10,7 +10,10 @@ mod weights;
 
 pub(crate) use arithmetic::{ATTENTION, FORMAT, ORDER, OVERFLOW, of_variant};
 pub(crate) use config::{ACTIVATION, EPS, ROPE_SCALING, ROPE_THETA, ROTARY_BUFFER};
-pub(crate) use trace::{BIAS, LAST_BITS, WIRING};
+pub(crate) use trace::{
+    ADAPTER_ACTIVE, BIAS, DROPOUT, LAST_BITS, OUTPUT_CLAMPED, OUTPUT_OFFSET, OUTPUT_REARRANGED,
+    OUTPUT_ROUNDED, OUTPUT_SCALED, OUTPUT_ZERO, WIRING,
+};
 pub(crate) use weights::{
     EXCHANGED, HEAD, LAYERS, OFFSET, PARTLY, ROUNDED, SCALED, SIGNS, SPLIT, TRANSPOSED, TRUNCATED, TWICE,
     of_statement,

@@ -27,4 +27,74 @@ pub(crate) static LAST_BITS: &Fault = &Fault {
     pervasive: false,
 };
 
-pub(super) static ALL: [&Fault; 3] = [WIRING, BIAS, LAST_BITS];
+/// Recognised, as all below, by a rule that the trace's values at a site keep to.
+pub(crate) static OUTPUT_SCALED: &Fault = &Fault {
+    id: "activation-scaled",
+    title: "an activation multiplied by a constant",
+    remedy: "Look for a multiplier that one side applies (embedding, residual, attention or logit multipliers of Granite, Cohere, Gemma, muP): Llama has none.",
+    fault: true,
+    pervasive: false,
+};
+pub(crate) static OUTPUT_OFFSET: &Fault = &Fault {
+    id: "activation-offset",
+    title: "a constant or a bias added to an activation",
+    remedy: "Look for a bias that one side has: attention_bias and mlp_bias in config.json, .bias tensors in the state dict, hooks.",
+    fault: true,
+    pervasive: false,
+};
+pub(crate) static OUTPUT_CLAMPED: &Fault = &Fault {
+    id: "activation-clamped",
+    title: "an activation cut off at a largest magnitude",
+    remedy: "Look for a clamp (clip_qkv, a guard against overflow in f16): Llama has none.",
+    fault: true,
+    pervasive: false,
+};
+pub(crate) static OUTPUT_ROUNDED: &Fault = &Fault {
+    id: "activation-rounded",
+    title: "activations rounded to a narrower format or quantised",
+    remedy: "Nothing is wrong if quantised activations were meant (W8A8, f8); otherwise look for a cast or an observer.",
+    fault: false,
+    pervasive: false,
+};
+pub(crate) static OUTPUT_REARRANGED: &Fault = &Fault {
+    id: "activation-rearranged",
+    title: "the values of an activation in other places",
+    remedy: "Look at the reshape or the transpose after this operation, and at the order of heads.",
+    fault: true,
+    pervasive: false,
+};
+pub(crate) static OUTPUT_ZERO: &Fault = &Fault {
+    id: "activation-partly-zero",
+    title: "an activation, or part of one, that is zero",
+    remedy: "Look for what is skipped, masked or pruned there: padded tokens, heads, layers.",
+    fault: true,
+    pervasive: false,
+};
+pub(crate) static DROPOUT: &Fault = &Fault {
+    id: "dropout-active",
+    title: "dropout that is on",
+    remedy: "Call model.eval() before anything is compared.",
+    fault: true,
+    pervasive: false,
+};
+pub(crate) static ADAPTER_ACTIVE: &Fault = &Fault {
+    id: "adapter-active",
+    title: "something of low rank added to a layer's output, as an adapter (LoRA) does",
+    remedy: "Unload or disable the adapter (PEFT's disable_adapter), or merge it into both sides.",
+    fault: true,
+    pervasive: false,
+};
+
+pub(super) static ALL: [&Fault; 11] = [
+    WIRING,
+    BIAS,
+    LAST_BITS,
+    OUTPUT_SCALED,
+    OUTPUT_OFFSET,
+    OUTPUT_CLAMPED,
+    OUTPUT_ROUNDED,
+    OUTPUT_REARRANGED,
+    OUTPUT_ZERO,
+    DROPOUT,
+    ADAPTER_ACTIVE,
+];

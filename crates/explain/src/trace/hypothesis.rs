@@ -4,10 +4,12 @@ use ulpscope_compare::{Part, Setting};
 use ulpscope_floats::{DType, Floats};
 use ulpscope_llama::{
     Activation, AttentionKind, BlockSite, Departure, Layers, LlamaConfig, RopeKind, RopeParameters,
-    RotaryEmbedding, Semantics, Site, Variant, variant::Positions,
+    RotaryEmbedding, Semantics, Site, Variant,
+    variant::{Mask, Positions},
 };
 use ulpscope_weights::BUFFERS;
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use crate::catalogue::{self, Fault};
@@ -20,7 +22,7 @@ pub(crate) struct Hypothesis {
     pub(crate) fault: &'static Fault,
     /// What it is about, with the layer left open.
     pub(crate) subject: String,
-    /// `a` is the trace, `b` is ours.
+    /// What the trace has, and what ours has.
     pub(crate) relation: String,
     pub(crate) change: Change,
 }
@@ -95,29 +97,35 @@ fn with(semantics: &Semantics, variant: Variant, part: Part) -> Semantics {
     semantics.clone().with(Departure { variant, layers })
 }
 
-/// What arithmetic, config, buffers and wiring can do to a site, the simplest first.
-pub(crate) fn hypotheses(site: Site, setting: &Setting, dtype: DType) -> Vec<Hypothesis> {
-    let mut all = variants(site, setting, dtype);
+/// What arithmetic, config, buffers and wiring can do to a site that differs from this token on, the simplest first.
+pub(crate) fn hypotheses(site: Site, setting: &Setting, dtype: DType, first: usize) -> Vec<Hypothesis> {
+    let mut all = variants(site, setting, dtype, first);
     all.extend(config(site, setting));
     all.extend(wiring(site, setting));
     all
 }
 
-fn variants(site: Site, setting: &Setting, dtype: DType) -> Vec<Hypothesis> {
+fn variants(site: Site, setting: &Setting, dtype: DType, first: usize) -> Vec<Hypothesis> {
     let (config, attention) = (&setting.config, setting.semantics.base.attention);
     let local = match site {
         Site::Block(_, inner) => Site::Block(0, inner),
         other => other,
     };
     let offsets = (-8..=8).filter(|n| !matches!(n, 0 | 1)).map(|n| Variant::Positions(Positions::From(n)));
+    // The first key that a window hides is out of sight of the token that is as far from it as the window is wide; a few
+    // may lose it without losing a bit.
+    let widths = (first.saturating_sub(WINDOWS - 1)..=first).rev().filter_map(NonZeroUsize::new);
+    let windows = widths.map(|width| Variant::Mask(Mask::Window(width)));
     let mut all: Vec<Hypothesis> = Variant::all()
+        .filter(|variant| !matches!(variant, Variant::Mask(Mask::Window(_))))
         .chain(offsets)
+        .chain(windows)
         .filter(|variant| variant.touches(config, attention, dtype).contains(&local))
         .map(|variant| Hypothesis {
             key: variant.to_string(),
             fault: catalogue::of_variant(variant),
             subject: format!("arithmetic: {}", variant.class()),
-            relation: format!("a: {variant}, b: Hugging Face's"),
+            relation: format!("trace: {variant}, ours: Hugging Face's"),
             change: Change::Variant(variant),
         })
         .collect();
@@ -130,13 +138,15 @@ fn variants(site: Site, setting: &Setting, dtype: DType) -> Vec<Hypothesis> {
             key: format!("attention {other}"),
             fault: catalogue::ATTENTION,
             subject: "attention implementation".to_owned(),
-            relation: format!("a: {other}, b: {attention}"),
+            relation: format!("trace: {other}, ours: {attention}"),
             change: Change::Attention(other),
         });
     }
     all
 }
 
+/// Widths of windows that are tried.
+const WINDOWS: usize = 4;
 /// Epsilons that somebody's config has, or that are left out.
 const EPSILONS: [f64; 9] = [0.0, 1e-6, 1e-5, 1e-8, 1e-12, 1e-4, 1e-3, 1e-2, 1e-1];
 /// Bases of rotary frequencies that somebody's config has.
@@ -153,7 +163,7 @@ fn config(site: Site, setting: &Setting) -> Vec<Hypothesis> {
                     key: format!("rms_norm_eps {eps:e}"),
                     fault: catalogue::EPS,
                     subject: "rms_norm_eps".to_owned(),
-                    relation: format!("a: {eps:e}, b: {:e}", config.rms_norm_eps),
+                    relation: format!("trace: {eps:e}, ours: {:e}", config.rms_norm_eps),
                     change: Change::Eps(eps),
                 })
                 .collect()
@@ -166,7 +176,7 @@ fn config(site: Site, setting: &Setting) -> Vec<Hypothesis> {
                 key: format!("hidden_act {name}"),
                 fault: catalogue::ACTIVATION,
                 subject: "hidden_act".to_owned(),
-                relation: format!("a: {name}, b: {:?}", config.hidden_act),
+                relation: format!("trace: {name}, ours: {:?}", config.hidden_act),
                 change: Change::Act(act),
             })
             .collect(),
@@ -180,23 +190,23 @@ fn rotary(config: &LlamaConfig) -> Vec<Hypothesis> {
         key: format!("inv_freq {dtype}"),
         fault: catalogue::ROTARY_BUFFER,
         subject: BUFFERS[0].to_owned(),
-        relation: format!("a = round_{dtype}(b)"),
+        relation: format!("trace = round_{dtype}(ours)"),
         change: Change::Buffers(dtype),
     });
     let rope = &config.rope;
     let theta = |theta: f64| {
-        let relation = format!("a: theta {theta}; b: theta {}", rope.rope_theta);
+        let relation = format!("trace: theta {theta}; ours: theta {}", rope.rope_theta);
         ("rope_theta", catalogue::ROPE_THETA, relation, RopeParameters { rope_theta: theta, ..rope.clone() })
     };
     let scaled = |kind: RopeKind| {
-        let relation = format!("a: {kind:?}; b: {:?}", rope.kind);
+        let relation = format!("trace: {kind:?}; ours: {:?}", rope.kind);
         ("rope_scaling", catalogue::ROPE_SCALING, relation, RopeParameters { kind, ..rope.clone() })
     };
     let thetas = THETAS.into_iter().filter(|t| *t != rope.rope_theta).map(theta);
     let linear = [2.0, 4.0, 8.0, 16.0, 32.0].map(|factor| RopeKind::Linear { factor });
     let kinds = std::iter::once(RopeKind::Default).chain(linear).filter(|kind| *kind != rope.kind);
     let plain = rope.factors.as_ref().map(|_| {
-        let relation = "a: no factors; b: rope_freqs of the file".to_owned();
+        let relation = "trace: no factors; ours: rope_freqs of the file".to_owned();
         ("rope_scaling", catalogue::ROPE_SCALING, relation, RopeParameters { factors: None, ..rope.clone() })
     });
     let ropes = thetas.chain(kinds.map(scaled)).chain(plain);
@@ -282,7 +292,7 @@ fn wiring(site: Site, setting: &Setting) -> Vec<Hypothesis> {
                 key: format!("{} reads {} for {}", name(site), said(by), said(of)),
                 fault: catalogue::WIRING,
                 subject: format!("the input of {}", name(site)),
-                relation: format!("a: {}, b: {}", said(by), said(of)),
+                relation: format!("trace: {}, ours: {}", said(by), said(of)),
                 change: Change::Rewired { of, by },
             });
         }

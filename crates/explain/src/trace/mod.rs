@@ -10,6 +10,7 @@
 mod account;
 mod hypothesis;
 mod judge;
+mod outputs;
 mod pattern;
 mod recorded;
 mod search;

@@ -13,6 +13,29 @@ const LAST_BITS: f64 = 1.0 / (1u64 << 20) as f64;
 /// an f32 function would make: such an error moves a result over a boundary of rounding in a share of cases that is its
 /// size over that of a step. Two roundings are allowed for.
 pub(crate) fn last_bits(site: Site, pairs: &[(&Activation, &Activation)], chance: f64) -> bool {
+    let Some(differing) = steps(site, pairs, 0.0) else { return false };
+    let expected = |a: &Activation| {
+        let share = (2.0 * LAST_BITS / (2.0 * a.values.dtype().unit_roundoff())).min(1.0);
+        share * a.values.len() as f64
+    };
+    as_many(differing, pairs.iter().map(|(a, _)| expected(a)).sum()) >= chance
+}
+
+/// Whether the differences at a site are no more than another library's function may have beside the one that was tried: single
+/// steps of the format in a few elements, or nothing beside the largest of them.
+pub(crate) fn nearly(site: Site, pairs: &[(&Activation, &Activation)]) -> bool {
+    let of = |(a, _): &(&Activation, &Activation)| {
+        (0..a.values.len()).map(|i| a.values.get(i).abs()).fold(0.0, f64::max)
+    };
+    let largest = pairs.iter().map(of).fold(0.0, f64::max);
+    let len: usize = pairs.iter().map(|(a, _)| a.values.len()).sum();
+    let narrow = pairs.iter().any(|(a, _)| a.values.dtype() != DType::F32);
+    steps(site, pairs, LAST_BITS * largest)
+        .is_some_and(|differing| !narrow || differing as usize * 100 <= len)
+}
+
+/// The elements at a function's output that differ by more than `beside`, if none does by more than single steps.
+fn steps(site: Site, pairs: &[(&Activation, &Activation)], beside: f64) -> Option<u64> {
     let function = match site {
         Site::RotaryCos | Site::RotarySin | Site::Norm => true,
         Site::Block(_, s) => matches!(
@@ -25,29 +48,36 @@ pub(crate) fn last_bits(site: Site, pairs: &[(&Activation, &Activation)], chance
         _ => false,
     };
     if !function || pairs.is_empty() {
-        return false;
+        return None;
     }
-    let (mut differing, mut expected) = (0, 0.0);
+    let mut differing = 0;
     for (a, b) in pairs {
         let dtype = a.values.dtype();
         // In f32 the last bits themselves are stored.
         let steps = if dtype == DType::F32 { 8.0 } else { 1.0 };
         for i in 0..a.values.len() {
             let (x, y) = (a.values.get(i), b.values.get(i));
-            if x == y || (x.is_nan() && y.is_nan()) {
+            let apart = (x - y).abs();
+            if x == y || (x.is_nan() && y.is_nan()) || apart <= beside {
                 continue;
             }
             differing += 1;
-            let step = ulp(x.abs().max(y.abs()), dtype);
-            let apart = (x - y).abs();
-            if apart.is_nan() || apart > steps * step {
-                return false;
+            if apart.is_nan() || apart > steps * ulp(x.abs().max(y.abs()), dtype) {
+                return None;
             }
         }
-        let share = (2.0 * LAST_BITS / (2.0 * dtype.unit_roundoff())).min(1.0);
-        expected += share * a.values.len() as f64;
     }
-    as_many(differing, expected) >= chance
+    Some(differing)
+}
+
+/// The first token of any prompt at which the two differ; 0 where they do not.
+pub(crate) fn first_token(pairs: &[(&Activation, &Activation)]) -> usize {
+    let first = |(a, b): &(&Activation, &Activation)| {
+        let [.., tokens, width] = a.shape[..] else { return None };
+        let at = (0..a.values.len()).filter(|&i| a.values.get(i) != b.values.get(i));
+        at.map(|i| i / width.max(1) % tokens.max(1)).min()
+    };
+    pairs.iter().filter_map(first).min().unwrap_or(0)
 }
 
 /// The pattern of the difference between `a`, the trace's, and `b`, ours, in a sentence.

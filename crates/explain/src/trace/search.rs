@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ulpscope_capture::{Activations, Pattern};
+use ulpscope_capture::{Activation, Activations, Pattern};
 use ulpscope_compare::{CompareError, NamedArm, Part, Parts, Reference, Setting, introduced};
 use ulpscope_llama::Site;
 use ulpscope_record::SiteDivergence;
 
 use super::hypothesis::{Change, Hypothesis, hypotheses, reads};
 use super::judge::{Judge, Judged};
+use super::outputs::{self, Seen};
 use super::pattern;
 use super::weights::Layer;
 use crate::catalogue::{self, Fault};
@@ -30,8 +31,27 @@ pub(crate) struct Found {
     pub(crate) evidence: u64,
     /// Other hypotheses that give the same bits at its first site.
     pub(crate) ties: Vec<String>,
-    /// Whether it was shown by running it. Last bits of functions are not: they are recognised by number and size.
-    pub(crate) ran: bool,
+    pub(crate) shown: Shown,
+}
+
+/// How it was shown that a cause is one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shown {
+    /// By running it: what is left is nothing, or within the floor.
+    Run,
+    /// By running it, but for the last bits of a function that the two compute otherwise.
+    Nearly,
+    /// Not by running it: the values at the site keep to a rule.
+    Values,
+    /// Not by running it: number and size of the differences are those of a function's last bits.
+    LastBits,
+}
+
+impl Found {
+    /// Whether it was run.
+    pub(crate) fn ran(&self) -> bool {
+        matches!(self.shown, Shown::Run | Shown::Nearly)
+    }
 }
 
 /// A site that no hypothesis accounts for.
@@ -172,7 +192,8 @@ impl<'s, 'a> Search<'s, 'a> {
         now: &Trial,
         settled: &mut BTreeSet<Site>,
     ) -> Result<Option<(Setting, Trial)>, CompareError> {
-        let mut all = hypotheses(site, setting, self.arm.arm.dtype());
+        let first = pattern::first_token(&self.pairs_at(site, now));
+        let mut all = hypotheses(site, setting, self.arm.arm.dtype(), first);
         // What was found before is the likeliest.
         let known: Vec<String> = self.outcome.found.iter().map(|f| f.key.clone()).collect();
         all.sort_by_key(|h| known.iter().position(|key| *key == h.key).unwrap_or(usize::MAX));
@@ -209,7 +230,7 @@ impl<'s, 'a> Search<'s, 'a> {
             rank(x).cmp(&rank(y)).then(size(x).total_cmp(&size(y))).then(i.cmp(j))
         });
         let Some((index, _)) = best else {
-            self.unaccounted(site, now, &tried);
+            self.unaccounted(part, site, now, &tried);
             return Ok(None);
         };
         let ties: Vec<String> = (tried.iter().enumerate())
@@ -329,62 +350,113 @@ impl<'s, 'a> Search<'s, 'a> {
         trial: &Trial,
         (free, evidence): (bool, u64),
         ties: &[String],
-    ) {
+    ) -> &mut Found {
         let equal = sites.iter().copied().filter(|site| trial.equal(*site));
-        let change = (part, hypothesis.change.clone(), free);
-        if let Some(found) = self.outcome.found.iter_mut().find(|f| f.key == hypothesis.key) {
-            found.sites.extend(sites);
-            found.equal.extend(equal);
-            found.evidence += evidence;
-            found.ties.retain(|tie| ties.contains(tie));
-            found.changes.push(change);
-            return;
-        }
-        self.outcome.found.push(Found {
+        let found = self.found(&hypothesis.key, || Found {
             key: hypothesis.key.clone(),
             fault: hypothesis.fault,
             subject: hypothesis.subject.clone(),
             relation: hypothesis.relation.clone(),
-            sites: sites.clone(),
-            equal: equal.collect(),
-            changes: vec![change],
-            evidence,
+            sites: BTreeSet::new(),
+            equal: BTreeSet::new(),
+            changes: Vec::new(),
+            evidence: 0,
             ties: ties.to_vec(),
-            ran: true,
+            shown: Shown::Run,
         });
+        found.sites.extend(sites);
+        found.equal.extend(equal);
+        found.evidence += evidence;
+        found.ties.retain(|tie| ties.contains(tie));
+        found.changes.push((part, hypothesis.change.clone(), free));
+        found
     }
 
-    /// What no hypothesis accounts for may still be as small and rare as a function's last bits.
-    fn unaccounted(&mut self, site: Site, now: &Trial, tried: &[Tried]) {
-        let pairs =
-            self.references.iter().zip(&now.taught).filter_map(|(reference, taught)| {
-                Some((reference.activations.get(&site)?, taught.get(&site)?))
-            });
-        let pairs: Vec<_> = pairs.filter(|(a, b)| a.shape == b.shape).collect();
+    /// The cause of this key, entered if it is new.
+    fn found(&mut self, key: &str, new: impl FnOnce() -> Found) -> &mut Found {
+        let all = &mut self.outcome.found;
+        let at = all.iter().position(|f| f.key == key).unwrap_or_else(|| {
+            all.push(new());
+            all.len() - 1
+        });
+        &mut all[at]
+    }
+
+    /// Enters what was recognised at a site, and not run.
+    fn recognised(
+        &mut self,
+        key: String,
+        site: Site,
+        shown: Shown,
+        fault: &'static Fault,
+        said: [String; 2],
+    ) {
+        let [subject, relation] = said;
+        let found = self.found(&key.clone(), || Found {
+            key,
+            fault,
+            subject,
+            relation,
+            sites: BTreeSet::new(),
+            equal: BTreeSet::new(),
+            changes: Vec::new(),
+            evidence: 0,
+            ties: Vec::new(),
+            shown,
+        });
+        found.sites.insert(site);
+        if shown == Shown::Values && found.sites.len() > 1 {
+            found.subject = format!("the output of {}", crate::across::class(&site.to_string()));
+        }
+    }
+
+    /// What no hypothesis accounts for to the last bit may be a function's last bits, in ours as it is or as a hypothesis has
+    /// it; or the values themselves may say what they are of ours.
+    fn unaccounted(&mut self, part: Part, site: Site, now: &Trial, tried: &[Tried]) {
+        let pairs = self.pairs_at(site, now);
+        let class = crate::across::class(&site.to_string());
         if pattern::last_bits(site, &pairs, self.judge.chance()) {
             let fault = catalogue::LAST_BITS;
-            let class = crate::across::class(&site.to_string());
-            match self.outcome.found.iter_mut().find(|f| f.key == fault.id) {
-                Some(found) => {
-                    found.sites.insert(site);
-                }
-                None => self.outcome.found.push(Found {
-                    key: fault.id.to_owned(),
-                    fault,
-                    subject: format!("functions at {class} and the like"),
-                    relation: "a and b are neighbours in their format wherever they differ".to_owned(),
-                    sites: BTreeSet::from([site]),
-                    equal: BTreeSet::new(),
-                    changes: Vec::new(),
-                    evidence: 0,
-                    ties: Vec::new(),
-                    ran: false,
-                }),
-            }
+            let said = [
+                format!("functions at {class} and the like"),
+                "the two are neighbours in their format wherever they differ".to_owned(),
+            ];
+            return self.recognised(fault.id.to_owned(), site, Shown::LastBits, fault, said);
+        }
+        let nearly = |t: &&Tried| {
+            t.what.len() == 1 && !t.harm && pattern::nearly(site, &self.pairs_at(site, &t.trial))
+        };
+        if let Some(near) = tried.iter().find(nearly) {
+            let evidence = now.differing(site).saturating_sub(near.trial.differing(site));
+            let at = BTreeSet::from([site]);
+            self.enter(part, near.what[0], &at, &near.trial, (true, evidence), &[]).shown = Shown::Nearly;
             return;
         }
+        let config = &self.base.config;
+        let seen = outputs::seen(site, &pairs, &[config.num_attention_heads, config.num_key_value_heads]);
+        let place = match seen {
+            Ok(Seen { fault, statement }) => {
+                let said = [
+                    format!("the output of {site}"),
+                    format!("of ours (a) and the trace's (b): {statement}"),
+                ];
+                return self.recognised(format!("{} {class}", fault.id), site, Shown::Values, fault, said);
+            }
+            Err(place) => {
+                place.map_or(String::new(), |place| format!("; of ours (a) and the trace's (b): {place}"))
+            }
+        };
         let tried = tried.iter().filter(|t| t.what.len() == 1).map(|t| said(&t.what)).collect();
-        self.outcome.unexplained.push(Unexplained { site, tried, pattern: pattern::describe(&pairs) });
+        let pattern = pattern::describe(&pairs) + &place;
+        self.outcome.unexplained.push(Unexplained { site, tried, pattern });
+    }
+
+    /// The trace's values and ours at a site, of every prompt that has both.
+    fn pairs_at<'t>(&'t self, site: Site, trial: &'t Trial) -> Vec<(&'t Activation, &'t Activation)> {
+        let pairs = self.references.iter().zip(&trial.taught);
+        let pairs =
+            pairs.filter_map(|(theirs, ours)| Some((theirs.activations.get(&site)?, ours.get(&site)?)));
+        pairs.filter(|(a, b)| a.shape == b.shape).collect()
     }
 }
 

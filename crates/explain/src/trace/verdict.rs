@@ -8,7 +8,7 @@ use super::TRACE;
 use super::account::{Account, of_parameter};
 use super::judge::Judge;
 use super::recorded::{Recorded, few};
-use super::search::{Found, Outcome};
+use super::search::{Found, Outcome, Shown};
 use crate::across::class;
 use crate::catalogue;
 use crate::stats::mean_or_zero;
@@ -112,7 +112,7 @@ fn cause(known: &Known, index: usize, f: &Found, floor_kl: f64, exceeds_floor: b
         subject: f.subject.clone(),
         relation: Some(f.relation.clone()),
         site: f.sites.first().map(Site::to_string),
-        necessary: f.ran,
+        necessary: f.ran(),
         // That would be to mend the program that made the trace.
         sufficient: false,
         bit_equal: false,
@@ -135,7 +135,7 @@ fn order(known: &Known, floor_kl: f64, exceeds_floor: bool) -> Cause {
         id: fault.id.to_owned(),
         title: fault.title.to_owned(),
         subject: "order of summation".to_owned(),
-        relation: Some(format!("a: not one of ours, b: {}", known.arm.semantics.base.accumulation)),
+        relation: Some(format!("trace: not one of ours, ours: {}", known.arm.semantics.base.accumulation)),
         site: known.sites.iter().find(|s| s.introduced.equal < 1.0).map(|s| s.site.clone()),
         necessary: false,
         sufficient: false,
@@ -199,14 +199,14 @@ fn guards(known: &Known, prompts: &[Vec<u32>]) -> Vec<String> {
             few(&unknown)
         ));
     }
-    for f in known.outcome.found.iter().filter(|f| f.ran && f.evidence < EVIDENCE) {
+    for f in known.outcome.found.iter().filter(|f| f.ran() && f.evidence < EVIDENCE) {
         guards.push(format!(
             "{} ({}) rests on {} elements that differ without it; record a longer prompt to be sure",
             f.subject, f.relation, f.evidence
         ));
     }
     let kept: Vec<&str> = (known.outcome.found.iter())
-        .filter(|f| f.ran && f.changes.iter().any(|(_, _, whole)| !whole))
+        .filter(|f| f.ran() && f.changes.iter().any(|(_, _, whole)| !whole))
         .map(|f| f.subject.as_str())
         .collect();
     if !kept.is_empty() {
@@ -306,9 +306,16 @@ fn one(f: &Found) -> String {
     let parameter = f.changes.iter().any(|(_, change, _)| of_parameter(change));
     let how = if parameter { "computed with that tensor" } else { "computed so" };
     let proof = match f.equal.len() {
-        _ if !f.ran => {
+        _ if f.shown == Shown::LastBits => {
             "Not shown by running it: recognised by the number and size of the differences.".to_owned()
         }
+        _ if f.shown == Shown::Values => {
+            "Not shown by running it: read off the values that were recorded there.".to_owned()
+        }
+        _ if f.shown == Shown::Nearly => format!(
+            "{how} on the {TRACE}'s inputs, ours differs there by no more than the last bits of the function, in which two \
+             honest libraries differ."
+        ),
         all if all == f.sites.len() => {
             format!("Proved for the {TRACE}: {how} on its inputs, ours has its bits there.")
         }

@@ -139,9 +139,9 @@ impl Layer<'_> {
             same_format(&bias.values, (0..bias.values.len()).map(|i| f(bias.values.get(i))))
         };
         vec![
-            self.whole(bias, catalogue::BIAS, "a: none, b: added", map(|_| 0.0)),
-            self.whole(bias, catalogue::SIGNS, "a = -b", map(|x| -x)),
-            self.whole(bias, catalogue::SCALED, "a = 2·b", map(|x| 2.0 * x)),
+            self.whole(bias, catalogue::BIAS, "trace: none, ours: added", map(|_| 0.0)),
+            self.whole(bias, catalogue::SIGNS, "trace = -ours", map(|x| -x)),
+            self.whole(bias, catalogue::SCALED, "trace = 2*ours", map(|x| 2.0 * x)),
         ]
     }
 
@@ -155,7 +155,7 @@ impl Layer<'_> {
             found.push(self.whole(
                 weight,
                 catalogue::TRANSPOSED,
-                "a = bᵀ",
+                "trace = ours transposed",
                 same_format(&weight.values, turned),
             ));
         }
@@ -168,7 +168,8 @@ impl Layer<'_> {
         for (name, _) in names {
             let values = parts.parameter(&name)?.into_owned();
             if values.dtype() == weight.values.dtype() && values.bytes() != weight.values.bytes() {
-                let mut one = self.whole(weight, catalogue::EXCHANGED, &format!("a holds {name}"), values);
+                let mut one =
+                    self.whole(weight, catalogue::EXCHANGED, &format!("the trace's holds {name}"), values);
                 (one.subject, one.key) = (weight.name.clone(), format!("{} holds {name}", weight.name));
                 found.push(one);
             }
@@ -500,17 +501,25 @@ fn recast(arm: &Arm, weight: &Held) -> Result<Vec<(&'static Fault, String, Float
     let stored = arm.checkpoint().tensor(source)?.values.cast(DType::F32);
     let mut found = Vec::new();
     if dtype == DType::Bf16 {
-        found.push((catalogue::TRUNCATED, "a: truncated".to_owned(), Rounding::TruncateBf16.apply(&stored)));
-        found.push((catalogue::TWICE, "a: by way of f16".to_owned(), stored.cast(DType::F16).cast(dtype)));
+        found.push((
+            catalogue::TRUNCATED,
+            "trace: truncated".to_owned(),
+            Rounding::TruncateBf16.apply(&stored),
+        ));
+        found.push((
+            catalogue::TWICE,
+            "trace: by way of f16".to_owned(),
+            stored.cast(DType::F16).cast(dtype),
+        ));
     }
     if dtype == DType::F32 || dtype == DType::F16 {
-        let said = "a: rounded to bf16 before".to_owned();
+        let said = "trace: rounded to bf16 before".to_owned();
         found.push((catalogue::ROUNDED, said, stored.cast(DType::Bf16).cast(dtype)));
     }
     if dtype == DType::F32 {
         found.push((
             catalogue::ROUNDED,
-            "a: rounded to f16 before".to_owned(),
+            "trace: rounded to f16 before".to_owned(),
             stored.cast(DType::F16).cast(dtype),
         ));
     }

@@ -20,14 +20,11 @@ pub(super) struct Masked {
 pub(super) fn mask(masked: Masked, scores: &Tensor<4>) -> Option<Tensor<4>> {
     let [_, _, queries, keys] = scores.dims();
     let first = keys - queries;
-    let ahead = match masked.keys {
-        None => 0,
-        Some(Mask::Strict) => -1,
-        Some(Mask::Ahead) => 1,
-        Some(Mask::None) => return None,
-    };
-    let seen = |query: usize, key: usize| key as i64 <= query as i64 + ahead;
-    let entry = |i: usize| if seen(first + i / keys, i % keys) { 0.0 } else { masked.value };
+    if masked.keys == Some(Mask::None) {
+        return None;
+    }
+    let seen = |i: usize| Mask::sees(masked.keys, first + i / keys, i % keys);
+    let entry = |i: usize| if seen(i) { 0.0 } else { masked.value };
     let values = Floats::from((0..queries * keys).map(entry).collect::<Vec<f64>>());
     let values = values.cast(bridge::dtype(scores));
     Some(bridge::tensor(values, [1, 1, queries, keys], &scores.device()))

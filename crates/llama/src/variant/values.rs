@@ -88,16 +88,6 @@ values! {
         Query = "query",
     }
 
-    /// Which keys a query sees, instead of its own and those before it.
-    Mask {
-        /// All.
-        None = "none",
-        /// Those before it. The first query sees none: uniform probabilities in eager attention, zeros in sdpa.
-        Strict = "strict",
-        /// Its own, those before it, and the next.
-        Ahead = "ahead",
-    }
-
     /// Which key and value head a query head reads, instead of heads in runs of H/G.
     Gqa {
         /// Query head h reads head h mod G: `repeat` for `repeat_interleave`.

@@ -1,0 +1,167 @@
+//! What a site's values in a trace are of ours, where no hypothesis about the operation gives them.
+//!
+//! A multiplier that our model has not, an adapter that is loaded, dropout that is on: that is not put in and run, but read off
+//! the values. A rule that holds of every element is one; whatever else a site does would have to keep to it.
+
+use ulpscope_capture::Activation;
+use ulpscope_floats::Floats;
+use ulpscope_llama::Site;
+use ulpscope_metrics::{Change, Description, Hints, Operation, Place, Relation, Statement, Zeros, describe};
+
+use crate::catalogue::{self, Fault};
+
+/// What the values at a site say.
+pub(super) struct Seen {
+    pub(super) fault: &'static Fault,
+    /// Ours is `a` in it, the trace's is `b`.
+    pub(super) statement: String,
+}
+
+/// The rule that leads from ours to the trace's at a site, of pairs of the trace's and ours; and if there is none that names a
+/// cause, where they differ, if that is in one place.
+pub(super) fn seen(
+    site: Site,
+    pairs: &[(&Activation, &Activation)],
+    heads: &[usize],
+) -> Result<Seen, Option<String>> {
+    let Some((ours, theirs, width)) = joined(pairs) else { return Err(None) };
+    let (a, b) = (Floats::from(ours), Floats::from(theirs));
+    let dtype = pairs[0].0.values.dtype();
+    let (a, b) = (a.cast(dtype), b.cast(dtype));
+    if let Some((share, factor)) = dropped(&a, &b) {
+        let statement = format!("b = {factor:.3}*a, but 0 in {:.1} % of the elements", 100.0 * share);
+        return Ok(Seen { fault: catalogue::DROPOUT, statement });
+    }
+    let statement = describe(&a, &b, &[a.len() / width, width], &Hints { heads });
+    match fault(site, &statement, a.len(), dtype.unit_roundoff()) {
+        Some(fault) => Ok(Seen { fault, statement: statement.to_string() }),
+        None => {
+            Err(matches!(statement, Statement::Exact(Relation::Partial(_))).then(|| statement.to_string()))
+        }
+    }
+}
+
+/// The values of all prompts, ours and the trace's, and the width of a row.
+fn joined(pairs: &[(&Activation, &Activation)]) -> Option<(Vec<f64>, Vec<f64>, usize)> {
+    let width = *pairs.first()?.0.shape.last()?;
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    for (a, b) in pairs.iter().filter(|(a, _)| a.shape.last() == Some(&width)) {
+        theirs.extend((0..a.values.len()).map(|i| a.values.get(i)));
+        ours.extend((0..b.values.len()).map(|i| b.values.get(i)));
+    }
+    (width > 0 && !ours.is_empty()).then_some((ours, theirs, width))
+}
+
+fn fault(site: Site, statement: &Statement, len: usize, unit: f64) -> Option<&'static Fault> {
+    let of_operation = |operation| match operation {
+        Operation::Times => catalogue::OUTPUT_SCALED,
+        Operation::Plus => catalogue::OUTPUT_OFFSET,
+    };
+    let of_relation = |relation: &Relation| match relation {
+        Relation::Scaled { .. } | Relation::Negated => Some(catalogue::OUTPUT_SCALED),
+        Relation::Affine(found) => Some(of_operation(found.operation)),
+        // A constant that few elements share is a way to write them down.
+        Relation::Grouped(found) if found.constants.len() * 8 <= len => Some(of_operation(found.operation)),
+        Relation::Clamped(_) => Some(catalogue::OUTPUT_CLAMPED),
+        Relation::Quantised(_) | Relation::Rounded { .. } | Relation::Neighbours(_) => {
+            Some(catalogue::OUTPUT_ROUNDED)
+        }
+        Relation::Rearranged(_) => Some(catalogue::OUTPUT_REARRANGED),
+        _ => None,
+    };
+    match statement {
+        Statement::Exact(Relation::Partial(found)) => match &found.change {
+            // Zeros here and there are what many a function makes.
+            Change::Zero(Zeros::Place) if found.place != Place::Scattered => Some(catalogue::OUTPUT_ZERO),
+            Change::Related(inner) => of_relation(inner),
+            _ => None,
+        },
+        Statement::Exact(relation) => of_relation(relation),
+        Statement::Described(Description::Constant { value: 0.0 }) => Some(catalogue::OUTPUT_ZERO),
+        // What rounding leaves of a product with a constant that was rounded before.
+        Statement::Described(Description::Noisy { gain, sqnr_db, .. })
+            if *gain != 1.0 && *sqnr_db >= -20.0 * (2.0 * unit).log10() =>
+        {
+            Some(catalogue::OUTPUT_SCALED)
+        }
+        Statement::Described(Description::Update { .. }) if linear(site) => Some(catalogue::ADAPTER_ACTIVE),
+        Statement::Described(_) => None,
+    }
+}
+
+fn linear(site: Site) -> bool {
+    matches!(site, Site::LmHead) || matches!(site, Site::Block(_, s) if s.name().ends_with("_proj"))
+}
+
+/// The share of zeros and the factor of all else, where the trace's is ours with some elements at random dropped, and the rest
+/// made larger by as much.
+fn dropped(ours: &Floats, theirs: &Floats) -> Option<(f64, f64)> {
+    let unit = theirs.dtype().unit_roundoff();
+    let (mut alive, mut zero, mut ab, mut aa) = (0.0f64, 0.0f64, 0.0, 0.0);
+    for (x, y) in (0..ours.len()).map(|i| (ours.get(i), theirs.get(i))).filter(|(x, _)| *x != 0.0) {
+        if y == 0.0 {
+            zero += 1.0;
+        } else {
+            (alive, ab, aa) = (alive + 1.0, ab + x * y, aa + x * x);
+        }
+    }
+    let (share, factor) = (zero / (zero + alive), ab / aa);
+    // Rounded in ours, and in the product.
+    let kept = |(x, y): (f64, f64)| y == 0.0 || (y - factor * x).abs() <= 3.0 * unit * y.abs();
+    let all = (0..ours.len()).map(|i| (ours.get(i), theirs.get(i))).all(kept);
+    let spread = (share * (1.0 - share) / (zero + alive)).sqrt();
+    let made_up = (factor * (1.0 - share) - 1.0).abs() <= 5.0 * factor * spread + unit;
+    (zero >= 8.0 && alive >= 8.0 && all && made_up).then_some((share, factor))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ulpscope_floats::DType;
+    use ulpscope_llama::BlockSite;
+
+    const SITE: Site = Site::Block(1, BlockSite::OProj);
+
+    /// What is seen where the trace is `f` of ours at each element, over 24 tokens of width 64.
+    fn of(f: impl Fn(usize, f64) -> f64) -> Result<Seen, Option<String>> {
+        let random =
+            |i: usize| ((i as u32).wrapping_mul(2_654_435_761) >> 8) as f64 / f64::from(1 << 23) - 1.0;
+        let ours = Floats::from((0..24 * 64).map(|i| random(i) + random(i + 7)).collect::<Vec<f64>>());
+        let ours = ours.cast(DType::Bf16);
+        let theirs =
+            Floats::from((0..ours.len()).map(|i| f(i, ours.get(i))).collect::<Vec<f64>>()).cast(DType::Bf16);
+        let [theirs, ours] = [theirs, ours].map(|values| Activation { shape: vec![1, 24, 64], values });
+        seen(SITE, &[(&theirs, &ours)], &[4, 2])
+    }
+
+    #[test]
+    fn what_was_done_to_an_output_is_read_off_its_values() {
+        let hash = |i: usize| (i as u32).wrapping_mul(0x9E37_79B9) >> 16;
+        type Change = fn(usize, f64) -> f64;
+        let cases: [(&str, Change); 5] = [
+            ("activation-scaled", |_, x| 0.5 * x),
+            ("activation-scaled", |_, x| 0.7 * x),
+            ("activation-offset", |_, x| x + 0.1),
+            ("activation-clamped", |_, x| x.clamp(-0.5, 0.5)),
+            ("activation-partly-zero", |i, x| if i / 64 < 5 { 0.0 } else { x }),
+        ];
+        for (id, change) in cases {
+            assert_eq!(of(change).ok().map(|seen| seen.fault.id), Some(id));
+        }
+        let dropout = of(|i, x| if hash(i) % 10 == 0 { 0.0 } else { x / 0.9 }).ok().unwrap();
+        assert_eq!(dropout.fault.id, "dropout-active");
+        assert!(dropout.statement.starts_with("b = 1.11"), "{}", dropout.statement);
+        // Zeros without the factor are not dropout, and rows that differ are no cause.
+        let zeros = of(|i, x| if hash(i) % 10 == 0 { 0.0 } else { x });
+        assert!(zeros.is_err_and(|said| said.is_some_and(|said| said.contains("which are zero"))));
+        let rows = of(|i, x| if i / 64 < 8 { x } else { (3.0 * x).sin() });
+        assert!(rows.is_err_and(|said| said.is_some_and(|said| said.contains("rows 8 to the end"))));
+        assert!(of(|_, x| (3.0 * x).sin()).is_err_and(|said| said.is_none()));
+    }
+
+    #[test]
+    fn an_update_of_low_rank_is_an_adapter_where_there_is_a_layer() {
+        let update = |i: usize, x: f64| x + 0.3 * ((i / 64) as f64).sin() * ((i % 64) as f64).cos();
+        assert_eq!(of(update).ok().map(|seen| seen.fault.id), Some("adapter-active"));
+    }
+}
