@@ -68,10 +68,12 @@ pub enum Description {
         /// How far products are apart at most, as a share of the lengths.
         apart: f64,
     },
-    /// Near to `a` only once `a` is rearranged.
+    /// Near to `a`, or to a multiple of it, only once `a` is rearranged.
     Aligned {
         /// How `a` must be rearranged.
         by: Rearrangement,
+        /// The factor by which `b` is nearest to it then; 1 unless another is much better.
+        gain: f64,
         /// Signal-to-noise ratio then.
         sqnr_db: f64,
         /// The grid that `b` lies on, if it is quantised.
@@ -97,6 +99,11 @@ pub enum Description {
     },
 }
 
+/// `a`, or a multiple of it.
+fn times(gain: f64) -> String {
+    if gain == 1.0 { "a".to_owned() } else { format!("{}*a", text::short(gain)) }
+}
+
 impl fmt::Display for Description {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         use text::{decibels, percent, share, short};
@@ -112,7 +119,7 @@ impl fmt::Display for Description {
             Description::Constant { value } => write!(f, "every element of b is {}", text::exact(*value)),
             Description::Ulps(ulps) => ulps.fmt(f),
             Description::Noisy { gain, sqnr_db, equal } => {
-                let a = if *gain == 1.0 { "a".to_owned() } else { format!("{}*a", short(*gain)) };
+                let a = times(*gain);
                 write!(f, "b = {a} plus noise, SQNR {}, {} equal", decibels(*sqnr_db), share(*equal))
             }
             Description::Update { rank, sampled, sqnr_db } => {
@@ -129,8 +136,11 @@ impl fmt::Display for Description {
                     share(*apart)
                 )
             }
-            Description::Aligned { by, sqnr_db, grid } => {
-                write!(f, "b = a {by}, plus noise, SQNR {}", decibels(*sqnr_db))?;
+            Description::Aligned { by, gain, sqnr_db, grid } => {
+                write!(f, "b = {} {by}", times(*gain))?;
+                if sqnr_db.is_finite() {
+                    write!(f, ", plus noise, SQNR {}", decibels(*sqnr_db))?;
+                }
                 grid.as_ref().map_or(Ok(()), |grid| write!(f, "; b lies on a grid {grid}"))
             }
             Description::Unrelated { correlation, rms: [a, b], alike } => {
@@ -369,6 +379,17 @@ impl Moments {
         [self.a, self.b].map(|sum| sum / self.finite.max(1.0))
     }
 
+    /// The factor to `a` beside which `b` is near, and how near; 1 unless another is much better.
+    pub(super) fn near(&self) -> Option<(f64, f64)> {
+        let (plain, gain, correlation) = (self.sqnr_db(1.0), self.gain(), self.correlation());
+        let scaled = self.sqnr_db(gain);
+        // Without a correlation, two arrays of one mean are near only as constants are.
+        if plain > NEAR_DB && correlation > 0.5 && scaled < plain + 3.0 {
+            return Some((1.0, plain));
+        }
+        (scaled > NEAR_DB && correlation.abs() > 0.5).then_some((gain, scaled))
+    }
+
     /// The description in these numbers alone.
     pub(super) fn describe(&self) -> Description {
         if self.nan + self.infinite > 0 {
@@ -378,14 +399,8 @@ impl Moments {
             return Description::Constant { value };
         }
         let (correlation, equal) = (self.correlation(), self.equal());
-        let (plain, gain) = (self.sqnr_db(1.0), self.gain());
-        let scaled = self.sqnr_db(gain);
-        // Without a correlation, two arrays of one mean are near only as constants are.
-        if plain > NEAR_DB && correlation > 0.5 && scaled < plain + 3.0 {
-            return Description::Noisy { gain: 1.0, sqnr_db: plain, equal };
-        }
-        if scaled > NEAR_DB && correlation.abs() > 0.5 {
-            return Description::Noisy { gain, sqnr_db: scaled, equal };
+        if let Some((gain, sqnr_db)) = self.near() {
+            return Description::Noisy { gain, sqnr_db, equal };
         }
         // Five standard deviations of the coefficient of unrelated numbers.
         let chance = (5.0 / self.finite.max(1.0).sqrt()).max(0.02);
@@ -395,7 +410,7 @@ impl Moments {
                 (0.8..1.25).contains(&(rms[1] / rms[0])) && (means[0] - means[1]).abs() < 0.2 * rms[0];
             return Description::Unrelated { correlation, rms, alike };
         }
-        Description::Correlated { correlation, sqnr_db: plain, equal }
+        Description::Correlated { correlation, sqnr_db: self.sqnr_db(1.0), equal }
     }
 }
 

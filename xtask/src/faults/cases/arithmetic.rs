@@ -35,7 +35,7 @@ const SEEN: [(&str, &[&str], &str); 29] = [
     ("embedding=scaled", &["embedding-scale"], "model.embed_tokens"),
 ];
 
-const NEW: [(&str, &[&str], &str); 13] = [
+const NEW: [(&str, &[&str], &str); 14] = [
     ("norm=divided", &["norm-rounding"], "input_layernorm"),
     ("table=bf16", &["rotary-table-format"], "model.rotary_emb.*"),
     ("table=f16", &["rotary-table-format"], "model.rotary_emb.*"),
@@ -49,6 +49,7 @@ const NEW: [(&str, &[&str], &str); 13] = [
     ("cache=bf16", &["cache-format"], "self_attn.scores"),
     ("cache=f16", &["cache-format"], "self_attn.scores"),
     ("head=f32", &["logits-format"], "lm_head"),
+    ("mask=window-4", &["causal-mask"], "self_attn.scores"),
 ];
 
 /// Where in a block a departure shows: fused attention has neither scores nor probabilities.

@@ -107,13 +107,13 @@ fn changed(cases: &mut Vec<Case>, facts: &Facts) {
     };
     push(
         "layers 0 and 1 exchanged",
-        &["tensors-exchanged"],
+        &["layers-exchanged"],
         "model.layers.0.input_layernorm",
         Change::SwapLayers(0, 1),
     );
     push(
         "layer 1 twice",
-        &["tensors-exchanged"],
+        &["layers-exchanged"],
         "model.layers.2.input_layernorm",
         Change::CopyLayer { from: 1, to: 2 },
     );

@@ -17,6 +17,7 @@ pub(super) fn cases(
 ) {
     let named = |layer: usize, tensor: &str| format!("{}.weight", at(layer, tensor));
     let exchanged: &[&str] = &["tensors-exchanged"];
+    let layers: &[&str] = &["layers-exchanged"];
     for spec in ["load(bf16)@eager", "load(f16)@sdpa", "load(f32)@eager"] {
         let mut push = |facts: &Facts, key: &str, ids, site: String, changes: Vec<Change>| {
             let mut case = facts.case("tensors", key, spec, spec, &facts.ids(12), fault(ids, site));
@@ -25,12 +26,12 @@ pub(super) fn cases(
         };
         // Layers.
         let norm = |layer| at(layer, "input_layernorm");
-        push(llama, "layers 1 and 2 exchanged", exchanged, norm(1), vec![Change::SwapLayers(1, 2)]);
-        push(llama, "layers 0 and 3 exchanged", exchanged, norm(0), vec![Change::SwapLayers(0, 3)]);
-        push(gqa, "layers 0 and 1 exchanged", exchanged, norm(0), vec![Change::SwapLayers(0, 1)]);
-        push(llama, "layer 1 twice", exchanged, norm(2), vec![Change::CopyLayer { from: 1, to: 2 }]);
-        push(llama, "layer 0 for the last", exchanged, norm(3), vec![Change::CopyLayer { from: 0, to: 3 }]);
-        push(llama, "layers from 1 on off by one", exchanged, norm(1), vec![Change::SkipLayer(1)]);
+        push(llama, "layers 1 and 2 exchanged", layers, norm(1), vec![Change::SwapLayers(1, 2)]);
+        push(llama, "layers 0 and 3 exchanged", layers, norm(0), vec![Change::SwapLayers(0, 3)]);
+        push(gqa, "layers 0 and 1 exchanged", layers, norm(0), vec![Change::SwapLayers(0, 1)]);
+        push(llama, "layer 1 twice", layers, norm(2), vec![Change::CopyLayer { from: 1, to: 2 }]);
+        push(llama, "layer 0 for the last", layers, norm(3), vec![Change::CopyLayer { from: 0, to: 3 }]);
+        push(llama, "layers from 1 on off by one", layers, norm(1), vec![Change::SkipLayer(1)]);
         // Names within a layer.
         for (facts, layer, one, other) in [
             (llama, 1, "self_attn.k_proj", "self_attn.v_proj"),

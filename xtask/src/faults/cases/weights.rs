@@ -78,7 +78,7 @@ pub(super) fn edits(facts: &Facts) -> Vec<(&'static str, Edit, &'static [&'stati
         ("mlp.down_proj", Edit::Clamp, &["weights-clamped"]),
         ("mlp.gate_proj", Edit::Noise, &["weights-changed"]),
         ("self_attn.v_proj", Edit::Noise, &["weights-changed"]),
-        ("self_attn.q_proj", Edit::LowRank, &["weights-changed"]),
+        ("self_attn.q_proj", Edit::LowRank, &["low-rank-update"]),
         ("mlp.down_proj", Edit::FlushSmall, &["weight-partly-zero"]),
         ("mlp.gate_proj", Edit::Q80, &["weights-quantised"]),
         ("self_attn.o_proj", Edit::Q40, &["weights-quantised"]),

@@ -38,9 +38,15 @@ pub(crate) fn aligned(
         Rearrangement::Transposed { rows: columns, columns: rows },
         Rearrangement::Permuted { axis: Axis::Columns, order: Order::Neighbours, of: columns },
     ];
+    // Whole heads further on, as far as there are heads.
+    let rolls = heads.iter().filter(|&&n| n > 1 && rows.is_multiple_of(n)).flat_map(|&n| {
+        let half = n as isize / 2;
+        (-half..=half).filter(|by| *by != 0).map(move |by| Order::Rolled(by * (rows / n) as isize))
+    });
     candidates.extend(
         std::iter::once(Order::Reversed)
             .chain(head_orders(rows, heads).take(400))
+            .chain(rolls)
             .map(|order| Rearrangement::Permuted { axis: Axis::Rows, order, of: rows }),
     );
     let source = |by: &Rearrangement, at: usize| match by {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use ulpscope_floats::{Floats, Rounding};
 
-use super::description::{self, Description, Moments, NEAR_DB};
+use super::description::{self, Description, Moments};
 use super::view::{View, each, roundings};
 use super::{
     Rearranged, Relation, Side, bytes, clamped, grouped, layout, partial, quantised, rank, relation, rotated,
@@ -87,12 +87,11 @@ pub fn describe(a: &Floats, b: &Floats, shape: &[usize], hints: &Hints) -> State
     let aligned = (numbers && moments.correlation() < 0.7)
         .then(|| layout::aligned(a, b, rows, columns, hints.heads))
         .flatten();
-    if let Some((by, moved)) = aligned {
-        let sqnr_db = Moments::of(View::plain(&moved), View::plain(b)).sqnr_db(1.0);
-        if sqnr_db > NEAR_DB {
-            let grid = quantised::grid(&moved, b, rows, columns);
-            return Statement::Described(Description::Aligned { by, sqnr_db, grid });
-        }
+    if let Some((by, moved)) = aligned
+        && let Some((gain, sqnr_db)) = Moments::of(View::plain(&moved), View::plain(b)).near()
+    {
+        let grid = if gain == 1.0 { quantised::grid(&moved, b, rows, columns) } else { None };
+        return Statement::Described(Description::Aligned { by, gain, sqnr_db, grid });
     }
     let told = numbers.then(|| structured(a, b, rows, columns, &moments)).flatten();
     Statement::Described(told.unwrap_or_else(|| moments.describe()))

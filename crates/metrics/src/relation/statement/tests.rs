@@ -128,6 +128,17 @@ fn the_rest_is_described() {
 }
 
 #[test]
+fn what_was_moved_and_multiplied_is_aligned() {
+    let a = weights(6).cast(DType::Bf16);
+    for (by, want) in [(16, "rolled by 16 of 96"), (-32, "rolled by -32 of 96")] {
+        let rolled = |i: usize| ((i / COLUMNS) as isize - by).rem_euclid(ROWS as isize) as usize * COLUMNS;
+        let b = build(&a, |i| 0.7 * a.get(rolled(i) + i % COLUMNS)).cast(DType::Bf16);
+        let found = said(&a, &b);
+        assert!(found.starts_with(&format!("b = 0.7*a with rows {want}, plus noise, SQNR 5")), "{found}");
+    }
+}
+
+#[test]
 fn odd_input_is_answered() {
     let empty = Floats::from(Vec::<f32>::new());
     assert_eq!(describe(&empty, &empty, &[0, 4], &Hints::default()).to_string(), "b = a");
