@@ -25,9 +25,7 @@ const PROMPTS: usize = 4;
 
 /// What halving came to.
 pub(crate) struct Found {
-    /// Indices of the parts that matter, by themselves or a few together.
-    pub(crate) named: Vec<Vec<usize>>,
-    /// What a record holds of it.
+    /// What a record holds of it; in it, the tensors that matter, by themselves or a few together.
     pub(crate) record: Bisection,
     /// KL of the set that does most alone; NaN if any does what is no number.
     pub(crate) most: f64,
@@ -70,7 +68,7 @@ pub(crate) fn bisect(
         rest_kl: rest,
         spread,
     };
-    Ok(Found { named, record, most })
+    Ok(Found { record, most })
 }
 
 fn take(parts: &[Vec<String>], set: &[usize]) -> Take {

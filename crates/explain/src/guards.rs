@@ -1,0 +1,70 @@
+//! What limits a verdict, and where theory expects its causes to show.
+
+use ulpscope_compare::{Findings, Plan};
+
+use crate::factor::Factor;
+
+/// Where theory expects a fault of rotation to show: an angle error of δ per position reaches 0.1 and 1 rad.
+pub(crate) fn expected(factors: &[Factor]) -> Vec<String> {
+    let of = |factor: &Factor| {
+        let delta = factor.rotation.filter(|d| *d > 0.0)?;
+        Some(format!(
+            "{}: the frequency that is off most, by {delta:.3e} rad per position, turns queries and keys by 0.1 rad \
+             too much at distance {:.0}, by 1 rad at distance {:.0}",
+            factor.subject,
+            (0.1 / delta).ceil(),
+            (1.0 / delta).ceil()
+        ))
+    };
+    factors.iter().filter_map(of).collect()
+}
+
+/// What limits the verdict.
+pub(crate) fn guards(
+    plan: &Plan,
+    findings: &Findings,
+    factors: &[Factor],
+    nonfinite: [u64; 2],
+) -> Vec<String> {
+    let mut guards = Vec::new();
+    let longest = plan.prompts.iter().map(Vec::len).max().unwrap_or(0);
+    if longest < 2 {
+        guards.push(
+            "no prompt has more than one token: position 0 is not rotated and its softmax is 1, so that faults of \
+             rotation, scale and mask can't show"
+                .to_owned(),
+        );
+    }
+    for factor in factors {
+        if let Some(delta) = factor.rotation.filter(|d| *d > 0.0 && *d * (longest as f64) < 0.1) {
+            guards.push(format!(
+                "over {longest} tokens {} turns no query or key by more than {:.2e} rad too much; longer prompts show \
+                 more of it",
+                factor.subject,
+                delta * longest.saturating_sub(1) as f64
+            ));
+        }
+    }
+    if nonfinite != [0, 0] {
+        let first = |arm: usize| {
+            let site = findings.sites.iter().find(|s| !s.first_nonfinite[arm].is_empty());
+            site.map_or_else(String::new, |s| format!(" (first {} {:?})", s.site, s.first_nonfinite[arm]))
+        };
+        guards.push(format!(
+            "{} elements of activations are NaN or infinite in a{} and {} in b{}; means leave them out",
+            nonfinite[0],
+            first(0),
+            nonfinite[1],
+            first(1)
+        ));
+    }
+    if std::ptr::eq(plan.arms[0].arm.checkpoint(), plan.arms[1].arm.checkpoint()) {
+        guards.push(
+            "both arms are made of one checkpoint: a fault in its weights or its config is in both, and can't be seen \
+             without another to compare with"
+                .to_owned(),
+        );
+    }
+    guards.extend(findings.coverage.not_compared.iter().map(|what| format!("not compared: {what}")));
+    guards
+}

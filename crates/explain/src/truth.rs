@@ -1,0 +1,72 @@
+//! Which arm is nearer to the truth, and what both have that it has not.
+
+use ulpscope_compare::Plan;
+use ulpscope_floats::DType;
+use ulpscope_llama::RotaryEmbedding;
+use ulpscope_record::Truth;
+
+use crate::catalogue;
+use crate::proof::Proof;
+use crate::stats::{interval, mean_or_zero};
+
+/// Which arm is nearer to the reference's stored weights, computed wide; and what both arms have that those have not.
+pub(crate) fn truth(plan: &Plan, proof: &Proof) -> Truth {
+    let [a, b] = proof.truth();
+    let apart = interval(a.len(), |sample| sample.iter().map(|&i| b[i] - a[i]).sum::<f64>());
+    let nearer = match apart {
+        [low, _] if low > 0.0 => Some(plan.arms[0].name.clone()),
+        [_, high] if high < 0.0 => Some(plan.arms[1].name.clone()),
+        _ => None,
+    };
+    let (intrinsic, mended) = proof.intrinsic_truth();
+    let mut shared = shared(plan);
+    if let Some(mended) = mended {
+        let [before, _] = intrinsic;
+        shared.push(format!(
+            "set right in {}, that takes its distance from the truth from KL {before:.1e} to {mended:.1e}, computed in {}",
+            plan.arms[0].name, proof.wide
+        ));
+    }
+    let name = if plan.arms[0].arm.dtype() == DType::F64 || proof.wide == DType::F64 { "f64" } else { "f32" };
+    Truth {
+        what: format!(
+            "the reference's checkpoint loaded and computed in {name} by Hugging Face's arithmetic"
+        ),
+        kl: [mean_or_zero(&a), mean_or_zero(&b)],
+        nearer,
+        intrinsic,
+        mended,
+        shared,
+    }
+}
+
+/// What both arms have that the formulas and Hugging Face's arithmetic have not, one sentence each. The truth is computed
+/// by those, so that this can be seen where a comparison of the two arms shows nothing.
+pub(crate) fn shared(plan: &Plan) -> Vec<String> {
+    let mut shared = Vec::new();
+    let off: Vec<(String, f64)> = plan
+        .arms
+        .iter()
+        .filter_map(|arm| {
+            let formula = RotaryEmbedding::new(arm.arm.config()).inv_freq;
+            let held = arm.arm.rotary().0.inv_freq;
+            let off = (0..formula.len()).map(|i| (formula.get(i) - held.get(i)).abs()).fold(0.0, f64::max);
+            (off > 0.0).then(|| (held.dtype().to_string(), off))
+        })
+        .collect();
+    if let [(a, off_a), (b, off_b)] = &off[..] {
+        shared.push(format!(
+            "both arms hold model.rotary_emb.inv_freq ({a} and {b}) off its formula, by up to {off_a:.1e} and {off_b:.1e} rad \
+             per position ({}): a comparison of the two can't show what that does",
+            catalogue::ROTARY_BUFFER.title
+        ));
+    }
+    let first: Vec<_> = plan.arms[0].semantics.departures().collect();
+    for departure in plan.arms[1].semantics.departures().filter(|d| first.contains(d)) {
+        let title = catalogue::of_variant(departure.variant).title;
+        shared.push(format!(
+            "both arms compute with {departure} ({title}), which Hugging Face's Llama does not"
+        ));
+    }
+    shared
+}
