@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use ulpscope_metrics::Difference;
-use ulpscope_record::summary::{bisected, block, fork, proved};
+use ulpscope_record::summary::{bisected, block, fork, measured, proved};
 use ulpscope_record::text::{number, percent, shortened};
 use ulpscope_record::{Arm, Buffer, Explanation, Model, RunRecord, SiteDivergence, Weights};
 
@@ -282,10 +282,9 @@ pub(crate) fn explanation(found: &Explanation) -> String {
         _ = writeln!(text, "  first seen {site}; proved {}", proved(cause));
         _ = writeln!(
             text,
-            "  share of KL {}   intrinsic KL {} nats ({})   floor {} nats{}",
-            percent(cause.kl_share),
-            number(cause.intrinsic_kl),
-            cause.intrinsic_compute,
+            "  share of KL {}   intrinsic KL {}   floor {} nats{}",
+            measured(cause.kl_share, percent),
+            measured(cause.intrinsic_kl, |kl| format!("{} nats ({})", number(kl), cause.intrinsic_compute)),
             number(cause.floor_kl),
             if cause.exceeds_floor { "" } else { ", not above it" }
         );

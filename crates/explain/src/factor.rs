@@ -3,12 +3,12 @@
 //! Both arms run by the same kernels, so that a difference between them can come from nothing else. A factor can be
 //! exchanged between the arms, which is how it is proved to be a cause.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ulpscope_compare::{Differing, NamedArm, Take};
 use ulpscope_floats::{DType, Floats};
 use ulpscope_llama::{
-    Accumulation, AttentionKind, Departure, RopeParameters, RotaryEmbedding, Semantics, Variant,
+    Accumulation, AttentionKind, Departure, RopeParameters, RotaryEmbedding, Semantics, Variant, layer_of,
 };
 use ulpscope_metrics::{Relation, Statement, relation};
 use ulpscope_weights::BUFFERS;
@@ -364,7 +364,8 @@ fn taking_parameters(mut factor: Factor, group: &[&Differing]) -> Factor {
     factor
 }
 
-/// The names of tensors, in short: `model.layers.*.self_attn.{q_proj,k_proj}.weight (60 tensors)`.
+/// The names of tensors, in short: `model.layers.*.self_attn.k_proj.weight, model.layers.*.self_attn.q_proj.weight (60 tensors)`.
+/// The layer stays where it is one.
 fn subject(group: &[&Differing]) -> String {
     let mut names: Vec<&str> = group.iter().map(|d| d.name.as_str()).collect();
     names.sort_unstable();
@@ -374,7 +375,10 @@ fn subject(group: &[&Differing]) -> String {
         [one] => (*one).to_owned(),
         [one, other] => format!("{one} and {other}"),
         many => {
-            let mut classes: Vec<String> = many.iter().map(|name| class(name)).collect();
+            let layers: BTreeSet<_> =
+                many.iter().map(|name| layer_of(name).map(|(layer, _)| layer)).collect();
+            let named = |name: &&str| if layers.len() == 1 { (*name).to_owned() } else { class(name) };
+            let mut classes: Vec<String> = many.iter().map(named).collect();
             classes.sort();
             classes.dedup();
             let shown = if classes.len() <= 3 {

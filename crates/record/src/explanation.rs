@@ -79,6 +79,14 @@ pub struct Explanation {
     pub guards: Vec<String>,
 }
 
+impl Explanation {
+    /// Whether all that differs cancels out, so that its causes are parts of an equivalent rewriting, and no faults.
+    pub fn cancels_out(&self) -> bool {
+        self.status == Status::Explained
+            && self.causes.iter().all(|cause| !cause.fault && cause.remedy.is_empty())
+    }
+}
+
 /// One cause, proved or likely.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Cause {
@@ -119,7 +127,7 @@ pub struct Cause {
     pub exceeds_floor: bool,
     /// Whether it is a fault at all, or a choice that both sides are free to make (an order of summation, say).
     pub fault: bool,
-    /// What to do about it.
+    /// What to do about it; empty where there is nothing, because it cancels out.
     pub remedy: String,
 }
 

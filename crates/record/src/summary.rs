@@ -6,7 +6,7 @@ use std::fmt::Write;
 
 mod explained;
 
-pub use explained::{bisected, fork, proved};
+pub use explained::{bisected, fork, measured, proved};
 
 /// Rows of a table before the rest is only counted.
 const ROWS: usize = 20;

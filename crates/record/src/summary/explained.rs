@@ -36,8 +36,10 @@ fn causes(page: &mut Page, explanation: &Explanation) {
                 super::relation(cause.relation.as_deref()),
                 cause.site.as_deref().map_or("–".into(), code),
                 proved(cause).into(),
-                percent(cause.kl_share),
-                format!("{} ({})", number(cause.intrinsic_kl), escape(&cause.intrinsic_compute)),
+                measured(cause.kl_share, percent),
+                measured(cause.intrinsic_kl, |kl| {
+                    format!("{} ({})", number(kl), escape(&cause.intrinsic_compute))
+                }),
                 number(cause.floor_kl),
             ]
         })
@@ -69,8 +71,20 @@ pub fn proved(cause: &Cause) -> &'static str {
         (true, true) => "both ways",
         (true, false) => "by restoring only",
         (false, true) => "by injecting only",
-        (false, false) => "no",
+        (false, false) => "not by running it",
     }
+}
+
+/// A number in words, or that it was not measured.
+///
+/// ```
+/// use ulpscope_record::{summary::measured, text::percent};
+///
+/// assert_eq!(measured(1.0, percent), "100 %");
+/// assert_eq!(measured(f64::NAN, percent), "not measured");
+/// ```
+pub fn measured(value: f64, words: impl FnOnce(f64) -> String) -> String {
+    if value.is_nan() { "not measured".to_owned() } else { words(value) }
 }
 
 fn origins(page: &mut Page, explanation: &Explanation) {

@@ -2,7 +2,7 @@
 
 use super::{code, or_dash, sentences, table};
 use crate::escape::text;
-use ulpscope_record::summary::{bisected, fork, proved};
+use ulpscope_record::summary::{bisected, fork, measured, proved};
 use ulpscope_record::text::{number, percent};
 use ulpscope_record::{Counterfactual, Decision, Explanation, RunRecord};
 
@@ -24,8 +24,10 @@ pub(super) fn section(record: &RunRecord) -> String {
                 or_dash(cause.relation.as_deref()),
                 or_dash(cause.site.as_deref()),
                 text(proved(cause)),
-                format!("{}{interval}", percent(cause.kl_share)),
-                format!("{} <small>{}</small>", number(cause.intrinsic_kl), text(&cause.intrinsic_compute)),
+                measured(cause.kl_share, |share| percent(share) + &interval),
+                measured(cause.intrinsic_kl, |kl| {
+                    format!("{} <small>{}</small>", number(kl), text(&cause.intrinsic_compute))
+                }),
                 number(cause.floor_kl),
                 text(&cause.remedy),
             ]

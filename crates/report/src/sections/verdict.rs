@@ -74,6 +74,9 @@ fn numbers(record: &RunRecord, explanation: &Explanation) -> Vec<[String; 3]> {
         tiles[0] = ["Proved".to_owned(), "–".to_owned(), proof.to_owned()];
         return tiles;
     };
+    if explanation.cancels_out() {
+        return cancelled(explanation, cause);
+    }
     let others = match explanation.causes.len() {
         1 => String::new(),
         count => format!(", and {} more", count - 1),
@@ -84,19 +87,49 @@ fn numbers(record: &RunRecord, explanation: &Explanation) -> Vec<[String; 3]> {
         _ => "one way",
     };
     let [flips, positions] = cause.intrinsic_flips;
-    let nats = |value: f64| format!("{} <small>nats</small>", text(&number(value)));
+    let size = format!("computed in {}; flips {flips} of {positions} tokens", text(&cause.intrinsic_compute));
     vec![
         [
             "Proved".to_owned(),
             proof.to_owned(),
             format!("{}: {}{others}", text(proved(cause)), code(&cause.subject)),
         ],
+        if cause.intrinsic_kl.is_nan() {
+            [INTRINSIC.to_owned(), "–".to_owned(), "not measured".to_owned()]
+        } else {
+            [INTRINSIC.to_owned(), nats(cause.intrinsic_kl), size]
+        },
+        [FLOOR.to_owned(), nats(cause.floor_kl), above(record, explanation, cause)],
+    ]
+}
+
+const INTRINSIC: &str = "Intrinsic size, KL";
+const FLOOR: &str = "Noise floor, KL";
+
+fn nats(value: f64) -> String {
+    format!("{} <small>nats</small>", text(&number(value)))
+}
+
+/// Of an equivalent rewriting the parts have sizes, and the whole has none.
+fn cancelled(explanation: &Explanation, cause: &Cause) -> Vec<[String; 3]> {
+    let together =
+        explanation.counterfactuals.iter().rfind(|run| run.direction == "neither").map(|run| run.kl);
+    vec![
         [
-            "Intrinsic size, KL".to_owned(),
-            nats(cause.intrinsic_kl),
-            format!("computed in {}; flips {flips} of {positions} tokens", text(&cause.intrinsic_compute)),
+            "Fault".to_owned(),
+            "none".to_owned(),
+            format!("{} things differ and cancel out", explanation.causes.len()),
         ],
-        ["Noise floor, KL".to_owned(), nats(cause.floor_kl), above(record, explanation, cause)],
+        [
+            INTRINSIC.to_owned(),
+            together.map_or("–".to_owned(), nats),
+            format!(
+                "all together, in {}; one part alone {}",
+                text(&cause.intrinsic_compute),
+                text(&number(cause.intrinsic_kl))
+            ),
+        ],
+        [FLOOR.to_owned(), nats(cause.floor_kl), "not above the floor".to_owned()],
     ]
 }
 
