@@ -11,6 +11,7 @@ use ulpscope_llama::layer_of;
 
 use crate::factor::Factor;
 use crate::proof::Proof;
+use crate::stats::short;
 use crate::verdict::Equivalent;
 
 /// Factors of which every set is tried.
@@ -121,10 +122,12 @@ pub(crate) fn rewritings(all: &[Factor], acting: &[usize], proof: &Proof) -> Vec
                 all[*i].subject.clone() + &relation
             };
             let said = format!(
-                "{} cancel out: each alone changes the logits (KL {least:.1e} or more in {}), together they do not (KL \
-                 {kl:.1e}), so that they are an equivalent rewriting and no fault",
+                "{} cancel out: each alone changes the logits (KL {} or more in {}), together they do not (KL \
+                 {}), so that they are an equivalent rewriting and no fault",
                 members.iter().map(named).collect::<Vec<_>>().join(" and "),
-                proof.wide
+                short(least),
+                proof.wide,
+                short(kl)
             );
             let subjects: Vec<&str> = members.iter().map(|&i| all[i].subject.as_str()).collect();
             Rewriting { subject: subjects.join(" and "), members, said }

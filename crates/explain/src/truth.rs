@@ -7,7 +7,7 @@ use ulpscope_record::Truth;
 
 use crate::catalogue;
 use crate::proof::Proof;
-use crate::stats::{interval, mean_or_zero};
+use crate::stats::{interval, mean_or_zero, short};
 
 /// Which arm is nearer to the reference's stored weights, computed wide; and what both arms have that those have not.
 pub(crate) fn truth(plan: &Plan, proof: &Proof) -> Truth {
@@ -23,8 +23,11 @@ pub(crate) fn truth(plan: &Plan, proof: &Proof) -> Truth {
     if let Some(mended) = mended {
         let [before, _] = intrinsic;
         shared.push(format!(
-            "set right in {}, that takes its distance from the truth from KL {before:.1e} to {mended:.1e}, computed in {}",
-            plan.arms[0].name, proof.wide
+            "set right in {}, that takes its distance from the truth from KL {} to {}, computed in {}",
+            plan.arms[0].name,
+            short(before),
+            short(mended),
+            proof.wide
         ));
     }
     let name = if plan.arms[0].arm.dtype() == DType::F64 || proof.wide == DType::F64 { "f64" } else { "f32" };

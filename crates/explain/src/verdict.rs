@@ -4,6 +4,8 @@ use ulpscope_compare::Plan;
 use ulpscope_record::summary::bisected;
 use ulpscope_record::{Cause, Decision, Explanation, Status};
 
+use crate::stats::short;
+
 /// Causes that a paragraph names; the others are in the list of causes.
 const LISTED: usize = 6;
 
@@ -117,13 +119,19 @@ fn cancelled(reference: &str, found: &Explanation, equivalent: &Equivalent, besi
     let floor = found.causes.first().map_or(0.0, |c| c.floor_kl);
     let mut said = Vec::new();
     said.push(match (same_logits, floor > 0.0) {
-        (true, _) => format!("Every logit of {} has the bits of {reference}, though what comes before differs.", found.arm),
-        (false, true) => format!(
-            "{} differs from {reference} by no more than noise: KL {:.1e}, noise floor of the arithmetic {floor:.1e}.",
-            found.arm,
-            measured(found)
+        (true, _) => format!(
+            "Every logit of {} has the bits of {reference}, though what comes before differs.",
+            found.arm
         ),
-        (false, false) => format!("{} hardly differs from {reference}: KL {:.1e}.", found.arm, measured(found)),
+        (false, true) => format!(
+            "{} differs from {reference} by no more than noise: KL {}, noise floor of the arithmetic {}.",
+            found.arm,
+            short(measured(found)),
+            short(floor)
+        ),
+        (false, false) => {
+            format!("{} hardly differs from {reference}: KL {}.", found.arm, short(measured(found)))
+        }
     });
     if let Some(origin) = found.origins.first() {
         let [differing, of] = origin.differing;
@@ -140,8 +148,10 @@ fn cancelled(reference: &str, found: &Explanation, equivalent: &Equivalent, besi
             None => String::new(),
         };
         said.push(format!(
-            "Parts of it exchanged alone change the logits (KL up to {most:.1e} in {compute}); all together they cancel out \
-             (KL {whole:.1e}{rest}), so that no part has a share of anything."
+            "Parts of it exchanged alone change the logits (KL up to {} in {compute}); all together they cancel out \
+             (KL {}{rest}), so that no part has a share of anything.",
+            short(most),
+            short(whole)
         ));
     }
     if tensors > 1 {
@@ -240,12 +250,16 @@ fn size(found: &Explanation, beside_it: &Beside) -> String {
         let of = if found.decisions.len() > 1 { format!(" of prompt {prompt}") } else { String::new() };
         return format!(
             "The logits of {} are not numbers from position {position}{of} on, where the reference's are: no KL can be \
-             measured, and that is above any floor (noise floor of the arithmetic {floor:.1e}).",
-            found.arm
+             measured, and that is above any floor (noise floor of the arithmetic {}).",
+            found.arm,
+            short(floor)
         );
     }
     format!(
-        "Intrinsic size ({compute}): KL {intrinsic:.1e}; measured KL {kl:.1e}; noise floor of the arithmetic {floor:.1e}: {beside}."
+        "Intrinsic size ({compute}): KL {}; measured KL {}; noise floor of the arithmetic {}: {beside}.",
+        short(intrinsic),
+        short(kl),
+        short(floor)
     )
 }
 

@@ -111,6 +111,28 @@ fn nothing_is_fetched_and_nothing_is_styled_in_place() {
 }
 
 #[test]
+fn what_cancels_out_and_what_was_not_measured_has_tiles_of_its_own() {
+    let tiles = |run: &RunRecord| {
+        let page = html(run);
+        page.split_once("<dl class=\"tiles\">").unwrap().1.split_once("</dl>").unwrap().0.to_owned()
+    };
+    let mut run = explained();
+    assert!(tiles(&run).contains("both ways, to the bit"));
+    let cause = &mut run.explanation.as_mut().unwrap().causes[0];
+    (cause.necessary, cause.sufficient, cause.intrinsic_kl) = (false, false, f64::NAN);
+    let seen = tiles(&run);
+    assert!(
+        seen.contains("<strong>no</strong><span>not by running it") && seen.contains("not measured"),
+        "{seen}"
+    );
+    assert!(!seen.contains("NaN"), "{seen}");
+    let cause = &mut run.explanation.as_mut().unwrap().causes[0];
+    (cause.fault, cause.remedy) = (false, String::new());
+    let seen = tiles(&run);
+    assert!(seen.contains("<strong>none</strong><span>things that differ cancel out: 1"), "{seen}");
+}
+
+#[test]
 fn numbers_that_json_lacks_arrive_as_words() {
     let mut run = explained();
     run.sites[0].difference.mean_abs = f64::NAN;

@@ -11,7 +11,7 @@ use super::recorded::{Recorded, few};
 use super::search::{Found, Outcome, Shown};
 use crate::across::class;
 use crate::catalogue;
-use crate::stats::mean_or_zero;
+use crate::stats::{mean_or_zero, short};
 use crate::{floor, growth};
 
 /// Causes that the paragraph names.
@@ -342,11 +342,11 @@ fn size(known: &Known, floor_kl: f64) -> Vec<String> {
     let [own, with] = known.account.accumulated();
     let Some(own) = own else { return vec!["The trace has no logits to compare.".to_owned()] };
     let beside = if floor_kl > 0.0 {
-        format!("; noise floor of the arithmetic {floor_kl:.1e}")
+        format!("; noise floor of the arithmetic {}", short(floor_kl))
     } else {
         String::new()
     };
-    let mut said = vec![format!("Accumulated at the logits: KL {own:.1e}{beside}.")];
+    let mut said = vec![format!("Accumulated at the logits: KL {}{beside}.", short(own))];
     let explained = known.outcome.unexplained.is_empty();
     match with {
         Some(_) if known.account.bit_equal() => {
@@ -354,7 +354,7 @@ fn size(known: &Known, floor_kl: f64) -> Vec<String> {
         }
         Some(with) => {
             let rest = if explained { "" } else { "; the rest is not explained" };
-            said.push(format!("Ours, run freely with all of that, is left with KL {with:.1e}{rest}."));
+            said.push(format!("Ours, run freely with all of that, is left with KL {}{rest}.", short(with)));
         }
         None => {}
     }

@@ -118,7 +118,7 @@ fn cancelled(explanation: &Explanation, cause: &Cause) -> Vec<[String; 3]> {
         [
             "Fault".to_owned(),
             "none".to_owned(),
-            format!("{} things differ and cancel out", explanation.causes.len()),
+            format!("things that differ cancel out: {}", explanation.causes.len()),
         ],
         [
             INTRINSIC.to_owned(),
