@@ -2,7 +2,6 @@
 
 use burn::tensor::Device;
 use ulpscope_capture::Pattern;
-use ulpscope_floats::DType;
 use ulpscope_llama::Site;
 use ulpscope_record::{Arm, Buffer, Coverage, First, LogitDivergence, SiteDivergence, Weights};
 use ulpscope_weights::BUFFERS;
@@ -106,16 +105,7 @@ impl Findings {
             let buffers = rotary[i].1.iter().cloned().map(conversion_record);
             let mut conversions: Vec<_> = observed.conversions[i].iter().cloned().chain(buffers).collect();
             conversions.sort_by_key(|c| BUFFERS.contains(&c.name.as_str())); // parameters first
-            Arm {
-                name: arm.name.clone(),
-                recipe: arm.arm.recipe().to_string(),
-                attention: arm.semantics.base.attention.to_string(),
-                dtype: arm.arm.dtype().to_string(),
-                accumulation: accumulation(arm, &plan.device),
-                variants: arm.semantics.departures().map(|d| d.to_string()).collect(),
-                model: None,
-                conversions,
-            }
+            Arm { conversions, ..arm.described(&plan.device) }
         });
         let buffers = arms[1..]
             .iter()
@@ -152,15 +142,6 @@ impl Findings {
             first: first.collect(),
             coverage,
         }
-    }
-}
-
-/// The order of summation, where it is ours to choose.
-fn accumulation(arm: &NamedArm, device: &Device) -> String {
-    match arm.arm.dtype() {
-        DType::F64 => "device".to_owned(),
-        _ if ulpscope_llama::owns(device) => arm.semantics.base.accumulation.to_string(),
-        _ => "device".to_owned(),
     }
 }
 

@@ -9,7 +9,7 @@ use ulpscope_floats::DType;
 use ulpscope_llama::{
     Block, Embedding, Head, Llama, Probe, RotaryEmbedding, RotaryTables, Semantics, Site, layer_of, owns,
 };
-use ulpscope_record::{SiteDivergence, Weights};
+use ulpscope_record::{LogitDivergence, SiteDivergence, Weights};
 
 use crate::CompareError;
 use crate::heads::{Compared, Heads};
@@ -36,6 +36,18 @@ pub struct Observed {
     pub first: BTreeMap<(usize, usize), Site>,
     /// The arms' models, where the experiment was to keep them. Parameters of equal bits are held once.
     pub models: Vec<Llama>,
+}
+
+impl Observed {
+    /// The logits of one subject against another, of every prompt in turn.
+    pub fn logits_of(&self, subject: usize, with: usize) -> impl Iterator<Item = &LogitDivergence> {
+        self.logits.iter().filter(move |l| l.subject == subject && l.with == with).map(|l| &l.logits)
+    }
+
+    /// The same of one prompt.
+    pub fn logits_on(&self, prompt: usize, subject: usize, with: usize) -> Option<&LogitDivergence> {
+        self.logits_of(subject, with).find(|l| l.prompt == prompt)
+    }
 }
 
 /// How far a comparison has come.

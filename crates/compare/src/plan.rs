@@ -2,6 +2,7 @@
 
 use burn::tensor::Device;
 use ulpscope_capture::Pattern;
+use ulpscope_floats::DType;
 use ulpscope_llama::{LlamaConfig, Semantics};
 use ulpscope_weights::Arm;
 
@@ -17,6 +18,33 @@ pub struct NamedArm<'a> {
     pub arm: Arm<'a>,
     /// Semantics of its attention, the order of summation, and where it departs from Hugging Face's arithmetic.
     pub semantics: Semantics,
+}
+
+impl NamedArm<'_> {
+    /// Whether it sums in its declared order on this device: f64, and all on devices that are not ours, is left to the
+    /// device's own operations.
+    pub fn sums_in_order(&self, device: &Device) -> bool {
+        self.arm.dtype() != DType::F64 && ulpscope_llama::owns(device)
+    }
+
+    /// How a record describes it, where it runs on this device; without what its recipe did to the parameters.
+    pub fn described(&self, device: &Device) -> ulpscope_record::Arm {
+        let accumulation = self.semantics.base.accumulation;
+        ulpscope_record::Arm {
+            name: self.name.clone(),
+            recipe: self.arm.recipe().to_string(),
+            attention: self.semantics.base.attention.to_string(),
+            dtype: self.arm.dtype().to_string(),
+            accumulation: if self.sums_in_order(device) {
+                accumulation.to_string()
+            } else {
+                "device".to_owned()
+            },
+            variants: self.semantics.departures().map(|d| d.to_string()).collect(),
+            model: None,
+            conversions: Vec::new(),
+        }
+    }
 }
 
 /// A comparison: every prompt through every arm; the first arm is the reference.

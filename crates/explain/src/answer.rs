@@ -2,8 +2,7 @@
 
 use std::fmt;
 
-use ulpscope_compare::{Findings, Keep, NamedArm, Plan, Step};
-use ulpscope_floats::DType;
+use ulpscope_compare::{Findings, Keep, Plan, Step};
 use ulpscope_record::Explanation;
 
 use crate::bisect::bisect;
@@ -12,7 +11,7 @@ use crate::elsewhere::elsewhere;
 use crate::error::ExplainError;
 use crate::factor::{factors, many};
 use crate::looked::Looked;
-use crate::proof::Proof;
+use crate::proof::{Proof, wide};
 use crate::truth::shared;
 
 /// What a comparison found, and its explanation.
@@ -75,7 +74,7 @@ pub fn explain_keeping(
     let looked = Looked::at(plan, continued, keep, |step| progress(Stage::Looking, step))?;
     let (a, b) = (&plan.arms[0], &plan.arms[1]);
     let differing = &looked.observed.differing;
-    let wide = widest(plan);
+    let wide = wide(&plan.arms);
     let misplaced = elsewhere(a, b, differing);
     let bisected = match many(differing, &misplaced) {
         Some(parts) => Some(bisect(plan, &parts, wide, |step| progress(Stage::Bisecting, step))?),
@@ -87,10 +86,4 @@ pub fn explain_keeping(
     let proof = Proof::run(plan, &all, wide, shared, keep, |step| progress(Stage::Proving, step))?;
     let explanation = conclude(Known { plan, looked: &looked, all: &all, proof: &proof, bisected });
     Ok(Answer { findings: looked.findings, explanation })
-}
-
-/// The format that intrinsic sizes are computed in: one that both arms' roundings are small beside.
-fn widest(plan: &Plan) -> DType {
-    let wide = |arm: &NamedArm| matches!(arm.arm.dtype(), DType::F32 | DType::F64);
-    if plan.arms.iter().any(wide) { DType::F64 } else { DType::F32 }
 }

@@ -1,6 +1,6 @@
 //! What a divergence does to decisions.
 
-use ulpscope_compare::{Compared, Observed};
+use ulpscope_compare::Observed;
 use ulpscope_record::Decision;
 
 use crate::continuation::Continuation;
@@ -15,10 +15,7 @@ pub(crate) fn decisions(
     prompts: usize,
     continuations: &[Continuation],
 ) -> Vec<Decision> {
-    let of = |subject: usize, prompt: usize| {
-        let wanted = move |l: &&Compared| l.subject == subject && l.with == 0 && l.logits.prompt == prompt;
-        observed.logits.iter().find(wanted).map(|l| &l.logits)
-    };
+    let of = |subject: usize, prompt: usize| observed.logits_on(prompt, subject, 0);
     let decision = |prompt: usize| {
         let own = of(1, prompt)?;
         let noise: Vec<_> = orders.iter().filter_map(|&order| of(order, prompt)).collect();

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroUsize;
 
-use ulpscope_compare::{Compared, Observed};
+use ulpscope_compare::Observed;
 use ulpscope_llama::{Accumulation, Site};
-use ulpscope_record::{Floor, LogitFloor, Origin, ShapeFloor, SiteDivergence, SiteFloor};
+use ulpscope_record::{Floor, LogitDivergence, LogitFloor, Origin, ShapeFloor, SiteDivergence, SiteFloor};
 
 use crate::across::class;
 use crate::stats::{as_many, beyond, mean};
@@ -50,18 +50,18 @@ pub(crate) fn of_other_shape(
     else {
         return Vec::new();
     };
-    let of = |l: &Compared| ShapeFloor {
+    let of = |l: &LogitDivergence| ShapeFloor {
         what: format!(
             "the reference sums as PyTorch does for another number of rows, {order} instead of {own}"
         ),
-        prompt: l.logits.prompt,
-        positions: l.logits.by_position.len(),
-        equal: l.logits.equal,
-        kl: l.logits.kl,
-        max_abs: l.logits.max_abs,
-        top1_agreement: l.logits.top1_agreement,
+        prompt: l.prompt,
+        positions: l.by_position.len(),
+        equal: l.equal,
+        kl: l.kl,
+        max_abs: l.max_abs,
+        top1_agreement: l.top1_agreement,
     };
-    observed.logits.iter().filter(|l| l.subject == *subject && l.with == 0).map(of).collect()
+    observed.logits_of(*subject, 0).map(of).collect()
 }
 
 /// The floor, from the subjects that are the reference in other orders.

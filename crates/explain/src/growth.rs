@@ -29,10 +29,7 @@ pub(crate) fn growth(
     let chance =
         FALSE_ALARMS / prompts.iter().map(|ids| ranges(ids.len()).len()).sum::<usize>().max(1) as f64;
     let positions = |subject: usize, prompt: usize| -> &[PositionDivergence] {
-        let of = |l: &&ulpscope_compare::Compared| {
-            l.subject == subject && l.with == 0 && l.logits.prompt == prompt
-        };
-        observed.logits.iter().find(of).map_or(&[], |l| &l.logits.by_position)
+        observed.logits_on(prompt, subject, 0).map_or(&[], |l| &l.by_position)
     };
     let by_position =
         |subject: usize, prompt: usize| positions(subject, prompt).iter().map(|p| p.kl).collect::<Vec<f64>>();
@@ -104,9 +101,7 @@ fn lost(own: &[PositionDivergence], noise: &[Vec<f64>], position: usize) -> bool
 /// The first prompt, and its first position, at which the arm has no numbers though the reference has.
 pub(crate) fn first_lost(observed: &Observed, prompts: usize) -> Option<[usize; 2]> {
     let of = |prompt: usize| {
-        let own =
-            |l: &&ulpscope_compare::Compared| l.subject == 1 && l.with == 0 && l.logits.prompt == prompt;
-        let own = &observed.logits.iter().find(own)?.logits.by_position;
+        let own = &observed.logits_on(prompt, 1, 0)?.by_position;
         (0..own.len()).find(|&i| lost(own, &[], i)).map(|position| [prompt, position])
     };
     (0..prompts).find_map(of)

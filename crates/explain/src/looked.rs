@@ -3,7 +3,6 @@
 use ulpscope_compare::{
     CompareError, Findings, Keep, Made, Mix, NamedArm, Observed, Plan, Step, Subject, Watch, observe_keeping,
 };
-use ulpscope_floats::DType;
 use ulpscope_llama::Accumulation;
 use ulpscope_record::{Decision, Floor, Origin};
 
@@ -35,9 +34,8 @@ impl Looked {
         let (a, b) = (&plan.arms[0], &plan.arms[1]);
         let mut experiment = plan.experiment();
         let own = a.semantics.base.accumulation;
-        let ours = a.arm.dtype() != DType::F64 && ulpscope_llama::owns(&plan.device);
         let mut orders: Vec<(usize, String, Accumulation)> = Vec::new();
-        for order in if ours { floor::orders(own) } else { Vec::new() } {
+        for order in if a.sums_in_order(&plan.device) { floor::orders(own) } else { Vec::new() } {
             let mut semantics = a.semantics.clone();
             semantics.base.accumulation = order;
             let name = format!("{}, {order}", a.name);

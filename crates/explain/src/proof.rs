@@ -1,7 +1,8 @@
 //! Counterfactuals: each factor restored in the arm and injected into the reference, by running it.
 
 use ulpscope_compare::{
-    CompareError, Experiment, Keep, Made, Mix, Observed, Plan, Step, Subject, Take, Watch, observe_keeping,
+    CompareError, Experiment, Keep, Made, Mix, NamedArm, Observed, Plan, Step, Subject, Take, Watch,
+    observe_keeping,
 };
 use ulpscope_floats::DType;
 use ulpscope_llama::{Departure, Semantics, Variants};
@@ -63,6 +64,12 @@ impl<'a> Cast<'a> {
         self.0[index].compute = Some(dtype);
         index
     }
+}
+
+/// The format that intrinsic sizes are computed in: one that the arms' roundings are small beside.
+pub(crate) fn wide(arms: &[NamedArm]) -> DType {
+    let wide = |arm: &NamedArm| matches!(arm.arm.dtype(), DType::F32 | DType::F64);
+    if arms.iter().any(wide) { DType::F64 } else { DType::F32 }
 }
 
 /// What is exchanged with all of these factors, and `base` with their choices as `donor` has them.
@@ -179,7 +186,7 @@ impl Proof {
     }
 
     fn logits(&self, subject: usize, with: usize) -> impl Iterator<Item = &LogitDivergence> {
-        self.observed.logits.iter().filter(move |l| l.subject == subject && l.with == with).map(|l| &l.logits)
+        self.observed.logits_of(subject, with)
     }
 
     /// KL at every position of every prompt.

@@ -8,6 +8,7 @@ use ulpscope_record::{Counterfactual, LogitDivergence};
 
 use super::hypothesis::Change;
 use super::search::Found;
+use crate::proof::wide;
 use crate::stats::interval;
 
 /// Causes that are run each by itself; of more, only all together.
@@ -61,7 +62,7 @@ impl Account {
         };
         let runs_at_all = |f: &Found| f.changes.iter().any(|(_, _, whole)| *whole);
         let any = found.iter().any(runs_at_all);
-        let format = if matches!(arm.arm.dtype(), DType::F32 | DType::F64) { DType::F64 } else { DType::F32 };
+        let format = wide(std::slice::from_ref(arm));
         let widened = |mut settings: Vec<Setting>| {
             settings.iter_mut().for_each(|setting| setting.compute = Some(format));
             settings

@@ -23,7 +23,6 @@ use std::num::NonZeroUsize;
 use burn::tensor::Device;
 use ulpscope_capture::{Pattern, Trace};
 use ulpscope_compare::{Findings, NamedArm, Part, Step, agreement, survey};
-use ulpscope_floats::DType;
 use ulpscope_llama::{Accumulation, Site};
 use ulpscope_record::{Arm, Coverage, First, Origin, SiteDivergence, Weights};
 
@@ -60,7 +59,7 @@ pub fn explain_trace(
 ) -> Result<Answer, ExplainError> {
     let mut recorded = recorded::read(plan)?;
     let mut arm = plan.arm.clone();
-    let ours = arm.arm.dtype() != DType::F64 && ulpscope_llama::owns(&plan.device);
+    let ours = arm.sums_in_order(&plan.device);
     if ours && !plan.order_given {
         arm.semantics.base.accumulation = nearest_order(plan, &recorded)?;
     }
@@ -107,7 +106,7 @@ pub fn explain_trace(
     progress(Stage::Proving, Step { done: 1, total: 1 });
 
     let findings = Findings {
-        arms: vec![described(plan, &arm), ours_described(&arm)],
+        arms: vec![described(plan, &arm), arm.described(&plan.device)],
         weights: Weights::default(),
         buffers: Vec::new(),
         logits: account.own_logits(),
@@ -190,16 +189,3 @@ fn described(plan: &TracePlan, arm: &NamedArm) -> Arm {
 
 /// What the reference is called.
 pub(crate) const TRACE: &str = "trace";
-
-fn ours_described(arm: &NamedArm) -> Arm {
-    Arm {
-        name: arm.name.clone(),
-        recipe: arm.arm.recipe().to_string(),
-        attention: arm.semantics.base.attention.to_string(),
-        dtype: arm.arm.dtype().to_string(),
-        accumulation: arm.semantics.base.accumulation.to_string(),
-        variants: arm.semantics.departures().map(|d| d.to_string()).collect(),
-        model: None,
-        conversions: Vec::new(),
-    }
-}
