@@ -238,7 +238,7 @@ fn texts_that_are_almost_json() {
             ([&[0xef, 0xbb, 0xbf], &good[..]].concat(), "byte order mark"),
             ([&good[..], b"}"].concat(), "trailing characters"),
             ([&good[..], b"\0"].concat(), "trailing characters"),
-            (utf16, "expected value"),
+            (utf16, "text in UTF-16"),
             (good[..good.len() / 2].to_vec(), "EOF"),
         ] {
             fs::write(&file, bytes).unwrap();

@@ -9,9 +9,10 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use safetensors::tensor::TensorView;
-use safetensors::{Dtype, SafeTensors};
+use safetensors::{Dtype, SafeTensorError, SafeTensors};
 use ulpscope_floats::{DType, Floats};
-use ulpscope_record::file::{is_lfs_pointer, open, replace};
+use ulpscope_record::file::{open, replace};
+use ulpscope_record::kind::{Wanted, kind};
 
 use crate::probes::Activation;
 
@@ -63,12 +64,10 @@ impl Trace {
     /// Reads the bytes of the trace at `path`.
     fn parse(path: &Path, bytes: &[u8]) -> Result<Self, TraceError> {
         let format = |reason: String| TraceError::Format { path: path.to_owned(), reason };
-        if is_lfs_pointer(bytes) {
-            return Err(format(
-                "it is a git-lfs pointer, not the file itself; `git lfs pull` fetches that".into(),
-            ));
-        }
-        let (_, header) = SafeTensors::read_metadata(bytes).map_err(|e| format(e.to_string()))?;
+        let told = |e: SafeTensorError| {
+            format(kind(bytes, Wanted::Safetensors).map_or_else(|| e.to_string(), str::to_owned))
+        };
+        let (_, header) = SafeTensors::read_metadata(bytes).map_err(told)?;
         let file = SafeTensors::deserialize(bytes).map_err(|e| format(e.to_string()))?;
         let mut trace = Trace::default();
         trace.about.extend(header.metadata().clone().unwrap_or_default());

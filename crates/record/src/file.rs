@@ -1,6 +1,7 @@
 //! Reading and writing `record.json`.
 
 use crate::explanation::{Explanation, Origin};
+use crate::kind::{Wanted, kind};
 use crate::layout;
 use crate::schema::{RunRecord, SCHEMA};
 use serde::Deserialize;
@@ -57,11 +58,13 @@ pub enum RecordError {
         /// What was expected and found, and where.
         source: serde_json::Error,
     },
-    /// What git-lfs leaves in a file's place until it is fetched.
-    #[error("{path}: a git-lfs pointer, not the file itself; `git lfs pull` in its folder fetches that")]
-    LfsPointer {
+    /// Something else under that name.
+    #[error("{path}: not a record of ulpscope: {what}")]
+    Other {
         /// The file.
         path: String,
+        /// What it is, and what to do.
+        what: &'static str,
     },
     /// Written with another version of the schema.
     #[error("{path}: schema version {found}, this ulpscope reads version {SCHEMA}; {}", remedy(*found))]
@@ -208,11 +211,6 @@ pub fn open(path: &Path) -> io::Result<File> {
     File::open(path)
 }
 
-/// Whether this is the text that git-lfs leaves in place of a large file.
-pub fn is_lfs_pointer(content: &[u8]) -> bool {
-    content.starts_with(b"version https://git-lfs.github.com/spec/")
-}
-
 fn parse(bytes: &[u8], path: &str) -> Result<RunRecord, RecordError> {
     #[derive(Deserialize)]
     struct Header {
@@ -220,15 +218,12 @@ fn parse(bytes: &[u8], path: &str) -> Result<RunRecord, RecordError> {
     }
     let wrong = |source: serde_json::Error| {
         let path = path.to_owned();
-        if source.is_eof() {
-            RecordError::CutShort { path, line: source.line() }
-        } else {
-            RecordError::NotARecord { path, source }
+        match kind(bytes, Wanted::Json) {
+            Some(what) => RecordError::Other { path, what },
+            None if source.is_eof() => RecordError::CutShort { path, line: source.line() },
+            None => RecordError::NotARecord { path, source },
         }
     };
-    if is_lfs_pointer(bytes) {
-        return Err(RecordError::LfsPointer { path: path.to_owned() });
-    }
     // Before anything else: another version's fields are not faults of the file.
     let header: Header = serde_json::from_slice(bytes).map_err(wrong)?;
     if header.schema != u64::from(SCHEMA) {

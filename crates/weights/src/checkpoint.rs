@@ -13,6 +13,7 @@ use ulpscope_floats::DType;
 use ulpscope_llama::LlamaConfig;
 
 use crate::error::Mismatch;
+use crate::folder::{instead, there};
 use crate::gguf::Gguf;
 use crate::map::{Map, open, read_json};
 use crate::shards::Shards;
@@ -91,7 +92,9 @@ impl Checkpoint {
     /// [`WeightsError`] says which file, what was found and what to do about it.
     pub fn open(path: &Path) -> Result<Self, WeightsError> {
         let meta = std::fs::metadata(path).map_err(|e| match e.kind() {
-            std::io::ErrorKind::NotFound => WeightsError::NotFound { path: path.to_owned() },
+            std::io::ErrorKind::NotFound => {
+                there(path).err().unwrap_or_else(|| WeightsError::NotFound { path: path.to_owned() })
+            }
             _ => WeightsError::io(path, e),
         })?;
         if meta.is_dir() {
@@ -105,13 +108,13 @@ impl Checkpoint {
 
     fn open_directory(dir: &Path) -> Result<Self, WeightsError> {
         let config_path = dir.join("config.json");
-        if !config_path.exists() {
-            return Err(WeightsError::NoConfig { dir: dir.to_owned() });
+        if !there(&config_path)? {
+            return Err(WeightsError::NoConfig { dir: dir.to_owned(), instead: instead(dir) });
         }
         // Before it is read: what is written between the two is noticed then, and not overlooked.
         let mut stamps = vec![Stamp::read(&config_path)?];
         let tokenizer_path = dir.join("tokenizer.json");
-        if tokenizer_path.exists() {
+        if there(&tokenizer_path)? {
             // It is hashed even where token ids make it needless, and a pipe would be waited for without end.
             open(&tokenizer_path)?;
             stamps.push(Stamp::read(&tokenizer_path)?);

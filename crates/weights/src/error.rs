@@ -29,20 +29,22 @@ pub enum WeightsError {
         /// What the system said.
         source: std::io::Error,
     },
-    /// What git-lfs leaves in a file's place until it is fetched.
-    #[error("`{}` is a git-lfs pointer{}, not the file itself; `git lfs pull` in its folder fetches that", .path.display(),
-        .size.map_or_else(String::new, |size| format!(" to {size} bytes")))]
-    LfsPointer {
-        /// The file.
-        path: PathBuf,
-        /// Length of the file that it stands for, bytes, if it says so.
-        size: Option<u64>,
-    },
     /// The directory holds no description of the model.
-    #[error("`{}` has no config.json; is it the model's own directory?", .dir.display())]
+    #[error("`{}` has no config.json; {}", .dir.display(), .instead.as_deref().unwrap_or("is it the model's own directory?"))]
     NoConfig {
         /// The directory.
         dir: PathBuf,
+        /// What it has instead, and what to do.
+        instead: Option<String>,
+    },
+    /// A link to a file that is not there.
+    #[error("`{}` is a link to `{}`, which is not there; in a cache of the hub that is a blob that was deleted: fetch the model again",
+        .path.display(), .target.display())]
+    Dangling {
+        /// The link.
+        path: PathBuf,
+        /// Where it leads.
+        target: PathBuf,
     },
     /// A JSON file that isn't JSON.
     #[error("`{}` is not valid JSON: {reason}", .path.display())]
@@ -61,14 +63,13 @@ pub enum WeightsError {
         source: ConfigError,
     },
     /// The directory holds no safetensors file.
-    #[error("`{}` has no model.safetensors and no model.safetensors.index.json{}", .dir.display(),
-        if *.pickled { "; its pytorch_model.bin is a pickle, which is not read: load it with transformers and save_pretrained(safe_serialization=True)" }
-        else { "; download the weights too" })]
+    #[error("`{}` has no model.safetensors and no model.safetensors.index.json; {}", .dir.display(),
+        .instead.as_deref().unwrap_or("download the weights too"))]
     NoWeights {
         /// The directory.
         dir: PathBuf,
-        /// Whether weights in PyTorch's pickle format are there.
-        pickled: bool,
+        /// What it has instead, and what to do.
+        instead: Option<String>,
     },
     /// A safetensors file whose header contradicts itself or the file.
     #[error("`{}` is no valid safetensors file: {reason}", .file.display())]

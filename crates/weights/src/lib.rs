@@ -29,6 +29,7 @@ mod arm;
 mod checkpoint;
 mod convert;
 mod error;
+mod folder;
 #[cfg(test)]
 mod fuzz;
 mod gguf;

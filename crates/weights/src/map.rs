@@ -1,13 +1,15 @@
 //! A file mapped into memory, read-only.
 
 use std::fs::File;
-use std::io::{Error, ErrorKind, Read};
+use std::io::Read;
 use std::ops::Range;
 use std::path::Path;
 
 use memmap2::Mmap;
 #[cfg(unix)]
 use memmap2::{Advice, UncheckedAdvice};
+use ulpscope_record::file;
+use ulpscope_record::kind::{Wanted, kind};
 
 use crate::WeightsError;
 use crate::error::shown;
@@ -44,7 +46,6 @@ impl Map {
         #[allow(unsafe_code)]
         let map = unsafe { Mmap::map(&file) }.map_err(io)?;
         let (stamp, entry) = (Stamp::of(path, &found), Entry::of(&map));
-        refuse_pointer(path, &map)?;
         Ok(Map { stamp, content: Content::Mapped { entry, map, file } })
     }
 
@@ -135,18 +136,9 @@ impl Map {
     }
 }
 
-/// Opens a file of a checkpoint. It may be a link, as in the hub's cache, where each leads to a blob outside the folder;
-/// but a pipe, which would be waited for without end, or a device, which has none, is refused.
+/// Opens a file of a checkpoint. It may be a link, as in the hub's cache, where each leads to a blob outside the folder.
 pub(crate) fn open(path: &Path) -> Result<File, WeightsError> {
-    let io = |e| WeightsError::io(path, e);
-    let found = std::fs::metadata(path).map_err(io)?;
-    if found.is_dir() {
-        return Err(io(ErrorKind::IsADirectory.into()));
-    }
-    if !found.is_file() {
-        return Err(io(Error::new(ErrorKind::InvalidInput, "it is a device, pipe or socket, and no file")));
-    }
-    File::open(path).map_err(io)
+    file::open(path).map_err(|e| WeightsError::io(path, e))
 }
 
 /// The largest JSON file that is read, in bytes: ten times the largest tokenizer.json there is.
@@ -160,20 +152,7 @@ pub(crate) fn read_text(path: &Path) -> Result<Vec<u8>, WeightsError> {
         let reason = format!("it has more than {LONGEST} bytes, which no such file has");
         return Err(WeightsError::Json { path: path.to_owned(), reason });
     }
-    refuse_pointer(path, &text)?;
     Ok(text)
-}
-
-/// Refuses the text that git-lfs leaves in place of a large file.
-fn refuse_pointer(path: &Path, content: &[u8]) -> Result<(), WeightsError> {
-    const BEGINS: &[u8] = b"version https://git-lfs.github.com/spec/";
-    if !content.starts_with(BEGINS) {
-        return Ok(());
-    }
-    // A pointer has three short lines.
-    let text = String::from_utf8_lossy(&content[..content.len().min(1024)]);
-    let size = text.lines().find_map(|line| line.strip_prefix("size ")?.trim().parse().ok());
-    Err(WeightsError::LfsPointer { path: path.to_owned(), size })
 }
 
 /// Reads a JSON file.
@@ -183,12 +162,7 @@ pub(crate) fn read_json(path: &Path) -> Result<serde_json::Value, WeightsError> 
 
 /// What is wrong with a text that is no JSON.
 pub(crate) fn explain_json(text: &[u8], error: &serde_json::Error) -> String {
-    match text {
-        [0xef, 0xbb, 0xbf, ..] => {
-            "it begins with a byte order mark, which JSON must not have; save it without".to_owned()
-        }
-        _ => shown(&error.to_string()),
-    }
+    kind(text, Wanted::Json).map_or_else(|| shown(&error.to_string()), str::to_owned)
 }
 
 /// Reads the text of the JSON file at `path`.

@@ -1,14 +1,19 @@
 //! The safetensors files of a directory: one, or several under an index.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::fmt;
 use std::ops::Range;
 use std::path::{Component, Path, PathBuf};
 
 use safetensors::tensor::{Dtype, SafeTensorError, SafeTensors};
+use serde::Deserializer as _;
+use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
 use ulpscope_floats::{DType, Floats};
+use ulpscope_record::kind::{Wanted, kind};
 
 use crate::error::shown;
+use crate::folder::{instead, there};
 use crate::map::{Map, read_json};
 use crate::source::unsafe_name;
 use crate::{StoredTensor, WeightsError};
@@ -37,11 +42,26 @@ impl Shards {
     pub(crate) fn open(dir: &Path) -> Result<Self, WeightsError> {
         let (single, index) = (dir.join(SINGLE), dir.join(INDEX));
         let mut shards = Shards { maps: Vec::new(), tensors: BTreeMap::new(), index: None };
-        if single.exists() {
+        if there(&single)? {
             shards.add(Map::open(&single)?)?;
-        } else if index.exists() {
+        } else if there(&index)? {
             let weight_map = read_index(&index)?;
-            for file in weight_map.values().collect::<BTreeSet<_>>() {
+            let files: BTreeSet<&String> = weight_map.values().collect();
+            let mut missing = Vec::new();
+            for file in &files {
+                if !there(&dir.join(file))? {
+                    missing.push(*file);
+                }
+            }
+            if let [first, ..] = missing[..] {
+                let reason = format!(
+                    "{} of {} shards that it lists are missing, first `{first}`; download them, too",
+                    missing.len(),
+                    files.len()
+                );
+                return Err(WeightsError::ShardIndex { path: index, reason });
+            }
+            for file in files {
                 shards.add(Map::open(&dir.join(file))?)?;
             }
             for (name, file) in &weight_map {
@@ -56,9 +76,7 @@ impl Shards {
             }
             shards.index = Some(index);
         } else {
-            let pickled =
-                ["pytorch_model.bin", "pytorch_model.bin.index.json"].iter().any(|f| dir.join(f).exists());
-            return Err(WeightsError::NoWeights { dir: dir.to_owned(), pickled });
+            return Err(WeightsError::NoWeights { dir: dir.to_owned(), instead: instead(dir) });
         }
         Ok(shards)
     }
@@ -73,8 +91,13 @@ impl Shards {
 
     fn add(&mut self, map: Map) -> Result<(), WeightsError> {
         let header = |reason| WeightsError::Header { file: map.path().to_owned(), reason };
-        let (length, metadata) =
-            SafeTensors::read_metadata(map.all()).map_err(|e| header(explain(&e, map.all())))?;
+        let (length, metadata) = SafeTensors::read_metadata(map.all()).map_err(|e| {
+            header(kind(map.all(), Wanted::Safetensors).map_or_else(|| explain(&e, map.all()), str::to_owned))
+        })?;
+        if let Some(name) = repeated(map.all().get(8..8 + length).unwrap_or_default()) {
+            let name = shown(&name);
+            return Err(header(format!("its header has tensor `{name}` twice; write the file again")));
+        }
         let shard = self.maps.len();
         for (name, info) in metadata.tensors() {
             let (start, end) = info.data_offsets;
@@ -155,6 +178,29 @@ impl Shards {
     fn bytes(&self, entry: &Entry) -> Result<&[u8], WeightsError> {
         self.maps[entry.shard].bytes(entry.range.clone())
     }
+}
+
+/// A name that the header has twice. Parsers take the last of them, and none says so.
+fn repeated(header: &[u8]) -> Option<String> {
+    struct Names(Option<String>);
+    impl<'de> Visitor<'de> for Names {
+        type Value = Option<String>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a header")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<Self::Value, A::Error> {
+            let mut seen = HashSet::new();
+            while let Some((name, IgnoredAny)) = map.next_entry::<String, IgnoredAny>()? {
+                if let Some(twice) = seen.replace(name) {
+                    self.0.get_or_insert(twice);
+                }
+            }
+            Ok(self.0)
+        }
+    }
+    serde_json::Deserializer::from_slice(header).deserialize_map(Names(None)).ok()?
 }
 
 /// Reads `weight_map`, refusing names that would lead out of the directory.

@@ -139,7 +139,9 @@ pub fn locate_first(
 fn local(path: &std::path::Path, reference: &ModelRef) -> Result<Located, SourceError> {
     let wants_file = matches!(reference, ModelRef::Gguf(_));
     let metadata = std::fs::metadata(path).map_err(|error| match error.kind() {
-        std::io::ErrorKind::NotFound => SourceError::NoSuchPath { path: path.to_path_buf() },
+        std::io::ErrorKind::NotFound => {
+            SourceError::NoSuchPath { path: path.to_path_buf(), target: path.read_link().ok() }
+        }
         _ => SourceError::io("read", path, error),
     })?;
     if !metadata.is_file() && !metadata.is_dir() {

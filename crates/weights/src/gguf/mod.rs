@@ -20,6 +20,7 @@ use anamnesis::{GgufFrontMatter, GgufTensorInfo, GgufType, parse_gguf_front_matt
 use serde_json::Value;
 use ulpscope_floats::{DType, Floats};
 use ulpscope_llama::LlamaConfig;
+use ulpscope_record::kind::{Wanted, kind};
 
 use crate::guard::guarded;
 use crate::map::{Map, open};
@@ -207,8 +208,14 @@ impl Gguf {
 ///
 /// The parser is young and its input may be anything; a panic in it becomes an error like any other. (None was
 /// seen in a hundred thousand damaged files, but a crash here would take a whole run with it.)
-fn read_front_matter(path: &Path, file: impl Read + Seek) -> Result<GgufFrontMatter, WeightsError> {
+fn read_front_matter(path: &Path, mut file: impl Read + Seek) -> Result<GgufFrontMatter, WeightsError> {
     let wrong = |reason: String| WeightsError::Gguf { path: path.to_owned(), reason };
+    let mut begins = Vec::new();
+    _ = file.by_ref().take(256).read_to_end(&mut begins);
+    if let Some(what) = kind(&begins, Wanted::Gguf) {
+        return Err(wrong(what.to_owned()));
+    }
+    file.rewind().map_err(|e| WeightsError::io(path, e))?;
     let front = guarded(|| parse_gguf_front_matter_from_reader(file))
         .map_err(|panic| wrong(format!("its parser failed on it ({panic})")))?
         .map_err(|e| wrong(e.to_string()))?;

@@ -17,10 +17,13 @@ pub enum SourceError {
         reason: String,
     },
     /// Nothing is at a local path.
-    #[error("{} does not exist; give a folder with config.json and safetensors, a .gguf file, or a hub id org/name", .path.display())]
+    #[error("{} {}; give a folder with config.json and safetensors, a .gguf file, or a hub id org/name", .path.display(),
+        .target.as_ref().map_or("does not exist".to_owned(), |to| format!("is a link to `{}`, which is not there", to.display())))]
     NoSuchPath {
         /// The path looked at.
         path: PathBuf,
+        /// Where it leads, if it is a link.
+        target: Option<PathBuf>,
     },
     /// A folder where a file belongs, or the reverse.
     #[error("{} is a {}; a model is a folder with config.json and safetensors, or a .gguf file", .path.display(), if *.wants_file { "folder" } else { "file" })]
