@@ -50,7 +50,7 @@ pub enum ConfigError {
     #[error("config.json is not a JSON object")]
     NotAnObject,
     /// A key that must be there is not.
-    #[error("config.json lacks `{0}`")]
+    #[error("config.json lacks `{0}`; take that from the original model's")]
     Missing(String),
     /// A value has the wrong type or lies outside its range.
     #[error("config.json: `{key}` is {value}, expected {expected}")]

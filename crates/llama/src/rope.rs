@@ -115,7 +115,7 @@ impl RopeParameters {
                 }
             }
             "yarn" => {
-                let factor = field.optional("factor")?.unwrap_or(implied_factor);
+                let factor = field.required("factor")?;
                 let attention_factor = match (
                     field.optional("attention_factor")?,
                     field.optional("mscale")?,
@@ -319,9 +319,12 @@ impl Fields<'_> {
     }
 
     fn required(&self, name: &str) -> Result<f64, ConfigError> {
-        self.optional(name)?
-            .filter(|x| *x > 0.0)
-            .ok_or_else(|| ConfigError::Missing(format!("{}.{name}", self.key)))
+        let key = || format!("{}.{name}", self.key);
+        match self.optional(name)? {
+            None => Err(ConfigError::Missing(key())),
+            Some(0.0) => Err(invalid(&key(), &self.map[name], "a number > 0")),
+            Some(x) => Ok(x),
+        }
     }
 
     fn list(&self, name: &str, len: usize) -> Result<Vec<f32>, ConfigError> {
@@ -421,6 +424,24 @@ mod tests {
         let new = rope(json!({"rope_parameters": {"rope_type": "linear", "factor": 4.0, "rope_theta": 1e4}}));
         assert_eq!(old, new);
         assert_eq!(old.inv_freq(64)[0], 0.25);
+    }
+
+    /// As in transformers, which raises a KeyError for each of the first.
+    #[test]
+    fn a_kind_without_its_factor_is_refused() {
+        for kind in ["linear", "dynamic", "llama3", "yarn"] {
+            let with = |factor: Value| {
+                let mut map = json!({"rope_type": kind, "low_freq_factor": 1.0, "high_freq_factor": 4.0});
+                map["factor"] = factor;
+                let config = json!({ "rope_parameters": map });
+                RopeParameters::from_config(config.as_object().unwrap(), 64, 8192).unwrap_err().to_string()
+            };
+            assert!(with(Value::Null).contains("lacks `rope_parameters.factor`"), "{kind}");
+            assert!(
+                with(json!(0.0)).contains("`rope_parameters.factor` is 0.0, expected a number > 0"),
+                "{kind}"
+            );
+        }
     }
 
     #[test]
