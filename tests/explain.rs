@@ -265,6 +265,52 @@ fn interleave(w: &mut [f32]) {
     }
 }
 
+/// Both halves of a rescaling in every layer, by factors that bf16 rounds: one group of tensors, above the noise, and no fault.
+/// A fault that no rule tells from the rest is not hidden by it.
+#[test]
+fn a_rewriting_that_was_rounded_is_told_from_one_with_a_fault() {
+    let rescaled = |beside: &dyn Fn(&mut Checkpoint)| {
+        changed(|model| {
+            for layer in 0..4 {
+                let [up, down] =
+                    ["up", "down"].map(|name| format!("model.layers.{layer}.mlp.{name}_proj.weight"));
+                let factor = |i: usize| 0.6 + (i * 7 % 11) as f32 / 10.0;
+                edit(model, &up, |w| w.iter_mut().enumerate().for_each(|(i, x)| *x *= factor(i / 64)));
+                edit(model, &down, |w| w.iter_mut().enumerate().for_each(|(i, x)| *x /= factor(i % 160)));
+            }
+            beside(model);
+        })
+    };
+    let alone = rescaled(&|_| {});
+    let verdict = alone["verdict"].as_str().unwrap();
+    assert!(list(&alone["causes"]).iter().all(|c| c["fault"] == false), "{verdict}");
+    assert!(
+        verdict.contains("what the rounding of that leaves") && verdict.contains("and no fault"),
+        "{verdict}"
+    );
+    let down = "model.layers.2.mlp.down_proj.weight";
+    let both = rescaled(&|model| edit(model, down, |w| w.rotate_right(160)));
+    let verdict = both["verdict"].as_str().unwrap();
+    assert!(list(&both["causes"]).iter().any(|c| c["fault"] == true && c["subject"] == down), "{verdict}");
+    assert!(!verdict.contains("and no fault. "), "{verdict}");
+}
+
+#[test]
+fn what_was_exchanged_and_changed_besides_is_still_named() {
+    let [gate, up] = ["gate", "up"].map(|name| format!("model.layers.1.mlp.{name}_proj.weight"));
+    let noise = |w: &mut Vec<f32>| {
+        let random = |i: usize| ((i as u32).wrapping_mul(2_654_435_761) >> 8) as f32 / (1 << 23) as f32 - 1.0;
+        w.iter_mut().enumerate().for_each(|(i, x)| *x += 0.01 * random(i));
+    };
+    let e = changed(|model| {
+        give(model, &[(gate.clone(), up.clone()), (up.clone(), gate.clone())]);
+        edit(model, &gate, noise);
+        edit(model, &up, noise);
+    });
+    assert_eq!(ids(&e), ["tensors-exchanged"], "{}", e["verdict"]);
+    assert!(e["causes"][0]["relation"].as_str().unwrap().contains("are swapped, and changed besides"));
+}
+
 #[test]
 fn a_layout_and_the_rotation_that_goes_with_it_are_no_fault() {
     let places = ["q", "k"].map(|name| format!("self_attn.{name}_proj.weight"));

@@ -2,7 +2,7 @@
 
 use std::process::Stdio;
 
-use crate::util::{Dir, list, tiny, ulpscope};
+use crate::util::{Dir, Run, list, tiny, ulpscope};
 
 #[test]
 fn version_says_what_it_can_compute_with() {
@@ -73,6 +73,18 @@ fn nothing_is_coloured_that_is_no_terminal() {
     }
     let run = ulpscope(["compare", "./absent"]);
     run.check(!run.stderr.contains('\x1b'), "no escape sequence");
+}
+
+#[test]
+fn absurd_values_are_quoted_short_and_refused() {
+    let dir = Dir::new();
+    let long = "x".repeat(100_000);
+    let short =
+        |run: Run| assert!(run.stderr.len() < 3000 && run.stderr.contains('…'), "{}", run.stderr.len());
+    short(dir.run(["weights", &tiny(), "--tensor", &long]).fails(&["no parameter"]));
+    short(dir.run(["compare", &tiny(), "--b", &long]).misused(&["--b"]));
+    dir.run(["compare", &tiny(), "--ids", "1", "--threads", "1000000"])
+        .fails(&["--threads 1000000: at most 1024"]);
 }
 
 #[test]

@@ -357,6 +357,12 @@ fn traces_that_can_not_be_explained_are_refused() {
     };
     changed("ids", "seventeen").fails(&["seventeen", "[1, 17, 250]"]);
     changed("ids", "[1, 99]").fails(&["token id 99", "64"]);
+    // Fewer and more tokens than it was recorded of, and another model's.
+    for ids in ["[1, 2]", "[1, 2, 3, 4, 5, 6]"] {
+        changed("ids", ids).fails(&["sites are not of this model and these tokens", "[1, 5, 32]"]);
+    }
+    dir.run(["explain", &tiny(), "--trace", &port("none-eager")])
+        .fails(&["sites are not of this model and these tokens", "[1, 5, 64]"]);
     changed("recipe", "torch.compile").fails(&["torch.compile", "--recipe"]);
     changed("recipe", "load(f32)").fails(&["it is in bf16", "f32", "--recipe"]);
     dir.run(["explain", &model, "--trace", &port("none-eager"), "--b", "load(f32)"]).misused(&["--trace"]);

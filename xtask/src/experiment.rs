@@ -6,6 +6,7 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
+use ulpscope_record::file::open;
 use ulpscope_record::{RunRecord, differences};
 
 use crate::shell;
@@ -275,7 +276,7 @@ fn read(which: &str) -> Result<(String, Experiment)> {
     let folder = folder();
     let known = folder.join(format!("{which}.toml"));
     let path = if known.exists() { known } else { PathBuf::from(which) };
-    let text = fs::read_to_string(&path).with_context(|| {
+    let text = open(&path).and_then(std::io::read_to_string).with_context(|| {
         let mut names: Vec<String> = fs::read_dir(&folder)
             .into_iter()
             .flatten()

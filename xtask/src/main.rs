@@ -1,6 +1,7 @@
 //! Reproducible experiments, fixtures and checks: `cargo xtask help` lists them.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command for people")]
 
+mod api;
 mod bench;
 mod ci;
 mod dist;
@@ -62,8 +63,17 @@ fn main() -> ExitCode {
     match result {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("xtask: {error:#}");
+            eprintln!("xtask: {}", one_sentence(&error));
             ExitCode::FAILURE
         }
     }
+}
+
+/// An error with its causes on one line. A cause that its effect already quotes is not said twice.
+fn one_sentence(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |text, cause| match text.as_str() {
+        "" => cause,
+        text if text.contains(&cause) => text.to_owned(),
+        text => format!("{text}: {cause}"),
+    })
 }

@@ -5,10 +5,18 @@ use burn::tensor::Device;
 
 use crate::args::DeviceArgs;
 
+/// More threads than any machine has cores; a million would wait for each other without end.
+const MOST_THREADS: usize = 1024;
+
 /// The device, and the number of threads that compute on this machine's side.
 pub(crate) fn open(args: &DeviceArgs) -> Result<(Device, usize)> {
     if args.threads == Some(0) {
         bail!("--threads 0: at least one thread has to compute");
+    }
+    if let Some(threads) = args.threads.filter(|threads| *threads > MOST_THREADS) {
+        bail!(
+            "--threads {threads}: at most {MOST_THREADS}; more threads than the machine has cores only wait"
+        );
     }
     let pool = rayon::ThreadPoolBuilder::new().num_threads(args.threads.unwrap_or(0));
     // Activations come and go, megabytes each. glibc hands memory back to the system at once until it has seen a large

@@ -35,7 +35,7 @@ fn main() -> ExitCode {
     if !cfg!(feature = "cuda") {
         ulpscope_weights::stay_within_memory();
     }
-    let args = Args::parse();
+    let args = Args::try_parse().unwrap_or_else(|error| misused(&error));
     match run(args) {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::Failed(findings)) => {
@@ -54,6 +54,17 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Says what is wrong with the arguments, or what was asked for about them.
+fn misused(error: &clap::Error) -> ! {
+    let text = error.render().to_string();
+    let short = commands::short_words(&text);
+    if short == text || !error.use_stderr() {
+        error.exit();
+    }
+    to_stderr(short.trim_end());
+    std::process::exit(error.exit_code())
 }
 
 fn run(args: Args) -> anyhow::Result<Outcome> {

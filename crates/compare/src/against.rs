@@ -24,7 +24,7 @@ use crate::subject::{Experiment, Made, Subject, Watch};
 pub struct Reference {
     /// The prompt.
     pub ids: Vec<u32>,
-    /// What the recording has, by site.
+    /// What the recording has, by site, each of its site's shape.
     pub activations: Activations,
     /// Of those, the sites that can be judged: the recording has what they read, too.
     pub judged: BTreeSet<Site>,
@@ -39,8 +39,6 @@ pub struct Survey {
     pub sites: Vec<SiteDivergence>,
     /// Ours in other orders against ours, on the same inputs. `arm` is the order.
     pub noise: Vec<SiteDivergence>,
-    /// Sites that a recording has in another shape than ours: prompt, site, the recording's shape, ours.
-    pub misshapen: Vec<(usize, Site, Vec<usize>, Vec<usize>)>,
 }
 
 /// What one site introduces on given inputs: `taught` beside the recording's `given`.
@@ -63,6 +61,9 @@ pub fn introduced(
 ///
 /// # Errors
 /// [`CompareError`] if parameters can't be read.
+///
+/// # Panics
+/// If an activation has not the shape of its site ([`Site::shape`]).
 pub fn survey(
     arm: &NamedArm,
     references: &mut [Reference],
@@ -77,7 +78,7 @@ pub fn survey(
     let others: Vec<Setting> = orders.iter().map(|&order| in_order(&base, order)).collect();
     let mut states: Vec<Option<State>> = vec![None; references.len()];
     let mut looks = Looks::default();
-    let mut found = Survey { sites: Vec::new(), noise: Vec::new(), misshapen: Vec::new() };
+    let mut found = Survey { sites: Vec::new(), noise: Vec::new() };
     for (done, &part) in list.iter().enumerate() {
         for (prompt, reference) in references.iter_mut().enumerate() {
             let taught = parts.forced(part, &base, &reference.ids, &reference.activations)?;
@@ -85,10 +86,6 @@ pub fn survey(
             states[prompt] = Some(state);
             for (&site, t) in taught.iter().filter(|(site, _)| sites.matches(**site)) {
                 let Some(a) = reference.activations.get(&site) else { continue };
-                if a.shape != t.shape {
-                    found.misshapen.push((prompt, site, a.shape.clone(), t.shape.clone()));
-                    continue;
-                }
                 let mut measured = Measured::new(site, (0, prompt), a, own.get(&site), t);
                 if let Some(own) = own.get(&site).filter(|_| looks.worth(&measured)) {
                     measured.look(a, own, t);

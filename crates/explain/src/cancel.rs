@@ -20,8 +20,10 @@ const EVERY: usize = 4;
 const EACH: usize = 6;
 /// Sets that are tried in all.
 const MOST: usize = 16;
-/// Share of what the least of a set's factors does alone, below which the set does nothing.
-const CANCELS: f64 = 1e-3;
+/// Share of what parts of a rewriting do alone that the whole of it may do: by its own rounding to 16 bits…
+const OF_ROUNDED: f64 = 1e-3;
+/// … and where nothing of it was rounded.
+const OF_EXACT: f64 = 1e-8;
 
 /// Sets of factors, by index, that may cancel out, smaller ones first. A set of all factors is none: nothing would be left
 /// to explain.
@@ -78,17 +80,24 @@ fn parts(factors: &[Factor], of: &[usize]) -> Vec<Vec<usize>> {
     parts.into_iter().map(|(members, _)| members).collect()
 }
 
-/// The sets of `tried`, each with its KL, that cancel out and have no member in common; `alone` is what a factor does by
-/// itself, and `None` of one that does nothing.
+/// What may be left of a set in the wide format, as a share of what its parts do alone: the rounding of that format, or of the
+/// 16 bits that some of it was rounded to. More is no rewriting, or one with a fault in it.
+fn allowed(all: &[Factor], set: &[usize]) -> f64 {
+    if set.iter().any(|&i| all[i].rounded) { OF_ROUNDED } else { OF_EXACT }
+}
+
+/// The sets of `tried`, each with its KL, that cancel out and have no member in common, with the least that any part does
+/// alone; `alone` is what a factor does by itself, and `None` of one that does nothing.
 fn cancelled(
     tried: Vec<(Vec<usize>, f64)>,
     alone: impl Fn(usize) -> Option<f64>,
+    allowed: impl Fn(&[usize]) -> f64,
 ) -> Vec<(Vec<usize>, f64, f64)> {
     let mut found: Vec<(Vec<usize>, f64, f64)> = Vec::new();
     for (set, kl) in tried {
         let least = set.iter().try_fold(f64::INFINITY, |least, &i| Some(alone(i)?.min(least)));
         let free = !found.iter().any(|(taken, ..)| taken.iter().any(|i| set.contains(i)));
-        if let Some(least) = least.filter(|least| free && kl <= CANCELS * least) {
+        if let Some(least) = least.filter(|least| free && kl <= allowed(&set) * least) {
             found.push((set, kl, least));
         }
     }
@@ -111,21 +120,33 @@ impl fmt::Display for Rewriting {
     }
 }
 
-/// The factors among those that change a logit which cancel out with each other. None where that is all of them.
+/// The factors among those that change a logit which cancel out with each other, or each in itself. None where that is all of
+/// them.
 pub(crate) fn rewritings(all: &[Factor], acting: &[usize], proof: &Proof) -> Vec<Rewriting> {
-    let alone = |i: usize| acting.contains(&i).then(|| proof.intrinsic(i).0);
-    let found: Vec<Rewriting> = cancelled(proof.sets(), alone)
+    // Both halves may be one factor, whose parts then do what they do not do together.
+    let itself = acting.iter().filter_map(|&i| {
+        let (kl, parts) = (proof.intrinsic(i).0, proof.most_of_parts(i));
+        (parts > 0.0 && kl <= allowed(all, &[i]) * parts).then(|| (vec![i], kl, parts))
+    });
+    let mut sets: Vec<(Vec<usize>, f64, f64)> = itself.collect();
+    let alone = |i: usize| {
+        let free = acting.contains(&i) && !sets.iter().any(|(set, ..)| set.contains(&i));
+        free.then(|| proof.intrinsic(i).0)
+    };
+    let together = cancelled(proof.sets(), alone, |set| allowed(all, set));
+    sets.extend(together);
+    let found: Vec<Rewriting> = sets
         .into_iter()
-        .map(|(members, kl, least)| {
+        .map(|(members, kl, parts)| {
             let named = |i: &usize| {
                 let relation = all[*i].relation.as_ref().map_or(String::new(), |r| format!(" ({r})"));
                 all[*i].subject.clone() + &relation
             };
             let said = format!(
-                "{} cancel out: each alone changes the logits (KL {} or more in {}), together they do not (KL \
-                 {}), so that they are an equivalent rewriting and no fault",
+                "{} cancel out: parts of that alone change the logits (KL {} in {}), together they do not (KL {}), so that \
+                 they are an equivalent rewriting and no fault",
                 members.iter().map(named).collect::<Vec<_>>().join(" and "),
-                short(least),
+                short(parts),
                 proof.wide,
                 short(kl)
             );
@@ -137,24 +158,28 @@ pub(crate) fn rewritings(all: &[Factor], acting: &[usize], proof: &Proof) -> Vec
     if left { found } else { Vec::new() }
 }
 
-/// Whether what differs cancels out, as a rescaling, a permutation or a folding between neighbouring tensors does.
+/// Whether all that differs cancels out, as a rescaling, a permutation or a folding between neighbouring tensors does.
 ///
-/// Either no bit of any logit differs; or what differs does, exchanged one by one or in parts, a thousand times what all of
-/// it does together.
+/// Either no bit of any logit differs; or what differs does, exchanged one by one or in parts, so much that what all of it does
+/// together is rounding beside it. Above the noise `exceeds` it may be only where it was rounded to 16 bits.
 pub(crate) fn equivalent(
     all: &[Factor],
     acting: &[usize],
     proof: &Proof,
-    same_logits: bool,
+    (same_logits, exceeds): (bool, bool),
     of_sets: f64,
 ) -> Option<Equivalent> {
-    let alone =
-        if acting.len() > 1 { acting.iter().map(|&i| proof.intrinsic(i).0).fold(0.0, f64::max) } else { 0.0 };
-    let most = alone.max(of_sets);
+    let alone = acting.iter().map(|&i| {
+        let whole = if acting.len() > 1 { proof.intrinsic(i).0 } else { 0.0 };
+        proof.most_of_parts(i).max(whole)
+    });
+    let most = alone.fold(0.0, f64::max).max(of_sets);
     let whole = proof.whole();
-    let cancels = whole <= CANCELS * most;
+    let allowed = allowed(all, acting);
+    let cancels = whole <= allowed * most && (!exceeds || allowed == OF_ROUNDED);
     let tensors = all.iter().map(|factor| factor.take.parameters.len()).sum();
-    (same_logits || cancels).then_some(Equivalent { tensors, same_logits, most, whole })
+    let ruled = acting.iter().all(|&i| all[i].ruled || whole <= OF_EXACT * most);
+    (same_logits || cancels).then_some(Equivalent { tensors, same_logits, most, whole, ruled })
 }
 
 #[cfg(test)]
@@ -197,7 +222,7 @@ mod tests {
     fn what_hides_another_does_not_cancel_it() {
         let alone = |i: usize| [Some(1.0), Some(0.5), Some(1e-4), None].get(i).copied().flatten();
         let tried = [(vec![0, 2], 1e-4), (vec![1, 3], 0.0), (vec![0, 1], 1e-9), (vec![0, 1, 2], 1e-8)];
-        assert_eq!(cancelled(tried.to_vec(), alone), [(vec![0, 1], 1e-9, 0.5)]);
-        assert!(cancelled(vec![(vec![0, 1], f64::NAN)], alone).is_empty());
+        assert_eq!(cancelled(tried.to_vec(), alone, |_| 1e-3), [(vec![0, 1], 1e-9, 0.5)]);
+        assert!(cancelled(vec![(vec![0, 1], f64::NAN)], alone, |_| 1e-3).is_empty());
     }
 }

@@ -49,8 +49,8 @@ pub(crate) fn conclude(known: Known) -> Explanation {
 
     let same_logits = findings.logits.iter().all(|l| l.equal == 1.0);
     let most = bisected.as_ref().map_or(0.0, |found| found.most);
-    let equivalent = (differs && !blind && proof.complete() && !exceeds)
-        .then(|| equivalent(all, &acting, proof, same_logits, most))
+    let equivalent = (differs && !blind && proof.complete())
+        .then(|| equivalent(all, &acting, proof, (same_logits, exceeds), most))
         .flatten();
     // A rewriting beside something else is no part of that.
     let rewritings = if equivalent.is_some() { Vec::new() } else { rewritings(all, &acting, proof) };

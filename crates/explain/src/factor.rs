@@ -10,7 +10,7 @@ use ulpscope_floats::{DType, Floats};
 use ulpscope_llama::{
     Accumulation, AttentionKind, Departure, RopeParameters, RotaryEmbedding, Semantics, Variant, layer_of,
 };
-use ulpscope_metrics::{Relation, Statement, relation};
+use ulpscope_metrics::{Description, Relation, Statement, relation};
 use ulpscope_weights::BUFFERS;
 
 use crate::across::{by_key, class, together};
@@ -33,6 +33,10 @@ pub(crate) struct Factor {
     pub(crate) choice: Option<Choice>,
     /// What a rotary buffer is off by, largest first.
     pub(crate) rotation: Option<f64>,
+    /// Whether every tensor follows a rule that was verified, and that may be one half of an equivalent rewriting.
+    pub(crate) ruled: bool,
+    /// Whether some were rounded to 16 bits by it: an equivalent rewriting leaves that much.
+    pub(crate) rounded: bool,
 }
 
 /// A choice of arithmetic.
@@ -53,6 +57,8 @@ impl Factor {
             take: Take::default(),
             choice: None,
             rotation: None,
+            ruled: false,
+            rounded: false,
         }
     }
 
@@ -323,9 +329,47 @@ fn parameters(
             [first, rest @ ..] => format!("{first} ({} more statements, one for each tensor)", rest.len()),
             [] => String::new(),
         };
-        found.push(taking_parameters(Factor::new(subject(&group), fault).related(relation), &group));
+        let mut factor = taking_parameters(Factor::new(subject(&group), fault).related(relation), &group);
+        (factor.ruled, factor.rounded) = (group.iter().all(|d| ruled(d)), group.iter().any(|d| rounded(d)));
+        found.push(factor);
     }
     found
+}
+
+/// How far products may be apart in a rotated weight, by its rounding to bf16.
+const ROTATED: f64 = 5e-3;
+
+/// Whether all of a tensor follows a rule that may be one half of a rewriting. A norm has a factor for each channel, whatever
+/// it is.
+fn ruled(d: &Differing) -> bool {
+    use Statement::{Described, Exact};
+    if let Described(Description::Rotated { apart, .. }) = d.statement {
+        return apart <= ROTATED;
+    }
+    d.name.ends_with("norm.weight")
+        || matches!(
+            d.statement,
+            Exact(
+                Relation::Scaled { .. }
+                    | Relation::Negated
+                    | Relation::Affine(_)
+                    | Relation::Grouped(_)
+                    | Relation::Rearranged(_)
+                    | Relation::Signs { .. }
+            ) | Described(Description::Constant { .. })
+        )
+}
+
+/// Whether its result was rounded to 16 bits, in the file or where it was loaded.
+fn rounded(d: &Differing) -> bool {
+    let narrow = |to: Option<DType>| to.is_some_and(|to| to.size() == 2);
+    match &d.statement {
+        Statement::Exact(Relation::Affine(found)) => d.stored || narrow(found.to),
+        Statement::Exact(Relation::Grouped(found)) => d.stored || narrow(found.to),
+        Statement::Exact(Relation::Rearranged(found)) => found.rounded.is_some(),
+        Statement::Described(Description::Rotated { .. }) => ruled(d),
+        _ => false,
+    }
 }
 
 /// Kinds of faults that come with few constants: two factors that are seen in two tensors are two mistakes, one that every

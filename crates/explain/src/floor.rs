@@ -132,7 +132,7 @@ pub(crate) fn origins(
             let (expected, p_value) = match (same_order, kind) {
                 (true, _) => (0.0, 0.0),
                 (false, None) => (0.0, 0.0),
-                (false, Some(kind)) => kind.test(s, differing, len),
+                (false, Some(kind)) => kind.test(s, differing, len, 1.0),
             };
             let floor_rms = if same_order { 0.0 } else { kind.map_or(0.0, Kind::rms) };
             (p_value * 2.0 * tests < FALSE_ALARMS).then(|| Origin {
@@ -201,10 +201,12 @@ impl Kind {
         Kind { rate, excess: mean(&excess).max(1.0), log_rms, least }
     }
 
-    /// Expected number of differing elements, and the smaller of the two probabilities.
-    pub(crate) fn test(&self, site: &SiteDivergence, differing: u64, len: usize) -> (f64, f64) {
+    /// Expected number of differing elements, and the smaller of the two probabilities, where one event may change so many
+    /// elements at once.
+    pub(crate) fn test(&self, site: &SiteDivergence, differing: u64, len: usize, at_once: f64) -> (f64, f64) {
         let expected = self.rate * len as f64;
-        let many = as_many((differing as f64 / self.excess).round() as u64, expected / self.excess);
+        let excess = self.excess.max(at_once);
+        let many = as_many((differing as f64 / excess).round() as u64, expected / excess);
         let large = if self.log_rms.len() >= 5 {
             beyond(&self.log_rms, site.introduced.rms.ln(), self.least)
         } else {

@@ -1,5 +1,7 @@
 //! Counterfactuals: each factor restored in the arm and injected into the reference, by running it.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use ulpscope_compare::{
     CompareError, Experiment, Keep, Made, Mix, NamedArm, Observed, Plan, Step, Subject, Take, Watch,
     observe_keeping,
@@ -9,6 +11,7 @@ use ulpscope_llama::{Departure, Semantics, Variants};
 use ulpscope_record::{Counterfactual, LogitDivergence};
 use ulpscope_weights::{Arm, LoadDType, Recipe};
 
+use crate::across::class;
 use crate::cancel::{Rewriting, candidates};
 use crate::factor::Factor;
 use crate::stats::{interval, mean};
@@ -27,6 +30,8 @@ pub(crate) struct Proof {
     wide_b: usize,
     wide_restored: Vec<usize>,
     wide_injected: Vec<usize>,
+    /// Some tensors of a factor that is of several kinds, alone, in the wide format: the factor, and the subject.
+    parts: Vec<(usize, usize)>,
     /// Sets of factors that may cancel out, each with the subject that has all of them injected, in the wide format.
     sets: Vec<(Vec<usize>, usize)>,
     shifted: Option<usize>,
@@ -70,6 +75,19 @@ impl<'a> Cast<'a> {
 pub(crate) fn wide(arms: &[NamedArm]) -> DType {
     let wide = |arm: &NamedArm| matches!(arm.arm.dtype(), DType::F32 | DType::F64);
     if arms.iter().any(wide) { DType::F64 } else { DType::F32 }
+}
+
+/// The tensors of a factor by kind, if they are of several: what is done to two kinds may cancel out. Of many, some.
+fn kinds(factor: &Factor) -> Vec<BTreeSet<String>> {
+    const MOST: usize = 4;
+    let mut kinds: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for name in &factor.take.parameters {
+        kinds.entry(class(name)).or_default().insert(name.clone());
+    }
+    if !factor.fault.fault || kinds.len() < 2 {
+        return Vec::new();
+    }
+    kinds.into_values().take(MOST).collect()
 }
 
 /// What is exchanged with all of these factors, and `base` with their choices as `donor` has them.
@@ -140,6 +158,15 @@ impl Proof {
             [only] => only,
             _ => cast.mix("everything restored", B, &take, semantics, &[A]),
         };
+        let mut parts = Vec::new();
+        for (i, factor) in factors.iter().enumerate() {
+            for part in kinds(factor) {
+                let take = Take { parameters: part, ..Take::default() };
+                let name = format!("wide, injected {i} in part {}", parts.len());
+                let index = cast.mix(&name, A, &take, a.semantics.clone(), &[wide_a]);
+                parts.push((i, cast.widen(index, wide)));
+            }
+        }
         let sets = candidates(factors).into_iter().map(|set| {
             let members: Vec<&Factor> = set.iter().map(|&i| &factors[i]).collect();
             let (take, semantics) = together(&members, &a.semantics, &b.semantics);
@@ -179,6 +206,7 @@ impl Proof {
             wide_b,
             wide_restored,
             wide_injected,
+            parts,
             sets,
             shifted,
             mended,
@@ -207,6 +235,12 @@ impl Proof {
         let flips = positions.iter().filter(|p| p.top1[0] != p.top1[1]).count();
         let kl = positions.iter().map(|p| p.kl).sum::<f64>() / positions.len().max(1) as f64;
         (kl, [flips, positions.len()])
+    }
+
+    /// What the part of a factor that does most does alone in the wide format; 0 if it has none.
+    pub(crate) fn most_of_parts(&self, factor: usize) -> f64 {
+        let of = self.parts.iter().filter(|(i, _)| *i == factor);
+        of.map(|(_, subject)| mean(&self.kl(*subject, self.wide_a))).fold(0.0, f64::max)
     }
 
     /// Sets of factors that were injected together, and the mean KL of each in the wide format.

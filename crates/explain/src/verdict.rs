@@ -35,6 +35,8 @@ pub(crate) struct Equivalent {
     pub(crate) most: f64,
     /// KL in the wide format of all together.
     pub(crate) whole: f64,
+    /// Whether each tensor follows a rule that was verified, or nothing is left but the rounding of the wide format.
+    pub(crate) ruled: bool,
 }
 
 pub(crate) fn verdict(plan: &Plan, found: &Explanation, beside: &Beside) -> String {
@@ -114,11 +116,19 @@ fn named(cause: &Cause) -> String {
 
 /// What differs, where it cancels out.
 fn cancelled(reference: &str, found: &Explanation, equivalent: &Equivalent, beside: &Beside) -> Vec<String> {
-    let Equivalent { tensors, same_logits, most, whole } = *equivalent;
+    let Equivalent { tensors, same_logits, most, whole, ruled } = *equivalent;
     let compute = found.counterfactuals.last().map_or("f32", |run| run.compute.as_str());
     let floor = found.causes.first().map_or(0.0, |c| c.floor_kl);
     let mut said = Vec::new();
+    let above = found.growth.iter().any(|b| b.exceeds);
     said.push(match (same_logits, floor > 0.0) {
+        (false, true) if above => format!(
+            "{} is {reference} rewritten, and differs from it by what the rounding of that leaves: KL {}, noise floor of the \
+             arithmetic {}.",
+            found.arm,
+            short(measured(found)),
+            short(floor)
+        ),
         (true, _) => format!(
             "Every logit of {} has the bits of {reference}, though what comes before differs.",
             found.arm
@@ -154,7 +164,14 @@ fn cancelled(reference: &str, found: &Explanation, equivalent: &Equivalent, besi
             short(whole)
         ));
     }
-    if tensors > 1 {
+    if tensors > 1 && !ruled && !same_logits {
+        said.push(format!(
+            "As far as these prompts show, that is an equivalent rewriting between neighbouring tensors (a rescaling, a \
+             permutation, a rotation or a folding). But not every tensor of it follows a rule that could be verified: a fault \
+             that does no more than KL {} may be among them.",
+            short(whole)
+        ));
+    } else if tensors > 1 {
         said.push(
             "As far as these prompts show, that is an equivalent rewriting between neighbouring tensors (a rescaling, a \
              permutation or a folding), and no fault."
@@ -202,6 +219,9 @@ fn several(causes: &[Cause], first: Option<usize>, beside: &Beside) -> Vec<Strin
     for (i, cause) in order.into_iter().take(LISTED).map(|i| &causes[i]).enumerate() {
         let site = cause.site.as_ref().map_or(String::new(), |site| format!(", first at {site}"));
         let share = match &beside.wide_noise {
+            _ if cause.kl_share < -0.005 => {
+                format!(": alone put right, it makes the KL {:.1} times as large", 1.0 - cause.kl_share)
+            }
             _ if !cause.kl_share.is_nan() => {
                 format!(": {:.0} % of the KL without rounding in between", cause.kl_share * 100.0)
             }

@@ -127,6 +127,34 @@ impl Site {
         stem.into_iter().chain(blocks).chain([Site::Norm, Site::LmHead]).collect()
     }
 
+    /// The shape of its activation for a prompt of so many tokens.
+    pub fn shape(self, config: &LlamaConfig, tokens: usize) -> Vec<usize> {
+        let (heads, groups, width) =
+            (config.num_attention_heads, config.num_key_value_heads, config.head_dim);
+        let block = match self {
+            Site::EmbedTokens | Site::Norm => return vec![1, tokens, config.hidden_size],
+            Site::RotaryCos | Site::RotarySin => return vec![1, tokens, width],
+            Site::LmHead => return vec![1, tokens, config.vocab_size],
+            Site::Block(_, block) => block,
+        };
+        match block {
+            BlockSite::QProj | BlockSite::Context => vec![1, tokens, heads * width],
+            BlockSite::KProj | BlockSite::VProj => vec![1, tokens, groups * width],
+            BlockSite::QRope => vec![1, heads, tokens, width],
+            BlockSite::KRope => vec![1, groups, tokens, width],
+            BlockSite::Scores | BlockSite::Probs => vec![1, heads, tokens, tokens],
+            BlockSite::GateProj | BlockSite::UpProj | BlockSite::ActFn | BlockSite::Product => {
+                vec![1, tokens, config.intermediate_size]
+            }
+            BlockSite::InputLayernorm
+            | BlockSite::OProj
+            | BlockSite::ResidMid
+            | BlockSite::PostAttentionLayernorm
+            | BlockSite::DownProj
+            | BlockSite::Output => vec![1, tokens, config.hidden_size],
+        }
+    }
+
     /// The index of the block that the site is in.
     pub fn layer(self) -> Option<usize> {
         match self {

@@ -155,6 +155,26 @@ fn a_variant_introduces_differences_where_it_says() {
 }
 
 #[test]
+fn sites_have_the_shapes_that_they_say() {
+    struct Shapes(BTreeMap<Site, Vec<usize>>);
+    impl Probe for Shapes {
+        fn at<const D: usize>(&mut self, site: Site, x: Tensor<D>) -> Tensor<D> {
+            self.0.insert(site, x.dims().to_vec());
+            x
+        }
+    }
+    let model = model(DType::Bf16);
+    let ids = ids(&goldens());
+    for attention in ATTENTIONS {
+        let mut shapes = Shapes(BTreeMap::new());
+        model.llama.forward(&ids, semantics(attention), &mut shapes);
+        for site in Site::all(&model.config, attention) {
+            assert_eq!(shapes.0.get(&site), Some(&site.shape(&model.config, ids.len())), "{site}");
+        }
+    }
+}
+
+#[test]
 fn layers_restrict_a_variant_and_a_probe_changes_nothing() {
     let (model, ids) = (model(DType::Bf16), ids(&goldens()));
     for attention in ATTENTIONS {

@@ -19,6 +19,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
+use ulpscope_record::text::shortened;
 
 use crate::colour;
 
@@ -75,6 +76,22 @@ pub(crate) fn one_sentence(error: &anyhow::Error) -> String {
             text = format!("{text}: {cause}");
         }
     }
-    // Names out of files are quoted in errors, and must not be able to write to the terminal.
-    text.chars().map(|c| if c.is_control() && c != '\n' { '·' } else { c }).collect()
+    // Names out of files are quoted in errors, and must not be able to write to the terminal, or to fill it.
+    let text: String = text.chars().map(|c| if c.is_control() && c != '\n' { '·' } else { c }).collect();
+    short_words(&text)
+}
+
+/// A text in which no word is longer than any name should be.
+pub(crate) fn short_words(text: &str) -> String {
+    const MOST: usize = 400;
+    text.split_inclusive(char::is_whitespace)
+        .map(|word| {
+            let name = word.trim_end();
+            if name.chars().count() <= MOST {
+                word.to_owned()
+            } else {
+                shortened(name, MOST) + &word[name.len()..]
+            }
+        })
+        .collect()
 }

@@ -186,7 +186,7 @@ static NOT_FINITE: &Fault = &Fault {
 static UNRELATED: &Fault = &Fault {
     id: "weight-reinitialised",
     title: "a weight that has nothing to do with the original",
-    remedy: "It was initialised anew, not loaded; check the loader's list of missing and unexpected keys.",
+    remedy: "Look whether it was loaded at all (the loader's list of missing and unexpected keys), and whether it is another tensor under this name.",
     fault: true,
     pervasive: false,
 };

@@ -1,7 +1,8 @@
 //! Tensors of the arm whose content the reference has elsewhere: under other names, in other layers, in other tensors'
-//! rows.
+//! rows; or near to another.
 
 mod layers;
+mod near;
 mod split;
 
 use ulpscope_compare::{Differing, NamedArm};
@@ -50,6 +51,8 @@ pub(crate) fn elsewhere<'d>(a: &NamedArm, b: &NamedArm, differing: &'d [Differin
     }
     let left: Vec<&Differing> = differing.iter().copied().filter(|d| !placed(&found, d)).collect();
     found.extend(split::splits(a, b, &left));
+    let left: Vec<&Differing> = differing.iter().copied().filter(|d| !placed(&found, d)).collect();
+    found.extend(near::near(a, b, &left));
     alike(found, a.arm.config().num_hidden_layers)
 }
 

@@ -22,6 +22,8 @@ pub(crate) struct Judge {
     /// Classes of sites at which the trace sums in our order.
     known: BTreeSet<String>,
     tests: usize,
+    /// Width of a head.
+    head_dim: usize,
 }
 
 /// What is held of one site on one prompt.
@@ -46,7 +48,7 @@ pub(crate) fn counts(s: &SiteDivergence) -> [u64; 2] {
 
 impl Judge {
     /// From ours against the trace, and ours in other orders against ours, both on the trace's inputs.
-    pub(crate) fn of(sites: &[SiteDivergence], noise: &[SiteDivergence]) -> Self {
+    pub(crate) fn of(sites: &[SiteDivergence], noise: &[SiteDivergence], head_dim: usize) -> Self {
         let mut by_site: HashMap<(usize, &str), f64> = HashMap::new();
         let mut moved = BTreeSet::new();
         for s in noise {
@@ -72,8 +74,13 @@ impl Judge {
             .map(|(name, _)| name.clone())
             .collect();
         let noise: Vec<&SiteDivergence> = noise.iter().collect();
-        let mut judge =
-            Judge { kinds: Kinds::of(&noise), moved, known: BTreeSet::new(), tests: sites.len().max(1) };
+        let mut judge = Judge {
+            kinds: Kinds::of(&noise),
+            moved,
+            known: BTreeSet::new(),
+            tests: sites.len().max(1),
+            head_dim,
+        };
         // An attention kernel may sum as ours in most cases and otherwise in some: then its order is not ours.
         for s in sites.iter().filter(|s| s.site.contains(".self_attn.") && !s.site.ends_with("_proj")) {
             if s.introduced.equal < 1.0 && !judge.judge_by_floor(s).beyond {
@@ -121,7 +128,10 @@ impl Judge {
         if differing == 0 {
             return Judged { differing: [0, len], expected: 0.0, ratio: 0.0, p_value: 1.0, beyond: false };
         }
-        let (expected, p_value) = kind.map_or((0.0, 0.0), |kind| kind.test(s, differing, len as usize));
+        // A probability that is rounded otherwise moves all that a head has at its token.
+        let at_once = if s.site.ends_with(".self_attn.context") { self.head_dim as f64 } else { 1.0 };
+        let (expected, p_value) =
+            kind.map_or((0.0, 0.0), |kind| kind.test(s, differing, len as usize, at_once));
         let floor = kind.map_or(0.0, |kind| kind.rms());
         let ratio = if floor > 0.0 { s.introduced.rms / floor } else { f64::INFINITY };
         Judged { differing: [differing, len], expected, ratio, p_value, beyond: p_value < self.chance() }

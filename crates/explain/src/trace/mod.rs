@@ -68,10 +68,6 @@ pub fn explain_trace(
     let found = survey(&arm, &mut recorded.references, &orders, &plan.sites, &plan.device, |step| {
         progress(Stage::Looking, step);
     })?;
-    for (prompt, site, theirs, ours) in &found.misshapen {
-        let name = &plan.traces[*prompt].0;
-        recorded.missing.push(format!("{name}: {site} has the shape {theirs:?}, ours {ours:?}"));
-    }
 
     // What stands on ours, because the trace lacks what it reads, is judged as little as what the trace lacks.
     let mut found = found;
@@ -81,7 +77,7 @@ pub fn explain_trace(
     found.sites.retain(standing);
     found.noise.retain(standing);
 
-    let judge = Judge::of(&found.sites, &found.noise);
+    let judge = Judge::of(&found.sites, &found.noise, arm.arm.config().head_dim);
     let mut origins: Vec<Origin> = Vec::new();
     let mut sites = BTreeSet::new();
     for s in &found.sites {

@@ -5,10 +5,16 @@
 
 use ulpscope_capture::Activation;
 use ulpscope_floats::Floats;
-use ulpscope_llama::Site;
+use ulpscope_llama::{BlockSite, Site};
 use ulpscope_metrics::{Change, Description, Hints, Operation, Place, Relation, Statement, Zeros, describe};
 
+use super::pattern::hidden;
 use crate::catalogue::{self, Fault};
+
+/// Signal-to-noise ratio, dB, that activations keep when somebody quantises them on purpose, to 8 bits.
+const CODED_DB: f64 = 24.0;
+/// A factor that is nearer to 1 is none.
+const NEARLY_ONE: f64 = 0.02;
 
 /// What the values at a site say.
 pub(super) struct Seen {
@@ -24,13 +30,17 @@ pub(super) fn seen(
     pairs: &[(&Activation, &Activation)],
     heads: &[usize],
 ) -> Result<Seen, Option<String>> {
-    let Some((ours, theirs, width)) = joined(pairs) else { return Err(None) };
+    let Some((ours, theirs, width)) = joined(site, pairs) else { return Err(None) };
     let (a, b) = (Floats::from(ours), Floats::from(theirs));
     let dtype = pairs[0].0.values.dtype();
     let (a, b) = (a.cast(dtype), b.cast(dtype));
     if let Some((share, factor)) = dropped(&a, &b) {
         let statement = format!("b = {factor:.3}*a, but 0 in {:.1} % of the elements", 100.0 * share);
         return Ok(Seen { fault: catalogue::DROPOUT, statement });
+    }
+    if biased(&a, &b, width) {
+        let statement = "b = a plus a constant for each channel, the same at all tokens".to_owned();
+        return Ok(Seen { fault: catalogue::OUTPUT_OFFSET, statement });
     }
     let statement = describe(&a, &b, &[a.len() / width, width], &Hints { heads });
     match fault(site, &statement, a.len(), dtype.unit_roundoff()) {
@@ -41,18 +51,46 @@ pub(super) fn seen(
     }
 }
 
-/// The values of all prompts, ours and the trace's, and the width of a row.
-fn joined(pairs: &[(&Activation, &Activation)]) -> Option<(Vec<f64>, Vec<f64>, usize)> {
+/// Scores and probabilities have a place for every pair of tokens, whether one sees the other or not.
+fn of_pairs(site: Site) -> bool {
+    matches!(site, Site::Block(_, BlockSite::Scores | BlockSite::Probs))
+}
+
+/// The values of all prompts, ours and the trace's, and the width of a row. Of scores, those that no mask hides, one a row.
+fn joined(site: Site, pairs: &[(&Activation, &Activation)]) -> Option<(Vec<f64>, Vec<f64>, usize)> {
     let width = *pairs.first()?.0.shape.last()?;
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
-    for (a, b) in pairs.iter().filter(|(a, _)| a.shape.last() == Some(&width)) {
-        theirs.extend((0..a.values.len()).map(|i| a.values.get(i)));
-        ours.extend((0..b.values.len()).map(|i| b.values.get(i)));
+    for (a, b) in pairs.iter().filter(|(a, _)| of_pairs(site) || a.shape.last() == Some(&width)) {
+        for (x, y) in (0..a.values.len()).map(|i| (a.values.get(i), b.values.get(i))) {
+            if !of_pairs(site) || !(hidden(x) || hidden(y)) {
+                theirs.push(x);
+                ours.push(y);
+            }
+        }
     }
+    let width = if of_pairs(site) { 1 } else { width };
     (width > 0 && !ours.is_empty()).then_some((ours, theirs, width))
 }
 
+/// Whether the trace's has a constant for each channel more than ours: what a bias is.
+fn biased(ours: &Floats, theirs: &Floats, width: usize) -> bool {
+    let tokens = ours.len() / width;
+    let unit = theirs.dtype().unit_roundoff();
+    let channel = |c: usize| (0..tokens).map(move |t| t * width + c);
+    let apart = |i: usize| theirs.get(i) - ours.get(i);
+    let constant = |c: usize| {
+        let first = apart(c);
+        let rounding = |i: usize| 16.0 * unit * (theirs.get(i).abs() + ours.get(i).abs());
+        channel(c).all(|i| (apart(i) - first).abs() <= 0.01 * first.abs() + rounding(i))
+    };
+    // Beside numbers that large, one that is constant would not be seen to be.
+    let clear = |c: usize| channel(c).any(|i| apart(i).abs() > 64.0 * unit * theirs.get(i).abs());
+    width > 1 && tokens >= 4 && (0..width).all(constant) && (0..width).any(clear)
+}
+
 fn fault(site: Site, statement: &Statement, len: usize, unit: f64) -> Option<&'static Fault> {
+    // Another mask, or another softmax, gives what may pass for coarse numbers.
+    let attention = of_pairs(site) || matches!(site, Site::Block(_, BlockSite::Context));
     let of_operation = |operation| match operation {
         Operation::Times => catalogue::OUTPUT_SCALED,
         Operation::Plus => catalogue::OUTPUT_OFFSET,
@@ -63,10 +101,11 @@ fn fault(site: Site, statement: &Statement, len: usize, unit: f64) -> Option<&'s
         // A constant that few elements share is a way to write them down.
         Relation::Grouped(found) if found.constants.len() * 8 <= len => Some(of_operation(found.operation)),
         Relation::Clamped(_) => Some(catalogue::OUTPUT_CLAMPED),
-        Relation::Quantised(_) | Relation::Rounded { .. } | Relation::Neighbours(_) => {
+        Relation::Quantised(found) if !attention && found.sqnr_db >= CODED_DB => {
             Some(catalogue::OUTPUT_ROUNDED)
         }
-        Relation::Rearranged(_) => Some(catalogue::OUTPUT_REARRANGED),
+        Relation::Rounded { .. } | Relation::Neighbours(_) if !attention => Some(catalogue::OUTPUT_ROUNDED),
+        Relation::Rearranged(_) if !of_pairs(site) => Some(catalogue::OUTPUT_REARRANGED),
         _ => None,
     };
     match statement {
@@ -78,9 +117,10 @@ fn fault(site: Site, statement: &Statement, len: usize, unit: f64) -> Option<&'s
         },
         Statement::Exact(relation) => of_relation(relation),
         Statement::Described(Description::Constant { value: 0.0 }) => Some(catalogue::OUTPUT_ZERO),
-        // What rounding leaves of a product with a constant that was rounded before.
+        // What rounding leaves of a product with a constant that was rounded before; a factor of nearly 1 is what sums in
+        // another order may have, too.
         Statement::Described(Description::Noisy { gain, sqnr_db, .. })
-            if *gain != 1.0 && *sqnr_db >= -20.0 * (2.0 * unit).log10() =>
+            if (gain - 1.0).abs() > NEARLY_ONE && *sqnr_db >= -20.0 * (2.0 * unit).log10() =>
         {
             Some(catalogue::OUTPUT_SCALED)
         }
@@ -118,7 +158,6 @@ fn dropped(ours: &Floats, theirs: &Floats) -> Option<(f64, f64)> {
 mod tests {
     use super::*;
     use ulpscope_floats::DType;
-    use ulpscope_llama::BlockSite;
 
     const SITE: Site = Site::Block(1, BlockSite::OProj);
 

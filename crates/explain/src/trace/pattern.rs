@@ -80,6 +80,12 @@ pub(crate) fn first_token(pairs: &[(&Activation, &Activation)]) -> usize {
     pairs.iter().filter_map(first).min().unwrap_or(0)
 }
 
+/// Whether a score is that of a key which is not seen: minus infinity, or the lowest number of its format. f16's is nearer
+/// to other numbers, but no score is so low.
+pub(crate) fn hidden(score: f64) -> bool {
+    score < -60_000.0
+}
+
 /// The pattern of the difference between `a`, the trace's, and `b`, ours, in a sentence.
 pub(crate) fn describe(pairs: &[(&Activation, &Activation)]) -> String {
     let (mut differing, mut all, mut channels, mut rows) = (0u64, 0u64, Vec::new(), Vec::new());
@@ -101,7 +107,7 @@ pub(crate) fn describe(pairs: &[(&Activation, &Activation)]) -> String {
                 channels[i % width] += 1;
                 rows[tokens + i / width] += 1;
             }
-            if x.is_finite() && y.is_finite() {
+            if x.is_finite() && y.is_finite() && !hidden(x) && !hidden(y) {
                 (ab, aa, bb) = (ab + x * y, aa + x * x, bb + y * y);
             }
         }

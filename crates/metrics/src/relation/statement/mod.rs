@@ -10,6 +10,9 @@ use super::{
     Rearranged, Relation, Side, bytes, clamped, grouped, layout, partial, quantised, rank, relation, rotated,
 };
 
+/// Signal-to-noise ratio of a quantisation to more than 4 bits.
+const CODED_DB: f64 = 30.0;
+
 /// What is known about a tensor's role, to try the likely first.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Hints<'a> {
@@ -79,6 +82,11 @@ pub fn describe(a: &Floats, b: &Floats, shape: &[usize], hints: &Hints) -> State
     // Constants, and tensors with NaNs, lie on no grid and are near nothing.
     let numbers = moments.nan + moments.infinite == 0 && moments.constant().is_none();
     if let Some(found) = numbers.then(|| quantised::quantised(a, b, rows, columns, near)).flatten() {
+        // What lies on a grid may be another tensor of that grid: the error of a quantisation has no low rank.
+        let added = (near < CODED_DB).then(|| rank::of_difference(a, b, rows, columns)).flatten();
+        if let Some((rank, sampled)) = added {
+            return Statement::Described(Description::Update { rank, sampled, sqnr_db: near });
+        }
         return Statement::Exact(Relation::Quantised(found));
     }
     if let Some(ulps) = description::ulps(a, b) {
