@@ -67,7 +67,8 @@ fn listing(docs: &Path) -> Result<BTreeSet<String>> {
         let page = read(&docs.join(href))?;
         let (modules, file) = href.rsplit_once('/').unwrap_or(("", href));
         let mut path: Vec<&str> = modules.split('/').filter(|part| !part.is_empty()).collect();
-        path.extend(file.split('.').nth(1));
+        let name = file.split('.').nth(1).unwrap_or(file);
+        path.push(name);
         let path = path.join("::");
         for declared in between(&page, "<pre class=\"rust item-decl\"><code>", "</code></pre>") {
             lines.insert(format!("{path}: {}", text(declared)));
@@ -80,13 +81,18 @@ fn listing(docs: &Path) -> Result<BTreeSet<String>> {
             let Some((id, rest)) = section.split_once('"') else { continue };
             let class = between(rest, "class=\"", "\"").next().unwrap_or_default();
             let header = between(rest, "class=\"code-header\">", "</h").next().unwrap_or_default();
-            let said = match class {
-                // Of every type, and said by no line of the crate.
-                _ if ["-for-T", "-for-I", "-for-F"].iter().any(|all| id.ends_with(all)) => continue,
-                "method" | "associatedconstant" | "impl" if !header.is_empty() => text(header),
-                _ => continue,
-            };
-            lines.insert(format!("{path}: {said}"));
+            // What the compiler finds out by itself, and nobody relies on.
+            const DERIVED: [&str; 6] =
+                ["Freeze", "RefUnwindSafe", "UnwindSafe", "Unpin", "UnsafeUnpin", "StructuralPartialEq"];
+            if DERIVED.iter().any(|name| id.starts_with(&format!("impl-{name}-for-"))) {
+                continue;
+            }
+            let said = text(header);
+            // What another crate implements for every type is said of no type in particular.
+            let own = class != "impl" || said.contains(name);
+            if matches!(class, "method" | "associatedconstant" | "impl") && !header.is_empty() && own {
+                lines.insert(format!("{path}: {said}"));
+            }
         }
     }
     Ok(lines)

@@ -19,6 +19,9 @@ pub(crate) fn there(path: &Path) -> Result<bool, WeightsError> {
     }
 }
 
+/// A kind of file by its name, and what to do with it.
+type Known<'k> = (&'k dyn Fn(&str) -> bool, &'static str);
+
 /// What lies in a folder that has no weights that can be read, with the remedy; nothing if that is nothing known.
 pub(crate) fn instead(dir: &Path) -> Option<String> {
     let mut names: Vec<String> = (std::fs::read_dir(dir).ok()?)
@@ -27,7 +30,7 @@ pub(crate) fn instead(dir: &Path) -> Option<String> {
     names.sort();
     let find = |is: &dyn Fn(&str) -> bool| names.iter().find(|name| is(name));
     let all = |end: &str| names.iter().filter(|name| name.ends_with(end)).collect::<Vec<_>>();
-    let known: [(&dyn Fn(&str) -> bool, &str); 6] = [
+    let known: [Known; 6] = [
         (
             &|name| name.starts_with("adapter_model.") || name == "adapter_config.json",
             "is of an adapter: merge it into its base model with PEFT's merge_and_unload(), and save_pretrained that",
