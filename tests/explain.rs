@@ -288,6 +288,15 @@ fn a_rewriting_that_was_rounded_is_told_from_one_with_a_fault() {
         verdict.contains("what the rounding of that leaves") && verdict.contains("and no fault"),
         "{verdict}"
     );
+    // What one half does, and all of it, stands in the record.
+    let runs = list(&alone["counterfactuals"]);
+    let half = |run: &&Value| {
+        let of_up = run["factor"].as_str().unwrap().starts_with("model.layers.*.mlp.up_proj.weight");
+        of_up && run["direction"] == "injected" && run["compute"] == "f32"
+    };
+    let (half, whole) = (runs.iter().find(half).unwrap(), runs.last().unwrap());
+    assert_eq!(whole["direction"], "neither");
+    assert!(number(&whole["kl"]) < 1e-3 * number(&half["kl"]), "{half} {whole}");
     let down = "model.layers.2.mlp.down_proj.weight";
     let both = rescaled(&|model| edit(model, down, |w| w.rotate_right(160)));
     let verdict = both["verdict"].as_str().unwrap();

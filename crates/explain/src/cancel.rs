@@ -21,7 +21,7 @@ const EACH: usize = 6;
 /// Sets that are tried in all.
 const MOST: usize = 16;
 /// Share of what parts of a rewriting do alone that the whole of it may do: by its own rounding to 16 bits…
-const OF_ROUNDED: f64 = 1e-3;
+pub(crate) const OF_ROUNDED: f64 = 1e-3;
 /// … and where nothing of it was rounded.
 const OF_EXACT: f64 = 1e-8;
 

@@ -12,7 +12,7 @@ use ulpscope_record::{Counterfactual, LogitDivergence};
 use ulpscope_weights::{Arm, LoadDType, Recipe};
 
 use crate::across::class;
-use crate::cancel::{Rewriting, candidates};
+use crate::cancel::{OF_ROUNDED, Rewriting, candidates};
 use crate::factor::Factor;
 use crate::stats::{interval, mean};
 
@@ -30,8 +30,8 @@ pub(crate) struct Proof {
     wide_b: usize,
     wide_restored: Vec<usize>,
     wide_injected: Vec<usize>,
-    /// Some tensors of a factor that is of several kinds, alone, in the wide format: the factor, and the subject.
-    parts: Vec<(usize, usize)>,
+    /// Some tensors of a factor that is of several kinds, alone, in the wide format: the factor, their kind, and the subject.
+    parts: Vec<(usize, String, usize)>,
     /// Sets of factors that may cancel out, each with the subject that has all of them injected, in the wide format.
     sets: Vec<(Vec<usize>, usize)>,
     shifted: Option<usize>,
@@ -78,7 +78,7 @@ pub(crate) fn wide(arms: &[NamedArm]) -> DType {
 }
 
 /// The tensors of a factor by kind, if they are of several: what is done to two kinds may cancel out. Of many, some.
-fn kinds(factor: &Factor) -> Vec<BTreeSet<String>> {
+fn kinds(factor: &Factor) -> Vec<(String, BTreeSet<String>)> {
     const MOST: usize = 4;
     let mut kinds: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for name in &factor.take.parameters {
@@ -87,7 +87,7 @@ fn kinds(factor: &Factor) -> Vec<BTreeSet<String>> {
     if !factor.fault.fault || kinds.len() < 2 {
         return Vec::new();
     }
-    kinds.into_values().take(MOST).collect()
+    kinds.into_iter().take(MOST).collect()
 }
 
 /// What is exchanged with all of these factors, and `base` with their choices as `donor` has them.
@@ -160,11 +160,11 @@ impl Proof {
         };
         let mut parts = Vec::new();
         for (i, factor) in factors.iter().enumerate() {
-            for part in kinds(factor) {
-                let take = Take { parameters: part, ..Take::default() };
+            for (kind, parameters) in kinds(factor) {
+                let take = Take { parameters, ..Take::default() };
                 let name = format!("wide, injected {i} in part {}", parts.len());
                 let index = cast.mix(&name, A, &take, a.semantics.clone(), &[wide_a]);
-                parts.push((i, cast.widen(index, wide)));
+                parts.push((i, kind, cast.widen(index, wide)));
             }
         }
         let sets = candidates(factors).into_iter().map(|set| {
@@ -239,8 +239,8 @@ impl Proof {
 
     /// What the part of a factor that does most does alone in the wide format; 0 if it has none.
     pub(crate) fn most_of_parts(&self, factor: usize) -> f64 {
-        let of = self.parts.iter().filter(|(i, _)| *i == factor);
-        of.map(|(_, subject)| mean(&self.kl(*subject, self.wide_a))).fold(0.0, f64::max)
+        let of = self.parts.iter().filter(|(i, ..)| *i == factor);
+        of.map(|(.., subject)| mean(&self.kl(*subject, self.wide_a))).fold(0.0, f64::max)
     }
 
     /// Sets of factors that were injected together, and the mean KL of each in the wide format.
@@ -353,6 +353,12 @@ impl Proof {
             if let Some(&restored) = self.wide_restored.get(i) {
                 runs.push((subject(), "restored", restored, self.wide_a, &wide));
                 runs.push((subject(), "injected", self.wide_injected[i], self.wide_a, &wide));
+            }
+        }
+        for (i, kind, subject) in &self.parts {
+            // Beside what the whole does, only where that is little.
+            if self.intrinsic(*i).0 < OF_ROUNDED * self.most_of_parts(*i) {
+                runs.push((kind.clone(), "injected", *subject, self.wide_a, wide.as_str()));
             }
         }
         for rewriting in rewritings {
