@@ -119,6 +119,35 @@ fn findings_become_an_exit_status() {
     with("kl>fast").misused(&["fast"]);
 }
 
+/// Pictures of an earlier run do not stay beside the record of one that has fewer.
+#[test]
+fn a_smaller_run_leaves_no_pictures_of_a_larger() {
+    let dir = Dir::new();
+    let run = |args: &[&str], out: &str| {
+        let model = tiny();
+        let all = [args, &[&model, "--quiet", "--out", out]].concat();
+        dir.run(all.iter().copied()).ok();
+    };
+    run(&["explain", "--ids", "1,2,3", "--ids", "4,5", "--ids", "6,7", "--svg"], "run");
+    for mine in ["notes.png", "prompt-1/mine.txt"] {
+        fs::write(dir.join("run").join(mine), "mine").unwrap();
+    }
+    run(&["compare", "--ids", "1,2"], "run");
+    run(&["compare", "--ids", "1,2"], "fresh");
+    let of = |folder: &str| -> Vec<String> {
+        let all = dir.listing().into_iter();
+        all.filter_map(|path| Some(path.strip_prefix(folder)?.to_owned()))
+            .filter(|path| !path.is_empty())
+            .collect()
+    };
+    let mut expected = of("fresh/");
+    expected.extend(["notes.png", "prompt-1/", "prompt-1/mine.txt"].map(str::to_owned));
+    expected.sort();
+    let mut found = of("run/");
+    found.sort();
+    assert_eq!(found, expected);
+}
+
 /// Whatever is wrong, a folder that was made for the run is gone again.
 #[test]
 fn a_run_that_fails_leaves_nothing() {
