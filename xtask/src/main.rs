@@ -18,6 +18,7 @@ mod torture;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use ulpscope_record::text::one_sentence;
 
 /// Reproducible experiments, fixtures and checks.
 #[derive(Parser)]
@@ -63,17 +64,8 @@ fn main() -> ExitCode {
     match result {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("xtask: {}", one_sentence(&error));
+            eprintln!("xtask: {}", one_sentence(error.chain().map(ToString::to_string)));
             ExitCode::FAILURE
         }
     }
-}
-
-/// An error with its causes on one line. A cause that its effect already quotes is not said twice.
-fn one_sentence(error: &anyhow::Error) -> String {
-    error.chain().map(ToString::to_string).fold(String::new(), |text, cause| match text.as_str() {
-        "" => cause,
-        text if text.contains(&cause) => text.to_owned(),
-        text => format!("{text}: {cause}"),
-    })
 }

@@ -12,7 +12,7 @@ use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensorError, SafeTensors};
 use ulpscope_floats::{DType, Floats};
 use ulpscope_record::file::{open, replace};
-use ulpscope_record::kind::{Wanted, kind};
+use ulpscope_record::kind::{Wanted, told};
 
 use crate::probes::Activation;
 
@@ -64,10 +64,8 @@ impl Trace {
     /// Reads the bytes of the trace at `path`.
     fn parse(path: &Path, bytes: &[u8]) -> Result<Self, TraceError> {
         let format = |reason: String| TraceError::Format { path: path.to_owned(), reason };
-        let told = |e: SafeTensorError| {
-            format(kind(bytes, Wanted::Safetensors).map_or_else(|| e.to_string(), str::to_owned))
-        };
-        let (_, header) = SafeTensors::read_metadata(bytes).map_err(told)?;
+        let unread = |e: SafeTensorError| format(told(bytes, Wanted::Safetensors, || e.to_string()));
+        let (_, header) = SafeTensors::read_metadata(bytes).map_err(unread)?;
         let file = SafeTensors::deserialize(bytes).map_err(|e| format(e.to_string()))?;
         let mut trace = Trace::default();
         trace.about.extend(header.metadata().clone().unwrap_or_default());

@@ -166,20 +166,10 @@ fn move_into(ready: &Path, folder: &Path) -> std::io::Result<()> {
 
 /// Removes the pictures of an earlier run, of which there may be more than the new one has. What else lies there stays.
 fn forget_pictures(folder: &Path) -> std::io::Result<()> {
-    const FIGURES: [&str; 8] =
-        ["layers", "heatmap", "introduced", "logits", "positions", "floor", "counterfactuals", "growth"];
-    let ours = |path: &Path| {
-        let is = |part: Option<&std::ffi::OsStr>, known: &[&str]| {
-            part.and_then(|part| part.to_str()).is_some_and(|part| known.contains(&part))
-        };
-        // An arm's own have its name behind a hyphen.
-        let stem = path.file_stem().and_then(|stem| stem.to_str()?.split('-').next());
-        is(path.extension(), &["png", "svg"]) && is(stem.map(AsRef::as_ref), &FIGURES)
-    };
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
         let number = path.file_name().and_then(|name| name.to_str()?.strip_prefix("prompt-"));
-        if path.is_file() && ours(&path) {
+        if path.is_file() && ulpscope_plot::is_figure(&path) {
             fs::remove_file(&path)?;
         } else if path.is_dir() && number.is_some_and(|n| n.parse::<u32>().is_ok()) {
             forget_pictures(&path)?;

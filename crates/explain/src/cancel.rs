@@ -123,17 +123,22 @@ impl fmt::Display for Rewriting {
 /// The factors among those that change a logit which cancel out with each other, or each in itself. None where that is all of
 /// them.
 pub(crate) fn rewritings(all: &[Factor], acting: &[usize], proof: &Proof) -> Vec<Rewriting> {
+    // Beside a cause it is said without reserve, so that a part which follows no rule must leave nothing at all.
+    let allowed = |set: &[usize]| match set.iter().all(|&i| all[i].ruled) {
+        true => allowed(all, set),
+        false => OF_EXACT,
+    };
     // Both halves may be one factor, whose parts then do what they do not do together.
     let itself = acting.iter().filter_map(|&i| {
         let (kl, parts) = (proof.intrinsic(i).0, proof.most_of_parts(i));
-        (parts > 0.0 && kl <= allowed(all, &[i]) * parts).then(|| (vec![i], kl, parts))
+        (parts > 0.0 && kl <= allowed(&[i]) * parts).then(|| (vec![i], kl, parts))
     });
     let mut sets: Vec<(Vec<usize>, f64, f64)> = itself.collect();
     let alone = |i: usize| {
         let free = acting.contains(&i) && !sets.iter().any(|(set, ..)| set.contains(&i));
         free.then(|| proof.intrinsic(i).0)
     };
-    let together = cancelled(proof.sets(), alone, |set| allowed(all, set));
+    let together = cancelled(proof.sets(), alone, allowed);
     sets.extend(together);
     let found: Vec<Rewriting> = sets
         .into_iter()

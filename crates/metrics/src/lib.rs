@@ -10,6 +10,7 @@
 //!   are, in words.
 //! - [`digest`], [`origins`]: the same tensor under another name.
 //! - [`compare_logits`]: KL divergence, agreement of the most likely tokens, margins.
+//! - [`correlation`]: of pairs, however they were picked.
 //! - [`max_relative`], [`ulp_histogram`]: for buffers and for roundings that flipped.
 //!
 //! ```
@@ -25,6 +26,7 @@
 //! # Ok::<(), ulpscope_metrics::MetricsError>(())
 //! ```
 
+mod correlation;
 mod difference;
 mod digest;
 mod error;
@@ -36,6 +38,7 @@ mod sources;
 mod sums;
 mod ulps;
 
+pub use correlation::correlation;
 pub use difference::{ATOL, Difference, RTOL, difference};
 pub use digest::digest;
 pub use error::MetricsError;

@@ -111,6 +111,27 @@ pub fn draw_all(record: &RunRecord, dir: &Path, options: &Options) -> Result<Vec
     Ok(files.into_iter().map(|(path, _)| path).collect())
 }
 
+/// Figures of all arms, or of the one that is explained: one file each.
+const WHOLE: [&str; 4] = ["layers", "floor", "counterfactuals", "growth"];
+/// Figures of one arm, which several arms have each with its name behind a hyphen.
+const BY_ARM: [&str; 4] = ["heatmap", "introduced", "logits", "positions"];
+
+/// Whether a file is called as one that [`draw_all`] writes.
+///
+/// ```
+/// use std::path::Path;
+/// use ulpscope_plot::is_figure;
+///
+/// assert!(is_figure(Path::new("run/heatmap-b.png")) && is_figure(Path::new("layers.svg")));
+/// assert!(!is_figure(Path::new("layers-of-mine.png")) && !is_figure(Path::new("heatmap.csv")));
+/// ```
+pub fn is_figure(file: &Path) -> bool {
+    let name = file.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let (stem, ending) = name.rsplit_once('.').unwrap_or((name, ""));
+    let by_arm = stem.split_once('-').map_or(stem, |(figure, _)| figure);
+    matches!(ending, "png" | "svg") && (WHOLE.contains(&stem) || BY_ARM.contains(&by_arm))
+}
+
 /// The name of an arm as part of a file's name, if it is fit for one.
 fn file_name(arm: &str) -> Option<String> {
     let fit = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';

@@ -56,6 +56,7 @@ fn names_tell_the_arms_apart_only_where_there_are_several() {
     let mut run = record(2, 2, 2);
     let names = |run: &RunRecord, dir: &str| -> Vec<String> {
         let files = draw_all(run, &folder.path().join(dir), &Options::default()).unwrap();
+        assert!(files.iter().all(|file| is_figure(file)), "{files:?}");
         files.iter().map(|path| path.file_name().unwrap().to_str().unwrap().to_owned()).collect()
     };
     assert_eq!(

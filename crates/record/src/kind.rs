@@ -74,6 +74,11 @@ pub fn kind(content: &[u8], wanted: Wanted) -> Option<&'static str> {
     )
 }
 
+/// Why bytes could not be read as what was wanted: that they are something else, or what their reader said.
+pub fn told(content: &[u8], wanted: Wanted, reader: impl FnOnce() -> String) -> String {
+    kind(content, wanted).map_or_else(reader, str::to_owned)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

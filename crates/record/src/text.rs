@@ -50,6 +50,22 @@ pub fn shortened(text: &str, most: usize) -> String {
     }
 }
 
+/// An error and its causes in one sentence. A cause that its effect already quotes is not said twice.
+///
+/// ```
+/// use ulpscope_record::text::one_sentence;
+///
+/// let causes = ["run: cannot be read: not found", "not found", "os error 2"].map(str::to_owned);
+/// assert_eq!(one_sentence(causes), "run: cannot be read: not found: os error 2");
+/// ```
+pub fn one_sentence(causes: impl IntoIterator<Item = String>) -> String {
+    causes.into_iter().fold(String::new(), |text, cause| match text.as_str() {
+        "" => cause,
+        text if text.contains(&cause) => text.to_owned(),
+        text => format!("{text}: {cause}"),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -9,7 +9,7 @@ use memmap2::Mmap;
 #[cfg(unix)]
 use memmap2::{Advice, UncheckedAdvice};
 use ulpscope_record::file;
-use ulpscope_record::kind::{Wanted, kind};
+use ulpscope_record::kind::{Wanted, told};
 
 use crate::WeightsError;
 use crate::error::shown;
@@ -162,7 +162,7 @@ pub(crate) fn read_json(path: &Path) -> Result<serde_json::Value, WeightsError> 
 
 /// What is wrong with a text that is no JSON.
 pub(crate) fn explain_json(text: &[u8], error: &serde_json::Error) -> String {
-    kind(text, Wanted::Json).map_or_else(|| shown(&error.to_string()), str::to_owned)
+    told(text, Wanted::Json, || shown(&error.to_string()))
 }
 
 /// Reads the text of the JSON file at `path`.

@@ -10,7 +10,7 @@ use serde::Deserializer as _;
 use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
 use ulpscope_floats::{DType, Floats};
-use ulpscope_record::kind::{Wanted, kind};
+use ulpscope_record::kind::{Wanted, told};
 
 use crate::error::shown;
 use crate::folder::{instead, there};
@@ -91,9 +91,8 @@ impl Shards {
 
     fn add(&mut self, map: Map) -> Result<(), WeightsError> {
         let header = |reason| WeightsError::Header { file: map.path().to_owned(), reason };
-        let (length, metadata) = SafeTensors::read_metadata(map.all()).map_err(|e| {
-            header(kind(map.all(), Wanted::Safetensors).map_or_else(|| explain(&e, map.all()), str::to_owned))
-        })?;
+        let (length, metadata) = SafeTensors::read_metadata(map.all())
+            .map_err(|e| header(told(map.all(), Wanted::Safetensors, || explain(&e, map.all()))))?;
         if let Some(name) = repeated(map.all().get(8..8 + length).unwrap_or_default()) {
             let name = shown(&name);
             return Err(header(format!("its header has tensor `{name}` twice; write the file again")));

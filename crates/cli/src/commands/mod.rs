@@ -19,7 +19,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
-use ulpscope_record::text::shortened;
+use ulpscope_record::text::{self, shortened};
 
 use crate::colour;
 
@@ -66,16 +66,9 @@ pub(crate) fn json_number(x: f64) -> Value {
     }
 }
 
-/// An error with its causes on one line. A cause that its effect already quotes is not said twice.
+/// An error with its causes on one line.
 pub(crate) fn one_sentence(error: &anyhow::Error) -> String {
-    let mut text = String::new();
-    for cause in error.chain().map(ToString::to_string) {
-        if text.is_empty() {
-            text = cause;
-        } else if !text.contains(&cause) {
-            text = format!("{text}: {cause}");
-        }
-    }
+    let text = text::one_sentence(error.chain().map(ToString::to_string));
     // Names out of files are quoted in errors, and must not be able to write to the terminal, or to fill it.
     let text: String = text.chars().map(|c| if c.is_control() && c != '\n' { '·' } else { c }).collect();
     short_words(&text)

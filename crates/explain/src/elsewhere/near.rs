@@ -2,7 +2,7 @@
 
 use ulpscope_compare::{Differing, NamedArm};
 use ulpscope_floats::Floats;
-use ulpscope_metrics::{Description, Statement};
+use ulpscope_metrics::{Description, Statement, correlation};
 
 use super::{Elsewhere, parameter};
 use crate::catalogue;
@@ -21,18 +21,24 @@ pub(super) fn near<'d>(a: &NamedArm, b: &NamedArm, left: &[&'d Differing]) -> Ve
         );
         far && !d.name.ends_with("norm.weight")
     };
+    let far: Vec<&Differing> = left.iter().filter(unrelated).copied().collect();
     let shapes = a.arm.config().parameters();
+    let shape = |d: &Differing| shapes.iter().find(|(name, _)| *name == d.name).map(|(_, shape)| shape);
+    // Each tensor that may be the one is read once, however many look for theirs.
+    let wanted = |of: &Vec<usize>| far.iter().any(|d| shape(d) == Some(of));
+    let candidates: Vec<(&str, &Vec<usize>, Vec<f64>)> = (shapes.iter())
+        .filter(|(_, shape)| wanted(shape))
+        .filter_map(|(name, shape)| Some((name.as_str(), shape, sample(&parameter(a, name)?)?)))
+        .collect();
     let nearest = |d: &Differing| {
         let own = sample(&parameter(b, &d.name)?)?;
-        let shape = &shapes.iter().find(|(name, _)| *name == d.name)?.1;
-        let others = shapes.iter().filter(|(name, other)| other == shape && *name != d.name);
-        let likeness = |name: &String| Some(correlation(&sample(&parameter(a, name)?)?, &own));
-        let best = others.filter_map(|(name, _)| Some((name.as_str(), likeness(name)?)));
+        let others = candidates.iter().filter(|(name, of, _)| *name != d.name && shape(d) == Some(of));
+        let likeness = |theirs: &[f64]| correlation(theirs.iter().copied().zip(own.iter().copied()));
+        let best = others.map(|(name, _, theirs)| (*name, likeness(theirs)));
         best.max_by(|x, y| x.1.abs().total_cmp(&y.1.abs())).filter(|(_, best)| best.abs() > NEAR)
     };
-    let found: Vec<(&Differing, &str, f64)> = (left.iter().filter(unrelated))
-        .filter_map(|&d| nearest(d).map(|(from, likeness)| (d, from, likeness)))
-        .collect();
+    let found: Vec<(&Differing, &str, f64)> =
+        (far.iter()).filter_map(|&d| nearest(d).map(|(from, likeness)| (d, from, likeness))).collect();
     let back =
         |d: &Differing, from: &str| found.iter().find(|(other, to, _)| other.name == from && *to == d.name);
     let entry = |(d, from, likeness): &(&'d Differing, &str, f64)| {
@@ -70,16 +76,6 @@ fn sample(values: &Floats) -> Option<Vec<f64>> {
     (count >= 256 && sample.iter().all(|x| x.is_finite())).then_some(sample)
 }
 
-fn correlation(a: &[f64], b: &[f64]) -> f64 {
-    let n = a.len() as f64;
-    let (mean_a, mean_b) = (a.iter().sum::<f64>() / n, b.iter().sum::<f64>() / n);
-    let sum = |f: &dyn Fn(f64, f64) -> f64| -> f64 {
-        a.iter().zip(b).map(|(x, y)| f(x - mean_a, y - mean_b)).sum()
-    };
-    let spread = (sum(&|x, _| x * x) * sum(&|_, y| y * y)).sqrt();
-    if spread > 0.0 { sum(&|x, y| x * y) / spread } else { 0.0 }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -95,8 +91,9 @@ mod tests {
         let noisy: Vec<f64> =
             random(0).zip(random(77)).map(|(x, noise)| 1.0 - 2.0 * x + 0.1 * noise).collect();
         let [a, noisy] = [a, noisy].map(|values| sample(&Floats::from(values)).unwrap());
-        assert!(correlation(&a, &noisy) < -0.99, "{}", correlation(&a, &noisy));
+        let found = correlation(a.into_iter().zip(noisy));
+        assert!(found < -0.99, "{found}");
         assert!(sample(&Floats::from(vec![0.0f64; 100])).is_none());
-        assert_eq!(correlation(&[1.0, 1.0], &[2.0, 3.0]), 0.0);
+        assert_eq!(correlation([(1.0, 2.0), (1.0, 3.0)]), 0.0);
     }
 }

@@ -8,7 +8,8 @@ use ulpscope_floats::Floats;
 use ulpscope_llama::{BlockSite, Site};
 use ulpscope_metrics::{Change, Description, Hints, Operation, Place, Relation, Statement, Zeros, describe};
 
-use super::pattern::hidden;
+use super::pattern::{hidden, of_pairs};
+use super::weights::linear;
 use crate::catalogue::{self, Fault};
 
 /// Signal-to-noise ratio, dB, that activations keep when somebody quantises them on purpose, to 8 bits.
@@ -51,18 +52,13 @@ pub(super) fn seen(
     }
 }
 
-/// Scores and probabilities have a place for every pair of tokens, whether one sees the other or not.
-fn of_pairs(site: Site) -> bool {
-    matches!(site, Site::Block(_, BlockSite::Scores | BlockSite::Probs))
-}
-
 /// The values of all prompts, ours and the trace's, and the width of a row. Of scores, those that no mask hides, one a row.
 fn joined(site: Site, pairs: &[(&Activation, &Activation)]) -> Option<(Vec<f64>, Vec<f64>, usize)> {
     let width = *pairs.first()?.0.shape.last()?;
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     for (a, b) in pairs.iter().filter(|(a, _)| of_pairs(site) || a.shape.last() == Some(&width)) {
         for (x, y) in (0..a.values.len()).map(|i| (a.values.get(i), b.values.get(i))) {
-            if !of_pairs(site) || !(hidden(x) || hidden(y)) {
+            if !hidden(site, x) && !hidden(site, y) {
                 theirs.push(x);
                 ours.push(y);
             }
@@ -127,10 +123,6 @@ fn fault(site: Site, statement: &Statement, len: usize, unit: f64) -> Option<&'s
         Statement::Described(Description::Update { .. }) if linear(site) => Some(catalogue::ADAPTER_ACTIVE),
         Statement::Described(_) => None,
     }
-}
-
-fn linear(site: Site) -> bool {
-    matches!(site, Site::LmHead) || matches!(site, Site::Block(_, s) if s.name().ends_with("_proj"))
 }
 
 /// The share of zeros and the factor of all else, where the trace's is ours with some elements at random dropped, and the rest

@@ -80,14 +80,19 @@ pub(crate) fn first_token(pairs: &[(&Activation, &Activation)]) -> usize {
     pairs.iter().filter_map(first).min().unwrap_or(0)
 }
 
+/// Scores and probabilities have a place for every pair of tokens, whether one sees the other or not.
+pub(crate) fn of_pairs(site: Site) -> bool {
+    matches!(site, Site::Block(_, BlockSite::Scores | BlockSite::Probs))
+}
+
 /// Whether a score is that of a key which is not seen: minus infinity, or the lowest number of its format. f16's is nearer
 /// to other numbers, but no score is so low.
-pub(crate) fn hidden(score: f64) -> bool {
-    score < -60_000.0
+pub(crate) fn hidden(site: Site, score: f64) -> bool {
+    of_pairs(site) && score < -60_000.0
 }
 
 /// The pattern of the difference between `a`, the trace's, and `b`, ours, in a sentence.
-pub(crate) fn describe(pairs: &[(&Activation, &Activation)]) -> String {
+pub(crate) fn describe(site: Site, pairs: &[(&Activation, &Activation)]) -> String {
     let (mut differing, mut all, mut channels, mut rows) = (0u64, 0u64, Vec::new(), Vec::new());
     let (mut ab, mut aa, mut bb, mut nonfinite) = (0.0, 0.0, 0.0, [0u64; 2]);
     let mut width = 0;
@@ -107,7 +112,7 @@ pub(crate) fn describe(pairs: &[(&Activation, &Activation)]) -> String {
                 channels[i % width] += 1;
                 rows[tokens + i / width] += 1;
             }
-            if x.is_finite() && y.is_finite() && !hidden(x) && !hidden(y) {
+            if x.is_finite() && y.is_finite() && !hidden(site, x) && !hidden(site, y) {
                 (ab, aa, bb) = (ab + x * y, aa + x * x, bb + y * y);
             }
         }
@@ -175,11 +180,11 @@ mod tests {
     fn a_pattern_is_put_into_words() {
         let a = activation(&[1.0, 2.0, 3.0, 4.0, 1.0, 2.0, 3.0, 4.0], DType::F32);
         let b = activation(&[1.0, 2.5, 3.0, 4.0, 1.0, 2.0, 3.0, 4.0], DType::F32);
-        let said = describe(&[(&a, &b)]);
+        let said = describe(Site::Norm, &[(&a, &b)]);
         assert!(said.starts_with("1 of 8 elements differ; in 1 of 4 channels (1); in 1 of 2 rows"), "{said}");
         let half = activation(&[0.5, 1.0, 1.5, 2.0, 0.5, 1.0, 1.5, 2.0], DType::F32);
-        assert!(describe(&[(&half, &a)]).contains("about 0.5000 times ours"));
+        assert!(describe(Site::Norm, &[(&half, &a)]).contains("about 0.5000 times ours"));
         let none = activation(&[0.0; 8], DType::F32);
-        assert!(describe(&[(&none, &a)]).contains("the trace's is zero"));
+        assert!(describe(Site::Norm, &[(&none, &a)]).contains("the trace's is zero"));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ulpscope_capture::{Activation, Activations, Trace};
+use ulpscope_capture::{Activations, Trace};
 use ulpscope_compare::{NamedArm, Reference};
 use ulpscope_floats::DType;
 use ulpscope_llama::{AttentionKind, BlockSite, Site};
@@ -69,28 +69,25 @@ fn one(plan: &TracePlan, name: &str, trace: &Trace, found: &mut Recorded) -> Res
         ));
     }
     // What has another shape can't be read by the operations behind it.
-    let misshapen = |(site, a): (&Site, &Activation)| {
+    let held = activations.len();
+    let mut wrong: Vec<String> = Vec::new();
+    activations.retain(|site, a| {
         let ours = site.shape(config, ids.len());
-        (a.shape != ours).then(|| {
-            format!(
-                "{site} has the shape {:?}, where {} tokens of this model make {ours:?}",
-                a.shape,
-                ids.len()
-            )
-        })
-    };
-    let wrong: Vec<String> = activations.iter().filter_map(misshapen).collect();
+        if a.shape != ours {
+            let made = format!("where {} tokens of this model make {ours:?}", ids.len());
+            wrong.push(format!("{site} has the shape {:?}, {made}", a.shape));
+        }
+        a.shape == ours
+    });
     if let Some(first) = wrong.first() {
-        if 2 * wrong.len() >= activations.len() {
+        if 2 * wrong.len() >= held {
             return Err(refused(format!(
-                "{} of its {} sites are not of this model and these tokens: {first}",
-                wrong.len(),
-                activations.len()
+                "{} of its {held} sites are not of this model and these tokens: {first}",
+                wrong.len()
             )));
         }
         let wrong: Vec<&str> = wrong.iter().map(String::as_str).collect();
         found.missing.push(format!("{name}: {}", few(&wrong)));
-        activations.retain(|site, a| a.shape == site.shape(config, ids.len()));
     }
     formats(plan, name, &activations)?;
     let asked: Vec<Site> = sites.into_iter().filter(|site| plan.sites.matches(*site)).collect();

@@ -12,6 +12,7 @@ use super::judge::{Judge, Judged};
 use super::outputs::{self, Seen};
 use super::pattern;
 use super::weights::Layer;
+use crate::across::class;
 use crate::catalogue::{self, Fault};
 
 /// What was found of one cause.
@@ -406,7 +407,7 @@ impl<'s, 'a> Search<'s, 'a> {
         });
         found.sites.insert(site);
         if shown == Shown::Values && found.sites.len() > 1 {
-            found.subject = format!("the output of {}", crate::across::class(&site.to_string()));
+            found.subject = format!("the output of {}", class(&site.to_string()));
         }
     }
 
@@ -414,11 +415,11 @@ impl<'s, 'a> Search<'s, 'a> {
     /// it; or the values themselves may say what they are of ours.
     fn unaccounted(&mut self, part: Part, site: Site, now: &Trial, tried: &[Tried]) {
         let pairs = self.pairs_at(site, now);
-        let class = crate::across::class(&site.to_string());
+        let kind = class(&site.to_string());
         if pattern::last_bits(site, &pairs, self.judge.chance()) {
             let fault = catalogue::LAST_BITS;
             let said = [
-                format!("functions at {class} and the like"),
+                format!("functions at {kind} and the like"),
                 "the two are neighbours in their format wherever they differ".to_owned(),
             ];
             return self.recognised(fault.id.to_owned(), site, Shown::LastBits, fault, said);
@@ -440,14 +441,14 @@ impl<'s, 'a> Search<'s, 'a> {
                     format!("the output of {site}"),
                     format!("of ours (a) and the trace's (b): {statement}"),
                 ];
-                return self.recognised(format!("{} {class}", fault.id), site, Shown::Values, fault, said);
+                return self.recognised(format!("{} {kind}", fault.id), site, Shown::Values, fault, said);
             }
             Err(place) => {
                 place.map_or(String::new(), |place| format!("; of ours (a) and the trace's (b): {place}"))
             }
         };
         let tried = tried.iter().filter(|t| t.what.len() == 1).map(|t| said(&t.what)).collect();
-        let pattern = pattern::describe(&pairs) + &place;
+        let pattern = pattern::describe(site, &pairs) + &place;
         self.outcome.unexplained.push(Unexplained { site, tried, pattern });
     }
 

@@ -45,7 +45,8 @@ pub(crate) fn module(site: Site) -> Option<String> {
     }
 }
 
-fn linear(site: Site) -> bool {
+/// Whether a site is the output of a linear layer.
+pub(super) fn linear(site: Site) -> bool {
     matches!(site, Site::LmHead) || matches!(site, Site::Block(_, s) if s.name().ends_with("_proj"))
 }
 

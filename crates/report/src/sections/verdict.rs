@@ -75,7 +75,7 @@ fn numbers(record: &RunRecord, explanation: &Explanation) -> Vec<[String; 3]> {
         return tiles;
     };
     if explanation.cancels_out() {
-        return cancelled(explanation, cause);
+        return cancelled(record, explanation, cause);
     }
     let others = match explanation.causes.len() {
         1 => String::new(),
@@ -111,9 +111,16 @@ fn nats(value: f64) -> String {
 }
 
 /// Of an equivalent rewriting the parts have sizes, and the whole has none.
-fn cancelled(explanation: &Explanation, cause: &Cause) -> Vec<[String; 3]> {
-    let together =
-        explanation.counterfactuals.iter().rfind(|run| run.direction == "neither").map(|run| run.kl);
+fn cancelled(record: &RunRecord, explanation: &Explanation, cause: &Cause) -> Vec<[String; 3]> {
+    let wide = |direction: &str| -> Vec<f64> {
+        let runs = explanation.counterfactuals.iter();
+        let runs = runs.filter(|run| run.direction == direction && run.compute == cause.intrinsic_compute);
+        runs.map(|run| run.kl).collect()
+    };
+    let (together, parts) = (wide("neither"), wide("injected"));
+    let mean = together.iter().sum::<f64>() / together.len() as f64;
+    let most = parts.into_iter().reduce(f64::max);
+    let most = most.map_or(String::new(), |most| format!("; parts alone up to {}", text(&number(most))));
     vec![
         [
             "Fault".to_owned(),
@@ -122,14 +129,10 @@ fn cancelled(explanation: &Explanation, cause: &Cause) -> Vec<[String; 3]> {
         ],
         [
             INTRINSIC.to_owned(),
-            together.map_or("–".to_owned(), nats),
-            format!(
-                "all together, in {}; one part alone {}",
-                text(&cause.intrinsic_compute),
-                text(&number(cause.intrinsic_kl))
-            ),
+            if together.is_empty() { "–".to_owned() } else { nats(mean) },
+            format!("all together, in {}{most}", text(&cause.intrinsic_compute)),
         ],
-        [FLOOR.to_owned(), nats(cause.floor_kl), "not above the floor".to_owned()],
+        [FLOOR.to_owned(), nats(cause.floor_kl), above(record, explanation, cause)],
     ]
 }
 

@@ -20,7 +20,7 @@ use anamnesis::{GgufFrontMatter, GgufTensorInfo, GgufType, parse_gguf_front_matt
 use serde_json::Value;
 use ulpscope_floats::{DType, Floats};
 use ulpscope_llama::LlamaConfig;
-use ulpscope_record::kind::{Wanted, kind};
+use ulpscope_record::kind::{Wanted, told};
 
 use crate::guard::guarded;
 use crate::map::{Map, open};
@@ -55,15 +55,16 @@ impl Gguf {
 
     pub(crate) fn open(path: &Path) -> Result<Self, WeightsError> {
         let map = Map::open(path)?;
-        let front = read_front_matter(path, open(path)?)?;
+        let front = read_front_matter(&map, open(path)?)?;
         Self::of(map, front)
     }
 
     /// A file of which a test has only the bytes.
     #[cfg(test)]
     pub(crate) fn held(path: &Path, bytes: &[u8]) -> Result<Self, WeightsError> {
-        let front = read_front_matter(path, std::io::Cursor::new(bytes))?;
-        Self::of(Map::held(path, bytes), front)
+        let map = Map::held(path, bytes);
+        let front = read_front_matter(&map, std::io::Cursor::new(bytes))?;
+        Self::of(map, front)
     }
 
     fn of(map: Map, front: GgufFrontMatter) -> Result<Self, WeightsError> {
@@ -208,17 +209,11 @@ impl Gguf {
 ///
 /// The parser is young and its input may be anything; a panic in it becomes an error like any other. (None was
 /// seen in a hundred thousand damaged files, but a crash here would take a whole run with it.)
-fn read_front_matter(path: &Path, mut file: impl Read + Seek) -> Result<GgufFrontMatter, WeightsError> {
-    let wrong = |reason: String| WeightsError::Gguf { path: path.to_owned(), reason };
-    let mut begins = Vec::new();
-    _ = file.by_ref().take(256).read_to_end(&mut begins);
-    if let Some(what) = kind(&begins, Wanted::Gguf) {
-        return Err(wrong(what.to_owned()));
-    }
-    file.rewind().map_err(|e| WeightsError::io(path, e))?;
+fn read_front_matter(map: &Map, file: impl Read + Seek) -> Result<GgufFrontMatter, WeightsError> {
+    let wrong = |reason: String| WeightsError::Gguf { path: map.path().to_owned(), reason };
     let front = guarded(|| parse_gguf_front_matter_from_reader(file))
         .map_err(|panic| wrong(format!("its parser failed on it ({panic})")))?
-        .map_err(|e| wrong(e.to_string()))?;
+        .map_err(|e| wrong(told(map.all(), Wanted::Gguf, || e.to_string())))?;
     let mut seen = HashMap::new();
     for info in &front.tensor_infos {
         if seen.insert(info.name.as_str(), ()).is_some() {

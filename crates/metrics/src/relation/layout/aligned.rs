@@ -5,6 +5,7 @@ use ulpscope_floats::Floats;
 use super::super::view::View;
 use super::order::head_orders;
 use super::{Axis, Order, Rearrangement, shards};
+use crate::correlation::correlation;
 
 /// Rows, and columns, that are compared to find a likely order.
 const SAMPLE: usize = 24;
@@ -67,15 +68,4 @@ pub(crate) fn aligned(
     let (_, by) = best?;
     let moved: Vec<f64> = (0..a.len()).map(|at| view_a.get(source(&by, at))).collect();
     Some((by, Floats::from(moved).cast(a.dtype())))
-}
-
-/// Correlation coefficient; 0 if either side is constant or not finite.
-fn correlation(pairs: impl Iterator<Item = (f64, f64)>) -> f64 {
-    let [mut n, mut a, mut b, mut aa, mut bb, mut ab] = [0.0; 6];
-    for (x, y) in pairs {
-        (n, a, b) = (n + 1.0, a + x, b + y);
-        (aa, bb, ab) = (aa + x * x, bb + y * y, ab + x * y);
-    }
-    let variances = (aa - a * a / n) * (bb - b * b / n);
-    if variances > 0.0 && variances.is_finite() { (ab - a * b / n) / variances.sqrt() } else { 0.0 }
 }
