@@ -99,7 +99,7 @@ fn listing(docs: &Path) -> Result<BTreeSet<String>> {
 }
 
 fn read(path: &Path) -> Result<String> {
-    fs::read_to_string(path).with_context(|| format!("{}: run `cargo xtask ci docs` first", path.display()))
+    fs::read_to_string(path).with_context(|| path.display().to_string())
 }
 
 /// What stands between two marks, each time.
