@@ -92,9 +92,9 @@ fn differing(a: &Floats, b: &Floats) -> Vec<usize> {
 
 /// The power of two at or below a positive number.
 fn exponent(value: f64) -> i32 {
-    let exponent = value.log2().floor() as i32;
-    // log2 of a number just below a power of two rounds to it.
-    if 2f64.powi(exponent) > value { exponent - 1 } else { exponent }
+    let biased = (value.to_bits() >> 52) as i32;
+    // A subnormal number's is that of its first bit.
+    if biased > 0 { biased - 1023 } else { -1011 - value.to_bits().leading_zeros() as i32 }
 }
 
 fn bits(values: &Floats, i: usize) -> String {
@@ -142,6 +142,20 @@ mod tests {
         assert_eq!(first.bits, ["0x4000", "0x4020"]);
         assert_eq!(found.elements[2].index, [0, 1, 3]);
         assert!(found.massive.is_empty(), "600 is not massive beside a median of 1");
+    }
+
+    #[test]
+    fn exponents() {
+        let least = f64::from_bits(1);
+        for (value, wanted) in
+            [(1.0, 0), (1.9, 0), (2.0, 1), (0.25f64.next_down(), -3), (least, -1074), (3.0 * least, -1073)]
+        {
+            assert_eq!(exponent(value), wanted, "{value:e}");
+        }
+        assert_eq!(
+            [f64::MIN_POSITIVE, f64::MIN_POSITIVE.next_down(), f64::MAX].map(exponent),
+            [-1022, -1023, 1023]
+        );
     }
 
     #[test]

@@ -321,18 +321,23 @@ impl<'a, 'e> Run<'a, 'e> {
             Some((Measured::new(*site, (i, prompt), a, own, t), a, own, t))
         };
         let measured: Vec<_> = sites.par_iter().filter_map(measure).collect();
-        for (mut measured, a, own, t) in measured {
+        let mut closer = Vec::new();
+        for (measured, a, own, t) in measured {
             let site = measured.site;
             if !measured.own.identical() {
                 self.first.entry((i, prompt)).or_insert(site);
             }
             if self.experiment.sites.matches(site) {
-                if let Some(own) = own.filter(|_| self.looks.worth(&measured)) {
-                    measured.look(a, own, t);
-                }
-                self.sites.push(measured);
+                let own = own.filter(|_| self.looks.worth(&measured));
+                closer.push((measured, own.map(|own| (a, own, t))));
             }
         }
+        closer.par_iter_mut().for_each(|(measured, look)| {
+            if let Some((a, own, t)) = look.take() {
+                measured.look(a, own, t);
+            }
+        });
+        self.sites.extend(closer.into_iter().map(|(measured, _)| measured));
     }
 }
 

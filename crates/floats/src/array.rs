@@ -156,6 +156,7 @@ impl<'a> Floats<'a> {
     ///
     /// # Panics
     /// If there are fewer than `start + out.len()` elements.
+    #[inline]
     pub fn read_f32(&self, start: usize, out: &mut [f32]) {
         let range = start..start + out.len();
         match self {
@@ -170,6 +171,7 @@ impl<'a> Floats<'a> {
     ///
     /// # Panics
     /// If there are fewer than `start + out.len()` elements.
+    #[inline]
     pub fn read_f64(&self, start: usize, out: &mut [f64]) {
         if let Floats::F64(v) = self {
             out.copy_from_slice(&v[start..start + out.len()]);

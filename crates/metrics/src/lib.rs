@@ -37,6 +37,7 @@ mod rows;
 mod sources;
 mod sums;
 mod ulps;
+mod vector;
 
 pub use correlation::correlation;
 pub use difference::{ATOL, Difference, RTOL, difference};

@@ -7,6 +7,7 @@
 use ulpscope_floats::Floats;
 
 use crate::difference::{ATOL, RTOL};
+use crate::vector::{Loops, vectorised};
 
 /// Elements of a block, the unit of parallel work.
 pub(crate) const BLOCK: usize = 4096;
@@ -76,9 +77,29 @@ impl Sums {
 
     /// The sums over two arrays of one length, of at most [`BLOCK`] elements.
     pub(crate) fn block(a: &Floats, b: &Floats) -> Sums {
-        match (a, b) {
-            (Floats::F64(_), _) | (_, Floats::F64(_)) => block::<f64>(a, b),
-            _ => block::<f32>(a, b),
+        let mut lanes = Lanes::default();
+        let counts = vectorised(Block { a, b, lanes: &mut lanes });
+        lanes.finish(counts)
+    }
+}
+
+/// Adds a block to lanes that lie in memory: this is what the compiler makes vectors of, while it takes single numbers
+/// for what they are.
+struct Block<'x> {
+    a: &'x Floats<'x>,
+    b: &'x Floats<'x>,
+    lanes: &'x mut Lanes,
+}
+
+impl Loops for Block<'_> {
+    type Output = Sums;
+
+    /// All but the sums.
+    #[inline(always)]
+    fn run(self) -> Sums {
+        match (self.a, self.b) {
+            (Floats::F64(_), _) | (_, Floats::F64(_)) => self.add::<f64>(),
+            _ => self.add::<f32>(),
         }
     }
 }
@@ -113,45 +134,46 @@ macro_rules! wide {
 }
 wide!(f32, read_f32, 0x7f80_0000; f64, read_f64, 0x7ff0_0000_0000_0000);
 
-fn block<W: Wide>(a: &Floats, b: &Floats) -> Sums {
-    if a.dtype() == b.dtype()
-        && a.bytes() == b.bytes()
-        && let Some(sums) = identical_block::<W>(a)
-    {
-        return sums;
-    }
-    let (mut wide_a, mut wide_b) = ([W::ZERO; PIECE], [W::ZERO; PIECE]);
-    let mut lanes = Lanes::default();
-    let mut sums = Sums::EMPTY;
-    for start in (0..a.len()).step_by(PIECE) {
-        let n = PIECE.min(a.len() - start);
-        let (x, y) = (&mut wide_a[..n], &mut wide_b[..n]);
-        W::read(a, start, x);
-        W::read(b, start, y);
-        let mut equal = count(x, y, W::same_bits);
-        let bad = [count(x, x, |x, _| !x.finite()), count(y, y, |y, _| !y.finite())];
-        let mut finite = n;
-        if bad != [0, 0] {
-            for (x, y) in x.iter_mut().zip(y.iter_mut()).filter(|(x, y)| !(x.finite() && y.finite())) {
-                equal += usize::from(x.nan() && y.nan() && !x.same_bits(*y));
-                sums.close &= !x.nan() && x.same_bits(*y);
-                finite -= 1;
-                // Adds nothing to any sum below, and no branch to the loop that adds.
-                (*x, *y) = (W::ZERO, W::ZERO);
-            }
+impl Block<'_> {
+    #[inline(always)]
+    fn add<W: Wide>(self) -> Sums {
+        let Block { a, b, lanes } = self;
+        if a.dtype() == b.dtype() && a.bytes() == b.bytes() && add_identical::<W>(a, lanes) {
+            return Sums { equal: a.len() as u64, finite: a.len() as u64, ..Sums::EMPTY };
         }
-        sums.equal += equal as u64;
-        sums.finite += finite as u64;
-        sums.nonfinite = [sums.nonfinite[0] + bad[0] as u64, sums.nonfinite[1] + bad[1] as u64];
-        sums.close = sums.close && (equal == n || all_close(x, y));
-        lanes.add(whole_lanes(&mut wide_a, n), whole_lanes(&mut wide_b, n));
+        let (mut wide_a, mut wide_b) = ([W::ZERO; PIECE], [W::ZERO; PIECE]);
+        let mut sums = Sums::EMPTY;
+        for start in (0..a.len()).step_by(PIECE) {
+            let n = PIECE.min(a.len() - start);
+            let (x, y) = (&mut wide_a[..n], &mut wide_b[..n]);
+            W::read(a, start, x);
+            W::read(b, start, y);
+            let mut equal = count(x, y, W::same_bits);
+            let bad = [count(x, x, |x, _| !x.finite()), count(y, y, |y, _| !y.finite())];
+            let mut finite = n;
+            if bad != [0, 0] {
+                for (x, y) in x.iter_mut().zip(y.iter_mut()).filter(|(x, y)| !(x.finite() && y.finite())) {
+                    equal += usize::from(x.nan() && y.nan() && !x.same_bits(*y));
+                    sums.close &= !x.nan() && x.same_bits(*y);
+                    finite -= 1;
+                    // Adds nothing to any sum below, and no branch to the loop that adds.
+                    (*x, *y) = (W::ZERO, W::ZERO);
+                }
+            }
+            sums.equal += equal as u64;
+            sums.finite += finite as u64;
+            sums.nonfinite = [sums.nonfinite[0] + bad[0] as u64, sums.nonfinite[1] + bad[1] as u64];
+            sums.close = sums.close && (equal == n || all_close(x, y));
+            lanes.add(whole_lanes(&mut wide_a, n), whole_lanes(&mut wide_b, n));
+        }
+        sums
     }
-    lanes.finish(sums)
 }
 
-/// The sums of a block that is the same, bit by bit, on both sides, which most weights are: one sum of
-/// squares serves for three. `None` if not all of it is finite.
-fn identical_block<W: Wide>(a: &Floats) -> Option<Sums> {
+/// Adds a block that is the same, bit by bit, on both sides, which most weights are: one sum of squares serves for three.
+/// Adds nothing, and says so, if not all of it is finite.
+#[inline(always)]
+fn add_identical<W: Wide>(a: &Floats, lanes: &mut Lanes) -> bool {
     let mut wide = [W::ZERO; PIECE];
     let mut squares = [0.0; LANES];
     for start in (0..a.len()).step_by(PIECE) {
@@ -159,7 +181,7 @@ fn identical_block<W: Wide>(a: &Floats) -> Option<Sums> {
         let x = &mut wide[..n];
         W::read(a, start, x);
         if count(x, x, |x, _| !x.finite()) > 0 {
-            return None;
+            return false;
         }
         for x in whole_lanes(&mut wide, n) {
             for j in 0..LANES {
@@ -167,17 +189,19 @@ fn identical_block<W: Wide>(a: &Floats) -> Option<Sums> {
             }
         }
     }
-    let (n, sq) = (a.len() as u64, pairwise(squares));
-    Some(Sums { equal: n, finite: n, sq_a: sq, sq_b: sq, dot: sq, ..Sums::EMPTY })
+    (lanes.sq_a, lanes.sq_b, lanes.dot) = (squares, squares, squares);
+    true
 }
 
 /// The first `n` elements in groups, zeros filling up the last group: they add nothing to any sum.
+#[inline(always)]
 fn whole_lanes<W: Wide>(piece: &mut [W; PIECE], n: usize) -> &[[W; LANES]] {
     let padded = n.next_multiple_of(LANES);
     piece[n..padded].fill(W::ZERO);
     piece[..padded].as_chunks().0
 }
 
+#[inline(always)]
 fn count<W: Wide>(a: &[W], b: &[W], is: impl Fn(W, W) -> bool) -> usize {
     // In u32, of which as many fit into a register as f32 elements do, and wrapping, because the check
     // for an overflow, which a piece is too short for, would keep the loop from being vector code.
@@ -185,6 +209,7 @@ fn count<W: Wide>(a: &[W], b: &[W], is: impl Fn(W, W) -> bool) -> usize {
 }
 
 /// Whether every pair of finite values is close in the sense of `torch.allclose`.
+#[inline(always)]
 fn all_close<W: Wide>(a: &[W], b: &[W]) -> bool {
     // `&` and no early exit: a piece is short, and this way it is vector code.
     a.iter()
@@ -192,8 +217,18 @@ fn all_close<W: Wide>(a: &[W], b: &[W]) -> bool {
         .fold(true, |close, (x, y)| close & ((x.f64() - y.f64()).abs() <= ATOL + RTOL * y.f64().abs()))
 }
 
+#[inline(always)]
 fn pairwise(lanes: [f64; LANES]) -> f64 {
     (lanes[0] + lanes[1]) + (lanes[2] + lanes[3])
+}
+
+#[inline(always)]
+fn each(lane: impl Fn(usize) -> f64) -> [f64; LANES] {
+    let mut lanes = [0.0; LANES];
+    for j in 0..LANES {
+        lanes[j] = lane(j);
+    }
+    lanes
 }
 
 #[derive(Default)]
@@ -208,21 +243,21 @@ struct Lanes {
 
 impl Lanes {
     /// Adds the pairs of two pieces.
+    #[inline(always)]
     fn add<W: Wide>(&mut self, a: &[[W; LANES]], b: &[[W; LANES]]) {
         // Copies in local variables stay in registers; fields behind `self` would not.
         let Lanes { mut max_abs, mut abs, mut sq_diff, mut sq_a, mut sq_b, mut dot } = *self;
+        // One operation on all lanes after the other, which is what vector instructions do.
         for (x, y) in a.iter().zip(b) {
-            for j in 0..LANES {
-                let (x, y) = (x[j].f64(), y[j].f64());
-                let d = x - y;
-                let size = d.abs();
-                max_abs[j] = if size > max_abs[j] { size } else { max_abs[j] };
-                abs[j] += size;
-                sq_diff[j] += d * d;
-                sq_a[j] += x * x;
-                sq_b[j] += y * y;
-                dot[j] += x * y;
-            }
+            let (x, y) = (each(|j| x[j].f64()), each(|j| y[j].f64()));
+            let d = each(|j| x[j] - y[j]);
+            let size = each(|j| d[j].abs());
+            max_abs = each(|j| if size[j] > max_abs[j] { size[j] } else { max_abs[j] });
+            abs = each(|j| abs[j] + size[j]);
+            sq_diff = each(|j| sq_diff[j] + d[j] * d[j]);
+            sq_a = each(|j| sq_a[j] + x[j] * x[j]);
+            sq_b = each(|j| sq_b[j] + y[j] * y[j]);
+            dot = each(|j| dot[j] + x[j] * y[j]);
         }
         *self = Lanes { max_abs, abs, sq_diff, sq_a, sq_b, dot };
     }

@@ -1,33 +1,73 @@
 //! KL divergences between two softmax distributions, without cancellation.
 
+use crate::vector::{Loops, exp, inverse_factorials};
+
+/// KL(p ‖ q) and KL(q ‖ p) in nats of two rows of logits; `None` if one of them is NaN or infinite, or if there are none.
+pub(super) struct Divergences<'l>(pub(super) &'l [f64], pub(super) &'l [f64]);
+
+impl Loops for Divergences<'_> {
+    type Output = Option<(f64, f64)>;
+
+    #[inline(always)]
+    fn run(self) -> Option<(f64, f64)> {
+        Some(Softmax::of(self.0)?.divergences(&Softmax::of(self.1)?))
+    }
+}
+
+/// `ln p` of one token under a row of logits; `None` as for [`Divergences`].
+pub(super) struct LogOf<'l>(pub(super) &'l [f64], pub(super) usize);
+
+impl Loops for LogOf<'_> {
+    type Output = Option<f64>;
+
+    #[inline(always)]
+    fn run(self) -> Option<f64> {
+        Some(Softmax::of(self.0)?.log_of(self.1))
+    }
+}
+
 /// A row of logits as a distribution.
-pub(super) struct Softmax {
-    /// `ln p`.
-    log: Vec<f64>,
+struct Softmax<'l> {
+    logits: &'l [f64],
+    max: f64,
+    /// `ln Σ e^(logit - max)`.
+    log_sum: f64,
     /// `p`.
     probability: Vec<f64>,
 }
 
 /// Partial sums per row: enough for vector code, and part of the declared order of summation.
 const LANES: usize = 8;
+/// Terms that are computed before they are added; a multiple of the lanes.
+const PIECE: usize = 512;
 
-impl Softmax {
+impl<'l> Softmax<'l> {
     /// `None` if a logit is NaN or infinite, or if there are none.
-    pub(super) fn of(logits: &[f64]) -> Option<Softmax> {
-        if logits.is_empty() || !logits.iter().all(|x| x.is_finite()) {
+    #[inline(always)]
+    fn of(logits: &'l [f64]) -> Option<Self> {
+        // `&` and no early exit make vector code.
+        let finite = logits.iter().fold(true, |all, x| all & (x.abs() < f64::INFINITY));
+        if logits.is_empty() || !finite {
             return None;
         }
-        let max = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        let mut probability: Vec<f64> = logits.iter().map(|x| (x - max).exp()).collect();
-        let sum = sum(probability.iter().copied());
-        let log_sum = sum.ln();
+        let mut largest = [f64::NEG_INFINITY; LANES];
+        fold(logits, &mut largest, |max, x| if x > max { x } else { max });
+        let max = largest.into_iter().fold(f64::NEG_INFINITY, f64::max);
+        let mut probability = vec![0.0; logits.len()];
+        for (p, x) in probability.iter_mut().zip(logits) {
+            *p = exp(x - max);
+        }
+        let mut sum = [0.0; LANES];
+        fold(&probability, &mut sum, |sum, p| sum + p);
+        let sum = pairwise(sum);
         probability.iter_mut().for_each(|p| *p /= sum);
-        Some(Softmax { log: logits.iter().map(|x| x - max - log_sum).collect(), probability })
+        Some(Softmax { logits, max, log_sum: sum.ln(), probability })
     }
 
     /// `ln p` of one token.
-    pub(super) fn log_of(&self, id: usize) -> f64 {
-        self.log[id]
+    #[inline(always)]
+    fn log_of(&self, id: usize) -> f64 {
+        self.logits[id] - self.max - self.log_sum
     }
 
     /// KL(p ‖ q) and KL(q ‖ p) in nats.
@@ -35,48 +75,63 @@ impl Softmax {
     /// With `d = ln p - ln q` and both summing to 1, `Σ p d = Σ p (d - 1 + e^-d)`. The terms on the right
     /// are never negative, and an error of 1e-16 in `d` enters them times `d`, not times 1: two models
     /// that differ in f32's last bits have a KL of 1e-12, which the left form would drown.
-    pub(super) fn divergences(&self, other: &Softmax) -> (f64, f64) {
-        let mut forward = [0.0; LANES];
-        let mut reverse = [0.0; LANES];
-        for i in 0..self.log.len() {
-            let (p, q) = (self.probability[i], other.probability[i]);
-            let d = self.log[i] - other.log[i];
-            let (f, r) = if d.abs() < SERIES_BELOW {
-                (p * excess(d), q * excess(-d))
-            } else {
-                // e^-d may overflow where p is 0, so the ratio is not formed.
-                (p * d + (q - p), (p - q) - q * d)
-            };
-            forward[i % LANES] += f;
-            reverse[i % LANES] += r;
+    #[inline(always)]
+    fn divergences(&self, other: &Softmax) -> (f64, f64) {
+        let (mut forward, mut reverse) = ([0.0; LANES], [0.0; LANES]);
+        let (mut f, mut r) = ([0.0; PIECE], [0.0; PIECE]);
+        for start in (0..self.logits.len()).step_by(PIECE) {
+            let n = PIECE.min(self.logits.len() - start);
+            let (p, q) = (&self.probability[start..start + n], &other.probability[start..start + n]);
+            let (x, y) = (&self.logits[start..start + n], &other.logits[start..start + n]);
+            for i in 0..n {
+                let d = (x[i] - self.max - self.log_sum) - (y[i] - other.max - other.log_sum);
+                (f[i], r[i]) = terms(p[i], q[i], d);
+            }
+            fold(&f[..n], &mut forward, |sum, term| sum + term);
+            fold(&r[..n], &mut reverse, |sum, term| sum + term);
         }
         (pairwise(forward), pairwise(reverse))
     }
 }
 
+/// What one token adds to each divergence; `d` is `ln p - ln q`.
+#[inline(always)]
+fn terms(p: f64, q: f64, d: f64) -> (f64, f64) {
+    let [above, below] = excess(d);
+    // e^-d may overflow where p is 0, so the ratio is not formed.
+    let plain = (p * d + (q - p), (p - q) - q * d);
+    // Both are computed, and no branch is taken.
+    if d.abs() < SERIES_BELOW { (p * above, q * below) } else { plain }
+}
+
 /// Where the series below is accurate to f64, and beyond which the plain form loses less than two digits.
 const SERIES_BELOW: f64 = 0.25;
 
-/// `d - 1 + e^-d` by its power series `d²/2! - d³/3! + …`, for `|d| < 0.25`.
-fn excess(d: f64) -> f64 {
-    // 1/13! … 1/2!: the first term left out is below 1e-18 of the first.
-    const INVERSE_FACTORIALS: [f64; 12] = {
-        let mut terms = [0.0; 12];
-        let (mut n, mut factorial) = (2, 2.0);
-        while n <= 13 {
-            terms[13 - n] = 1.0 / factorial;
-            n += 1;
-            factorial *= n as f64;
-        }
-        terms
-    };
-    INVERSE_FACTORIALS.iter().fold(0.0, |sum, term| term - d * sum) * (d * d)
+/// `d - 1 + e^-d`, and the same of `-d`, for `|d| < 0.25`: by the power series `d²/2! ∓ d³/3! + …`, whose even and odd terms
+/// are summed apart. The first term left out is below 1e-18 of the first.
+#[inline(always)]
+fn excess(d: f64) -> [f64; 2] {
+    const INVERSE_FACTORIALS: [f64; 12] = inverse_factorials();
+    let square = d * d;
+    let (mut odd, mut even) = (0.0, 0.0);
+    for [of_odd, of_even] in INVERSE_FACTORIALS.as_chunks().0 {
+        (odd, even) = (odd * square + of_odd, even * square + of_even);
+    }
+    [square * (even - d * odd), square * (even + d * odd)]
 }
 
-fn sum(values: impl Iterator<Item = f64>) -> f64 {
-    let mut lanes = [0.0; LANES];
-    values.enumerate().for_each(|(i, x)| lanes[i % LANES] += x);
-    pairwise(lanes)
+/// Folds the elements into the lanes, one after another.
+#[inline(always)]
+fn fold(values: &[f64], lanes: &mut [f64; LANES], fold: impl Fn(f64, f64) -> f64) {
+    let (whole, rest) = values.as_chunks::<LANES>();
+    for group in whole {
+        for j in 0..LANES {
+            lanes[j] = fold(lanes[j], group[j]);
+        }
+    }
+    for (lane, &x) in lanes.iter_mut().zip(rest) {
+        *lane = fold(*lane, x);
+    }
 }
 
 fn pairwise(l: [f64; LANES]) -> f64 {
@@ -93,19 +148,23 @@ mod tests {
             let d = f64::from(i) * SERIES_BELOW / 1000.0;
             let plain = (-d).exp_m1() + d;
             // The closed form itself loses 2/d digits.
-            assert!((excess(d) - plain).abs() <= 2e-16 * d.abs() + 1e-30, "{d}: {} {plain}", excess(d));
+            let [above, _] = excess(d);
+            assert!((above - plain).abs() <= 2e-16 * d.abs() + 1e-30, "{d}: {above} {plain}");
+            assert_eq!(above, excess(-d)[1]);
         }
         // d²/2 - d³/6 to the last digit, where the closed form has none left.
         let d = 1e-9;
-        assert!((excess(d) / (0.5 * d * d * (1.0 - d / 3.0)) - 1.0).abs() < 1e-15);
+        assert!((excess(d)[0] / (0.5 * d * d * (1.0 - d / 3.0)) - 1.0).abs() < 1e-15);
     }
 
     #[test]
     fn probabilities_sum_to_one_however_large_the_logits() {
-        let softmax = Softmax::of(&[1e308, 1e308, -1e308]).unwrap();
+        let large = [1e308, 1e308, -1e308];
+        let softmax = Softmax::of(&large).unwrap();
         assert_eq!(softmax.probability, [0.5, 0.5, 0.0]);
-        let softmax = Softmax::of(&[-800.0, -800.0 + 3f64.ln()]).unwrap();
+        let small = [-800.0, -800.0 + 3f64.ln()];
+        let softmax = Softmax::of(&small).unwrap();
         assert!((softmax.probability[1] - 0.75).abs() < 1e-13);
-        assert!((softmax.log[0] - 0.25f64.ln()).abs() < 1e-13);
+        assert!((softmax.log_of(0) - 0.25f64.ln()).abs() < 1e-13);
     }
 }

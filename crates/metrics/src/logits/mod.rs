@@ -8,7 +8,8 @@ use ulpscope_floats::Floats;
 
 use crate::MetricsError;
 use crate::difference::same_length;
-use divergence::Softmax;
+use crate::vector::vectorised;
+use divergence::{Divergences, LogOf};
 use ranking::Ranking;
 
 /// One position: reference distribution p against candidate distribution q.
@@ -126,7 +127,7 @@ pub fn nll(logits: &Floats, vocab: usize, ids: &[u32]) -> Vec<f64> {
         assert!(id < vocab, "token {id} has no logit among {vocab}");
         let mut x = vec![0.0; vocab];
         logits.read_f64(row * vocab, &mut x);
-        Softmax::of(&x).map_or(f64::NAN, |p| -p.log_of(id))
+        vectorised(LogOf(&x, id)).map_or(f64::NAN, |log| -log)
     };
     ids.par_iter().enumerate().map(of).collect()
 }
@@ -136,10 +137,7 @@ fn position(reference: &Floats, candidate: &Floats, start: usize, vocab: usize, 
     reference.read_f64(start, &mut x);
     candidate.read_f64(start, &mut y);
     let (p, q) = (Ranking::of(&x, top_k), Ranking::of(&y, top_k));
-    let (kl, reverse_kl) = match (Softmax::of(&x), Softmax::of(&y)) {
-        (Some(p), Some(q)) => p.divergences(&q),
-        _ => (f64::NAN, f64::NAN),
-    };
+    let (kl, reverse_kl) = vectorised(Divergences(&x, &y)).unwrap_or((f64::NAN, f64::NAN));
     Position {
         kl,
         reverse_kl,
