@@ -31,7 +31,8 @@ pub(crate) fn open(sources: &[String], args: &SourceArgs, talk: &Talk) -> Result
         talk.say(&format!("not available: {reason}"));
     }
     let stage = talk.stage(format!("opening {}", located.name));
-    let checkpoint = Checkpoint::open(&located.path)?;
+    let mut checkpoint = Checkpoint::open(&located.path)?;
+    checkpoint.remember_hashes(options.hashes);
     drop(stage);
     for file in checkpoint.files() {
         let bytes = std::fs::metadata(file).map_or(0, |m| m.len());

@@ -2,21 +2,20 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 use ulpscope_floats::DType;
 use ulpscope_llama::LlamaConfig;
 
 use crate::error::Mismatch;
 use crate::folder::{instead, there};
 use crate::gguf::Gguf;
+use crate::hashes::sha256_of_map;
 use crate::map::{Map, open, read_json};
 use crate::shards::Shards;
+use crate::source::sha256_of_file;
 use crate::stamp::Stamp;
 use crate::suggest::nearest;
 use crate::{StoredTensor, Tokenizer, WeightsError};
@@ -64,6 +63,8 @@ pub struct Checkpoint {
     /// Those of them that are not mapped, as they were when they were opened.
     stamps: Vec<Stamp>,
     ignored: Vec<String>,
+    /// The folder in which hashes of files are remembered.
+    hashes: Option<PathBuf>,
 }
 
 impl fmt::Debug for Checkpoint {
@@ -146,7 +147,8 @@ impl Checkpoint {
         let files =
             extra.into_iter().filter(|p| p.exists()).chain(shards.files().map(Path::to_owned)).collect();
         let source = Source::Directory(shards);
-        Ok(Checkpoint { path: dir.to_owned(), source, config_json, config, names, files, stamps, ignored })
+        let (path, hashes) = (dir.to_owned(), None);
+        Ok(Checkpoint { path, source, config_json, config, names, files, stamps, ignored, hashes })
     }
 
     fn open_gguf(path: &Path) -> Result<Self, WeightsError> {
@@ -162,7 +164,8 @@ impl Checkpoint {
         let files = vec![path.to_owned()];
         let source = Source::Gguf(Box::new(gguf));
         let stamps = Vec::new();
-        Ok(Checkpoint { path: path.to_owned(), source, config_json, config, names, files, stamps, ignored })
+        let (path, hashes) = (path.to_owned(), None);
+        Ok(Checkpoint { path, source, config_json, config, names, files, stamps, ignored, hashes })
     }
 
     /// The directory or file that was opened.
@@ -259,6 +262,12 @@ impl Checkpoint {
         self.maps().iter().for_each(|map| map.release(0..map.all().len()));
     }
 
+    /// Has [`Checkpoint::sha256`] remember the hashes of large files in a folder, and believe those that it remembers: for as
+    /// long as a file's device, inode, length and times of change are what they were. On Unix only.
+    pub fn remember_hashes(&mut self, folder: Option<PathBuf>) {
+        self.hashes = folder;
+    }
+
     /// The SHA-256 of every file, as lower-case hex, with its name relative to the checkpoint's directory.
     ///
     /// # Errors
@@ -278,13 +287,14 @@ impl Checkpoint {
     ) -> Result<Option<Vec<(String, String)>>, WeightsError> {
         // Shards side by side. The other files are small.
         let maps = self.maps();
-        let of_maps =
-            maps.par_iter().map(|map| hash_map(map, &wanted)).collect::<Result<Option<Vec<_>>, _>>()?;
+        let notes = self.hashes.as_deref();
+        let of_maps: Option<Vec<_>> =
+            maps.par_iter().map(|map| sha256_of_map(map, notes, &wanted)).collect::<Result<_, _>>()?;
         let Some(of_maps) = of_maps else { return Ok(None) };
         let hash_of = |path: &PathBuf| {
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             let mapped = maps.iter().position(|map| map.path() == path).map(|i| of_maps[i].clone());
-            let hash = mapped.map_or_else(|| hash(path).map_err(|e| WeightsError::io(path, e)), Ok);
+            let hash = mapped.map_or_else(|| sha256_of_file(path).map_err(|e| WeightsError::io(path, e)), Ok);
             Ok((name, hash?))
         };
         self.files.iter().map(hash_of).collect::<Result<_, _>>().map(Some)
@@ -374,37 +384,4 @@ fn check<'a>(
     } else {
         Err(WeightsError::Parameters { path: path.to_owned(), mismatch })
     }
-}
-
-/// Bytes of a map that are hashed, and held, at a time.
-const HASHED: usize = 4 << 20;
-
-fn hash_map(map: &Map, wanted: impl Fn() -> bool) -> Result<Option<String>, WeightsError> {
-    let (len, mut hasher) = (map.all().len(), Sha256::new());
-    for start in (0..len).step_by(HASHED) {
-        if !wanted() {
-            return Ok(None);
-        }
-        let [end, next] = [1, 2].map(|parts| len.min(start + parts * HASHED));
-        map.ask_for(end..next);
-        hasher.update(map.bytes(start..end)?);
-        map.release(start..end);
-    }
-    Ok(Some(hex(hasher)))
-}
-
-fn hex(hasher: Sha256) -> String {
-    hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn hash(path: &Path) -> std::io::Result<String> {
-    let (mut file, mut hasher) = (File::open(path)?, Sha256::new());
-    let mut buffer = vec![0; 1 << 18];
-    loop {
-        match file.read(&mut buffer)? {
-            0 => break,
-            n => hasher.update(&buffer[..n]),
-        }
-    }
-    Ok(hex(hasher))
 }

@@ -34,6 +34,7 @@ mod folder;
 mod fuzz;
 mod gguf;
 mod guard;
+mod hashes;
 mod hub;
 mod limit;
 mod lost;

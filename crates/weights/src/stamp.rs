@@ -3,7 +3,7 @@
 use std::fmt;
 use std::fs::Metadata;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use crate::WeightsError;
 
@@ -40,6 +40,18 @@ impl Stamp {
 
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Device and inode.
+    pub(crate) fn place(&self) -> [u64; 2] {
+        self.place
+    }
+
+    /// When anything about the file changed last, as far as the system tells that.
+    pub(crate) fn changed(&self) -> Option<SystemTime> {
+        let seconds = u64::try_from(self.touched[0]).ok().filter(|&seconds| seconds > 0)?;
+        let touched = SystemTime::UNIX_EPOCH + Duration::new(seconds, u32::try_from(self.touched[1]).ok()?);
+        Some(touched.max(self.modified?))
     }
 
     /// Looks at the file again. New rights or a further hard link are no change.
@@ -86,7 +98,6 @@ fn inode(_found: &Metadata) -> ([u64; 2], [i64; 2]) {
 mod tests {
     use super::*;
     use std::fs;
-    use std::time::Duration;
 
     #[test]
     fn what_happens_to_a_file_is_told_apart() {

@@ -24,6 +24,8 @@ pub struct Options {
     pub cache: Option<PathBuf>,
     /// Where files taken out of Python packages are kept. `None` when no home folder is known.
     pub packages: Option<PathBuf>,
+    /// Where the hashes of large files are remembered. `None` when no home folder is known.
+    pub hashes: Option<PathBuf>,
     /// The hub's address, without a slash at the end.
     pub endpoint: String,
     /// Requests go through a proxy named in the environment, so whether the hub's own host can be reached
@@ -49,6 +51,7 @@ impl Default for Options {
             token: None,
             cache: None,
             packages: None,
+            hashes: None,
             endpoint: DEFAULT_ENDPOINT.into(),
             proxied: false,
             connect_timeout: Duration::from_secs(2),
@@ -68,7 +71,7 @@ impl Options {
     /// - token: `HF_TOKEN`, `HUGGING_FACE_HUB_TOKEN`, else the file `HF_TOKEN_PATH` or `token` beside `hub`,
     ///   unless `HF_HUB_DISABLE_IMPLICIT_TOKEN` forbids to send one unasked;
     /// - `HF_ENDPOINT`, and `HF_HUB_OFFLINE` or `TRANSFORMERS_OFFLINE`;
-    /// - `XDG_CACHE_HOME` for package files; the usual proxy variables.
+    /// - `XDG_CACHE_HOME` for package files and hashes; the usual proxy variables.
     pub fn from_env() -> Self {
         Self::from_variables(&|name| std::env::var(name).ok())
     }
@@ -85,6 +88,7 @@ impl Options {
         };
 
         let caches = folder("XDG_CACHE_HOME").or_else(|| home.as_ref().map(|home| home.join(".cache")));
+        let ours = caches.as_ref().map(|caches| caches.join("ulpscope"));
         let hf_home = folder("HF_HOME").or_else(|| caches.as_ref().map(|c| c.join("huggingface")));
         let cache = folder("HF_HUB_CACHE")
             .or_else(|| folder("HUGGINGFACE_HUB_CACHE"))
@@ -100,7 +104,8 @@ impl Options {
             hub_offline: yes("HF_HUB_OFFLINE") || yes("TRANSFORMERS_OFFLINE"),
             token: token.map(|t| t.trim().to_owned()).filter(|t| !t.is_empty()),
             cache,
-            packages: caches.map(|caches| caches.join("ulpscope").join("packages")),
+            packages: ours.as_ref().map(|ours| ours.join("packages")),
+            hashes: ours.map(|ours| ours.join("sha256")),
             endpoint: set("HF_ENDPOINT")
                 .map_or_else(|| DEFAULT_ENDPOINT.into(), |e| e.trim().trim_end_matches('/').to_owned()),
             proxied: proxies.iter().any(|p| set(p).is_some() || set(&p.to_ascii_lowercase()).is_some()),
@@ -132,6 +137,7 @@ impl std::fmt::Debug for Options {
             .field("token", &self.token.as_deref().map(Secret))
             .field("cache", &self.cache)
             .field("packages", &self.packages)
+            .field("hashes", &self.hashes)
             .field("endpoint", &self.shown_endpoint())
             .field("proxied", &self.proxied)
             .field("connect_timeout", &self.connect_timeout)
