@@ -35,7 +35,7 @@ pub(crate) static OVERFLOW: &Fault = &Fault {
     fault: true,
     pervasive: false,
 };
-static POSITIONS: &Fault = &Fault {
+pub(crate) static POSITIONS: &Fault = &Fault {
     id: "positions",
     title: "position ids rounded or shifted",
     remedy: "Build position ids as integers and convert them to f32 for the angles.",
@@ -77,21 +77,21 @@ static ROPE_LAYOUT: &Fault = &Fault {
     fault: true,
     pervasive: false,
 };
-static CACHE: &Fault = &Fault {
+pub(crate) static CACHE: &Fault = &Fault {
     id: "cache-format",
     title: "keys and values kept in another format",
     remedy: "Keep the cache in the model's dtype, or load its scales.",
     fault: true,
     pervasive: false,
 };
-static GQA: &Fault = &Fault {
+pub(crate) static GQA: &Fault = &Fault {
     id: "grouped-heads",
     title: "query heads that read other key and value heads",
     remedy: "Repeat each key and value head for its neighbours (repeat_interleave), not in turns (repeat).",
     fault: true,
     pervasive: false,
 };
-static SCALE: &Fault = &Fault {
+pub(crate) static SCALE: &Fault = &Fault {
     id: "attention-scale",
     title: "another factor on the attention scores",
     remedy: "Multiply scores by 1/sqrt(head_dim), once; undo a scale that was folded into q_proj.",
@@ -112,7 +112,7 @@ static SCORES: &Fault = &Fault {
     fault: false,
     pervasive: false,
 };
-static MASK: &Fault = &Fault {
+pub(crate) static MASK: &Fault = &Fault {
     id: "causal-mask",
     title: "a causal mask that hides or shows other keys",
     remedy: "A query sees itself and what came before: check the mask's diagonal and its alignment with the cache.",

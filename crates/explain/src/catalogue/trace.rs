@@ -85,7 +85,72 @@ pub(crate) static ADAPTER_ACTIVE: &Fault = &Fault {
     pervasive: false,
 };
 
-pub(super) static ALL: [&Fault; 11] = [
+/// Recognised, as all below, by evaluating the formula on the trace's inputs.
+pub(crate) static SOFT_CAP: &Fault = &Fault {
+    id: "soft-cap",
+    title: "scores or logits bent towards a largest magnitude by tanh",
+    remedy: "Llama has no attn_logit_softcapping and no final_logit_softcapping (Gemma 2 has): load the config into the class that it belongs to.",
+    fault: true,
+    pervasive: false,
+};
+pub(crate) static POSITION_BIAS: &Fault = &Fault {
+    id: "position-bias",
+    title: "scores with a bias by distance",
+    remedy: "Llama has none beside its rotation; ALiBi and relative position biases belong to other architectures.",
+    fault: true,
+    pervasive: false,
+};
+pub(crate) static NORM_KIND: &Fault = &Fault {
+    id: "norm-kind",
+    title: "a norm of another kind, or where Llama has none",
+    remedy: "Llama has an RMSNorm before attention, before the MLP and at the end, each once, and none on queries, keys or outputs of layers.",
+    fault: true,
+    pervasive: false,
+};
+pub(crate) static SOFTMAX_KIND: &Fault = &Fault {
+    id: "softmax-kind",
+    title: "a softmax of another kind",
+    remedy: "Llama's probabilities sum to 1; attention sinks and softmax-one belong to other architectures.",
+    fault: true,
+    pervasive: false,
+};
+pub(crate) static BRANCH: &Fault = &Fault {
+    id: "branch-scaled",
+    title: "a branch that is multiplied before it is added to the residual stream",
+    remedy: "Llama adds attention and MLP as they are; residual multipliers (Granite, MiniCPM) belong to other architectures.",
+    fault: true,
+    pervasive: false,
+};
+pub(crate) static PARTIAL_ROTARY: &Fault = &Fault {
+    id: "partial-rotary",
+    title: "rotation of a part of each head only",
+    remedy: "Llama rotates whole heads; partial_rotary_factor belongs to other architectures.",
+    fault: true,
+    pervasive: false,
+};
+pub(crate) static CACHE_SHIFTED: &Fault = &Fault {
+    id: "cache-shifted",
+    title: "attention that reads queries, keys or values of other places",
+    remedy: "Look at the index at which the cache is written and read, and at the order of its arguments.",
+    fault: true,
+    pervasive: false,
+};
+pub(crate) static COMPUTED_OTHERWISE: &Fault = &Fault {
+    id: "layer-format",
+    title: "a linear layer computed in another format",
+    remedy: "Nothing is wrong if that was meant (autocast, TF32, a kernel of another format); otherwise set the format that the model was loaded in.",
+    fault: false,
+    pervasive: false,
+};
+pub(crate) static VOCABULARY_MASKED: &Fault = &Fault {
+    id: "vocabulary-masked",
+    title: "logits of some tokens set so low that they are never chosen",
+    remedy: "Nothing is wrong if those tokens are padding of the vocabulary or forbidden on purpose.",
+    fault: false,
+    pervasive: false,
+};
+
+pub(super) static ALL: [&Fault; 20] = [
     WIRING,
     BIAS,
     LAST_BITS,
@@ -97,4 +162,13 @@ pub(super) static ALL: [&Fault; 11] = [
     OUTPUT_ZERO,
     DROPOUT,
     ADAPTER_ACTIVE,
+    SOFT_CAP,
+    POSITION_BIAS,
+    NORM_KIND,
+    SOFTMAX_KIND,
+    BRANCH,
+    PARTIAL_ROTARY,
+    CACHE_SHIFTED,
+    COMPUTED_OTHERWISE,
+    VOCABULARY_MASKED,
 ];

@@ -49,7 +49,7 @@ static CLAMPED: &Fault = &Fault {
     fault: true,
     pervasive: true,
 };
-static QUANTISED: &Fault = &Fault {
+pub(crate) static QUANTISED: &Fault = &Fault {
     id: "weights-quantised",
     title: "weights quantised",
     remedy: "Nothing is wrong if quantised weights were meant; compare with the size of their effect below.",

@@ -150,7 +150,7 @@ const WINDOWS: usize = 4;
 /// Epsilons that somebody's config has, or that are left out.
 const EPSILONS: [f64; 9] = [0.0, 1e-6, 1e-5, 1e-8, 1e-12, 1e-4, 1e-3, 1e-2, 1e-1];
 /// Bases of rotary frequencies that somebody's config has.
-const THETAS: [f64; 11] = [1e4, 5e5, 1e6, 1e5, 2.5e5, 1e3, 5e4, 2e6, 5e6, 1e7, 130_000.0];
+pub(crate) const THETAS: [f64; 11] = [1e4, 5e5, 1e6, 1e5, 2.5e5, 1e3, 5e4, 2e6, 5e6, 1e7, 130_000.0];
 
 fn config(site: Site, setting: &Setting) -> Vec<Hypothesis> {
     let config = &setting.config;

@@ -8,6 +8,7 @@
 //! The trace is the reference, `a`; ours is `b`.
 
 mod account;
+mod formula;
 mod hypothesis;
 mod judge;
 mod outputs;

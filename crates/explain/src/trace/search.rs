@@ -7,6 +7,7 @@ use ulpscope_compare::{CompareError, NamedArm, Part, Parts, Reference, Setting, 
 use ulpscope_llama::Site;
 use ulpscope_record::SiteDivergence;
 
+use super::formula::{At, Formula};
 use super::hypothesis::{Change, Hypothesis, hypotheses, reads};
 use super::judge::{Judge, Judged};
 use super::outputs::{self, Seen};
@@ -231,7 +232,7 @@ impl<'s, 'a> Search<'s, 'a> {
             rank(x).cmp(&rank(y)).then(size(x).total_cmp(&size(y))).then(i.cmp(j))
         });
         let Some((index, _)) = best else {
-            self.unaccounted(part, site, now, &tried);
+            self.unaccounted(part, site, setting, now, &tried)?;
             return Ok(None);
         };
         let ties: Vec<String> = (tried.iter().enumerate())
@@ -413,7 +414,14 @@ impl<'s, 'a> Search<'s, 'a> {
 
     /// What no hypothesis accounts for to the last bit may be a function's last bits, in ours as it is or as a hypothesis has
     /// it; or the values themselves may say what they are of ours.
-    fn unaccounted(&mut self, part: Part, site: Site, now: &Trial, tried: &[Tried]) {
+    fn unaccounted(
+        &mut self,
+        part: Part,
+        site: Site,
+        setting: &Setting,
+        now: &Trial,
+        tried: &[Tried],
+    ) -> Result<(), CompareError> {
         let pairs = self.pairs_at(site, now);
         let kind = class(&site.to_string());
         if pattern::last_bits(site, &pairs, self.judge.chance()) {
@@ -422,7 +430,8 @@ impl<'s, 'a> Search<'s, 'a> {
                 format!("functions at {kind} and the like"),
                 "the two are neighbours in their format wherever they differ".to_owned(),
             ];
-            return self.recognised(fault.id.to_owned(), site, Shown::LastBits, fault, said);
+            self.recognised(fault.id.to_owned(), site, Shown::LastBits, fault, said);
+            return Ok(());
         }
         let nearly = |t: &&Tried| {
             t.what.len() == 1 && !t.harm && pattern::nearly(site, &self.pairs_at(site, &t.trial))
@@ -431,9 +440,18 @@ impl<'s, 'a> Search<'s, 'a> {
             let evidence = now.differing(site).saturating_sub(near.trial.differing(site));
             let at = BTreeSet::from([site]);
             self.enter(part, near.what[0], &at, &near.trial, (true, evidence), &[]).shown = Shown::Nearly;
-            return;
+            return Ok(());
         }
-        let config = &self.base.config;
+        let attention = setting.semantics.base.attention;
+        let at = At::of(site, &setting.config, attention, self.references, &now.taught);
+        if let Some(at) = at
+            && let Some(Formula { fault, said }) = at.formula(&mut self.parts)?
+        {
+            let said = [format!("the output of {site}"), format!("trace: {said}")];
+            self.recognised(format!("{} {kind}", fault.id), site, Shown::Values, fault, said);
+            return Ok(());
+        }
+        let (config, pairs) = (&self.base.config, self.pairs_at(site, now));
         let seen = outputs::seen(site, &pairs, &[config.num_attention_heads, config.num_key_value_heads]);
         let place = match seen {
             Ok(Seen { fault, statement }) => {
@@ -441,7 +459,8 @@ impl<'s, 'a> Search<'s, 'a> {
                     format!("the output of {site}"),
                     format!("of ours (a) and the trace's (b): {statement}"),
                 ];
-                return self.recognised(format!("{} {kind}", fault.id), site, Shown::Values, fault, said);
+                self.recognised(format!("{} {kind}", fault.id), site, Shown::Values, fault, said);
+                return Ok(());
             }
             Err(place) => {
                 place.map_or(String::new(), |place| format!("; of ours (a) and the trace's (b): {place}"))
@@ -450,6 +469,7 @@ impl<'s, 'a> Search<'s, 'a> {
         let tried = tried.iter().filter(|t| t.what.len() == 1).map(|t| said(&t.what)).collect();
         let pattern = pattern::describe(site, &pairs) + &place;
         self.outcome.unexplained.push(Unexplained { site, tried, pattern });
+        Ok(())
     }
 
     /// The trace's values and ours at a site, of every prompt that has both.

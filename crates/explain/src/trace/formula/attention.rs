@@ -1,0 +1,164 @@
+//! What attention makes of scores and values: another softmax, other values, and without scores to look at, all of it.
+
+use ulpscope_llama::AttentionKind;
+
+use super::numbers::{dot, text};
+use super::scores::{Axis, code, masked};
+use super::{At, BlockSite, Case, Formula};
+use crate::catalogue;
+
+/// At the probabilities of eager attention.
+pub(super) fn probabilities(at: &At) -> Option<Formula> {
+    let one_more = |case: &Case| {
+        let scores = at.read(case, BlockSite::Scores)?;
+        let row = |row: &[f64]| -> Vec<f64> {
+            let sum = 1.0 + row.iter().map(|x| x.exp()).sum::<f64>();
+            row.iter().map(|x| x.exp() / sum).collect()
+        };
+        Some(scores.chunks(case.tokens).flat_map(row).collect())
+    };
+    at.gives(one_more).then_some(Formula {
+        fault: catalogue::SOFTMAX_KIND,
+        said: "a softmax with 1 more in its sum".to_owned(),
+    })
+}
+
+/// Probabilities, `[heads, tokens, tokens]`, and values, `[groups, tokens, width]`.
+type Read = (Vec<f64>, Vec<f64>);
+
+/// At the output of attention, before its projection.
+pub(super) fn context(at: &At) -> Option<Formula> {
+    let causal = |i: usize, j: usize| j <= i;
+    let read = |case: &Case| -> Option<Read> {
+        let p = match at.attention {
+            AttentionKind::Eager => at.read(case, BlockSite::Probs)?,
+            AttentionKind::Sdpa => attend(at, case, 1.0, 0, &causal)?,
+        };
+        Some((p, values(at, case)?))
+    };
+    if at.attention == AttentionKind::Sdpa
+        && let Some(found) = of_scores(at)
+    {
+        return Some(found);
+    }
+    for (by, wraps) in [(1, true), (1, false), (2, true), (2, false)] {
+        let moved = |case: &Case| {
+            let (p, v) = read(case)?;
+            Some(mixed(at, case, &p, &shifted(&v, (case.tokens, at.config.head_dim), by, wraps)))
+        };
+        if at.gives(moved) {
+            return Formula::new(catalogue::CACHE_SHIFTED, format!("values of {by} positions before"));
+        }
+    }
+    let first = |case: &Case| {
+        let (p, v) = read(case)?;
+        let first =
+            case.recorded.get(&ulpscope_llama::Site::Block(0, BlockSite::VProj)).map(super::numbers)?;
+        let half: Vec<f64> =
+            v.iter().zip(by_head(at, case, &first)).map(|(v, first)| (v + first) / 2.0).collect();
+        Some(mixed(at, case, &p, &half))
+    };
+    if at.site.layer() != Some(0) && at.gives(first) {
+        return Formula::new(catalogue::WIRING, "values that are the mean of this layer's and the first's");
+    }
+    for bits in [8, 4] {
+        for (axis, between) in
+            [(Axis::Vector, false), (Axis::Vector, true), (Axis::Channel, false), (Axis::Channel, true)]
+        {
+            let coded = |case: &Case| {
+                let (p, mut v) = read(case)?;
+                code(&mut v, (case.tokens, at.config.head_dim), axis, bits, between);
+                Some(mixed(at, case, &p, &v))
+            };
+            if at.gives(coded) {
+                return Formula::new(catalogue::CACHE, format!("values in int{bits}, one scale {axis}"));
+            }
+        }
+    }
+    None
+}
+
+/// What is done to scores that a fused attention does not show.
+fn of_scores(at: &At) -> Option<Formula> {
+    let causal = |i: usize, j: usize| j <= i;
+    let run = |case: &Case, scale: f64, back: usize, sees: &dyn Fn(usize, usize) -> bool| {
+        Some(mixed(at, case, &attend(at, case, scale, back, sees)?, &values(at, case)?))
+    };
+    let scale = at.best([0.05, 20.0], |scale, case| run(case, scale, 0, &causal));
+    if at.gives(|case| run(case, scale, 0, &causal)) {
+        return Formula::new(catalogue::SCALE, format!("scores times {}", text(scale)));
+    }
+    let tokens = at.cases.iter().map(|case| case.tokens).max()?;
+    if let Some(said) = masked(tokens.min(LONGEST), |rule| at.gives(|case| run(case, 1.0, 0, rule))) {
+        return Formula::new(catalogue::MASK, said);
+    }
+    (at.gives(|case| run(case, 1.0, 1, &causal)))
+        .then(|| Formula { fault: catalogue::CACHE_SHIFTED, said: "keys of 1 position before".to_owned() })
+}
+
+/// Widths of masks that are tried.
+const LONGEST: usize = 160;
+
+/// Probabilities of scores times a factor, with keys of so many positions before, and such keys seen.
+fn attend(
+    at: &At,
+    case: &Case,
+    factor: f64,
+    back: usize,
+    sees: &dyn Fn(usize, usize) -> bool,
+) -> Option<Vec<f64>> {
+    let (heads, groups, width) =
+        (at.config.num_attention_heads, at.config.num_key_value_heads, at.config.head_dim);
+    let (q, k) = (at.read(case, BlockSite::QRope)?, at.read(case, BlockSite::KRope)?);
+    let k = shifted(&k, (case.tokens, width), back, true);
+    let (t, scale) = (case.tokens, factor / (width as f64).sqrt());
+    let mut p = vec![0.0; heads * t * t];
+    for (row, p) in p.chunks_mut(t).enumerate() {
+        let (h, i) = (row / t, row % t);
+        let score = |j: usize| {
+            scale
+                * dot(&q[(h * t + i) * width..][..width], &k[(h * groups / heads * t + j) * width..][..width])
+        };
+        let seen: Vec<(usize, f64)> = (0..t).filter(|&j| sees(i, j)).map(|j| (j, score(j))).collect();
+        let most = seen.iter().map(|(_, s)| *s).fold(f64::NEG_INFINITY, f64::max);
+        let sum: f64 = seen.iter().map(|(_, s)| (s - most).exp()).sum();
+        seen.into_iter().for_each(|(j, s)| p[j] = (s - most).exp() / sum);
+    }
+    Some(p)
+}
+
+/// `[heads, tokens, width]` with what stood so many positions before; in front stands the end, or the first again.
+fn shifted(x: &[f64], (tokens, width): (usize, usize), by: usize, wraps: bool) -> Vec<f64> {
+    let from = |t: usize| if wraps { (t + tokens - by % tokens) % tokens } else { t.saturating_sub(by) };
+    let head = |head: &[f64]| -> Vec<f64> {
+        (0..tokens).flat_map(|t| head[from(t) * width..][..width].to_vec()).collect()
+    };
+    x.chunks(tokens * width).flat_map(head).collect()
+}
+
+fn values(at: &At, case: &Case) -> Option<Vec<f64>> {
+    Some(by_head(at, case, &at.read(case, BlockSite::VProj)?))
+}
+
+/// `[tokens, groups · width]` as `[groups, tokens, width]`.
+fn by_head(at: &At, case: &Case, v: &[f64]) -> Vec<f64> {
+    let (groups, width, t) = (at.config.num_key_value_heads, at.config.head_dim, case.tokens);
+    (0..v.len()).map(|i| v[(i / width % t * groups + i / (width * t)) * width + i % width]).collect()
+}
+
+/// Values mixed by probabilities: `[tokens, heads · width]`.
+fn mixed(at: &At, case: &Case, p: &[f64], v: &[f64]) -> Vec<f64> {
+    let (heads, groups, width) =
+        (at.config.num_attention_heads, at.config.num_key_value_heads, at.config.head_dim);
+    let t = case.tokens;
+    let mut y = vec![0.0; t * heads * width];
+    for (row, p) in p.chunks(t).enumerate() {
+        let (h, i) = (row / t, row % t);
+        let y = &mut y[(i * heads + h) * width..][..width];
+        for (j, p) in p.iter().enumerate().filter(|(_, p)| **p != 0.0) {
+            let v = &v[(h * groups / heads * t + j) * width..][..width];
+            y.iter_mut().zip(v).for_each(|(y, v)| *y += p * v);
+        }
+    }
+    y
+}

@@ -1,0 +1,184 @@
+//! Linear layers in other arithmetic: formats, codes, sums in parts.
+
+use rayon::prelude::*;
+use ulpscope_floats::{DType, Floats};
+use ulpscope_llama::Site;
+
+use super::numbers::{dot, quantised, quantised_between, text};
+use super::{At, Case, Formula, all, numbers};
+use crate::catalogue;
+use crate::trace::hypothesis::reads;
+
+/// Outputs of a layer that are looked at: every so many, if there are more.
+const OUTPUTS: usize = 2048;
+
+/// At the output of a linear layer with this weight, `[out, in]`.
+pub(super) fn linear(at: &At, weight: &Floats, bias: Option<&[f64]>) -> Option<Formula> {
+    if at.site == Site::LmHead
+        && let Some(found) = masked(at).or_else(|| capped(at))
+    {
+        return Some(found);
+    }
+    let [from] = reads(at.site, at.config.num_hidden_layers, at.attention)[..] else { return None };
+    let rows = at.cases[0].theirs.len() / at.cases[0].tokens.max(1);
+    let width = weight.len() / rows.max(1);
+    let every = rows.div_ceil(OUTPUTS).max(1);
+    let layer = Layer { at, from, weight: all(weight), bias, width, rows, every };
+    let same = |x: &mut [f64]| _ = x;
+    let cast =
+        |dtype: DType| move |x: &mut [f64]| x.copy_from_slice(&all(&Floats::from(x.to_vec()).cast(dtype)));
+    for dtype in [DType::F16, DType::Bf16].into_iter().filter(|dtype| *dtype != at.dtype) {
+        if layer.gives(&cast(dtype), &cast(dtype), Some(dtype), 1) {
+            return Formula::new(catalogue::COMPUTED_OTHERWISE, format!("computed in {dtype}"));
+        }
+    }
+    let tf32 = |x: &mut [f64]| x.iter_mut().for_each(|x| *x = rounded(*x, 11));
+    if at.dtype == DType::F32 && layer.gives(&tf32, &tf32, None, 1) {
+        return Formula::new(catalogue::COMPUTED_OTHERWISE, "computed in TF32");
+    }
+    for parts in [2, 4, 8] {
+        if width % parts == 0 && layer.gives(&same, &same, None, parts) {
+            return Formula::new(
+                catalogue::ORDER,
+                format!("the sum of {parts} parts, each rounded to {}", at.dtype),
+            );
+        }
+    }
+    let int8 = |x: &mut [f64]| quantised(x, 8);
+    if layer.gives(&int8, &same, None, 1) {
+        return Formula::new(catalogue::OUTPUT_ROUNDED, "its input in int8, one scale a token");
+    }
+    if layer.gives(&int8, &int8, None, 1) {
+        return Formula::new(
+            catalogue::OUTPUT_ROUNDED,
+            "input and weight in int8, one scale a token and a row",
+        );
+    }
+    for bits in [8, 4] {
+        for group in [width, 32, 64, 128].into_iter().filter(|group| width % group == 0) {
+            let signed = |x: &mut [f64]| x.chunks_mut(group).for_each(|x| quantised(x, bits));
+            let between = |x: &mut [f64]| x.chunks_mut(group).for_each(|x| quantised_between(x, bits));
+            if layer.gives(&same, &signed, None, 1) || layer.gives(&same, &between, None, 1) {
+                return Formula::new(
+                    catalogue::QUANTISED,
+                    format!("its weight in int{bits}, in groups of {group}"),
+                );
+            }
+        }
+    }
+    None
+}
+
+/// A number rounded to so many bits, to nearest, ties to even.
+fn rounded(x: f64, bits: u32) -> f64 {
+    let drop = 53 - bits;
+    let half = (1u64 << (drop - 1)) - 1 + (x.to_bits() >> drop & 1);
+    f64::from_bits((x.to_bits() + half) >> drop << drop)
+}
+
+struct Layer<'l, 's> {
+    at: &'l At<'s>,
+    from: Site,
+    weight: Vec<f64>,
+    bias: Option<&'l [f64]>,
+    width: usize,
+    rows: usize,
+    every: usize,
+}
+
+impl Layer<'_, '_> {
+    /// Whether the trace's outputs come of input and weight, by row, after these functions; sums in so many parts are rounded
+    /// to `through`, or the trace's format where there are several.
+    fn gives(
+        &self,
+        input: &(dyn Fn(&mut [f64]) + Sync),
+        weight: &(dyn Fn(&mut [f64]) + Sync),
+        through: Option<DType>,
+        parts: usize,
+    ) -> bool {
+        let chosen: Vec<(usize, Vec<f64>)> = (0..self.rows)
+            .step_by(self.every)
+            .map(|row| {
+                let mut w = self.weight[row * self.width..][..self.width].to_vec();
+                weight(&mut w);
+                (row, w)
+            })
+            .collect();
+        self.at.gives(|case| self.outputs(case, input, &chosen, through, parts))
+    }
+
+    fn outputs(
+        &self,
+        case: &Case,
+        input: &(dyn Fn(&mut [f64]) + Sync),
+        chosen: &[(usize, Vec<f64>)],
+        through: Option<DType>,
+        parts: usize,
+    ) -> Option<Vec<f64>> {
+        let x = case.recorded.get(&self.from).map(numbers)?;
+        let round = |x: f64, dtype: DType| Floats::from(vec![x]).cast(dtype).get(0);
+        let token = |x: &[f64]| -> Vec<f64> {
+            let mut x = x.to_vec();
+            input(&mut x);
+            // Of what is not looked at nothing is said.
+            let mut y = vec![f64::NAN; self.rows];
+            for (row, w) in chosen {
+                let part = self.width / parts;
+                let sums = x.chunks(part).zip(w.chunks(part)).map(|(x, w)| dot(x, w));
+                let own = self.at.dtype;
+                let sum = match (through, parts) {
+                    (None, 1) => sums.sum(),
+                    (Some(dtype), _) => round(sums.sum(), dtype),
+                    (None, _) => {
+                        sums.map(|sum| round(sum, own)).reduce(|x, y| round(x + y, own)).unwrap_or(0.0)
+                    }
+                };
+                y[*row] = sum + self.bias.map_or(0.0, |bias| bias[*row]);
+            }
+            y
+        };
+        Some(x.par_chunks(self.width).flat_map_iter(token).collect())
+    }
+}
+
+/// Logits bent towards a largest magnitude.
+fn capped(at: &At) -> Option<Formula> {
+    let cap = super::scores::cap(at)?;
+    Formula::new(catalogue::SOFT_CAP, format!("{0}·tanh(x/{0})", text(cap)))
+}
+
+/// Logits of some tokens of the vocabulary that can't be chosen.
+fn masked(at: &At) -> Option<Formula> {
+    let width = at.config.vocab_size;
+    let low = |y: &f64| *y <= -1e4;
+    let tokens: Vec<usize> = (0..width)
+        .filter(|&id| at.cases.iter().all(|case| case.theirs.chunks(width).all(|row| low(&row[id]))))
+        .collect();
+    let (first, last) = (tokens.first()?, tokens.last()?);
+    let rest = |case: &Case| {
+        let pairs = case.theirs.iter().zip(&case.ours).enumerate();
+        pairs
+            .filter(|(i, _)| tokens.binary_search(&(i % width)).is_err())
+            .all(|(_, (y, z))| (y - z).abs() <= 4.0 * at.dtype.unit_roundoff() * (y.abs() + 1.0))
+    };
+    let said = format!(
+        "the logits of {} tokens ({first} to {last}) are {}",
+        tokens.len(),
+        at.cases[0].theirs[*first]
+    );
+    at.cases.iter().all(rest).then_some(Formula { fault: catalogue::VOCABULARY_MASKED, said })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_rounded_to_few_bits() {
+        let step = 2f64.powi(-10);
+        assert_eq!(rounded(1.0 + 0.6 * step, 11), 1.0 + step);
+        assert_eq!(rounded(-(1.0 + 0.5 * step), 11), -1.0);
+        assert_eq!(rounded(1.0 + 1.5 * step, 11), 1.0 + 2.0 * step);
+        assert_eq!(rounded(0.0, 11), 0.0);
+    }
+}

@@ -1,0 +1,220 @@
+//! What other architectures and runtimes compute at a site, tried on the trace's own inputs.
+//!
+//! Our model has no soft caps, no position biases, no LayerNorm, no cache in int8. Such formulas are evaluated here, in f64
+//! with the roundings that matter, and held against the trace's values. A formula has to come much nearer to all of them
+//! than ours does, as near as a few roundings of the format.
+
+mod attention;
+mod linear;
+mod norm;
+mod numbers;
+mod residual;
+mod rotary;
+mod scores;
+
+use ulpscope_capture::{Activation, Activations};
+use ulpscope_compare::{CompareError, Parts, Reference};
+use ulpscope_floats::{DType, Floats};
+use ulpscope_llama::{AttentionKind, BlockSite, LlamaConfig, Site};
+
+use super::pattern::hidden;
+use super::weights::linear;
+use crate::catalogue::Fault;
+
+/// A formula that gives the trace's values.
+pub(super) struct Formula {
+    pub(super) fault: &'static Fault,
+    /// What the trace does.
+    pub(super) said: String,
+}
+
+impl Formula {
+    fn new(fault: &'static Fault, said: impl Into<String>) -> Option<Self> {
+        Some(Formula { fault, said: said.into() })
+    }
+}
+
+/// A site on every prompt.
+pub(super) struct At<'s> {
+    site: Site,
+    config: &'s LlamaConfig,
+    attention: AttentionKind,
+    dtype: DType,
+    cases: Vec<Case<'s>>,
+}
+
+/// A site on one prompt.
+struct Case<'s> {
+    recorded: &'s Activations,
+    tokens: usize,
+    ours: Vec<f64>,
+    theirs: Vec<f64>,
+}
+
+/// How many times nearer than ours a formula has to be.
+const NEARER: f64 = 6.0;
+/// One of so many elements at least is what a formula has to say something of.
+const LEAST: u64 = 32;
+
+impl<'s> At<'s> {
+    /// `taught` is what ours gives on each reference's inputs. `None` if no prompt has the site.
+    pub(super) fn of(
+        site: Site,
+        config: &'s LlamaConfig,
+        attention: AttentionKind,
+        references: &'s [Reference],
+        taught: &[Activations],
+    ) -> Option<Self> {
+        let mut dtype = None;
+        let cases: Vec<Case> = (references.iter().zip(taught))
+            .filter_map(|(reference, taught)| {
+                let (theirs, ours) = (reference.activations.get(&site)?, taught.get(&site)?);
+                let judged = reference.judged.contains(&site) && theirs.shape == ours.shape;
+                dtype = dtype.or(Some(theirs.values.dtype()));
+                judged.then(|| Case {
+                    recorded: &reference.activations,
+                    tokens: reference.ids.len(),
+                    ours: numbers(ours),
+                    theirs: numbers(theirs),
+                })
+            })
+            .collect();
+        let dtype = dtype.filter(|_| !cases.is_empty())?;
+        Some(At { site, config, attention, dtype, cases })
+    }
+
+    /// The first formula that gives the trace's values, if any does.
+    pub(super) fn formula(&self, parts: &mut Parts) -> Result<Option<Formula>, CompareError> {
+        use BlockSite as B;
+        Ok(match self.site {
+            Site::RotaryCos => rotary::positions(self),
+            Site::Norm | Site::Block(_, B::InputLayernorm | B::PostAttentionLayernorm) => {
+                let weight = parts.parameter(&format!("{}.weight", self.site))?;
+                norm::norm(self, &all(&weight))
+            }
+            Site::EmbedTokens => norm::normalised(self, self.config.hidden_size),
+            Site::Block(_, B::QRope | B::KRope) => {
+                rotary::rotated(self).or_else(|| norm::normalised(self, self.config.head_dim))
+            }
+            Site::Block(_, B::Scores) => scores::scores(self),
+            Site::Block(_, B::Probs) => attention::probabilities(self),
+            Site::Block(_, B::Context) => attention::context(self),
+            Site::Block(_, B::ResidMid | B::Output) => residual::residual(self),
+            site if linear(site) => {
+                let weight = parts.parameter(&format!("{site}.weight"))?.into_owned();
+                let bias = parts.parameter(&format!("{site}.bias")).ok().map(|bias| all(&bias));
+                linear::linear(self, &weight, bias.as_deref())
+            }
+            _ => None,
+        })
+    }
+
+    /// Whether a formula gives the trace's values, but for a few roundings. Where it is NaN it says nothing; it has to say
+    /// something of enough.
+    fn explains(&self, formula: impl Fn(&Case) -> Option<Vec<f64>>) -> bool {
+        let [apart, before, size] = self.distances(formula);
+        // Sums in f32 have errors of many steps, beside which other formats' own rounding is large.
+        let steps = if matches!(self.dtype, DType::F32 | DType::F64) { 100.0 } else { 1.5 };
+        apart <= steps * self.dtype.unit_roundoff() * size && apart <= before / NEARER
+    }
+
+    /// Root mean squares of trace less formula, of trace less ours, and of the trace; infinite where it says too little.
+    fn distances(&self, formula: impl Fn(&Case) -> Option<Vec<f64>>) -> [f64; 3] {
+        let (mut apart, mut before, mut size, mut known, mut all) = (0.0, 0.0, 0.0, 0u64, 0u64);
+        for case in &self.cases {
+            let values = formula(case).filter(|values| values.len() == case.theirs.len());
+            let Some(values) = values else { return [f64::INFINITY, 0.0, 0.0] };
+            for ((y, z), f) in case.theirs.iter().zip(&case.ours).zip(values) {
+                if hidden(self.site, *y) || hidden(self.site, *z) {
+                    continue;
+                }
+                all += 1;
+                if !f.is_nan() {
+                    known += 1;
+                    apart += (y - f).powi(2);
+                    before += (y - z).powi(2);
+                    size += y * y;
+                }
+            }
+        }
+        let mean = |sum: f64| (sum / known as f64).sqrt();
+        if known * LEAST <= all { [f64::INFINITY, 0.0, 0.0] } else { [mean(apart), mean(before), mean(size)] }
+    }
+
+    /// Whether a formula, rounded to the trace's format, has the trace's bits at nearly all elements where ours has not.
+    fn reproduces(&self, formula: impl Fn(&Case) -> Option<Vec<f64>>) -> bool {
+        let (mut differing, mut before) = (0u64, 0u64);
+        for case in &self.cases {
+            let values = formula(case).filter(|values| values.len() == case.theirs.len());
+            let Some(values) = values else { return false };
+            let values = all(&self.round(values));
+            for ((y, z), f) in case.theirs.iter().zip(&case.ours).zip(values) {
+                if !f.is_nan() && !hidden(self.site, *y) && !hidden(self.site, *z) {
+                    differing += u64::from(*y != f);
+                    before += u64::from(y != z);
+                }
+            }
+        }
+        before >= 20 && NEARER * differing as f64 <= before as f64
+    }
+
+    /// Either; what is computed in 16 bits may be known by its bits alone.
+    fn gives(&self, formula: impl Fn(&Case) -> Option<Vec<f64>>) -> bool {
+        let narrow = matches!(self.dtype, DType::Bf16 | DType::F16);
+        self.explains(&formula) || (narrow && self.reproduces(&formula))
+    }
+
+    fn round(&self, values: Vec<f64>) -> Floats<'static> {
+        Floats::from(values).cast(self.dtype)
+    }
+
+    /// The number between two positive ones with which a formula comes nearest: by the golden section, on a logarithmic scale.
+    fn best(&self, [low, high]: [f64; 2], formula: impl Fn(f64, &Case) -> Option<Vec<f64>>) -> f64 {
+        const GOLDEN: f64 = 0.618_033_988_749_894_9;
+        const STEPS: usize = 40;
+        let apart = |x: f64| self.distances(|case| formula(x.exp(), case))[0];
+        let (mut low, mut high) = (low.ln(), high.ln());
+        for _ in 0..STEPS {
+            let (x, y) = (high - GOLDEN * (high - low), low + GOLDEN * (high - low));
+            if apart(x) <= apart(y) { high = y } else { low = x }
+        }
+        numbers::simple(((low + high) / 2.0).exp())
+    }
+
+    /// The factors, one for each group of elements, with which ours comes nearest to the trace's.
+    fn factors(&self, groups: usize, group: impl Fn(&Case, usize) -> usize) -> Vec<f64> {
+        let mut sums = vec![[0.0; 2]; groups];
+        for case in &self.cases {
+            for (i, (y, z)) in case.theirs.iter().zip(&case.ours).enumerate() {
+                if let Some([zy, zz]) = sums.get_mut(group(case, i)).filter(|_| !self.hides(*y, *z)) {
+                    (*zy, *zz) = (*zy + z * y, *zz + z * z);
+                }
+            }
+        }
+        sums.into_iter().map(|[zy, zz]| zy / zz).collect()
+    }
+
+    fn hides(&self, y: f64, z: f64) -> bool {
+        hidden(self.site, y) || hidden(self.site, z)
+    }
+
+    /// The site of the same block.
+    fn beside(&self, site: BlockSite) -> Option<Site> {
+        self.site.layer().map(|layer| Site::Block(layer, site))
+    }
+
+    /// What the trace has at another site of the same block.
+    fn read(&self, case: &Case, site: BlockSite) -> Option<Vec<f64>> {
+        case.recorded.get(&self.beside(site)?).map(numbers)
+    }
+}
+
+fn numbers(activation: &Activation) -> Vec<f64> {
+    all(&activation.values)
+}
+
+fn all(values: &Floats) -> Vec<f64> {
+    let mut all = vec![0.0; values.len()];
+    values.read_f64(0, &mut all);
+    all
+}

@@ -1,0 +1,73 @@
+//! Norms of other kinds, and norms where Llama has none.
+
+use super::numbers::{constant, dot, rms, simple, text};
+use super::{At, Case, Formula, numbers};
+use crate::catalogue;
+use crate::trace::hypothesis::reads;
+
+/// At the output of a norm with this weight.
+pub(super) fn norm(at: &At, weight: &[f64]) -> Option<Formula> {
+    let (width, eps) = (weight.len(), at.config.rms_norm_eps);
+    let [from] = reads(at.site, at.config.num_hidden_layers, at.attention)[..] else { return None };
+    let by_token = |case: &Case, f: &dyn Fn(&[f64]) -> Vec<f64>| {
+        let x = case.recorded.get(&from).map(numbers)?;
+        Some(x.chunks(width).flat_map(f).collect::<Vec<f64>>())
+    };
+    let weighted =
+        |x: &[f64], factor: f64| -> Vec<f64> { x.iter().zip(weight).map(|(x, w)| x * factor * w).collect() };
+    let once = |x: &[f64]| weighted(x, 1.0 / (rms(x).powi(2) + eps).sqrt());
+    let centred = |x: &[f64]| -> Vec<f64> {
+        let mean = x.iter().sum::<f64>() / x.len() as f64;
+        x.iter().map(|x| x - mean).collect()
+    };
+    let fault = catalogue::NORM_KIND;
+    if at.explains(|case| by_token(case, &|x| once(&centred(x)))) {
+        return Formula::new(fault, "LayerNorm, the mean subtracted");
+    }
+    if at.explains(|case| by_token(case, &|x| once(&once(x)))) {
+        return Formula::new(fault, "the norm twice");
+    }
+    if at.explains(|case| by_token(case, &<[f64]>::to_vec)) {
+        return Formula::new(fault, "no norm: its input");
+    }
+    if at.explains(|case| by_token(case, &|x| weighted(x, 1.0))) {
+        return Formula::new(fault, "its input times the weight, not normalised");
+    }
+    if at.explains(|case| by_token(case, &|x| weighted(x, 1.0 / dot(x, x).sqrt()))) {
+        return Formula::new(fault, "the length for the root mean square");
+    }
+    let outside = |eps: f64, case: &Case| by_token(case, &|x| weighted(x, 1.0 / (rms(x) + eps)));
+    let added = at.best([1e-8, 10.0], outside);
+    if at.explains(|case| outside(added, case)) {
+        return Formula::new(fault, format!("epsilon outside the root, {}", text(added)));
+    }
+    let inside =
+        |eps: f64, case: &Case| by_token(case, &|x| weighted(x, 1.0 / (rms(x).powi(2) + eps).sqrt()));
+    let added = at.best([1e-12, 10.0], inside);
+    at.explains(|case| inside(added, case))
+        .then(|| Formula { fault: catalogue::EPS, said: format!("epsilon {}", text(added)) })
+}
+
+/// At a site that Llama does not normalise: ours, divided by the root mean square of each of its vectors of this width.
+pub(super) fn normalised(at: &At, width: usize) -> Option<Formula> {
+    let over = |case: &Case, i: usize| rms(&case.ours[i / width * width..][..width]);
+    let unit =
+        |case: &Case| Some((0..case.ours.len()).map(|i| case.ours[i] / over(case, i)).collect::<Vec<f64>>());
+    let size = at.cases.iter().flat_map(|case| case.theirs.chunks(width).map(rms)).collect::<Vec<f64>>();
+    if !constant(&size) || size.len() < 4 {
+        return None;
+    }
+    let size = size.iter().sum::<f64>() / size.len() as f64;
+    let scaled = |case: &Case| Some(unit(case)?.into_iter().map(|x| x * size).collect());
+    if !at.explains(scaled) {
+        return None;
+    }
+    let times = match simple(size) {
+        1.0 => String::new(),
+        size => format!(", times {}", text(size)),
+    };
+    Formula::new(
+        catalogue::NORM_KIND,
+        format!("ours normalised to a root mean square of 1 by vectors of {width}{times}"),
+    )
+}

@@ -1,0 +1,78 @@
+//! Numbers that somebody would have chosen, and vectors of numbers.
+
+/// A number that somebody would have chosen, if one is within half a percent; else the number.
+pub(super) fn simple(x: f64) -> f64 {
+    let digits = |digits: i32| {
+        let unit = 10f64.powi(x.abs().log10().floor() as i32 + 1 - digits);
+        (x / unit).round() * unit
+    };
+    let known = [digits(1), digits(2), 1.0 / (1.0 / x).round()];
+    known.into_iter().find(|known| known.is_finite() && (known / x - 1.0).abs() < 5e-3).unwrap_or(x)
+}
+
+/// A number for people.
+pub(super) fn text(x: f64) -> String {
+    let rounded = (x * 1e4).round() / 1e4;
+    if rounded == 0.0 { format!("{x:.3e}") } else { rounded.to_string() }
+}
+
+pub(super) fn dot(x: &[f64], y: &[f64]) -> f64 {
+    x.iter().zip(y).map(|(x, y)| x * y).sum()
+}
+
+/// Root of the mean of the squares.
+pub(super) fn rms(x: &[f64]) -> f64 {
+    (dot(x, x) / x.len() as f64).sqrt()
+}
+
+/// Whether all numbers but the undefined ones are one, to a percent.
+pub(super) fn constant(values: &[f64]) -> bool {
+    let known = || values.iter().filter(|x| x.is_finite());
+    let largest = known().fold(0.0, |most: f64, x| most.max(x.abs()));
+    known().all(|x| known().all(|y| (x - y).abs() <= 0.01 * largest))
+}
+
+/// Numbers rounded to so many bits, as someone quantises them: whole multiples of the largest magnitude over the largest code.
+pub(super) fn quantised(values: &mut [f64], bits: u32) {
+    let most = f64::from((1u32 << (bits - 1)) - 1);
+    let scale = values.iter().fold(0.0, |most: f64, x| most.max(x.abs())) / most;
+    if scale > 0.0 {
+        values.iter_mut().for_each(|x| *x = (*x / scale).round_ties_even().clamp(-most - 1.0, most) * scale);
+    }
+}
+
+/// The same with the least number as the lowest code and the largest as the highest.
+pub(super) fn quantised_between(values: &mut [f64], bits: u32) {
+    let codes = f64::from((1u32 << bits) - 1);
+    let least = values.iter().copied().fold(f64::INFINITY, f64::min);
+    let largest = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let scale = (largest - least) / codes;
+    if scale > 0.0 {
+        values.iter_mut().for_each(|x| *x = ((*x - least) / scale).round_ties_even() * scale + least);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chosen_numbers_are_found() {
+        for (x, chosen) in [(49.9, 50.0), (0.2203, 0.22), (1.0 / 7.01, 1.0 / 7.0), (1.2964, 1.3)] {
+            assert!((simple(x) - chosen).abs() < 1e-12, "{x}");
+        }
+        assert_eq!(simple(1.277), 1.277);
+        assert_eq!((text(0.22), text(1e-6), text(30.0)), ("0.22".into(), "1.000e-6".into(), "30".into()));
+    }
+
+    #[test]
+    fn numbers_are_quantised_as_documented() {
+        let mut x = [-1.0, 0.3, 0.508, 1.27];
+        quantised(&mut x, 8);
+        assert!(x.iter().zip([-1.0, 0.3, 0.51, 1.27]).all(|(x, wanted)| (x - wanted).abs() < 1e-9), "{x:?}");
+        let mut x = [0.0, 0.4, 1.0, 1.5];
+        quantised_between(&mut x, 2);
+        assert_eq!(x, [0.0, 0.5, 1.0, 1.5]);
+        assert!(constant(&[1.0, f64::NAN, 1.005]) && !constant(&[1.0, 1.1]));
+    }
+}

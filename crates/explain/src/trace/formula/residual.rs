@@ -1,0 +1,100 @@
+//! What is added to the residual stream: multiplied, normalised, dropped.
+
+use ulpscope_llama::{BlockSite, Site};
+
+use super::numbers::{rms, simple, text};
+use super::{At, Case, Formula, numbers};
+use crate::catalogue;
+use crate::trace::hypothesis::reads;
+
+/// At a sum of the residual stream and the output of a branch.
+pub(super) fn residual(at: &At) -> Option<Formula> {
+    let [x, b] = reads(at.site, at.config.num_hidden_layers, at.attention)[..] else { return None };
+    let mid = matches!(at.site, Site::Block(_, BlockSite::ResidMid));
+    let branch = if mid { "the attention's output" } else { "the MLP's output" };
+    let terms = |case: &Case| -> Option<[Vec<f64>; 2]> {
+        Some([case.recorded.get(&x).map(numbers)?, case.recorded.get(&b).map(numbers)?])
+    };
+    // Least squares of y = αx + βb.
+    let (mut xx, mut xb, mut bb, mut xy, mut by) = (0.0, 0.0, 0.0, 0.0, 0.0);
+    for case in &at.cases {
+        let [x, b] = terms(case)?;
+        for ((x, b), y) in x.iter().zip(&b).zip(&case.theirs) {
+            (xx, xb, bb, xy, by) = (xx + x * x, xb + x * b, bb + b * b, xy + x * y, by + b * y);
+        }
+    }
+    let over = xx * bb - xb * xb;
+    let [of_x, of_b] = [(bb * xy - xb * by) / over, (xx * by - xb * xy) / over].map(simple);
+    if at.explains(|case| {
+        let [x, b] = terms(case)?;
+        Some(x.iter().zip(&b).map(|(x, b)| of_x * x + of_b * b).collect())
+    }) {
+        let said = match of_x {
+            1.0 => format!("{branch} times {} is added", text(of_b)),
+            _ => format!("{} times the residual stream plus {} times {branch}", text(of_x), text(of_b)),
+        };
+        return Formula::new(catalogue::BRANCH, said);
+    }
+    normalised(at, branch, &terms).or_else(|| dropped(at, branch, &terms))
+}
+
+/// The branch's output normalised, with a weight that is found for each channel.
+fn normalised(at: &At, branch: &str, terms: &dyn Fn(&Case) -> Option<[Vec<f64>; 2]>) -> Option<Formula> {
+    let width = at.config.hidden_size;
+    let mut sums = vec![[0.0; 2]; width];
+    let unit = |b: &[f64], i: usize| b[i] / rms(&b[i / width * width..][..width]);
+    let mut tokens = 0;
+    for case in &at.cases {
+        let [x, b] = terms(case)?;
+        tokens += case.tokens;
+        for (i, y) in case.theirs.iter().enumerate() {
+            let u = unit(&b, i);
+            let [uy, uu] = &mut sums[i % width];
+            (*uy, *uu) = (*uy + u * (y - x[i]), *uu + u * u);
+        }
+    }
+    let gain: Vec<f64> = sums.iter().map(|[uy, uu]| uy / uu).collect();
+    let fits = tokens >= 6
+        && at.explains(|case| {
+            let [x, b] = terms(case)?;
+            Some((0..x.len()).map(|i| x[i] + gain[i % width] * unit(&b, i)).collect())
+        });
+    let said = format!("{branch} is normalised before it is added");
+    fits.then_some(Formula { fault: catalogue::NORM_KIND, said })
+}
+
+/// Elements of the branch's output dropped at random, the others made larger.
+fn dropped(at: &At, branch: &str, terms: &dyn Fn(&Case) -> Option<[Vec<f64>; 2]>) -> Option<Formula> {
+    let unit = at.dtype.unit_roundoff();
+    let (mut kept, mut gone, mut factor) = (0.0, 0.0, [0.0; 2]);
+    for case in &at.cases {
+        let [x, b] = terms(case)?;
+        for ((x, b), y) in x.iter().zip(&b).zip(&case.theirs) {
+            // Where rounding can't be taken for either.
+            if b.abs() < 64.0 * unit * (x.abs() + y.abs()) {
+                continue;
+            }
+            if (y - x).abs() < 0.1 * b.abs() {
+                gone += 1.0;
+            } else {
+                kept += 1.0;
+                factor = [factor[0] + b * (y - x), factor[1] + b * b];
+            }
+        }
+    }
+    let (share, factor) = (gone / (gone + kept), factor[0] / factor[1]);
+    let made_up = (factor * (1.0 - share) - 1.0).abs() < 0.1;
+    let fits = gone >= 8.0
+        && kept >= 8.0
+        && made_up
+        && at.explains(|case| {
+            let [x, b] = terms(case)?;
+            let nearest = |((x, b), y): ((&f64, &f64), &f64)| {
+                let added = x + factor * b;
+                if (y - x).abs() < (y - added).abs() { *x } else { added }
+            };
+            Some(x.iter().zip(&b).zip(&case.theirs).map(nearest).collect())
+        });
+    let said = format!("{:.0} % of {branch} dropped, the rest times {}", 100.0 * share, text(factor));
+    fits.then_some(Formula { fault: catalogue::DROPOUT, said })
+}

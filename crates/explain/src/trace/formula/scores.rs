@@ -1,0 +1,244 @@
+//! Attention scores before the softmax: capped, biased, of other keys, masked otherwise.
+
+use super::numbers::{constant, dot, quantised, quantised_between, text};
+use super::{At, BlockSite, Case, Formula};
+use crate::catalogue;
+
+/// At the scores of eager attention.
+pub(super) fn scores(at: &At) -> Option<Formula> {
+    if let Some(cap) = cap(at) {
+        return Formula::new(catalogue::SOFT_CAP, format!("{0}·tanh(x/{0})", text(cap)));
+    }
+    mask(at).or_else(|| scaled(at)).or_else(|| biased(at)).or_else(|| moved(at)).or_else(|| of_keys(at))
+}
+
+/// Head, query and key of an element.
+fn place(case: &Case, i: usize) -> [usize; 3] {
+    let t = case.tokens;
+    [i / (t * t), i / t % t, i % t]
+}
+
+/// The largest magnitude towards which ours is bent by a hyperbolic tangent in the trace.
+pub(super) fn cap(at: &At) -> Option<f64> {
+    let bent =
+        |cap: f64, case: &Case| Some(case.ours.iter().map(|z| cap * (z / cap).tanh()).collect::<Vec<f64>>());
+    let largest =
+        at.cases.iter().flat_map(|case| &case.ours).map(|z| z.abs()).filter(|z| *z < 6e4).fold(0.0, f64::max);
+    let cap = at.best([largest / 20.0, largest * 20.0], bent);
+    (largest > 0.0 && at.gives(|case| bent(cap, case))).then_some(cap)
+}
+
+/// Keys that the trace's queries see, where they are not those up to their own position.
+fn mask(at: &At) -> Option<Formula> {
+    // Ours are those of Hugging Face; what is hidden here is far below any score.
+    let sees = |case: &Case, i: usize, j: usize| {
+        let t = case.tokens;
+        (0..case.theirs.len() / (t * t)).any(|h| case.theirs[(h * t + i) * t + j] > -6e4)
+    };
+    let both_agree =
+        at.explains(|case| Some(case.ours.clone())) || at.distances(|case| Some(case.ours.clone()))[0] == 0.0;
+    let said = masked(at.cases.iter().map(|case| case.tokens).max()?, |rule| {
+        at.cases
+            .iter()
+            .all(|case| (0..case.tokens).all(|i| (0..case.tokens).all(|j| sees(case, i, j) == rule(i, j))))
+    });
+    said.filter(|_| both_agree).map(|said| Formula { fault: catalogue::MASK, said })
+}
+
+/// The rule of a mask that holds, in words: of windows, chunks, prefixes and padding.
+pub(super) fn masked(tokens: usize, holds: impl Fn(&dyn Fn(usize, usize) -> bool) -> bool) -> Option<String> {
+    for n in 1..tokens {
+        if holds(&|i, j| j <= i && i - j < n) {
+            return Some(format!("a query sees the last {n} keys"));
+        }
+        if holds(&|i, j| j <= i && i / n == j / n) {
+            return Some(format!("a query sees the keys up to its own in its chunk of {n}"));
+        }
+        if holds(&|i, j| j <= i || (i < n && j < n)) && n > 1 {
+            return Some(format!("the first {n} tokens see each other, the rest those before"));
+        }
+        if holds(&|i, j| j <= i && j >= n) {
+            return Some(format!("the first {n} keys are hidden"));
+        }
+    }
+    None
+}
+
+/// A factor for each head, or for each query.
+fn scaled(at: &At) -> Option<Formula> {
+    let heads = at.config.num_attention_heads;
+    let by_head = at.factors(heads, |case, i| place(case, i)[0]);
+    if !constant(&by_head) && at.explains(|case| Some(times(case, |i| by_head[place(case, i)[0]]))) {
+        let said: Vec<String> =
+            by_head.iter().take(8).map(|factor| text(super::numbers::simple(*factor))).collect();
+        return Formula::new(catalogue::SCALE, format!("scores times {} by head", said.join(", ")));
+    }
+    let tokens = at.cases.iter().map(|case| case.tokens).max()?;
+    let by_query = at.factors(tokens, |case, i| place(case, i)[1]);
+    if tokens >= 4
+        && !constant(&by_query)
+        && at.explains(|case| Some(times(case, |i| by_query[place(case, i)[1]])))
+    {
+        let [first, last] = [by_query[0], by_query[tokens - 1]].map(text);
+        let said = format!(
+            "scores times a factor of the query's position, {first} at the first and {last} at the last"
+        );
+        return Formula::new(catalogue::SCALE, said);
+    }
+    None
+}
+
+fn times(case: &Case, factor: impl Fn(usize) -> f64) -> Vec<f64> {
+    case.ours.iter().enumerate().map(|(i, z)| z * factor(i)).collect()
+}
+
+/// Something added that the distance of query and key determines, for each head.
+fn biased(at: &At) -> Option<Formula> {
+    let (heads, tokens) = (at.config.num_attention_heads, at.cases.iter().map(|case| case.tokens).max()?);
+    let group = |case: &Case, i: usize| {
+        let [h, query, key] = place(case, i);
+        h * tokens + query.saturating_sub(key)
+    };
+    let mut sums = vec![[0.0; 2]; heads * tokens];
+    for case in &at.cases {
+        for (i, (y, z)) in case.theirs.iter().zip(&case.ours).enumerate() {
+            if !at.hides(*y, *z) {
+                let [sum, count] = &mut sums[group(case, i)];
+                (*sum, *count) = (*sum + y - z, *count + 1.0);
+            }
+        }
+    }
+    let bias: Vec<f64> =
+        sums.iter().map(|[sum, count]| if *count > 0.0 { sum / count } else { 0.0 }).collect();
+    if tokens < 6
+        || !at.gives(|case| Some((0..case.ours.len()).map(|i| case.ours[i] + bias[group(case, i)]).collect()))
+    {
+        return None;
+    }
+    let slopes: Vec<f64> = bias.chunks(tokens).map(|head| -head[tokens / 2] / (tokens / 2) as f64).collect();
+    let linear = bias.chunks(tokens).zip(&slopes).all(|(head, slope)| {
+        let most = slope.abs() * tokens as f64;
+        head.iter().enumerate().all(|(d, bias)| (bias + slope * d as f64).abs() <= 0.05 * most + 1e-9)
+    });
+    let shown: Vec<String> =
+        slopes.iter().take(8).map(|slope| text(super::numbers::simple(*slope))).collect();
+    let said = match linear {
+        true => format!("less a multiple of the distance, as ALiBi has it: {} by head", shown.join(", ")),
+        false => "plus something that depends on the distance alone, by head".to_owned(),
+    };
+    Formula::new(catalogue::POSITION_BIAS, said)
+}
+
+/// Scores of keys or queries at another position.
+fn moved(at: &At) -> Option<Formula> {
+    for (what, keys) in [("keys", true), ("queries", false)] {
+        for by in [1, 2] {
+            let from = |case: &Case, i: usize| {
+                let [h, query, key] = place(case, i);
+                let (query, key) =
+                    if keys { (query, key.checked_sub(by)?) } else { (query.checked_sub(by)?, key) };
+                (key <= query).then(|| (h * case.tokens + query) * case.tokens + key)
+            };
+            if at.gives(|case| {
+                Some((0..case.ours.len()).map(|i| from(case, i).map_or(f64::NAN, |j| case.ours[j])).collect())
+            }) {
+                return Formula::new(catalogue::CACHE_SHIFTED, format!("{what} of {by} positions before"));
+            }
+        }
+    }
+    None
+}
+
+/// Scores of other key heads, of keys for queries, of keys kept in fewer bits.
+fn of_keys(at: &At) -> Option<Formula> {
+    let (heads, groups, width) =
+        (at.config.num_attention_heads, at.config.num_key_value_heads, at.config.head_dim);
+    let scale = 1.0 / (width as f64).sqrt();
+    let read = |case: &Case| Some((at.read(case, BlockSite::QRope)?, at.read(case, BlockSite::KRope)?));
+    // The product is rounded before it is scaled.
+    let round = |x: Vec<f64>| super::all(&at.round(x));
+    let product = |case: &Case, q: &[f64], k: &[f64], of: &dyn Fn(usize) -> usize| -> Vec<f64> {
+        let t = case.tokens;
+        let one = |i: usize| {
+            let [h, query, key] = place(case, i);
+            dot(&q[(h * t + query) * width..][..width], &k[(of(h) * t + key) * width..][..width])
+        };
+        round((0..heads * t * t).map(one).collect()).into_iter().map(|x| x * scale).collect()
+    };
+    let own = |h: usize| h * groups / heads;
+
+    let nearest = |h: usize| {
+        let apart = |g: usize| {
+            let found = at.cases.iter().filter_map(|case| {
+                let (q, k) = read(case)?;
+                let t = case.tokens;
+                let pair = |i: usize| (i / t, i % t);
+                let all = (0..t * t).map(pair).filter(|(i, j)| j <= i).map(|(i, j)| {
+                    let z =
+                        scale * dot(&q[(h * t + i) * width..][..width], &k[(g * t + j) * width..][..width]);
+                    (case.theirs[(h * t + i) * t + j] - z).powi(2)
+                });
+                Some(all.sum::<f64>())
+            });
+            found.sum::<f64>()
+        };
+        (0..groups).min_by(|x, y| apart(*x).total_cmp(&apart(*y))).unwrap_or(0)
+    };
+    let of: Vec<usize> = (0..heads).map(nearest).collect();
+    let differs = (0..heads).any(|h| of[h] != own(h));
+    if differs && at.gives(|case| read(case).map(|(q, k)| product(case, &q, &k, &|h| of[h]))) {
+        let said: Vec<String> = of.iter().take(16).map(ToString::to_string).collect();
+        return Formula::new(catalogue::GQA, format!("query heads read the key heads {}", said.join(", ")));
+    }
+    if groups == heads && at.gives(|case| read(case).map(|(q, k)| product(case, &k, &q, &|h| h))) {
+        return Formula::new(catalogue::CACHE_SHIFTED, "queries and keys exchanged");
+    }
+    for bits in [8, 4] {
+        for (axis, between) in
+            [(Axis::Vector, false), (Axis::Vector, true), (Axis::Channel, false), (Axis::Channel, true)]
+        {
+            let coded = |case: &Case| {
+                let (q, mut k) = read(case)?;
+                code(&mut k, (case.tokens, width), axis, bits, between);
+                Some(product(case, &q, &round(k), &own))
+            };
+            if at.gives(coded) {
+                return Formula::new(catalogue::CACHE, format!("keys in int{bits}, one scale {axis}"));
+            }
+        }
+    }
+    None
+}
+
+/// What shares a scale.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Axis {
+    /// A head's vector at a token.
+    Vector,
+    /// A head's channel at all tokens.
+    Channel,
+}
+
+impl std::fmt::Display for Axis {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Axis::Vector => "for each token and head",
+            Axis::Channel => "for each channel",
+        })
+    }
+}
+
+/// Quantises `[heads, tokens, width]`.
+pub(super) fn code(x: &mut [f64], (tokens, width): (usize, usize), axis: Axis, bits: u32, between: bool) {
+    let one = |x: &mut [f64]| if between { quantised_between(x, bits) } else { quantised(x, bits) };
+    if axis == Axis::Vector {
+        return x.chunks_mut(width).for_each(one);
+    }
+    for head in x.chunks_mut(tokens * width) {
+        for c in 0..width {
+            let mut channel: Vec<f64> = (0..tokens).map(|t| head[t * width + c]).collect();
+            one(&mut channel);
+            (0..tokens).for_each(|t| head[t * width + c] = channel[t]);
+        }
+    }
+}
