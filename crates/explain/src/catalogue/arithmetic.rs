@@ -49,7 +49,7 @@ static TABLE: &Fault = &Fault {
     fault: false,
     pervasive: false,
 };
-static NORM_ROUNDING: &Fault = &Fault {
+pub(crate) static NORM_ROUNDING: &Fault = &Fault {
     id: "norm-rounding",
     title: "norms that round elsewhere",
     remedy: "Round the normalised value to the storage dtype before the weight is applied, as transformers' Llama does, or accept the noise.",

@@ -9,7 +9,7 @@ mod trace;
 mod weights;
 
 pub(crate) use arithmetic::{
-    ATTENTION, CACHE, FORMAT, GQA, MASK, ORDER, OVERFLOW, POSITIONS, SCALE, of_variant,
+    ATTENTION, CACHE, FORMAT, GQA, MASK, NORM_ROUNDING, ORDER, OVERFLOW, POSITIONS, SCALE, of_variant,
 };
 pub(crate) use config::{ACTIVATION, EPS, ROPE_SCALING, ROPE_THETA, ROTARY_BUFFER};
 pub(crate) use trace::{

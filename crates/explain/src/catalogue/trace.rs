@@ -115,8 +115,8 @@ pub(crate) static SOFTMAX_KIND: &Fault = &Fault {
     pervasive: false,
 };
 pub(crate) static BRANCH: &Fault = &Fault {
-    id: "branch-scaled",
-    title: "a branch that is multiplied before it is added to the residual stream",
+    id: "residual-branch",
+    title: "a branch that is added to the residual stream otherwise: multiplied, or elsewhere",
     remedy: "Llama adds attention and MLP as they are; residual multipliers (Granite, MiniCPM) belong to other architectures.",
     fault: true,
     pervasive: false,

@@ -204,7 +204,8 @@ fn rotary(config: &LlamaConfig) -> Vec<Hypothesis> {
     };
     let thetas = THETAS.into_iter().filter(|t| *t != rope.rope_theta).map(theta);
     let linear = [2.0, 4.0, 8.0, 16.0, 32.0].map(|factor| RopeKind::Linear { factor });
-    let kinds = std::iter::once(RopeKind::Default).chain(linear).filter(|kind| *kind != rope.kind);
+    let kinds = std::iter::once(RopeKind::Default).chain(linear).chain(stretched(config));
+    let kinds = kinds.filter(|kind| *kind != rope.kind);
     let plain = rope.factors.as_ref().map(|_| {
         let relation = "trace: no factors; ours: rope_freqs of the file".to_owned();
         ("rope_scaling", catalogue::ROPE_SCALING, relation, RopeParameters { factors: None, ..rope.clone() })
@@ -218,6 +219,35 @@ fn rotary(config: &LlamaConfig) -> Vec<Hypothesis> {
         change: Change::Rope(rope),
     });
     buffers.into_iter().chain(ropes).collect()
+}
+
+/// YaRN and Llama 3's scaling, as configs have them: by these factors, from these lengths.
+fn stretched(config: &LlamaConfig) -> Vec<RopeKind> {
+    let most = config.max_position_embeddings as f64;
+    let mut all = Vec::new();
+    for factor in [2.0, 4.0, 8.0, 16.0, 32.0, 40.0] {
+        let mut lengths = vec![most, most / factor, 128.0, 2048.0, 4096.0, 8192.0, 32_768.0];
+        lengths.sort_by(f64::total_cmp);
+        lengths.dedup();
+        for original_max_position_embeddings in lengths {
+            all.push(RopeKind::Yarn {
+                factor,
+                attention_factor: 0.1 * f64::ln(factor) + 1.0,
+                beta_fast: 32.0,
+                beta_slow: 1.0,
+                truncate: true,
+                original_max_position_embeddings,
+            });
+        }
+    }
+    let llama3 = |factor| RopeKind::Llama3 {
+        factor,
+        low_freq_factor: 1.0,
+        high_freq_factor: 4.0,
+        original_max_position_embeddings: 8192.0,
+    };
+    all.extend([8.0, 32.0].map(llama3));
+    all
 }
 
 /// The sites whose activations a site reads, in a model of this many blocks.

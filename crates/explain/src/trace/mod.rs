@@ -11,6 +11,7 @@ mod account;
 mod formula;
 mod hypothesis;
 mod judge;
+mod layers;
 mod outputs;
 mod pattern;
 mod recorded;

@@ -10,6 +10,7 @@ use ulpscope_record::SiteDivergence;
 use super::formula::{At, Formula};
 use super::hypothesis::{Change, Hypothesis, hypotheses, reads};
 use super::judge::{Judge, Judged};
+use super::layers;
 use super::outputs::{self, Seen};
 use super::pattern;
 use super::weights::Layer;
@@ -166,6 +167,10 @@ impl<'s, 'a> Search<'s, 'a> {
             self.part(part)?;
             progress(done + 1, total);
         }
+        let found = &mut self.outcome.found;
+        layers::merge(found);
+        // What two honest libraries differ by stands behind what somebody has to mend.
+        found.sort_by_key(|found| found.shown == Shown::LastBits);
         Ok(self.outcome)
     }
 

@@ -68,7 +68,7 @@ pub(super) fn context(at: &At) -> Option<Formula> {
             let coded = |case: &Case| {
                 let (p, mut v) = read(case)?;
                 code(&mut v, (case.tokens, at.config.head_dim), axis, bits, between);
-                Some(mixed(at, case, &p, &v))
+                Some(mixed(at, case, &p, &at.rounded(v)))
             };
             if at.gives(coded) {
                 return Formula::new(catalogue::CACHE, format!("values in int{bits}, one scale {axis}"));

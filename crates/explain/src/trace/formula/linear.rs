@@ -4,7 +4,7 @@ use rayon::prelude::*;
 use ulpscope_floats::{DType, Floats};
 use ulpscope_llama::Site;
 
-use super::numbers::{dot, quantised, quantised_between, text};
+use super::numbers::{dot, q4_0, quantised, quantised_between, text};
 use super::{At, Case, Formula, all, numbers};
 use crate::catalogue;
 use crate::trace::hypothesis::reads;
@@ -45,7 +45,12 @@ pub(super) fn linear(at: &At, weight: &Floats, bias: Option<&[f64]>) -> Option<F
         }
     }
     let int8 = |x: &mut [f64]| quantised(x, 8);
-    if layer.gives(&int8, &same, None, 1) {
+    // Back in the model's format before it is multiplied.
+    let back = |x: &mut [f64]| {
+        quantised(x, 8);
+        x.copy_from_slice(&at.rounded(x.to_vec()));
+    };
+    if layer.gives(&back, &same, None, 1) || layer.gives(&int8, &same, None, 1) {
         return Formula::new(catalogue::OUTPUT_ROUNDED, "its input in int8, one scale a token");
     }
     if layer.gives(&int8, &int8, None, 1) {
@@ -53,6 +58,9 @@ pub(super) fn linear(at: &At, weight: &Floats, bias: Option<&[f64]>) -> Option<F
             catalogue::OUTPUT_ROUNDED,
             "input and weight in int8, one scale a token and a row",
         );
+    }
+    if width % 32 == 0 && layer.gives(&same, &q4_0, None, 1) {
+        return Formula::new(catalogue::QUANTISED, "its weight in Q4_0");
     }
     for bits in [8, 4] {
         for group in [width, 32, 64, 128].into_iter().filter(|group| width % group == 0) {

@@ -1,5 +1,7 @@
 //! Norms of other kinds, and norms where Llama has none.
 
+use ulpscope_floats::DType;
+
 use super::numbers::{constant, dot, rms, simple, text};
 use super::{At, Case, Formula, numbers};
 use crate::catalogue;
@@ -36,6 +38,11 @@ pub(super) fn norm(at: &At, weight: &[f64]) -> Option<Formula> {
     if at.explains(|case| by_token(case, &|x| weighted(x, 1.0 / dot(x, x).sqrt()))) {
         return Formula::new(fault, "the length for the root mean square");
     }
+    if matches!(at.dtype, DType::Bf16 | DType::F16)
+        && in_storage(at, weight, &|case| case.recorded.get(&from).map(numbers))
+    {
+        return Formula::new(catalogue::NORM_ROUNDING, format!("every step in {}", at.dtype));
+    }
     let outside = |eps: f64, case: &Case| by_token(case, &|x| weighted(x, 1.0 / (rms(x) + eps)));
     let added = at.best([1e-8, 10.0], outside);
     if at.explains(|case| outside(added, case)) {
@@ -46,6 +53,25 @@ pub(super) fn norm(at: &At, weight: &[f64]) -> Option<Formula> {
     let added = at.best([1e-12, 10.0], inside);
     at.explains(|case| inside(added, case))
         .then(|| Formula { fault: catalogue::EPS, said: format!("epsilon {}", text(added)) })
+}
+
+/// Whether each token is multiplied by one number of the format, near the one that it should be, and by the weight, rounded each
+/// time. Which number that is, the rounding of a mean decides.
+fn in_storage(at: &At, weight: &[f64], input: &dyn Fn(&Case) -> Option<Vec<f64>>) -> bool {
+    let (width, eps) = (weight.len(), at.config.rms_norm_eps);
+    let unit = at.dtype.unit_roundoff();
+    let token = |(x, y): (&[f64], &[f64])| {
+        let factor = 1.0 / (rms(x).powi(2) + eps).sqrt();
+        (-3..=3).any(|steps| {
+            let factor = at.rounded(vec![factor * (1.0 + 2.0 * f64::from(steps) * unit)])[0];
+            let scaled = at.rounded(x.iter().map(|x| x * factor).collect());
+            let weighted = at.rounded(scaled.iter().zip(weight).map(|(x, w)| x * w).collect());
+            weighted == y
+        })
+    };
+    let all =
+        |case: &Case| input(case).is_some_and(|x| x.chunks(width).zip(case.theirs.chunks(width)).all(token));
+    at.cases.iter().all(all)
 }
 
 /// At a site that Llama does not normalise: ours, divided by the root mean square of each of its vectors of this width.

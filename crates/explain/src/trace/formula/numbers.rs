@@ -1,13 +1,16 @@
 //! Numbers that somebody would have chosen, and vectors of numbers.
 
-/// A number that somebody would have chosen, if one is within half a percent; else the number.
+/// A number that somebody would have chosen, if one is within two thousandths; else the number.
 pub(super) fn simple(x: f64) -> f64 {
+    if !x.is_normal() {
+        return x;
+    }
     let digits = |digits: i32| {
         let unit = 10f64.powi(x.abs().log10().floor() as i32 + 1 - digits);
         (x / unit).round() * unit
     };
     let known = [digits(1), digits(2), 1.0 / (1.0 / x).round()];
-    known.into_iter().find(|known| known.is_finite() && (known / x - 1.0).abs() < 5e-3).unwrap_or(x)
+    known.into_iter().find(|known| known.is_finite() && (known / x - 1.0).abs() < 2e-3).unwrap_or(x)
 }
 
 /// A number for people.
@@ -52,16 +55,28 @@ pub(super) fn quantised_between(values: &mut [f64], bits: u32) {
     }
 }
 
+/// Quantised in blocks of 32 as llama.cpp's Q4_0 has it: the number of largest magnitude is the lowest of 16 codes.
+pub(super) fn q4_0(values: &mut [f64]) {
+    for block in values.chunks_mut(32) {
+        let largest = block.iter().copied().max_by(|x, y| x.abs().total_cmp(&y.abs())).unwrap_or(0.0);
+        let scale = largest / -8.0;
+        if scale != 0.0 {
+            block.iter_mut().for_each(|x| *x = ((*x / scale + 8.5).floor().clamp(0.0, 15.0) - 8.0) * scale);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn chosen_numbers_are_found() {
-        for (x, chosen) in [(49.9, 50.0), (0.2203, 0.22), (1.0 / 7.01, 1.0 / 7.0), (1.2964, 1.3)] {
+        for (x, chosen) in [(49.95, 50.0), (0.2203, 0.22), (1.0 / 7.01, 1.0 / 7.0), (1.2995, 1.3), (0.0, 0.0)]
+        {
             assert!((simple(x) - chosen).abs() < 1e-12, "{x}");
         }
-        assert_eq!(simple(1.277), 1.277);
+        assert_eq!((simple(1.2964), simple(f64::INFINITY)), (1.2964, f64::INFINITY));
         assert_eq!((text(0.22), text(1e-6), text(30.0)), ("0.22".into(), "1.000e-6".into(), "30".into()));
     }
 

@@ -35,7 +35,33 @@ pub(super) fn residual(at: &At) -> Option<Formula> {
         };
         return Formula::new(catalogue::BRANCH, said);
     }
-    normalised(at, branch, &terms).or_else(|| dropped(at, branch, &terms))
+    clamped(at)
+        .or_else(|| parallel(at, &terms))
+        .or_else(|| normalised(at, branch, &terms))
+        .or_else(|| dropped(at, branch, &terms))
+}
+
+/// The attention's output added together with the MLP's.
+fn parallel(at: &At, terms: &dyn Fn(&Case) -> Option<[Vec<f64>; 2]>) -> Option<Formula> {
+    let three = |case: &Case| {
+        let [x, b] = terms(case)?;
+        let attention = at.read(case, BlockSite::OProj)?;
+        // In the order of the two sums.
+        let first = at.rounded(x.iter().zip(&attention).map(|(x, a)| x + a).collect());
+        Some(first.iter().zip(&b).map(|(x, b)| x + b).collect())
+    };
+    let output = matches!(at.site, Site::Block(_, BlockSite::Output));
+    let said = "the attention's output is added here, beside the MLP's, as in a parallel residual".to_owned();
+    (output && at.gives(three)).then_some(Formula { fault: catalogue::BRANCH, said })
+}
+
+/// Ours cut off at the largest magnitude that the trace has.
+fn clamped(at: &At) -> Option<Formula> {
+    let most = at.cases.iter().flat_map(|case| &case.theirs).fold(0.0, |most: f64, y| most.max(y.abs()));
+    let cut = |case: &Case| case.theirs.iter().zip(&case.ours).all(|(y, z)| *y == z.clamp(-most, most));
+    // A number that nobody would have chosen may be one that happened.
+    let fits = most.is_normal() && simple(most) == most && at.cases.iter().all(cut);
+    fits.then(|| Formula { fault: catalogue::OUTPUT_CLAMPED, said: format!("cut off at {}", text(most)) })
 }
 
 /// The branch's output normalised, with a weight that is found for each channel.

@@ -1,6 +1,8 @@
 //! Attention scores before the softmax: capped, biased, of other keys, masked otherwise.
 
-use super::numbers::{constant, dot, quantised, quantised_between, text};
+use ulpscope_floats::{DType, Floats};
+
+use super::numbers::{constant, dot, quantised, quantised_between, simple, text};
 use super::{At, BlockSite, Case, Formula};
 use crate::catalogue;
 
@@ -9,7 +11,12 @@ pub(super) fn scores(at: &At) -> Option<Formula> {
     if let Some(cap) = cap(at) {
         return Formula::new(catalogue::SOFT_CAP, format!("{0}·tanh(x/{0})", text(cap)));
     }
-    mask(at).or_else(|| scaled(at)).or_else(|| biased(at)).or_else(|| moved(at)).or_else(|| of_keys(at))
+    mask(at)
+        .or_else(|| scaled(at))
+        .or_else(|| biased(at))
+        .or_else(|| narrow(at))
+        .or_else(|| moved(at))
+        .or_else(|| of_keys(at))
 }
 
 /// Head, query and key of an element.
@@ -20,12 +27,21 @@ fn place(case: &Case, i: usize) -> [usize; 3] {
 
 /// The largest magnitude towards which ours is bent by a hyperbolic tangent in the trace.
 pub(super) fn cap(at: &At) -> Option<f64> {
+    /// Those that somebody's config has.
+    const KNOWN: [f64; 6] = [50.0, 30.0, 20.0, 15.0, 10.0, 5.0];
     let bent =
         |cap: f64, case: &Case| Some(case.ours.iter().map(|z| cap * (z / cap).tanh()).collect::<Vec<f64>>());
+    // As three operations of the trace's format.
+    let in_steps = |cap: f64, case: &Case| {
+        let inner = at.rounded(case.ours.iter().map(|z| z / cap).collect());
+        let tanh = at.rounded(inner.into_iter().map(f64::tanh).collect());
+        Some(tanh.into_iter().map(|x| x * cap).collect::<Vec<f64>>())
+    };
     let largest =
         at.cases.iter().flat_map(|case| &case.ours).map(|z| z.abs()).filter(|z| *z < 6e4).fold(0.0, f64::max);
-    let cap = at.best([largest / 20.0, largest * 20.0], bent);
-    (largest > 0.0 && at.gives(|case| bent(cap, case))).then_some(cap)
+    let best = at.best([largest / 20.0, largest * 20.0], bent);
+    let fits = |cap: f64| at.gives(|case| bent(cap, case)) || at.reproduces(|case| in_steps(cap, case));
+    [best].into_iter().chain(KNOWN).find(|&cap| largest > 0.0 && cap.is_normal() && fits(cap))
 }
 
 /// Keys that the trace's queries see, where they are not those up to their own position.
@@ -35,14 +51,12 @@ fn mask(at: &At) -> Option<Formula> {
         let t = case.tokens;
         (0..case.theirs.len() / (t * t)).any(|h| case.theirs[(h * t + i) * t + j] > -6e4)
     };
-    let both_agree =
-        at.explains(|case| Some(case.ours.clone())) || at.distances(|case| Some(case.ours.clone()))[0] == 0.0;
     let said = masked(at.cases.iter().map(|case| case.tokens).max()?, |rule| {
         at.cases
             .iter()
             .all(|case| (0..case.tokens).all(|i| (0..case.tokens).all(|j| sees(case, i, j) == rule(i, j))))
     });
-    said.filter(|_| both_agree).map(|said| Formula { fault: catalogue::MASK, said })
+    said.filter(|_| at.agrees()).map(|said| Formula { fault: catalogue::MASK, said })
 }
 
 /// The rule of a mask that holds, in words: of windows, chunks, prefixes and padding.
@@ -64,13 +78,16 @@ pub(super) fn masked(tokens: usize, holds: impl Fn(&dyn Fn(usize, usize) -> bool
     None
 }
 
-/// A factor for each head, or for each query.
+/// A factor, for each head or for each query.
 fn scaled(at: &At) -> Option<Formula> {
+    let one = simple(at.factors(1, |_, _| 0)[0]);
+    if at.explains(|case| Some(times(case, |_| one))) {
+        return Formula::new(catalogue::SCALE, format!("scores times {}", text(one)));
+    }
     let heads = at.config.num_attention_heads;
     let by_head = at.factors(heads, |case, i| place(case, i)[0]);
     if !constant(&by_head) && at.explains(|case| Some(times(case, |i| by_head[place(case, i)[0]]))) {
-        let said: Vec<String> =
-            by_head.iter().take(8).map(|factor| text(super::numbers::simple(*factor))).collect();
+        let said: Vec<String> = by_head.iter().take(8).map(|factor| text(simple(*factor))).collect();
         return Formula::new(catalogue::SCALE, format!("scores times {} by head", said.join(", ")));
     }
     let tokens = at.cases.iter().map(|case| case.tokens).max()?;
@@ -120,13 +137,21 @@ fn biased(at: &At) -> Option<Formula> {
         let most = slope.abs() * tokens as f64;
         head.iter().enumerate().all(|(d, bias)| (bias + slope * d as f64).abs() <= 0.05 * most + 1e-9)
     });
-    let shown: Vec<String> =
-        slopes.iter().take(8).map(|slope| text(super::numbers::simple(*slope))).collect();
+    let shown: Vec<String> = slopes.iter().take(8).map(|slope| text(simple(*slope))).collect();
     let said = match linear {
         true => format!("less a multiple of the distance, as ALiBi has it: {} by head", shown.join(", ")),
         false => "plus something that depends on the distance alone, by head".to_owned(),
     };
     Formula::new(catalogue::POSITION_BIAS, said)
+}
+
+/// Scores in a narrower format.
+fn narrow(at: &At) -> Option<Formula> {
+    let formats = [DType::Bf16, DType::F16].into_iter().filter(|_| at.dtype == DType::F32);
+    let cast =
+        |dtype: DType| move |case: &Case| Some(super::all(&Floats::from(case.ours.clone()).cast(dtype)));
+    let found = formats.into_iter().find(|&dtype| at.reproduces(cast(dtype)));
+    found.and_then(|dtype| Formula::new(catalogue::OUTPUT_ROUNDED, format!("scores rounded to {dtype}")))
 }
 
 /// Scores of keys or queries at another position.
@@ -156,14 +181,13 @@ fn of_keys(at: &At) -> Option<Formula> {
     let scale = 1.0 / (width as f64).sqrt();
     let read = |case: &Case| Some((at.read(case, BlockSite::QRope)?, at.read(case, BlockSite::KRope)?));
     // The product is rounded before it is scaled.
-    let round = |x: Vec<f64>| super::all(&at.round(x));
     let product = |case: &Case, q: &[f64], k: &[f64], of: &dyn Fn(usize) -> usize| -> Vec<f64> {
         let t = case.tokens;
         let one = |i: usize| {
             let [h, query, key] = place(case, i);
             dot(&q[(h * t + query) * width..][..width], &k[(of(h) * t + key) * width..][..width])
         };
-        round((0..heads * t * t).map(one).collect()).into_iter().map(|x| x * scale).collect()
+        at.rounded((0..heads * t * t).map(one).collect()).into_iter().map(|x| x * scale).collect()
     };
     let own = |h: usize| h * groups / heads;
 
@@ -200,7 +224,7 @@ fn of_keys(at: &At) -> Option<Formula> {
             let coded = |case: &Case| {
                 let (q, mut k) = read(case)?;
                 code(&mut k, (case.tokens, width), axis, bits, between);
-                Some(product(case, &q, &round(k), &own))
+                Some(product(case, &q, &at.rounded(k), &own))
             };
             if at.gives(coded) {
                 return Formula::new(catalogue::CACHE, format!("keys in int{bits}, one scale {axis}"));
