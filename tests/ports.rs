@@ -112,6 +112,81 @@ fn broken_ports_are_localised_and_named() {
     }
 }
 
+/// What other architectures and runtimes do is no operation of ours; the formula is evaluated on the trace's inputs.
+#[test]
+fn formulas_of_others_are_named() {
+    const SCORES: &str = "self_attn.scores";
+    for (name, id, places, relation) in [
+        ("scores-capped", "soft-cap", &[SCORES][..], "0.05·tanh(x/0.05)"),
+        ("logits-capped", "soft-cap", &["lm_head"], "0.25·tanh(x/0.25)"),
+        (
+            "alibi",
+            "position-bias",
+            &[SCORES],
+            "less a multiple of the distance, as ALiBi has it: 0.25, 0.0625",
+        ),
+        ("keys-in-int8", "cache-format", &[SCORES], "keys in int8, one scale for each token and head"),
+        ("keys-one-before", "cache-shifted", &[SCORES], "keys of the position before"),
+        ("chunks-of-4", "causal-mask", &[SCORES], "a query sees the keys up to its own in its chunk of 4"),
+        (
+            "layer-norm",
+            "norm-kind",
+            &["input_layernorm", "post_attention_layernorm", "model.norm"],
+            "LayerNorm, the mean subtracted",
+        ),
+        (
+            "queries-normalised",
+            "norm-kind",
+            &["self_attn.q_rope", "self_attn.k_rope"],
+            "ours normalised to a root mean square of 1 by vectors of 12",
+        ),
+        (
+            "half-rotated",
+            "partial-rotary",
+            &["self_attn.q_rope", "self_attn.k_rope"],
+            "only the first 6 of 12 elements of a head are rotated",
+        ),
+        ("sum-in-halves", "summation-order", &["mlp.down_proj"], "the sum of 2 parts, each rounded to bf16"),
+    ] {
+        let e = explained(MODEL, name);
+        let outside = |place: &&str| ["lm_head", "model.norm"].contains(place);
+        let first =
+            if outside(&places[0]) { places[0].to_owned() } else { format!("model.layers.0.{}", places[0]) };
+        let place = |place: &&str| {
+            if outside(place) { (*place).to_owned() } else { format!("model.layers.*.{place}") }
+        };
+        let subject: Vec<String> = places.iter().map(place).collect();
+        let subject = format!("the output of {}", subject.join(", "));
+        assert_eq!(causes(&e), [[id, &subject, &first]], "{name}: {}", e["verdict"]);
+        let cause = &e["causes"][0];
+        assert_eq!((&e["status"], &cause["necessary"]), (&json!("explained"), &json!(false)), "{name}");
+        assert!(cause["relation"].as_str().unwrap().contains(relation), "{name}: {cause}");
+    }
+    let e = explained(MODEL, "branches-multiplied");
+    let (attention, mlp) = ("model.layers.*.resid_mid", "model.layers.*");
+    let subjects = [attention, mlp].map(|site| format!("the output of {site}"));
+    let wanted = [
+        ["residual-branch", &subjects[0], "model.layers.0.resid_mid"],
+        ["residual-branch", &subjects[1], "model.layers.0"],
+    ];
+    assert_eq!(causes(&e), wanted, "{}", e["verdict"]);
+    assert!(list(&e["causes"]).iter().all(|c| c["relation"].as_str().unwrap().contains("times 0.22")));
+}
+
+/// Tensor by tensor it would be eighteen causes.
+#[test]
+fn layers_in_each_other_s_place_are_one_cause() {
+    let e = explained(MODEL, "layers-exchanged");
+    assert_eq!(
+        causes(&e),
+        [["layers-exchanged", "layers 0 and 1", "model.layers.0.input_layernorm"]],
+        "{}",
+        e["verdict"]
+    );
+    assert_eq!((&e["status"], &e["causes"][0]["necessary"]), (&json!("explained"), &json!(true)));
+    assert!((number(&e["causes"][0]["kl_share"]) - 1.0).abs() < 0.01, "{}", e["causes"][0]);
+}
+
 /// What is no operation of ours is read off the values that it gave.
 #[test]
 fn what_was_done_to_an_output_is_named() {

@@ -13,7 +13,7 @@ use ulpscope_llama::{
 use ulpscope_metrics::{Description, Relation, Statement, relation};
 use ulpscope_weights::BUFFERS;
 
-use crate::across::{by_key, class, together};
+use crate::across::{by_key, class, ranges, together};
 use crate::bisect::FEW;
 use crate::catalogue::{self, Fault};
 use crate::elsewhere::Elsewhere;
@@ -156,7 +156,7 @@ fn recipes(a: &NamedArm, b: &NamedArm, differing: &[&Differing]) -> Option<Facto
         formats.windows(2).any(|pair| pair == [DType::F16, DType::Bf16])
     };
     let fault = if twice(a) != twice(b) { catalogue::TWICE } else { catalogue::ROUNDED };
-    let factor = Factor::new(subject(&changed), fault).related(format!(
+    let factor = Factor::new(subject(&changed, a.arm.config().num_hidden_layers), fault).related(format!(
         "a = {}, b = {} of the same stored values",
         a.arm.recipe(),
         b.arm.recipe()
@@ -297,7 +297,10 @@ fn parameters(
             continue;
         }
         placed.extend(tensors.iter().map(|d| d.name.as_str()));
-        found.push(taking_parameters(Factor::new(subject(tensors), fault).related(said.as_str()), tensors));
+        found.push(taking_parameters(
+            Factor::new(subject(tensors, layers), fault).related(said.as_str()),
+            tensors,
+        ));
     }
     let left = |d: &&Differing| !placed.contains(&d.name.as_str()) && !unchanged(&d.statement);
     let left: Vec<&Differing> = differing.iter().copied().filter(left).collect();
@@ -329,7 +332,8 @@ fn parameters(
             [first, rest @ ..] => format!("{first} ({} more statements, one for each tensor)", rest.len()),
             [] => String::new(),
         };
-        let mut factor = taking_parameters(Factor::new(subject(&group), fault).related(relation), &group);
+        let mut factor =
+            taking_parameters(Factor::new(subject(&group, layers), fault).related(relation), &group);
         (factor.ruled, factor.rounded) = (group.iter().all(|d| ruled(d)), group.iter().any(|d| rounded(d)));
         found.push(factor);
     }
@@ -408,9 +412,9 @@ fn taking_parameters(mut factor: Factor, group: &[&Differing]) -> Factor {
     factor
 }
 
-/// The names of tensors, in short: `model.layers.*.self_attn.k_proj.weight, model.layers.*.self_attn.q_proj.weight (60 tensors)`.
-/// The layer stays where it is one.
-fn subject(group: &[&Differing]) -> String {
+/// The names of tensors of a model with so many layers, in short: `model.layers.*.self_attn.k_proj.weight,
+/// model.layers.*.self_attn.q_proj.weight (60 tensors)`, or of some of its layers, `(layers 10 to 12: 6 tensors)`.
+fn subject(group: &[&Differing], layers: usize) -> String {
     let mut names: Vec<&str> = group.iter().map(|d| d.name.as_str()).collect();
     names.sort_unstable();
     names.dedup();
@@ -419,9 +423,8 @@ fn subject(group: &[&Differing]) -> String {
         [one] => (*one).to_owned(),
         [one, other] => format!("{one} and {other}"),
         many => {
-            let layers: BTreeSet<_> =
-                many.iter().map(|name| layer_of(name).map(|(layer, _)| layer)).collect();
-            let named = |name: &&str| if layers.len() == 1 { (*name).to_owned() } else { class(name) };
+            let own: BTreeSet<_> = many.iter().map(|name| layer_of(name).map(|(layer, _)| layer)).collect();
+            let named = |name: &&str| if own.len() == 1 { (*name).to_owned() } else { class(name) };
             let mut classes: Vec<String> = many.iter().map(named).collect();
             classes.sort();
             classes.dedup();
@@ -430,7 +433,12 @@ fn subject(group: &[&Differing]) -> String {
             } else {
                 format!("{}, {} and {} more kinds", classes[0], classes[1], classes.len() - 2)
             };
-            format!("{shown} ({} tensors)", many.len())
+            let of: Vec<usize> = own.iter().copied().flatten().collect();
+            let of = match own.len() > 1 && !of.is_empty() && of.len() < layers {
+                true => format!("layer{} {}: ", if of.len() == 1 { "" } else { "s" }, ranges(of)),
+                false => String::new(),
+            };
+            format!("{shown} ({of}{} tensors)", many.len())
         }
     }
 }

@@ -31,10 +31,28 @@ pub(crate) fn elsewhere<'d>(a: &NamedArm, b: &NamedArm, differing: &'d [Differin
     let placed = |found: &[Elsewhere], d: &Differing| {
         found.iter().any(|other| other.tensors.iter().any(|t| t.name == d.name))
     };
-    let (moved, others) = layers::moved(exchanged(a, b, &differing));
-    if let Some((said, names)) = moved {
-        let tensors = differing.iter().copied().filter(|d| names.contains(&d.name)).collect();
+    let exact = exchanged(a, b, &differing);
+    let known: Vec<&str> = exact.iter().flat_map(changed).collect();
+    let left: Vec<&Differing> =
+        differing.iter().copied().filter(|d| !known.contains(&d.name.as_str())).collect();
+    let mut nearby = near::near(a, b, &left);
+    let is_near =
+        |origin: &Origin| nearby.iter().any(|near| changed(origin).contains(&near.tensor.name.as_str()));
+    let all = exact.iter().cloned().chain(nearby.iter().filter_map(near::Near::origin)).collect();
+    let (moved, mut others) = layers::moved(all);
+    others.retain(|origin| !is_near(origin));
+    if let Some((mut said, names)) = moved {
+        let mut tensors: Vec<&Differing> =
+            differing.iter().copied().filter(|d| names.contains(&d.name)).collect();
+        let along: Vec<&near::Near> =
+            nearby.iter().filter(|near| names.contains(&near.tensor.name)).collect();
+        if !along.is_empty() {
+            said = format!("{said}, {}", near::BESIDES);
+            let norms = near::norms(a, b, &left, &along);
+            tensors.extend(norms.into_iter().filter(|norm| !names.contains(&norm.name)));
+        }
         found.push(Elsewhere { said, fault: catalogue::LAYERS, tensors });
+        nearby.retain(|near| !names.contains(&near.tensor.name));
     }
     for origin in others {
         let names = changed(&origin);
@@ -51,8 +69,8 @@ pub(crate) fn elsewhere<'d>(a: &NamedArm, b: &NamedArm, differing: &'d [Differin
     }
     let left: Vec<&Differing> = differing.iter().copied().filter(|d| !placed(&found, d)).collect();
     found.extend(split::splits(a, b, &left));
-    let left: Vec<&Differing> = differing.iter().copied().filter(|d| !placed(&found, d)).collect();
-    found.extend(near::near(a, b, &left));
+    nearby.retain(|near| !placed(&found, near.tensor));
+    found.extend(near::one_by_one(nearby));
     alike(found, a.arm.config().num_hidden_layers)
 }
 

@@ -2,7 +2,8 @@
 
 use ulpscope_compare::{Differing, NamedArm};
 use ulpscope_floats::Floats;
-use ulpscope_metrics::{Description, Statement, correlation};
+use ulpscope_llama::layer_of;
+use ulpscope_metrics::{Description, Origin, Statement, correlation};
 
 use super::{Elsewhere, parameter};
 use crate::catalogue;
@@ -11,9 +12,27 @@ use crate::catalogue;
 const SAMPLE: usize = 4096;
 /// A correlation that two trained tensors do not have by chance.
 const NEAR: f64 = 0.8;
+/// Of what was not only moved.
+pub(super) const BESIDES: &str = "and changed besides (correlation above 0.8)";
 
-/// Tensors of `b` that have nothing to do with their own in `a`, and much with another of the same shape.
-pub(super) fn near<'d>(a: &NamedArm, b: &NamedArm, left: &[&'d Differing]) -> Vec<Elsewhere<'d>> {
+/// A tensor that has nothing to do with its own in the reference, and much with another of the same shape.
+pub(super) struct Near<'d> {
+    pub(super) tensor: &'d Differing,
+    /// The other one's name.
+    from: String,
+    correlation: f64,
+}
+
+impl Near<'_> {
+    /// As if nothing but its place had changed; `None` if its sign did.
+    pub(super) fn origin(&self) -> Option<Origin> {
+        let moved = Origin::Moved { name: self.tensor.name.clone(), from: self.from.clone() };
+        (self.correlation > 0.0).then_some(moved)
+    }
+}
+
+/// Every tensor of `b` of this kind.
+pub(super) fn near<'d>(a: &NamedArm, b: &NamedArm, left: &[&'d Differing]) -> Vec<Near<'d>> {
     let unrelated = |d: &&&Differing| {
         let far = matches!(
             d.statement,
@@ -37,34 +56,61 @@ pub(super) fn near<'d>(a: &NamedArm, b: &NamedArm, left: &[&'d Differing]) -> Ve
         let best = others.map(|(name, _, theirs)| (*name, likeness(theirs)));
         best.max_by(|x, y| x.1.abs().total_cmp(&y.1.abs())).filter(|(_, best)| best.abs() > NEAR)
     };
-    let found: Vec<(&Differing, &str, f64)> =
-        (far.iter()).filter_map(|&d| nearest(d).map(|(from, likeness)| (d, from, likeness))).collect();
-    let back =
-        |d: &Differing, from: &str| found.iter().find(|(other, to, _)| other.name == from && *to == d.name);
-    let entry = |(d, from, likeness): &(&'d Differing, &str, f64)| {
-        let sign = if *likeness < 0.0 { "minus " } else { "" };
-        match back(d, from) {
+    let found = |&tensor: &&'d Differing| {
+        let (from, correlation) = nearest(tensor)?;
+        Some(Near { tensor, from: from.to_owned(), correlation })
+    };
+    far.iter().filter_map(found).collect()
+}
+
+/// What is said of such tensors one by one.
+pub(super) fn one_by_one(found: Vec<Near>) -> Vec<Elsewhere> {
+    let back = |near: &Near| found.iter().find(|n| n.tensor.name == near.from && n.from == near.tensor.name);
+    let entry = |near: &Near<'_>| {
+        let (name, from) = (&near.tensor.name, &near.from);
+        let sign = if near.correlation < 0.0 { "minus " } else { "" };
+        match back(near) {
             // Told by the first of the two.
-            Some((other, ..)) if other.name < d.name => None,
-            Some((other, ..)) => Some(Elsewhere {
-                said: format!(
-                    "{} and {from} are swapped, and changed besides (correlation above {NEAR})",
-                    d.name
-                ),
-                fault: catalogue::EXCHANGED,
-                tensors: vec![*d, *other],
-            }),
-            None => Some(Elsewhere {
-                said: format!(
-                    "b's {} is near to {sign}a's {from} (correlation above {NEAR}), and not to its own",
-                    d.name
-                ),
-                fault: catalogue::EXCHANGED,
-                tensors: vec![*d],
-            }),
+            Some(other) if other.tensor.name < *name => None,
+            Some(_) => Some(format!("{name} and {from} are swapped, {BESIDES}")),
+            None => Some(format!(
+                "b's {name} is near to {sign}a's {from} (correlation above {NEAR}), and not to its own"
+            )),
         }
     };
-    found.iter().filter_map(entry).collect()
+    let with_tensors = |near: &Near<'_>| (entry(near), back(near).map(|other| other.tensor));
+    let said: Vec<_> = found.iter().map(with_tensors).collect();
+    (found.iter().zip(said))
+        .filter_map(|(near, (said, other))| {
+            let tensors = std::iter::once(near.tensor).chain(other).collect();
+            Some(Elsewhere { said: said?, fault: catalogue::EXCHANGED, tensors })
+        })
+        .collect()
+}
+
+/// Norms of layers that moved and were changed besides, among what is `left`: a norm is a few hundred numbers about 1, near to every
+/// other, and went along if it is nearer to that of the layer where the others are from.
+pub(super) fn norms<'d>(
+    a: &NamedArm,
+    b: &NamedArm,
+    left: &[&'d Differing],
+    moved: &[&Near],
+) -> Vec<&'d Differing> {
+    let layer = |name: &str| layer_of(name).map(|(layer, _)| layer);
+    let source = |name: &str| {
+        let (own, place) = layer_of(name)?;
+        let near = moved.iter().find(|near| layer(&near.tensor.name) == Some(own))?;
+        Some(format!("model.layers.{}.{place}", layer(&near.from)?))
+    };
+    let went_along = |d: &Differing| -> Option<bool> {
+        let other = parameter(a, &source(&d.name)?)?;
+        let (theirs, own) = (parameter(b, &d.name)?, parameter(a, &d.name)?);
+        let apart = |x: &Floats| -> f64 { (0..x.len()).map(|i| (x.get(i) - theirs.get(i)).powi(2)).sum() };
+        let alike = [own.len(), other.len()].iter().all(|len| *len == theirs.len());
+        Some(alike && apart(&other) < apart(&own))
+    };
+    let norm = |d: &&Differing| d.name.ends_with("norm.weight") && went_along(d) == Some(true);
+    left.iter().copied().filter(norm).collect()
 }
 
 /// Elements at even distances; none of a tensor with so few that chance would be near.

@@ -13,6 +13,7 @@ use super::judge::{Judge, Judged};
 use super::layers;
 use super::outputs::{self, Seen};
 use super::pattern;
+use super::recorded::few;
 use super::weights::Layer;
 use crate::across::class;
 use crate::catalogue::{self, Fault};
@@ -413,7 +414,14 @@ impl<'s, 'a> Search<'s, 'a> {
         });
         found.sites.insert(site);
         if shown == Shown::Values && found.sites.len() > 1 {
-            found.subject = format!("the output of {}", class(&site.to_string()));
+            let mut kinds: Vec<String> = Vec::new();
+            for kind in found.sites.iter().map(|site| class(&site.to_string())) {
+                if !kinds.contains(&kind) {
+                    kinds.push(kind);
+                }
+            }
+            let kinds: Vec<&str> = kinds.iter().map(String::as_str).collect();
+            found.subject = format!("the output of {}", few(&kinds));
         }
     }
 
@@ -453,7 +461,11 @@ impl<'s, 'a> Search<'s, 'a> {
             && let Some(Formula { fault, said }) = at.formula(&mut self.parts)?
         {
             let said = [format!("the output of {site}"), format!("trace: {said}")];
-            self.recognised(format!("{} {kind}", fault.id), site, Shown::Values, fault, said);
+            // The same formula at another kind of site is one cause with it.
+            let same = |f: &&Found| f.shown == Shown::Values && f.fault == fault && f.relation == said[1];
+            let known = self.outcome.found.iter().find(same).map(|f| f.key.clone());
+            let key = known.unwrap_or(format!("{} {kind}", fault.id));
+            self.recognised(key, site, Shown::Values, fault, said);
             return Ok(());
         }
         let (config, pairs) = (&self.base.config, self.pairs_at(site, now));

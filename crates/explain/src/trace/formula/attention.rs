@@ -3,7 +3,7 @@
 use ulpscope_llama::AttentionKind;
 
 use super::numbers::{dot, text};
-use super::scores::{Axis, code, masked};
+use super::scores::{Axis, before, code, masked};
 use super::{At, BlockSite, Case, Formula};
 use crate::catalogue;
 
@@ -47,7 +47,7 @@ pub(super) fn context(at: &At) -> Option<Formula> {
             Some(mixed(at, case, &p, &shifted(&v, (case.tokens, at.config.head_dim), by, wraps)))
         };
         if at.gives(moved) {
-            return Formula::new(catalogue::CACHE_SHIFTED, format!("values of {by} positions before"));
+            return Formula::new(catalogue::CACHE_SHIFTED, before("values", by));
         }
     }
     let first = |case: &Case| {
@@ -93,7 +93,7 @@ fn of_scores(at: &At) -> Option<Formula> {
         return Formula::new(catalogue::MASK, said);
     }
     (at.gives(|case| run(case, 1.0, 1, &causal)))
-        .then(|| Formula { fault: catalogue::CACHE_SHIFTED, said: "keys of 1 position before".to_owned() })
+        .then(|| Formula { fault: catalogue::CACHE_SHIFTED, said: before("keys", 1) })
 }
 
 /// Widths of masks that are tried.

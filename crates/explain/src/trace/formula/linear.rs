@@ -77,11 +77,10 @@ pub(super) fn linear(at: &At, weight: &Floats, bias: Option<&[f64]>) -> Option<F
     None
 }
 
-/// A number rounded to so many bits, to nearest, ties to even.
+/// A number rounded to so many bits, to nearest, ties away from zero, as GPUs round to TF32.
 fn rounded(x: f64, bits: u32) -> f64 {
     let drop = 53 - bits;
-    let half = (1u64 << (drop - 1)) - 1 + (x.to_bits() >> drop & 1);
-    f64::from_bits((x.to_bits() + half) >> drop << drop)
+    f64::from_bits((x.to_bits() + (1 << (drop - 1))) >> drop << drop)
 }
 
 struct Layer<'l, 's> {
@@ -185,7 +184,7 @@ mod tests {
     fn numbers_are_rounded_to_few_bits() {
         let step = 2f64.powi(-10);
         assert_eq!(rounded(1.0 + 0.6 * step, 11), 1.0 + step);
-        assert_eq!(rounded(-(1.0 + 0.5 * step), 11), -1.0);
+        assert_eq!(rounded(-(1.0 + 0.5 * step), 11), -1.0 - step);
         assert_eq!(rounded(1.0 + 1.5 * step, 11), 1.0 + 2.0 * step);
         assert_eq!(rounded(0.0, 11), 0.0);
     }

@@ -25,10 +25,14 @@ pub(super) fn residual(at: &At) -> Option<Formula> {
     }
     let over = xx * bb - xb * xb;
     let [of_x, of_b] = [(bb * xy - xb * by) / over, (xx * by - xb * xy) / over].map(simple);
-    if at.explains(|case| {
-        let [x, b] = terms(case)?;
-        Some(x.iter().zip(&b).map(|(x, b)| of_x * x + of_b * b).collect())
-    }) {
+    // The sum times a factor is no matter of branches.
+    let of_branches = (of_x / of_b - 1.0).abs() > 0.01;
+    if of_branches
+        && at.explains(|case| {
+            let [x, b] = terms(case)?;
+            Some(x.iter().zip(&b).map(|(x, b)| of_x * x + of_b * b).collect())
+        })
+    {
         let said = match of_x {
             1.0 => format!("{branch} times {} is added", text(of_b)),
             _ => format!("{} times the residual stream plus {} times {branch}", text(of_x), text(of_b)),

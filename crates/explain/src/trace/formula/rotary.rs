@@ -3,6 +3,7 @@
 use ulpscope_llama::{BlockSite, RopeKind, RopeParameters, Site};
 
 use super::numbers::text;
+use super::scores::before;
 use super::{At, Case, Formula};
 use crate::catalogue;
 use crate::trace::hypothesis::THETAS;
@@ -71,7 +72,7 @@ pub(super) fn rotated(at: &At) -> Option<Formula> {
     };
     for by in [1, 2] {
         if at.explains(|case| Some(rotate(at, case, &shifted(case, by)?, [&whole, &whole], width))) {
-            return Formula::new(catalogue::CACHE_SHIFTED, format!("what stood {by} positions before"));
+            return Formula::new(catalogue::CACHE_SHIFTED, before("queries or keys", by));
         }
     }
     let other = if from == BlockSite::QProj { BlockSite::KProj } else { BlockSite::QProj };

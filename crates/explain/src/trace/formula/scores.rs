@@ -39,7 +39,7 @@ pub(super) fn cap(at: &At) -> Option<f64> {
     };
     let largest =
         at.cases.iter().flat_map(|case| &case.ours).map(|z| z.abs()).filter(|z| *z < 6e4).fold(0.0, f64::max);
-    let best = at.best([largest / 20.0, largest * 20.0], bent);
+    let best = at.best([largest / 1000.0, largest * 20.0], bent);
     let fits = |cap: f64| at.gives(|case| bent(cap, case)) || at.reproduces(|case| in_steps(cap, case));
     [best].into_iter().chain(KNOWN).find(|&cap| largest > 0.0 && cap.is_normal() && fits(cap))
 }
@@ -127,15 +127,27 @@ fn biased(at: &At) -> Option<Formula> {
     }
     let bias: Vec<f64> =
         sums.iter().map(|[sum, count]| if *count > 0.0 { sum / count } else { 0.0 }).collect();
+    // The same everywhere is no matter of distance.
+    let [sum, count] = sums.iter().fold([0.0; 2], |[x, y], [sum, count]| [x + sum, y + count]);
+    let everywhere = at.gives(|case| Some(case.ours.iter().map(|z| z + sum / count).collect()));
     if tokens < 6
+        || everywhere
         || !at.gives(|case| Some((0..case.ours.len()).map(|i| case.ours[i] + bias[group(case, i)]).collect()))
     {
         return None;
     }
-    let slopes: Vec<f64> = bias.chunks(tokens).map(|head| -head[tokens / 2] / (tokens / 2) as f64).collect();
+    let slope = |head: &[f64]| {
+        let [by, dd] = head.iter().enumerate().fold([0.0; 2], |[by, dd], (d, bias)| {
+            let d = d as f64;
+            [by - bias * d, dd + d * d]
+        });
+        by / dd
+    };
+    let slopes: Vec<f64> = bias.chunks(tokens).map(slope).collect();
+    let size = at.distances(|case| Some(case.ours.clone()))[2];
     let linear = bias.chunks(tokens).zip(&slopes).all(|(head, slope)| {
-        let most = slope.abs() * tokens as f64;
-        head.iter().enumerate().all(|(d, bias)| (bias + slope * d as f64).abs() <= 0.05 * most + 1e-9)
+        let allowed = 0.05 * slope.abs() * tokens as f64 + at.dtype.unit_roundoff() * size;
+        head.iter().enumerate().all(|(d, bias)| (bias + slope * d as f64).abs() <= allowed)
     });
     let shown: Vec<String> = slopes.iter().take(8).map(|slope| text(simple(*slope))).collect();
     let said = match linear {
@@ -167,11 +179,19 @@ fn moved(at: &At) -> Option<Formula> {
             if at.gives(|case| {
                 Some((0..case.ours.len()).map(|i| from(case, i).map_or(f64::NAN, |j| case.ours[j])).collect())
             }) {
-                return Formula::new(catalogue::CACHE_SHIFTED, format!("{what} of {by} positions before"));
+                return Formula::new(catalogue::CACHE_SHIFTED, before(what, by));
             }
         }
     }
     None
+}
+
+/// What stood so many positions before, in words.
+pub(super) fn before(what: &str, by: usize) -> String {
+    match by {
+        1 => format!("{what} of the position before"),
+        _ => format!("{what} of {by} positions before"),
+    }
 }
 
 /// Scores of other key heads, of keys for queries, of keys kept in fewer bits.
