@@ -318,6 +318,27 @@ fn what_was_exchanged_and_changed_besides_is_still_named() {
     });
     assert_eq!(ids(&e), ["tensors-exchanged"], "{}", e["verdict"]);
     assert!(e["causes"][0]["relation"].as_str().unwrap().contains("are swapped, and changed besides"));
+
+    // Two layers, of which every tensor but the norms is quantised or trained on.
+    let e = changed(|model| {
+        let names = |n: usize| format!("model.layers.{n}.");
+        let of = |n: usize, m: usize| -> Vec<(String, String)> {
+            let all = model.tensors.keys().filter_map(|name| name.strip_prefix(&names(n)));
+            all.map(|place| (names(n) + place, names(m) + place)).collect()
+        };
+        let moved = [of(1, 2), of(2, 1)].concat();
+        give(model, &moved);
+        for (name, _) in moved.iter().filter(|(name, _)| name.ends_with("_proj.weight")) {
+            edit(model, name, noise);
+        }
+    });
+    assert_eq!(ids(&e), ["layers-exchanged"], "{}", e["verdict"]);
+    assert_eq!(
+        e["causes"][0]["relation"],
+        "layers 1 and 2 are swapped, and changed besides (correlation above 0.8)"
+    );
+    let subject = e["causes"][0]["subject"].as_str().unwrap();
+    assert!(subject.ends_with("and 7 more kinds (layers 1, 2: 18 tensors)"), "{subject}");
 }
 
 #[test]

@@ -224,11 +224,7 @@ fn pairwise(lanes: [f64; LANES]) -> f64 {
 
 #[inline(always)]
 fn each(lane: impl Fn(usize) -> f64) -> [f64; LANES] {
-    let mut lanes = [0.0; LANES];
-    for j in 0..LANES {
-        lanes[j] = lane(j);
-    }
-    lanes
+    std::array::from_fn(lane)
 }
 
 #[derive(Default)]

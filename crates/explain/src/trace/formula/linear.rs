@@ -37,7 +37,7 @@ pub(super) fn linear(at: &At, weight: &Floats, bias: Option<&[f64]>) -> Option<F
         return Formula::new(catalogue::COMPUTED_OTHERWISE, "computed in TF32");
     }
     for parts in [2, 4, 8] {
-        if width % parts == 0 && layer.gives(&same, &same, None, parts) {
+        if width.is_multiple_of(parts) && layer.gives(&same, &same, None, parts) {
             return Formula::new(
                 catalogue::ORDER,
                 format!("the sum of {parts} parts, each rounded to {}", at.dtype),
@@ -59,11 +59,11 @@ pub(super) fn linear(at: &At, weight: &Floats, bias: Option<&[f64]>) -> Option<F
             "input and weight in int8, one scale a token and a row",
         );
     }
-    if width % 32 == 0 && layer.gives(&same, &q4_0, None, 1) {
+    if width.is_multiple_of(32) && layer.gives(&same, &q4_0, None, 1) {
         return Formula::new(catalogue::QUANTISED, "its weight in Q4_0");
     }
     for bits in [8, 4] {
-        for group in [width, 32, 64, 128].into_iter().filter(|group| width % group == 0) {
+        for group in [width, 32, 64, 128].into_iter().filter(|group| width.is_multiple_of(*group)) {
             let signed = |x: &mut [f64]| x.chunks_mut(group).for_each(|x| quantised(x, bits));
             let between = |x: &mut [f64]| x.chunks_mut(group).for_each(|x| quantised_between(x, bits));
             if layer.gives(&same, &signed, None, 1) || layer.gives(&same, &between, None, 1) {

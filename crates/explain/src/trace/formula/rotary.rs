@@ -45,8 +45,7 @@ pub(super) fn rotated(at: &At) -> Option<Formula> {
     let whole = rope.inv_freq(width);
     let own = |case: &Case| at.read(case, from);
     for theta in THETAS.into_iter().filter(|theta| *theta != rope.rope_theta) {
-        let other =
-            RopeParameters { rope_theta: theta, kind: RopeKind::Default, factors: None, ..rope.clone() };
+        let other = RopeParameters { rope_theta: theta, kind: RopeKind::Default, factors: None };
         let frequencies = other.inv_freq(width);
         if at.explains(|case| Some(rotate(at, case, &own(case)?, [&frequencies, &frequencies], width))) {
             return Formula::new(catalogue::ROPE_THETA, format!("theta {} here", text(theta)));
