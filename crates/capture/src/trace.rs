@@ -12,7 +12,9 @@ use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensorError, SafeTensors};
 use ulpscope_floats::{DType, Floats};
 use ulpscope_record::file::{open, replace};
+use ulpscope_record::header::name_twice;
 use ulpscope_record::kind::{Wanted, told};
+use ulpscope_record::text::shortened;
 
 use crate::probes::Activation;
 
@@ -65,6 +67,10 @@ impl Trace {
     fn parse(path: &Path, bytes: &[u8]) -> Result<Self, TraceError> {
         let format = |reason: String| TraceError::Format { path: path.to_owned(), reason };
         let unread = |e: SafeTensorError| format(told(bytes, Wanted::Safetensors, || e.to_string()));
+        if let Some(name) = name_twice(bytes) {
+            let name = shortened(&name, 100);
+            return Err(format(format!("its header has `{name}` twice; record it again")));
+        }
         let (_, header) = SafeTensors::read_metadata(bytes).map_err(unread)?;
         let file = SafeTensors::deserialize(bytes).map_err(|e| format(e.to_string()))?;
         let mut trace = Trace::default();
@@ -203,6 +209,19 @@ mod tests {
             let error = Trace::read(&path).unwrap_err().to_string();
             assert!(error.contains("t.safetensors"), "{error}");
         }
+        // Two tensors under one name, of which parsers take the last.
+        let mut two = trace();
+        for name in ["a.first", "a.other"] {
+            let values = Floats::from(vec![0.5f32]);
+            two.activations.insert(name.to_owned(), Activation { shape: vec![1], values });
+        }
+        two.write(&path).unwrap();
+        let mut bytes = std::fs::read(&path).unwrap();
+        let other = bytes.windows(7).position(|name| name == b"a.other").unwrap();
+        bytes[other..other + 7].copy_from_slice(b"a.first");
+        std::fs::write(&path, bytes).unwrap();
+        let error = Trace::read(&path).unwrap_err().to_string();
+        assert!(error.contains("has `a.first` twice"), "{error}");
         assert!(Trace::read(&folder.path().join("absent")).is_err());
         assert!(trace().write(&folder.path().join("no/such/folder/t")).is_err());
     }

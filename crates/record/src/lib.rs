@@ -7,6 +7,7 @@
 //! - [`schema`]: the fields. Units and reference are stated at each of them.
 //! - [`explanation`]: what caused a divergence, how that was proved, and whether it matters.
 //! - [`mod@file`]: reading and writing. A file is either whole or not there; damaged input is one clear error.
+//! - [`header`]: what parsers overlook in the headers of files that others wrote.
 //! - [`mod@kind`]: what a file really is, where it is not what its name says.
 //! - [`float`]: numbers that JSON lacks (NaN and the infinities), bit-exact both ways.
 //! - [`provenance`]: what ran, where and when, the only part that two runs of one thing do not share.
@@ -29,6 +30,7 @@
 pub mod explanation;
 pub mod file;
 pub mod float;
+pub mod header;
 pub mod kind;
 mod layout;
 pub mod provenance;

@@ -1,15 +1,13 @@
 //! The safetensors files of a directory: one, or several under an index.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::fmt;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::{Component, Path, PathBuf};
 
 use safetensors::tensor::{Dtype, SafeTensorError, SafeTensors};
-use serde::Deserializer as _;
-use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
 use ulpscope_floats::{DType, Floats};
+use ulpscope_record::header::name_twice;
 use ulpscope_record::kind::{Wanted, told};
 
 use crate::error::shown;
@@ -91,12 +89,12 @@ impl Shards {
 
     fn add(&mut self, map: Map) -> Result<(), WeightsError> {
         let header = |reason| WeightsError::Header { file: map.path().to_owned(), reason };
-        let (length, metadata) = SafeTensors::read_metadata(map.all())
-            .map_err(|e| header(told(map.all(), Wanted::Safetensors, || explain(&e, map.all()))))?;
-        if let Some(name) = repeated(map.all().get(8..8 + length).unwrap_or_default()) {
+        if let Some(name) = name_twice(map.all()) {
             let name = shown(&name);
             return Err(header(format!("its header has tensor `{name}` twice; write the file again")));
         }
+        let (length, metadata) = SafeTensors::read_metadata(map.all())
+            .map_err(|e| header(told(map.all(), Wanted::Safetensors, || explain(&e, map.all()))))?;
         let shard = self.maps.len();
         for (name, info) in metadata.tensors() {
             let (start, end) = info.data_offsets;
@@ -177,29 +175,6 @@ impl Shards {
     fn bytes(&self, entry: &Entry) -> Result<&[u8], WeightsError> {
         self.maps[entry.shard].bytes(entry.range.clone())
     }
-}
-
-/// A name that the header has twice. Parsers take the last of them, and none says so.
-fn repeated(header: &[u8]) -> Option<String> {
-    struct Names(Option<String>);
-    impl<'de> Visitor<'de> for Names {
-        type Value = Option<String>;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("a header")
-        }
-
-        fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<Self::Value, A::Error> {
-            let mut seen = HashSet::new();
-            while let Some((name, IgnoredAny)) = map.next_entry::<String, IgnoredAny>()? {
-                if let Some(twice) = seen.replace(name) {
-                    self.0.get_or_insert(twice);
-                }
-            }
-            Ok(self.0)
-        }
-    }
-    serde_json::Deserializer::from_slice(header).deserialize_map(Names(None)).ok()?
 }
 
 /// Reads `weight_map`, refusing names that would lead out of the directory.

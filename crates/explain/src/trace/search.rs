@@ -45,6 +45,9 @@ pub(crate) enum Shown {
     Run,
     /// By running it, but for the last bits of a function that the two compute otherwise.
     Nearly,
+    /// Not by running the model, but by evaluating a formula on the trace's inputs: it gives the trace's values, but for
+    /// roundings.
+    Formula,
     /// Not by running it: the values at the site keep to a rule.
     Values,
     /// Not by running it: number and size of the differences are those of a function's last bits.
@@ -413,7 +416,7 @@ impl<'s, 'a> Search<'s, 'a> {
             shown,
         });
         found.sites.insert(site);
-        if shown == Shown::Values && found.sites.len() > 1 {
+        if matches!(shown, Shown::Values | Shown::Formula) && found.sites.len() > 1 {
             let mut kinds: Vec<String> = Vec::new();
             for kind in found.sites.iter().map(|site| class(&site.to_string())) {
                 if !kinds.contains(&kind) {
@@ -462,10 +465,10 @@ impl<'s, 'a> Search<'s, 'a> {
         {
             let said = [format!("the output of {site}"), format!("trace: {said}")];
             // The same formula at another kind of site is one cause with it.
-            let same = |f: &&Found| f.shown == Shown::Values && f.fault == fault && f.relation == said[1];
+            let same = |f: &&Found| f.shown == Shown::Formula && f.fault == fault && f.relation == said[1];
             let known = self.outcome.found.iter().find(same).map(|f| f.key.clone());
             let key = known.unwrap_or(format!("{} {kind}", fault.id));
-            self.recognised(key, site, Shown::Values, fault, said);
+            self.recognised(key, site, Shown::Formula, fault, said);
             return Ok(());
         }
         let (config, pairs) = (&self.base.config, self.pairs_at(site, now));

@@ -309,6 +309,9 @@ fn one(f: &Found) -> String {
         _ if f.shown == Shown::LastBits => {
             "Not shown by running it: recognised by the number and size of the differences.".to_owned()
         }
+        _ if f.shown == Shown::Formula => format!(
+            "Not shown by running the model: the formula, evaluated on the {TRACE}'s inputs, gives its values but for roundings."
+        ),
         _ if f.shown == Shown::Values => {
             "Not shown by running it: read off the values that were recorded there.".to_owned()
         }
