@@ -143,6 +143,9 @@ struct Tried<'h> {
     error: f64,
 }
 
+/// Sites of a kind without a formula after which none is tried at more of them.
+const FRUITLESS: usize = 3;
+
 /// The best of single hypotheses that are tried together with every other.
 const PAIRED: usize = 4;
 
@@ -459,8 +462,11 @@ impl<'s, 'a> Search<'s, 'a> {
             return Ok(());
         }
         let attention = setting.semantics.base.attention;
+        // What no formula gives in some layers is not sought in all.
+        let fruitless =
+            self.outcome.unexplained.iter().filter(|u| class(&u.site.to_string()) == kind).count();
         let at = At::of(site, &setting.config, attention, self.references, &now.taught);
-        if let Some(at) = at
+        if let Some(at) = at.filter(|_| fruitless < FRUITLESS)
             && let Some(Formula { fault, said }) = at.formula(&mut self.parts)?
         {
             let said = [format!("the output of {site}"), format!("trace: {said}")];

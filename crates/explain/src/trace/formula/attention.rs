@@ -89,15 +89,12 @@ fn of_scores(at: &At) -> Option<Formula> {
         return Formula::new(catalogue::SCALE, format!("scores times {}", text(scale)));
     }
     let tokens = at.cases.iter().map(|case| case.tokens).max()?;
-    if let Some(said) = masked(tokens.min(LONGEST), |rule| at.gives(|case| run(case, 1.0, 0, rule))) {
+    if let Some(said) = masked(tokens, |rule| at.gives(|case| run(case, 1.0, 0, rule))) {
         return Formula::new(catalogue::MASK, said);
     }
     (at.gives(|case| run(case, 1.0, 1, &causal)))
         .then(|| Formula { fault: catalogue::CACHE_SHIFTED, said: before("keys", 1) })
 }
-
-/// Widths of masks that are tried.
-const LONGEST: usize = 160;
 
 /// Probabilities of scores times a factor, with keys of so many positions before, and such keys seen.
 fn attend(

@@ -9,8 +9,9 @@ use super::{At, Case, Formula, all, numbers};
 use crate::catalogue;
 use crate::trace::hypothesis::reads;
 
-/// Outputs of a layer that are looked at: every so many, if there are more.
+/// Outputs of a layer that are looked at, at even distances, if there are more; and tokens of a prompt, the first.
 const OUTPUTS: usize = 2048;
+const TOKENS: usize = 64;
 
 /// At the output of a linear layer with this weight, `[out, in]`.
 pub(super) fn linear(at: &At, weight: &Floats, bias: Option<&[f64]>) -> Option<Formula> {
@@ -23,7 +24,7 @@ pub(super) fn linear(at: &At, weight: &Floats, bias: Option<&[f64]>) -> Option<F
     let rows = at.cases[0].theirs.len() / at.cases[0].tokens.max(1);
     let width = weight.len() / rows.max(1);
     let every = rows.div_ceil(OUTPUTS).max(1);
-    let layer = Layer { at, from, weight: all(weight), bias, width, rows, every };
+    let layer = Layer { at, from, weight, bias, width, rows, every };
     let same = |x: &mut [f64]| _ = x;
     let cast =
         |dtype: DType| move |x: &mut [f64]| x.copy_from_slice(&all(&Floats::from(x.to_vec()).cast(dtype)));
@@ -86,7 +87,7 @@ fn rounded(x: f64, bits: u32) -> f64 {
 struct Layer<'l, 's> {
     at: &'l At<'s>,
     from: Site,
-    weight: Vec<f64>,
+    weight: &'l Floats<'l>,
     bias: Option<&'l [f64]>,
     width: usize,
     rows: usize,
@@ -106,7 +107,8 @@ impl Layer<'_, '_> {
         let chosen: Vec<(usize, Vec<f64>)> = (0..self.rows)
             .step_by(self.every)
             .map(|row| {
-                let mut w = self.weight[row * self.width..][..self.width].to_vec();
+                let mut w = vec![0.0; self.width];
+                self.weight.read_f64(row * self.width, &mut w);
                 weight(&mut w);
                 (row, w)
             })
@@ -124,11 +126,14 @@ impl Layer<'_, '_> {
     ) -> Option<Vec<f64>> {
         let x = case.recorded.get(&self.from).map(numbers)?;
         let round = |x: f64, dtype: DType| Floats::from(vec![x]).cast(dtype).get(0);
-        let token = |x: &[f64]| -> Vec<f64> {
-            let mut x = x.to_vec();
-            input(&mut x);
+        let token = |(t, x): (usize, &[f64])| -> Vec<f64> {
             // Of what is not looked at nothing is said.
             let mut y = vec![f64::NAN; self.rows];
+            if t >= TOKENS {
+                return y;
+            }
+            let mut x = x.to_vec();
+            input(&mut x);
             for (row, w) in chosen {
                 let part = self.width / parts;
                 let sums = x.chunks(part).zip(w.chunks(part)).map(|(x, w)| dot(x, w));
@@ -144,7 +149,7 @@ impl Layer<'_, '_> {
             }
             y
         };
-        Some(x.par_chunks(self.width).flat_map_iter(token).collect())
+        Some(x.par_chunks(self.width).enumerate().flat_map_iter(token).collect())
     }
 }
 

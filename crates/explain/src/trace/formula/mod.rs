@@ -17,7 +17,7 @@ use ulpscope_compare::{CompareError, Parts, Reference};
 use ulpscope_floats::{DType, Floats};
 use ulpscope_llama::{AttentionKind, BlockSite, LlamaConfig, Site};
 
-use super::pattern::hidden;
+use super::pattern::{hidden, of_pairs};
 use super::weights::linear;
 use crate::catalogue::Fault;
 
@@ -53,8 +53,10 @@ struct Case<'s> {
 
 /// How many times nearer than ours a formula has to be.
 const NEARER: f64 = 6.0;
-/// One of so many elements at least is what a formula has to say something of.
-const LEAST: u64 = 32;
+/// A formula has to say something of half of the elements, or of so many.
+const ENOUGH: u64 = 4096;
+/// Tokens of a prompt on which attention is evaluated: it takes the square of them.
+const LONGEST: usize = 128;
 
 impl<'s> At<'s> {
     /// `taught` is what ours gives on each reference's inputs. `None` if no prompt has the site.
@@ -69,7 +71,9 @@ impl<'s> At<'s> {
         let cases: Vec<Case> = (references.iter().zip(taught))
             .filter_map(|(reference, taught)| {
                 let (theirs, ours) = (reference.activations.get(&site)?, taught.get(&site)?);
-                let judged = reference.judged.contains(&site) && theirs.shape == ours.shape;
+                let pairs = of_pairs(site) || matches!(site, Site::Block(_, BlockSite::Context));
+                let short = !pairs || reference.ids.len() <= LONGEST;
+                let judged = short && reference.judged.contains(&site) && theirs.shape == ours.shape;
                 dtype = dtype.or(Some(theirs.values.dtype()));
                 judged.then(|| Case {
                     recorded: &reference.activations,
@@ -136,7 +140,11 @@ impl<'s> At<'s> {
             }
         }
         let mean = |sum: f64| (sum / known as f64).sqrt();
-        if known * LEAST <= all { [f64::INFINITY, 0.0, 0.0] } else { [mean(apart), mean(before), mean(size)] }
+        if known < ENOUGH && 2 * known <= all {
+            [f64::INFINITY, 0.0, 0.0]
+        } else {
+            [mean(apart), mean(before), mean(size)]
+        }
     }
 
     /// Whether a formula, rounded to the trace's format, has the trace's bits at nearly all elements where ours has not.

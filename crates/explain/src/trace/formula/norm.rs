@@ -62,8 +62,8 @@ fn in_storage(at: &At, weight: &[f64], input: &dyn Fn(&Case) -> Option<Vec<f64>>
     let unit = at.dtype.unit_roundoff();
     let token = |(x, y): (&[f64], &[f64])| {
         let factor = 1.0 / (rms(x).powi(2) + eps).sqrt();
-        (-3..=3).any(|steps| {
-            let factor = at.rounded(vec![factor * (1.0 + 2.0 * f64::from(steps) * unit)])[0];
+        (-8..=8).any(|steps| {
+            let factor = at.rounded(vec![factor * (1.0 + f64::from(steps) * unit)])[0];
             let scaled = at.rounded(x.iter().map(|x| x * factor).collect());
             let weighted = at.rounded(scaled.iter().zip(weight).map(|(x, w)| x * w).collect());
             weighted == y
