@@ -20,6 +20,7 @@ mod torch;
 use std::process::ExitCode;
 
 use clap::Parser;
+use clap::error::ErrorKind;
 
 use crate::args::{Args, Command};
 use crate::commands::{Outcome, compare::Question};
@@ -58,6 +59,14 @@ fn main() -> ExitCode {
 
 /// Says what is wrong with the arguments, or what was asked for about them.
 fn misused(error: &clap::Error) -> ! {
+    let unread = std::env::args_os().find(|arg| arg.to_str().is_none());
+    if let Some(arg) = unread.filter(|_| error.kind() == ErrorKind::InvalidUtf8) {
+        let label = colour::error_label();
+        to_stderr(&format!(
+            "{label} the argument {arg:?} is not UTF-8, as arguments have to be; rename the file, or link to it"
+        ));
+        std::process::exit(error.exit_code())
+    }
     let text = error.render().to_string();
     let short = commands::short_words(&text);
     if short == text || !error.use_stderr() {

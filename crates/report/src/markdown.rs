@@ -2,7 +2,7 @@
 
 use crate::replay;
 use crate::several::lines;
-use ulpscope_record::summary::{code, escape, proved};
+use ulpscope_record::summary::{code, escape, measured, proved};
 use ulpscope_record::text::{number, percent, shortened};
 use ulpscope_record::{Explanation, RunRecord};
 
@@ -66,13 +66,16 @@ fn explained(explanation: &Explanation) -> String {
     }
     for cause in explanation.causes.iter().take(ROWS) {
         page += &format!(
-            "| {} | {} | {} | {} | {} ({}) | {} |\n",
+            "| {} | {} | {} | {} | {} | {} |\n",
             code(&cause.id),
             code(&shortened(&cause.subject, 80)),
             proved(cause),
-            percent(cause.kl_share),
-            number(cause.intrinsic_kl),
-            escape(&cause.intrinsic_compute),
+            measured(cause.kl_share, percent),
+            measured(cause.intrinsic_kl, |kl| format!(
+                "{} ({})",
+                number(kl),
+                escape(&cause.intrinsic_compute)
+            )),
             number(cause.floor_kl)
         );
     }
