@@ -63,6 +63,7 @@ fn listing(docs: &Path) -> Result<BTreeSet<String>> {
     let all = read(&docs.join("all.html"))?;
     let list = all.split_once("id=\"main-content\"").map_or("", |(_, list)| list);
     let mut lines = BTreeSet::new();
+    let own = format!("/src/{}/", docs.file_name().unwrap_or_default().to_string_lossy());
     for href in between(list, "<li><a href=\"", "\"") {
         let page = read(&docs.join(href))?;
         let (modules, file) = href.rsplit_once('/').unwrap_or(("", href));
@@ -73,8 +74,10 @@ fn listing(docs: &Path) -> Result<BTreeSet<String>> {
         for declared in between(&page, "<pre class=\"rust item-decl\"><code>", "</code></pre>") {
             lines.insert(format!("{path}: {}", text(declared)));
         }
-        // What is shown again of another crate is that crate's affair.
-        if !page.contains("/src/ulpscope_") {
+        // What is shown again of another crate is that crate's affair. Whether its pages lead to its source depends on which of
+        // the two was documented first.
+        let head = page.split_once("rust item-decl").map_or("", |(head, _)| head);
+        if !head.contains(&own) {
             continue;
         }
         for section in page.split("<section id=\"").skip(1) {
@@ -138,19 +141,26 @@ mod tests {
 
     #[test]
     fn a_page_is_listed_with_its_methods_and_traits() {
-        let docs = tempfile::tempdir().unwrap();
-        let page = "<pre class=\"rust item-decl\"><code>pub struct X { <span>/* private fields */</span> }</code></pre>\
-            <a class=\"src\" href=\"../src/ulpscope_x/lib.rs.html#1\">Source</a>\
-            <section id=\"method.new\" class=\"method\"><h4 class=\"code-header\">pub fn new() -&gt; X</h4></section>\
-            <section id=\"impl-Clone-for-X\" class=\"impl\"><h3 class=\"code-header\">impl Clone for X</h3></section>\
-            <section id=\"impl-Any-for-T\" class=\"impl\"><h3 class=\"code-header\">impl&lt;T&gt; Any for T</h3></section>";
-        fs::write(docs.path().join("struct.X.html"), page).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let docs = folder.path().join("ulpscope_x");
+        fs::create_dir(&docs).unwrap();
         let all = "<section id=\"main-content\"><ul class=\"all-items\"><li><a href=\"struct.X.html\">X</a></li></ul>";
-        fs::write(docs.path().join("all.html"), all).unwrap();
-        let lines: Vec<String> = listing(docs.path()).unwrap().into_iter().collect();
-        assert_eq!(
-            lines,
-            ["X: impl Clone for X", "X: pub fn new() -> X", "X: pub struct X { /* private fields */ }"]
-        );
+        fs::write(docs.join("all.html"), all).unwrap();
+        let listed = |source: &str| -> Vec<String> {
+            let page = format!(
+                "{source}<pre class=\"rust item-decl\"><code>pub struct X {{ <span>/* private fields */</span> }}</code></pre>\
+                <section id=\"method.new\" class=\"method\"><h4 class=\"code-header\">pub fn new() -&gt; X</h4></section>\
+                <section id=\"impl-Clone-for-X\" class=\"impl\"><h3 class=\"code-header\">impl Clone for X</h3></section>\
+                <section id=\"impl-Any-for-T\" class=\"impl\"><h3 class=\"code-header\">impl&lt;T&gt; Any for T</h3></section>"
+            );
+            fs::write(docs.join("struct.X.html"), page).unwrap();
+            listing(&docs).unwrap().into_iter().collect()
+        };
+        let source = |of: &str| format!("<a class=\"src\" href=\"../src/{of}/lib.rs.html#1\">Source</a>");
+        let declared = "X: pub struct X { /* private fields */ }";
+        assert_eq!(listed(&source("ulpscope_x")), ["X: impl Clone for X", "X: pub fn new() -> X", declared]);
+        // Shown again of another crate, with its pages at hand or without.
+        assert_eq!(listed(&source("ulpscope_y")), [declared]);
+        assert_eq!(listed(""), [declared]);
     }
 }
