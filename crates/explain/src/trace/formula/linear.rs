@@ -124,7 +124,8 @@ impl Layer<'_, '_> {
         through: Option<DType>,
         parts: usize,
     ) -> Option<Vec<f64>> {
-        let x = case.recorded.get(&self.from).map(numbers)?;
+        let mut x = case.recorded.get(&self.from).map(numbers)?;
+        x.truncate(case.tokens * self.width);
         let round = |x: f64, dtype: DType| Floats::from(vec![x]).cast(dtype).get(0);
         let token = |(t, x): (usize, &[f64])| -> Vec<f64> {
             // Of what is not looked at nothing is said.

@@ -55,6 +55,8 @@ struct Case<'s> {
 const NEARER: f64 = 6.0;
 /// A formula has to say something of half of the elements, or of so many.
 const ENOUGH: u64 = 4096;
+/// Rows of logits that are looked at, the first of a prompt: they are long.
+const ROWS: usize = 64;
 /// Tokens of a prompt on which attention is evaluated: it takes the square of them.
 const LONGEST: usize = 128;
 
@@ -75,11 +77,18 @@ impl<'s> At<'s> {
                 let short = !pairs || reference.ids.len() <= LONGEST;
                 let judged = short && reference.judged.contains(&site) && theirs.shape == ours.shape;
                 dtype = dtype.or(Some(theirs.values.dtype()));
+                let tokens = reference.ids.len();
+                let looked_at = if site == Site::LmHead { tokens.min(ROWS) } else { tokens };
+                let rows = |of: &Activation| {
+                    let mut all = numbers(of);
+                    all.truncate(all.len() / tokens.max(1) * looked_at);
+                    all
+                };
                 judged.then(|| Case {
                     recorded: &reference.activations,
-                    tokens: reference.ids.len(),
-                    ours: numbers(ours),
-                    theirs: numbers(theirs),
+                    tokens: looked_at,
+                    ours: rows(ours),
+                    theirs: rows(theirs),
                 })
             })
             .collect();
