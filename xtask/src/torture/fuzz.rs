@@ -59,7 +59,8 @@ pub(super) fn run(args: &Args, seed: u64, quick: bool) -> Result<bool> {
     for (program, folder) in programs()? {
         targets.extend(targets_of(&program, &folder)?);
     }
-    targets.retain(|target| target.name.contains(&args.target));
+    // They are printed with hyphens.
+    targets.retain(|target| target.name.contains(&args.target.replace('-', "_")));
     if targets.is_empty() {
         bail!("no target has `{}` in its name", args.target);
     }
