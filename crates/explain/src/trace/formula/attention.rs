@@ -3,7 +3,7 @@
 use ulpscope_llama::AttentionKind;
 
 use super::numbers::{dot, text};
-use super::scores::{Axis, before, code, masked};
+use super::scores::{before, coded, masked};
 use super::{At, BlockSite, Case, Formula};
 use crate::catalogue;
 
@@ -61,21 +61,11 @@ pub(super) fn context(at: &At) -> Option<Formula> {
     if at.site.layer() != Some(0) && at.gives(first) {
         return Formula::new(catalogue::WIRING, "values that are the mean of this layer's and the first's");
     }
-    for bits in [8, 4] {
-        for (axis, between) in
-            [(Axis::Vector, false), (Axis::Vector, true), (Axis::Channel, false), (Axis::Channel, true)]
-        {
-            let coded = |case: &Case| {
-                let (p, mut v) = read(case)?;
-                code(&mut v, (case.tokens, at.config.head_dim), axis, bits, between);
-                Some(mixed(at, case, &p, &at.rounded(v)))
-            };
-            if at.gives(coded) {
-                return Formula::new(catalogue::CACHE, format!("values in int{bits}, one scale {axis}"));
-            }
-        }
-    }
-    None
+    coded(at, "values", |case, code| {
+        let (p, mut v) = read(case)?;
+        code(&mut v);
+        Some(mixed(at, case, &p, &at.rounded(v)))
+    })
 }
 
 /// What is done to scores that a fused attention does not show.

@@ -5,7 +5,7 @@ use ulpscope_floats::{DType, Floats};
 use ulpscope_llama::Site;
 
 use super::numbers::{dot, q4_0, quantised, quantised_between, text};
-use super::{At, Case, Formula, all, numbers};
+use super::{At, Case, Formula, cast, numbers};
 use crate::catalogue;
 use crate::trace::hypothesis::reads;
 
@@ -26,10 +26,9 @@ pub(super) fn linear(at: &At, weight: &Floats, bias: Option<&[f64]>) -> Option<F
     let every = rows.div_ceil(OUTPUTS).max(1);
     let layer = Layer { at, from, weight, bias, width, rows, every };
     let same = |x: &mut [f64]| _ = x;
-    let cast =
-        |dtype: DType| move |x: &mut [f64]| x.copy_from_slice(&all(&Floats::from(x.to_vec()).cast(dtype)));
+    let narrow = |dtype: DType| move |x: &mut [f64]| x.copy_from_slice(&cast(x.to_vec(), dtype));
     for dtype in [DType::F16, DType::Bf16].into_iter().filter(|dtype| *dtype != at.dtype) {
-        if layer.gives(&cast(dtype), &cast(dtype), Some(dtype), 1) {
+        if layer.gives(&narrow(dtype), &narrow(dtype), Some(dtype), 1) {
             return Formula::new(catalogue::COMPUTED_OTHERWISE, format!("computed in {dtype}"));
         }
     }
@@ -126,7 +125,6 @@ impl Layer<'_, '_> {
     ) -> Option<Vec<f64>> {
         let mut x = case.recorded.get(&self.from).map(numbers)?;
         x.truncate(case.tokens * self.width);
-        let round = |x: f64, dtype: DType| Floats::from(vec![x]).cast(dtype).get(0);
         let token = |(t, x): (usize, &[f64])| -> Vec<f64> {
             // Of what is not looked at nothing is said.
             let mut y = vec![f64::NAN; self.rows];
@@ -135,17 +133,20 @@ impl Layer<'_, '_> {
             }
             let mut x = x.to_vec();
             input(&mut x);
-            for (row, w) in chosen {
-                let part = self.width / parts;
-                let sums = x.chunks(part).zip(w.chunks(part)).map(|(x, w)| dot(x, w));
-                let own = self.at.dtype;
-                let sum = match (through, parts) {
-                    (None, 1) => sums.sum(),
-                    (Some(dtype), _) => round(sums.sum(), dtype),
-                    (None, _) => {
-                        sums.map(|sum| round(sum, own)).reduce(|x, y| round(x + y, own)).unwrap_or(0.0)
-                    }
-                };
+            let part = self.width / parts;
+            let of_part = |n: usize| -> Vec<f64> {
+                let range = n * part..(n + 1) * part;
+                chosen.iter().map(|(_, w)| dot(&x[range.clone()], &w[range.clone()])).collect()
+            };
+            let sums = match (through, parts) {
+                (None, 1) => of_part(0),
+                (Some(dtype), _) => cast(of_part(0), dtype),
+                (None, _) => (1..parts).fold(self.at.rounded(of_part(0)), |sums, n| {
+                    let both = sums.iter().zip(self.at.rounded(of_part(n))).map(|(x, y)| x + y);
+                    self.at.rounded(both.collect())
+                }),
+            };
+            for ((row, _), sum) in chosen.iter().zip(sums) {
                 y[*row] = sum + self.bias.map_or(0.0, |bias| bias[*row]);
             }
             y

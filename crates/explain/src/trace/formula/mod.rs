@@ -125,72 +125,92 @@ impl<'s> At<'s> {
     /// Whether a formula gives the trace's values, but for a few roundings. Where it is NaN it says nothing; it has to say
     /// something of enough.
     fn explains(&self, formula: impl Fn(&Case) -> Option<Vec<f64>>) -> bool {
-        let [apart, before, size] = self.distances(formula);
+        self.values(formula).is_some_and(|values| self.near(&values))
+    }
+
+    /// The same, or that it comes as near at nearly all elements, or has the trace's bits at nearly all.
+    fn gives(&self, formula: impl Fn(&Case) -> Option<Vec<f64>>) -> bool {
+        let values = self.values(formula);
+        values.is_some_and(|v| self.near(&v) || self.mostly_near(&v) || self.has_bits(v))
+    }
+
+    /// Whether it has the trace's bits.
+    fn reproduces(&self, formula: impl Fn(&Case) -> Option<Vec<f64>>) -> bool {
+        self.values(formula).is_some_and(|values| self.has_bits(values))
+    }
+
+    /// What a formula gives on every prompt.
+    fn values(&self, formula: impl Fn(&Case) -> Option<Vec<f64>>) -> Option<Vec<Vec<f64>>> {
+        let of = |case: &Case| formula(case).filter(|values| values.len() == case.theirs.len());
+        self.cases.iter().map(of).collect()
+    }
+
+    /// The trace's, ours and a formula's value of each element of which it says something and that no mask hides.
+    fn elements<'v>(&'v self, values: &'v [Vec<f64>]) -> impl Iterator<Item = (f64, f64, f64)> + 'v {
+        let of = |(case, values): (&'v Case, &'v Vec<f64>)| {
+            case.theirs.iter().zip(&case.ours).zip(values).map(|((y, z), f)| (*y, *z, *f))
+        };
+        let seen = |(y, z, f): &(f64, f64, f64)| !f.is_nan() && !self.hides(*y, *z);
+        self.cases.iter().zip(values).flat_map(of).filter(seen)
+    }
+
+    fn near(&self, values: &[Vec<f64>]) -> bool {
+        let [apart, before, size] = self.distances(values);
         apart <= self.roundings() * size && apart <= before / NEARER
     }
 
     /// Root mean squares of trace less formula, of trace less ours, and of the trace; infinite where it says too little.
-    fn distances(&self, formula: impl Fn(&Case) -> Option<Vec<f64>>) -> [f64; 3] {
-        let (mut apart, mut before, mut size, mut known, mut all) = (0.0, 0.0, 0.0, 0u64, 0u64);
-        for case in &self.cases {
-            let values = formula(case).filter(|values| values.len() == case.theirs.len());
-            let Some(values) = values else { return [f64::INFINITY, 0.0, 0.0] };
-            for ((y, z), f) in case.theirs.iter().zip(&case.ours).zip(values) {
-                if hidden(self.site, *y) || hidden(self.site, *z) {
-                    continue;
-                }
-                all += 1;
-                if !f.is_nan() {
-                    known += 1;
-                    apart += (y - f).powi(2);
-                    before += (y - z).powi(2);
-                    size += y * y;
-                }
-            }
+    fn distances(&self, values: &[Vec<f64>]) -> [f64; 3] {
+        let (mut apart, mut before, mut size, mut known) = (0.0, 0.0, 0.0, 0u64);
+        for (y, z, f) in self.elements(values) {
+            known += 1;
+            apart += (y - f).powi(2);
+            before += (y - z).powi(2);
+            size += y * y;
         }
         let mean = |sum: f64| (sum / known as f64).sqrt();
-        if known < ENOUGH && 2 * known <= all {
+        if known < ENOUGH && 2 * known <= self.visible().count() as u64 {
             [f64::INFINITY, 0.0, 0.0]
         } else {
             [mean(apart), mean(before), mean(size)]
         }
     }
 
+    /// Whether ours is far at most elements, and a formula at few: a code that flips is one of few that are far off.
+    fn mostly_near(&self, values: &[Vec<f64>]) -> bool {
+        let squares = self.visible().map(|y| y * y);
+        let step = self.roundings() * (squares.sum::<f64>() / self.visible().count() as f64).sqrt();
+        let (mut near, mut before, mut known) = (0u64, 0u64, 0u64);
+        for (y, z, f) in self.elements(values) {
+            known += 1;
+            near += u64::from((y - f).abs() <= step);
+            before += u64::from((y - z).abs() <= step);
+        }
+        known >= 64 && near * 50 >= known * 49 && before * 2 <= known
+    }
+
     /// Whether a formula, rounded to the trace's format, has the trace's bits at nearly all elements where ours has not.
-    fn reproduces(&self, formula: impl Fn(&Case) -> Option<Vec<f64>>) -> bool {
+    fn has_bits(&self, values: Vec<Vec<f64>>) -> bool {
+        let values: Vec<Vec<f64>> = values.into_iter().map(|values| self.rounded(values)).collect();
         let (mut differing, mut before) = (0u64, 0u64);
-        for case in &self.cases {
-            let values = formula(case).filter(|values| values.len() == case.theirs.len());
-            let Some(values) = values else { return false };
-            let values = self.rounded(values);
-            for ((y, z), f) in case.theirs.iter().zip(&case.ours).zip(values) {
-                if !f.is_nan() && !hidden(self.site, *y) && !hidden(self.site, *z) {
-                    differing += u64::from(*y != f);
-                    before += u64::from(y != z);
-                }
-            }
+        for (y, z, f) in self.elements(&values) {
+            differing += u64::from(y != f);
+            before += u64::from(y != z);
         }
         before >= 20 && NEARER * differing as f64 <= before as f64
     }
 
-    /// Whether a formula comes as near at nearly all elements, and ours at few: a code that flips is one of few that are far off.
-    fn mostly_explains(&self, formula: impl Fn(&Case) -> Option<Vec<f64>>) -> bool {
-        let (mut near, mut before, mut known) = (0u64, 0u64, 0u64);
-        for case in &self.cases {
-            let values = formula(case).filter(|values| values.len() == case.theirs.len());
-            let Some(values) = values else { return false };
-            let visible = || case.theirs.iter().zip(&case.ours).filter(|(y, z)| !self.hides(**y, **z));
-            let size = (visible().map(|(y, _)| y * y).sum::<f64>() / visible().count() as f64).sqrt();
-            let step = self.roundings() * size;
-            for ((y, z), f) in case.theirs.iter().zip(&case.ours).zip(values) {
-                if !f.is_nan() && !self.hides(*y, *z) {
-                    known += 1;
-                    near += u64::from((y - f).abs() <= step);
-                    before += u64::from((y - z).abs() <= step);
-                }
-            }
-        }
-        known >= 64 && near * 50 >= known * 49 && before * 2 <= known
+    /// Whether ours is what the trace has, but for a few roundings.
+    fn agrees(&self) -> bool {
+        let ours: Vec<Vec<f64>> = self.cases.iter().map(|case| case.ours.clone()).collect();
+        let [apart, _, size] = self.distances(&ours);
+        apart <= self.roundings() * size
+    }
+
+    /// The trace's values that no mask hides.
+    fn visible(&self) -> impl Iterator<Item = f64> + '_ {
+        let pairs = self.cases.iter().flat_map(|case| case.theirs.iter().zip(&case.ours));
+        pairs.filter(|(y, z)| !self.hides(**y, **z)).map(|(y, _)| *y)
     }
 
     /// Errors of a few roundings of the format, relative. Sums in f32 have errors of many steps, beside which other formats' own
@@ -200,31 +220,19 @@ impl<'s> At<'s> {
         steps * self.dtype.unit_roundoff()
     }
 
-    /// Any of the three.
-    fn gives(&self, formula: impl Fn(&Case) -> Option<Vec<f64>>) -> bool {
-        self.explains(&formula) || self.mostly_explains(&formula) || self.reproduces(&formula)
-    }
-
-    /// Whether ours is what the trace has, but for a few roundings.
-    fn agrees(&self) -> bool {
-        let [apart, _, size] = self.distances(|case| Some(case.ours.clone()));
-        apart <= self.roundings() * size
-    }
-
     /// Numbers rounded to the trace's format.
     fn rounded(&self, values: Vec<f64>) -> Vec<f64> {
-        all(&self.round(values))
-    }
-
-    fn round(&self, values: Vec<f64>) -> Floats<'static> {
-        Floats::from(values).cast(self.dtype)
+        cast(values, self.dtype)
     }
 
     /// The number between two positive ones with which a formula comes nearest: by the golden section, on a logarithmic scale.
     fn best(&self, [low, high]: [f64; 2], formula: impl Fn(f64, &Case) -> Option<Vec<f64>>) -> f64 {
         const GOLDEN: f64 = 0.618_033_988_749_894_9;
         const STEPS: usize = 40;
-        let apart = |x: f64| self.distances(|case| formula(x.exp(), case))[0];
+        let apart = |x: f64| {
+            let values = self.values(|case| formula(x.exp(), case));
+            values.map_or(f64::INFINITY, |values| self.distances(&values)[0])
+        };
         let (mut low, mut high) = (low.ln(), high.ln());
         for _ in 0..STEPS {
             let (x, y) = (high - GOLDEN * (high - low), low + GOLDEN * (high - low));
@@ -263,6 +271,11 @@ impl<'s> At<'s> {
 
 fn numbers(activation: &Activation) -> Vec<f64> {
     all(&activation.values)
+}
+
+/// Numbers rounded to a format.
+fn cast(values: Vec<f64>, dtype: DType) -> Vec<f64> {
+    all(&Floats::from(values).cast(dtype))
 }
 
 fn all(values: &Floats) -> Vec<f64> {

@@ -1,9 +1,9 @@
 //! Attention scores before the softmax: capped, biased, of other keys, masked otherwise.
 
-use ulpscope_floats::{DType, Floats};
+use ulpscope_floats::DType;
 
 use super::numbers::{constant, dot, quantised, quantised_between, simple, text};
-use super::{At, BlockSite, Case, Formula};
+use super::{At, BlockSite, Case, Formula, cast};
 use crate::catalogue;
 
 /// At the scores of eager attention.
@@ -144,7 +144,7 @@ fn biased(at: &At) -> Option<Formula> {
         by / dd
     };
     let slopes: Vec<f64> = bias.chunks(tokens).map(slope).collect();
-    let size = at.distances(|case| Some(case.ours.clone()))[2];
+    let size = (at.visible().map(|y| y * y).sum::<f64>() / at.visible().count() as f64).sqrt();
     let linear = bias.chunks(tokens).zip(&slopes).all(|(head, slope)| {
         let allowed = 0.05 * slope.abs() * tokens as f64 + at.dtype.unit_roundoff() * size;
         head.iter().enumerate().all(|(d, bias)| (bias + slope * d as f64).abs() <= allowed)
@@ -160,9 +160,7 @@ fn biased(at: &At) -> Option<Formula> {
 /// Scores in a narrower format.
 fn narrow(at: &At) -> Option<Formula> {
     let formats = [DType::Bf16, DType::F16].into_iter().filter(|_| at.dtype == DType::F32);
-    let cast =
-        |dtype: DType| move |case: &Case| Some(super::all(&Floats::from(case.ours.clone()).cast(dtype)));
-    let found = formats.into_iter().find(|&dtype| at.reproduces(cast(dtype)));
+    let found = formats.into_iter().find(|&dtype| at.reproduces(|case| Some(cast(case.ours.clone(), dtype))));
     found.and_then(|dtype| Formula::new(catalogue::OUTPUT_ROUNDED, format!("scores rounded to {dtype}")))
 }
 
@@ -211,24 +209,21 @@ fn of_keys(at: &At) -> Option<Formula> {
     };
     let own = |h: usize| h * groups / heads;
 
-    let nearest = |h: usize| {
-        let apart = |g: usize| {
-            let found = at.cases.iter().filter_map(|case| {
-                let (q, k) = read(case)?;
-                let t = case.tokens;
-                let pair = |i: usize| (i / t, i % t);
-                let all = (0..t * t).map(pair).filter(|(i, j)| j <= i).map(|(i, j)| {
-                    let z =
-                        scale * dot(&q[(h * t + i) * width..][..width], &k[(g * t + j) * width..][..width]);
-                    (case.theirs[(h * t + i) * t + j] - z).powi(2)
-                });
-                Some(all.sum::<f64>())
-            });
-            found.sum::<f64>()
-        };
-        (0..groups).min_by(|x, y| apart(*x).total_cmp(&apart(*y))).unwrap_or(0)
-    };
-    let of: Vec<usize> = (0..heads).map(nearest).collect();
+    // How far each query head's scores are from those of each key head.
+    let mut apart = vec![0.0; heads * groups];
+    for case in &at.cases {
+        let (q, k) = read(case)?;
+        for g in 0..groups {
+            for (i, z) in product(case, &q, &k, &|_| g).into_iter().enumerate() {
+                let [h, query, key] = place(case, i);
+                if key <= query {
+                    apart[h * groups + g] += (case.theirs[i] - z).powi(2);
+                }
+            }
+        }
+    }
+    let nearest = |apart: &[f64]| (0..groups).min_by(|&x, &y| apart[x].total_cmp(&apart[y])).unwrap_or(0);
+    let of: Vec<usize> = apart.chunks(groups).map(nearest).collect();
     let differs = (0..heads).any(|h| of[h] != own(h));
     if differs && at.gives(|case| read(case).map(|(q, k)| product(case, &q, &k, &|h| of[h]))) {
         let said: Vec<String> = of.iter().take(16).map(ToString::to_string).collect();
@@ -237,17 +232,27 @@ fn of_keys(at: &At) -> Option<Formula> {
     if groups == heads && at.gives(|case| read(case).map(|(q, k)| product(case, &k, &q, &|h| h))) {
         return Formula::new(catalogue::CACHE_SHIFTED, "queries and keys exchanged");
     }
+    coded(at, "keys", |case, code| {
+        let (q, mut k) = read(case)?;
+        code(&mut k);
+        Some(product(case, &q, &at.rounded(k), &own))
+    })
+}
+
+/// Keys or values kept in few bits: `formula` makes the site's values of what the function that it is given has coded,
+/// `[heads, tokens, width]`.
+pub(super) fn coded(
+    at: &At,
+    what: &str,
+    formula: impl Fn(&Case, &dyn Fn(&mut [f64])) -> Option<Vec<f64>>,
+) -> Option<Formula> {
     for bits in [8, 4] {
-        for (axis, between) in
-            [(Axis::Vector, false), (Axis::Vector, true), (Axis::Channel, false), (Axis::Channel, true)]
-        {
-            let coded = |case: &Case| {
-                let (q, mut k) = read(case)?;
-                code(&mut k, (case.tokens, width), axis, bits, between);
-                Some(product(case, &q, &at.rounded(k), &own))
-            };
-            if at.gives(coded) {
-                return Formula::new(catalogue::CACHE, format!("keys in int{bits}, one scale {axis}"));
+        for axis in [Axis::Vector, Axis::Channel] {
+            for between in [false, true] {
+                let shape = |case: &Case| (case.tokens, at.config.head_dim);
+                if at.gives(|case| formula(case, &|x| code(x, shape(case), axis, bits, between))) {
+                    return Formula::new(catalogue::CACHE, format!("{what} in int{bits}, one scale {axis}"));
+                }
             }
         }
     }
@@ -256,7 +261,7 @@ fn of_keys(at: &At) -> Option<Formula> {
 
 /// What shares a scale.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Axis {
+enum Axis {
     /// A head's vector at a token.
     Vector,
     /// A head's channel at all tokens.
@@ -273,7 +278,7 @@ impl std::fmt::Display for Axis {
 }
 
 /// Quantises `[heads, tokens, width]`.
-pub(super) fn code(x: &mut [f64], (tokens, width): (usize, usize), axis: Axis, bits: u32, between: bool) {
+fn code(x: &mut [f64], (tokens, width): (usize, usize), axis: Axis, bits: u32, between: bool) {
     let one = |x: &mut [f64]| if between { quantised_between(x, bits) } else { quantised(x, bits) };
     if axis == Axis::Vector {
         return x.chunks_mut(width).for_each(one);
