@@ -74,6 +74,11 @@ pub(crate) fn elsewhere<'d>(a: &NamedArm, b: &NamedArm, differing: &'d [Differin
     alike(found, a.arm.config().num_hidden_layers)
 }
 
+/// What is said of layers whose tensors are all those of other layers, and the tensors; nothing if no layer moved.
+pub(crate) fn layers_moved(origins: Vec<Origin>) -> Option<(String, Vec<String>)> {
+    layers::moved(origins).0
+}
+
 /// What happened in the same words in many layers happened once.
 fn alike<'d>(found: Vec<Elsewhere<'d>>, layers: usize) -> Vec<Elsewhere<'d>> {
     let merge = |same: Vec<Elsewhere<'d>>| {

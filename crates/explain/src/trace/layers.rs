@@ -1,63 +1,53 @@
 //! Layers in each other's place: what is found tensor by tensor is one cause.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use ulpscope_llama::layer_of;
+use ulpscope_metrics::Origin;
 
 use super::hypothesis::Change;
 use super::search::Found;
-use crate::catalogue;
+use crate::across::ranges;
+use crate::{catalogue, elsewhere};
 
 /// Tensors of a layer that hold another layer's, from which on the layer does.
 const MOST: usize = 5;
 
-/// The layers that a cause is about, if it is that a tensor of the one holds the same tensor of the other.
-fn held(found: &Found) -> Option<(usize, usize)> {
+/// The layers that a cause is about, if it is that a tensor of the one holds the same tensor of the other; and that as such.
+fn held(found: &Found) -> Option<([usize; 2], Origin)> {
     let (name, from) = found.key.split_once(" holds ")?;
-    let (layer, place) = layer_of(name)?;
-    let (other, same) = layer_of(from)?;
-    (place == same && matches!(found.changes.first(), Some((_, Change::Parameters(_), _))))
-        .then_some((layer, other))
+    let ((layer, place), (other, same)) = (layer_of(name)?, layer_of(from)?);
+    let moved = Origin::Moved { name: name.to_owned(), from: from.to_owned() };
+    let holds = place == same && matches!(found.changes.first(), Some((_, Change::Parameters(_), _)));
+    holds.then_some(([layer, other], moved))
 }
 
-/// Makes one cause of those that say the same of most tensors of a layer, and of layers that are exchanged.
+/// Makes one cause of those that say the same of most tensors of a layer.
 pub(super) fn merge(found: &mut Vec<Found>) {
-    let mut count: BTreeMap<(usize, usize), usize> = BTreeMap::new();
-    for pair in found.iter().filter_map(held) {
-        *count.entry(pair).or_default() += 1;
+    let all: Vec<([usize; 2], Origin)> = found.iter().filter_map(held).collect();
+    let most = |pair: &[usize; 2]| all.iter().filter(|(other, _)| other == pair).count() >= MOST;
+    let origins = all.iter().filter(|(pair, _)| most(pair)).map(|(_, origin)| origin.clone());
+    let Some((said, names)) = elsewhere::layers_moved(origins.collect()) else { return };
+    let is_one =
+        |one: &Found| one.key.split_once(" holds ").is_some_and(|(name, _)| names.iter().any(|n| n == name));
+    let (mut moved, others): (Vec<Found>, Vec<Found>) = std::mem::take(found).into_iter().partition(is_one);
+    *found = others;
+    let layers: BTreeSet<usize> = names.iter().filter_map(|name| Some(layer_of(name)?.0)).collect();
+    let subject = match Vec::from_iter(&layers)[..] {
+        [one, other] => format!("layers {one} and {other}"),
+        [one] => format!("layer {one}"),
+        _ => format!("layers {}", ranges(layers)),
+    };
+    let relation = format!("of ours (a) and the trace's (b): {said}");
+    let first = moved.remove(0);
+    let mut whole = Found { key: relation.clone(), fault: catalogue::LAYERS, subject, relation, ..first };
+    whole.ties.clear();
+    for one in moved {
+        whole.sites.extend(one.sites);
+        whole.equal.extend(one.equal);
+        whole.changes.extend(one.changes);
+        whole.evidence += one.evidence;
     }
-    count.retain(|_, tensors| *tensors >= MOST);
-    let mut merged: BTreeMap<(usize, usize), Found> = BTreeMap::new();
-    for one in std::mem::take(found) {
-        let Some(pair) = held(&one).filter(|pair| count.contains_key(pair)) else {
-            found.push(one);
-            continue;
-        };
-        let (layer, other) = pair;
-        let exchanged = count.contains_key(&(other, layer));
-        let place = if exchanged { (layer.min(other), layer.max(other)) } else { pair };
-        match merged.get_mut(&place) {
-            Some(whole) => {
-                whole.sites.extend(one.sites);
-                whole.equal.extend(one.equal);
-                whole.changes.extend(one.changes);
-                whole.evidence += one.evidence;
-                whole.ties.clear();
-            }
-            None => {
-                let (subject, relation) = match exchanged {
-                    true => {
-                        (format!("layers {} and {}", place.0, place.1), "exchanged in the trace".to_owned())
-                    }
-                    false => (format!("layer {layer}"), format!("the trace's holds layer {other}")),
-                };
-                merged.insert(
-                    place,
-                    Found { key: relation.clone(), fault: catalogue::LAYERS, subject, relation, ..one },
-                );
-            }
-        }
-    }
-    found.extend(merged.into_values());
+    found.push(whole);
     found.sort_by_key(|one| one.sites.first().copied());
 }
