@@ -101,7 +101,11 @@ pub enum Description {
 
 /// `a`, or a multiple of it.
 fn times(gain: f64) -> String {
-    if gain == 1.0 { "a".to_owned() } else { format!("{}*a", text::short(gain)) }
+    match gain {
+        1.0 => "a".to_owned(),
+        -1.0 => "-a".to_owned(),
+        _ => format!("{}*a", text::short(gain)),
+    }
 }
 
 impl fmt::Display for Description {

@@ -5,10 +5,12 @@ use ulpscope_floats::{DType, Floats, ulp};
 use super::view::format;
 
 /// Rows, and columns, that are looked at. A part of a matrix has no higher rank than all of it.
-const SIDE: usize = 512;
+const SIDE: usize = 256;
 
-/// The highest rank that is looked for.
-const MOST: usize = 64;
+/// The highest rank that is looked for, in parts of the smaller side: that of an update, and that of a tensor, of which
+/// the original must have a higher one.
+const OF_UPDATE: usize = 4;
+const OF_TENSOR: usize = 2;
 
 /// Share of the squares that may be left: what was added may itself have been rounded, to bf16.
 const ROUNDED: f64 = 1e-4;
@@ -20,14 +22,14 @@ const NOISE: f64 = 0.1;
 pub(super) fn of_difference(a: &Floats, b: &Floats, rows: usize, columns: usize) -> Option<(usize, bool)> {
     let format = format(b)?;
     let parts = |at: usize| (b.get(at) - a.get(at), rounding(b.get(at), format));
-    rank(&parts, rows, columns)
+    rank(&parts, rows, columns, OF_UPDATE)
 }
 
 /// The rank of `b`, if that is low but for its rounding, and that of `a` is not.
 pub(super) fn of_second(a: &Floats, b: &Floats, rows: usize, columns: usize) -> Option<(usize, bool)> {
     let of = |x: &Floats| {
         let format = format(x)?;
-        rank(&|at: usize| (x.get(at), rounding(x.get(at), format)), rows, columns)
+        rank(&|at: usize| (x.get(at), rounding(x.get(at), format)), rows, columns, OF_TENSOR)
     };
     of(b).filter(|_| of(a).is_none())
 }
@@ -39,12 +41,13 @@ fn rounding(x: f64, format: DType) -> f64 {
 
 /// The rank of a matrix whose elements are known with the mean square of their error: how many rows it takes to make all
 /// others of.
-fn rank(element: &dyn Fn(usize) -> (f64, f64), rows: usize, columns: usize) -> Option<(usize, bool)> {
+fn rank(
+    element: &dyn Fn(usize) -> (f64, f64),
+    rows: usize,
+    columns: usize,
+    part: usize,
+) -> Option<(usize, bool)> {
     let (height, width) = (rows.min(SIDE), columns.min(SIDE));
-    let most = MOST.min(height.min(width) / 4);
-    if most == 0 {
-        return None;
-    }
     let mut noise = 0.0;
     let mut left = vec![vec![0.0; width]; height];
     for (i, row) in left.iter_mut().enumerate() {
@@ -55,6 +58,10 @@ fn rank(element: &dyn Fn(usize) -> (f64, f64), rows: usize, columns: usize) -> O
             noise += error;
         }
     }
+    // Rows and columns of zeros make no rank: without them, the others have as high a one as they can.
+    let full_rows = left.iter().filter(|row| row.iter().any(|x| *x != 0.0)).count();
+    let full_columns = (0..width).filter(|j| left.iter().any(|row| row[*j] != 0.0)).count();
+    let most = full_rows.min(full_columns) / part;
     let squares = |row: &[f64]| row.iter().map(|x| x * x).sum::<f64>();
     let whole: f64 = left.iter().map(|row| squares(row)).sum();
     // Not a number either.
@@ -103,13 +110,13 @@ mod tests {
     fn merged_adapters_and_cut_matrices() {
         for dtype in FORMATS {
             let a = gaussian(ROWS * COLUMNS, 1).cast(dtype);
-            for rank in [1, 4, 16] {
+            for rank in [1, 4, 16, 24] {
                 let added = low(rank, 0.1, 5);
                 let b = build(&a, |i| a.get(i) + added(i));
                 assert_eq!(of_difference(&a, &b, ROWS, COLUMNS), Some((rank, true)), "{dtype}");
                 assert_eq!(of_second(&a, &b, ROWS, COLUMNS), None);
-                let cut = build(&a, low(rank, 1.0, 7));
-                assert_eq!(of_second(&a, &cut, ROWS, COLUMNS), Some((rank, true)), "{dtype}");
+                let cut = build(&a, low(2 * rank, 1.0, 7));
+                assert_eq!(of_second(&a, &cut, ROWS, COLUMNS), Some((2 * rank, true)), "{dtype}");
             }
         }
     }
@@ -125,6 +132,12 @@ mod tests {
             assert_eq!(of_difference(&a, &a, ROWS, COLUMNS), None);
             assert_eq!(of_second(&a, &noise, ROWS, COLUMNS), None);
         }
+        // Nor have rows that are zero, or were.
+        let a = gaussian(ROWS * COLUMNS, 1);
+        let emptied = build(&a, |i| if i / COLUMNS < ROWS / 3 { a.get(i) } else { 0.0 });
+        assert_eq!(of_second(&a, &emptied, ROWS, COLUMNS), None);
+        let few = build(&a, |i| if i / COLUMNS % 10 == 3 { 0.0 } else { a.get(i) });
+        assert_eq!(of_difference(&a, &few, ROWS, COLUMNS), None);
         // What rounding hides has no rank that could be seen.
         let a = gaussian(ROWS * COLUMNS, 1).cast(DType::Bf16);
         let added = low(2, 1e-3, 9);

@@ -3,6 +3,7 @@
 use ulpscope_floats::Floats;
 
 use super::super::view::View;
+use super::matched::matched;
 use super::order::head_orders;
 use super::{Axis, Order, Rearrangement, shards};
 use crate::correlation::correlation;
@@ -13,7 +14,8 @@ const SAMPLE: usize = 24;
 /// A correlation of the sample that unrelated numbers do not reach.
 const LIKELY: f64 = 0.8;
 
-/// The rearrangement with a name of its own under which `a`'s sample is most like `b`'s, and `a` rearranged so.
+/// The rearrangement with a name of its own under which `a`'s sample is most like `b`'s, else any of rows or columns;
+/// and `a` rearranged so.
 pub(crate) fn aligned(
     a: &Floats,
     b: &Floats,
@@ -65,7 +67,8 @@ pub(crate) fn aligned(
         .map(|by| (likeness(&|at| source(&by, at)), by))
         .filter(|(likeness, _)| *likeness > LIKELY)
         .reduce(|best, other| if other.0 > best.0 { other } else { best });
-    let (_, by) = best?;
+    let any = |axis| matched(view_a, view_b, (rows, columns), axis, heads);
+    let by = best.map(|(_, by)| by).or_else(|| any(Axis::Rows)).or_else(|| any(Axis::Columns))?;
     let moved: Vec<f64> = (0..a.len()).map(|at| view_a.get(source(&by, at))).collect();
     Some((by, Floats::from(moved).cast(a.dtype())))
 }

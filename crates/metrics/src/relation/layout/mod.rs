@@ -1,6 +1,7 @@
 //! The same numbers in other places: transposed, rows or columns in another order, shifted.
 
 mod aligned;
+mod matched;
 mod order;
 mod permuted;
 mod shards;

@@ -1,6 +1,7 @@
 //! Arrays that are equal in most places: which elements, rows or blocks are not, and what happened to those.
 
 mod few;
+mod lines;
 mod place;
 
 use std::fmt;
@@ -41,6 +42,8 @@ pub enum Change {
     NotFinite,
     /// What the relation says, taken over this place alone.
     Related(Box<Relation>),
+    /// Not the same in all its rows, or columns: these, of which each is so throughout.
+    Several(Vec<(Place, Change)>),
     /// Other numbers.
     Other,
 }
@@ -75,6 +78,12 @@ impl fmt::Display for Partial {
                 write!(f, "two of every four neighbours, which are zero ({share})")
             }
             (change, Place::Scattered) => write!(f, "{} elements{change} ({share})", self.differing),
+            (Change::Several(parts), _) => {
+                for (i, (place, change)) in parts.iter().enumerate() {
+                    write!(f, "{}{place}{change}", if i == 0 { "" } else { ", and " })?;
+                }
+                Ok(())
+            }
             (change, place) => write!(f, "{place}{change}"),
         }
     }
@@ -87,7 +96,7 @@ impl fmt::Display for Change {
             Change::Constant(x) => write!(f, ", which are all {}", text::exact(*x)),
             Change::NotFinite => f.write_str(", which are not finite"),
             Change::Related(relation) => write!(f, ", where {relation}"),
-            Change::Other => f.write_str(", which differ"),
+            Change::Several(_) | Change::Other => f.write_str(", which differ"),
         }
     }
 }
@@ -244,7 +253,14 @@ fn change(
     if *place == Place::Scattered || place.size(d, rows, columns) > INNER {
         return Change::Other;
     }
-    // A relation between what lies there; which side is which stays as it is.
+    match related(place, of, a, b, (rows, columns)) {
+        Change::Other => lines::several(place, of, a, b, (rows, columns)).unwrap_or(Change::Other),
+        related => related,
+    }
+}
+
+/// The relation between what lies in `place`; which side is which stays as it is.
+fn related(place: &Place, of: Side, a: View, b: View, (rows, columns): (usize, usize)) -> Change {
     let take = |x: View| {
         let taken: Vec<f64> = place.elements(rows, columns).map(|i| x.get(i)).collect();
         Floats::from(taken).cast(x.rounding().map_or(x.floats().dtype(), Rounding::target))

@@ -23,10 +23,34 @@ fn places_and_what_lies_there() {
         let other = gaussian(ROWS * COLUMNS, 2).cast(dtype);
         type Case<'a> = (&'a str, &'a dyn Fn(usize, usize, f64) -> f64);
         let new = |r: usize, c: usize| other.get(r * COLUMNS + c);
-        let cases: [Case; 13] = [
+        let cases: [Case; 16] = [
             ("b = a, except rows 3 to 5, which are zero", &|r, _, x| {
                 if (3..6).contains(&r) { 0.0 } else { x }
             }),
+            (
+                "b = a, except rows 3 to 5, which are zero, and rows 6 to 9, where b = 2*a",
+                &|r, _, x| match r {
+                    3..6 => 0.0,
+                    6..10 => 2.0 * x,
+                    _ => x,
+                },
+            ),
+            (
+                "b = a, except 3 of 30 columns (1, 5, 9), where b = 4*a, and 2 of 30 columns (3, 7), where b = -a",
+                &|_, c, x| match c {
+                    1 | 5 | 9 => 4.0 * x,
+                    3 | 7 => -x,
+                    _ => x,
+                },
+            ),
+            (
+                "b = a, except rows 3 to 5, which are zero, and rows 6 to 9, which differ",
+                &|r, c, x| match r {
+                    3..6 => 0.0,
+                    6..10 => new(r, c),
+                    _ => x,
+                },
+            ),
             ("b = a, except row 7, where b = -a", &|r, _, x| if r == 7 { -x } else { x }),
             ("b = a, except rows 30 to the end (40), which are all 1", &|r, _, x| {
                 if r >= 30 { 1.0 } else { x }

@@ -136,6 +136,24 @@ fn what_was_moved_and_multiplied_is_aligned() {
         let found = said(&a, &b);
         assert!(found.starts_with(&format!("b = 0.7*a with rows {want}, plus noise, SQNR 5")), "{found}");
     }
+    // Orders without a name, of which some lines are lost besides.
+    let noise = gaussian(ROWS * COLUMNS, 9);
+    let b = build(&a, |i| -2.0 * a.get(i - i % COLUMNS + i % COLUMNS * 5 % COLUMNS));
+    assert_eq!(
+        said(&a, &b),
+        format!("b = -2*a with columns permuted: {} of {COLUMNS} moved", moved(COLUMNS))
+    );
+    let row = |i: usize| i / COLUMNS * 5 % ROWS;
+    let lost = |i: usize| if (10..13).contains(&(i / COLUMNS)) { 0.0 } else { 1.0 };
+    let b = build(&a, |i| lost(i) * (a.get(row(i) * COLUMNS + i % COLUMNS) + 1e-3 * noise.get(i)));
+    let found = said(&a, &b);
+    let want = format!("b = a with rows permuted: {} of {ROWS} moved, plus noise, SQNR 1", moved(ROWS));
+    assert!(found.starts_with(&want), "{found}");
+}
+
+/// How many of `n` lines are not where they were when every fifth is taken.
+fn moved(n: usize) -> usize {
+    (0..n).filter(|i| i * 5 % n != *i).count()
 }
 
 #[test]

@@ -1,0 +1,92 @@
+//! Rows, or columns, that were changed in more than one way: some zero, some multiplied.
+
+use super::{Change, Place, Zeros, related};
+use crate::relation::Side;
+use crate::relation::view::View;
+
+/// The most ways that are told apart.
+const MOST: usize = 4;
+
+/// Share of a line's squares that may be left when the other side's line, multiplied, is taken from it.
+const LEFT: f64 = 1e-4;
+
+/// How far apart, of their size, two factors may be that are the same one.
+const SAME: f64 = 1e-2;
+
+/// What is seen of one line before the lines are taken together.
+#[derive(Clone, Copy)]
+enum Seen {
+    Zero,
+    Times(f64),
+    Other,
+}
+
+impl Seen {
+    fn of(pairs: impl Iterator<Item = (f64, f64)>) -> Self {
+        let (mut xx, mut xy, mut yy) = (0.0, 0.0, 0.0);
+        for (x, y) in pairs {
+            xx += x * x;
+            xy += x * y;
+            yy += y * y;
+        }
+        if yy == 0.0 {
+            return Seen::Zero;
+        }
+        // Neither holds where something is not a number.
+        if xx > 0.0 && yy * xx - xy * xy <= LEFT * yy * xx { Seen::Times(xy / xx) } else { Seen::Other }
+    }
+
+    fn like(self, other: Self) -> bool {
+        match (self, other) {
+            (Seen::Zero, Seen::Zero) | (Seen::Other, Seen::Other) => true,
+            (Seen::Times(k), Seen::Times(l)) => (k - l).abs() <= SAME * k.abs(),
+            _ => false,
+        }
+    }
+}
+
+/// What was done to the lines of `place`, where that is not the same in all: `a` became `b`.
+pub(super) fn several(
+    place: &Place,
+    of: Side,
+    a: View,
+    b: View,
+    (rows, columns): (usize, usize),
+) -> Option<Change> {
+    let (lines, all, by_row): (Vec<usize>, _, _) = match place {
+        Place::Rows(r, all) => (r.clone().collect(), *all, true),
+        Place::SomeRows(list, all) => (list.clone(), *all, true),
+        Place::Columns(c, all) => (c.clone().collect(), *all, false),
+        Place::SomeColumns(list, all) => (list.clone(), *all, false),
+        Place::Block(..) | Place::Span(..) | Place::Scattered => return None,
+    };
+    let mut groups: Vec<(Seen, Vec<usize>)> = Vec::new();
+    for line in lines {
+        let (start, step, len) = if by_row { (line * columns, 1, columns) } else { (line, columns, rows) };
+        let at = (0..len).map(|i| start + i * step);
+        let seen = Seen::of(at.map(|i| (a.get(i), b.get(i))));
+        match groups.iter().position(|(like, _)| like.like(seen)) {
+            Some(known) => groups[known].1.push(line),
+            None if groups.len() == MOST => return None,
+            None => groups.push((seen, vec![line])),
+        }
+    }
+    let parts = groups.into_iter().map(|(seen, list)| {
+        let together = list[list.len() - 1] + 1 - list[0] == list.len();
+        let place = match (by_row, together) {
+            (true, true) => Place::Rows(list[0]..list[0] + list.len(), all),
+            (true, false) => Place::SomeRows(list, all),
+            (false, true) => Place::Columns(list[0]..list[0] + list.len(), all),
+            (false, false) => Place::SomeColumns(list, all),
+        };
+        let change = match seen {
+            Seen::Zero => Change::Zero(Zeros::Place),
+            Seen::Times(_) => related(&place, of, a, b, (rows, columns)),
+            Seen::Other => Change::Other,
+        };
+        (place, change)
+    });
+    let parts: Vec<_> = parts.collect();
+    let told = parts.len() > 1 && parts.iter().any(|(_, change)| *change != Change::Other);
+    told.then_some(Change::Several(parts))
+}
