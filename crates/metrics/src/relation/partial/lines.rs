@@ -60,11 +60,11 @@ pub(super) fn several(
         Place::SomeColumns(list, all) => (list.clone(), *all, false),
         Place::Block(..) | Place::Span(..) | Place::Scattered => return None,
     };
+    let neighbours = |range| if by_row { Place::Rows(range, all) } else { Place::Columns(range, all) };
     let mut groups: Vec<(Seen, Vec<usize>)> = Vec::new();
     for line in lines {
-        let (start, step, len) = if by_row { (line * columns, 1, columns) } else { (line, columns, rows) };
-        let at = (0..len).map(|i| start + i * step);
-        let seen = Seen::of(at.map(|i| (a.get(i), b.get(i))));
+        let one = neighbours(line..line + 1);
+        let seen = Seen::of(one.elements(rows, columns).map(|i| (a.get(i), b.get(i))));
         match groups.iter().position(|(like, _)| like.like(seen)) {
             Some(known) => groups[known].1.push(line),
             None if groups.len() == MOST => return None,
@@ -72,12 +72,11 @@ pub(super) fn several(
         }
     }
     let parts = groups.into_iter().map(|(seen, list)| {
-        let together = list[list.len() - 1] + 1 - list[0] == list.len();
-        let place = match (by_row, together) {
-            (true, true) => Place::Rows(list[0]..list[0] + list.len(), all),
-            (true, false) => Place::SomeRows(list, all),
-            (false, true) => Place::Columns(list[0]..list[0] + list.len(), all),
-            (false, false) => Place::SomeColumns(list, all),
+        let whole = list[0]..list[list.len() - 1] + 1;
+        let place = match by_row {
+            _ if whole.len() == list.len() => neighbours(whole),
+            true => Place::SomeRows(list, all),
+            false => Place::SomeColumns(list, all),
         };
         let change = match seen {
             Seen::Zero => Change::Zero(Zeros::Place),
