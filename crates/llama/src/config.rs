@@ -344,9 +344,6 @@ fn check_family(map: &Map<String, Value>) -> Result<(), ConfigError> {
     {
         return Err(unsupported("architectures", v, "only `LlamaForCausalLM` is implemented"));
     }
-    if let Some(v) = map.get("pretraining_tp").filter(|v| !v.is_null() && v.as_u64() != Some(1)) {
-        return Err(unsupported("pretraining_tp", v, "it splits the products of linear layers"));
-    }
     if let Some(v) = map.get("rope_interleaved").filter(|v| v.as_bool() != Some(false)) {
         return Err(unsupported("rope_interleaved", v, "only the half-split layout is implemented"));
     }
@@ -442,7 +439,6 @@ mod tests {
             ("attn_logit_softcapping", json!(50.0)),
             ("embedding_multiplier", json!(12)),
             ("quantization_config", json!({"bits": 4})),
-            ("pretraining_tp", json!(2)),
             ("rope_interleaved", json!(true)),
             ("num_key_value_heads", json!(2)),
             ("hidden_size", json!(-3)),

@@ -11,6 +11,7 @@ use ulpscope_llama::LlamaConfig;
 
 use crate::error::Mismatch;
 use crate::folder::{instead, there};
+use crate::form::Form;
 use crate::gguf::Gguf;
 use crate::hashes::sha256_of_map;
 use crate::map::{Map, open, read_json};
@@ -57,7 +58,11 @@ pub struct Checkpoint {
     path: PathBuf,
     source: Source,
     config_json: Value,
+    /// As it is stored.
+    own: LlamaConfig,
+    /// As it is seen.
     config: LlamaConfig,
+    form: Form,
     names: Vec<String>,
     files: Vec<PathBuf>,
     /// Those of them that are not mapped, as they were when they were opened.
@@ -148,7 +153,8 @@ impl Checkpoint {
             extra.into_iter().filter(|p| p.exists()).chain(shards.files().map(Path::to_owned)).collect();
         let source = Source::Directory(shards);
         let (path, hashes) = (dir.to_owned(), None);
-        Ok(Checkpoint { path, source, config_json, config, names, files, stamps, ignored, hashes })
+        let (own, form) = (config.clone(), Form::default());
+        Ok(Checkpoint { path, source, config_json, own, config, form, names, files, stamps, ignored, hashes })
     }
 
     fn open_gguf(path: &Path) -> Result<Self, WeightsError> {
@@ -165,7 +171,8 @@ impl Checkpoint {
         let source = Source::Gguf(Box::new(gguf));
         let stamps = Vec::new();
         let (path, hashes) = (path.to_owned(), None);
-        Ok(Checkpoint { path, source, config_json, config, names, files, stamps, ignored, hashes })
+        let (own, form) = (config.clone(), Form::default());
+        Ok(Checkpoint { path, source, config_json, own, config, form, names, files, stamps, ignored, hashes })
     }
 
     /// The directory or file that was opened.
@@ -186,7 +193,7 @@ impl Checkpoint {
         &self.config_json
     }
 
-    /// The architecture.
+    /// The architecture, in the form that [`Checkpoint::write_like`] asked for.
     pub fn config(&self) -> &LlamaConfig {
         &self.config
     }
@@ -207,12 +214,28 @@ impl Checkpoint {
                 .entry(name)
                 .filter(|_| !self.ignored.iter().any(|n| n == name))
                 .map(|entry| shards.tensor(name, entry)),
-            Source::Gguf(gguf) => gguf.tensor(name, &self.config),
+            Source::Gguf(gguf) => gguf.tensor(name, &self.own),
         };
-        found.unwrap_or_else(|| {
-            let suggestion = nearest(name, self.names()).map(str::to_owned);
-            Err(WeightsError::UnknownParameter { name: name.to_owned(), suggestion })
-        })
+        match found {
+            Some(tensor) => tensor.map(|tensor| self.form.written(tensor)),
+            None => self.form.absent(name, self.auto_dtype()).ok_or_else(|| {
+                let suggestion = nearest(name, self.names()).map(str::to_owned);
+                WeightsError::UnknownParameter { name: name.to_owned(), suggestion }
+            }),
+        }
+    }
+
+    /// Has this checkpoint seen in the form of another model where that computes the same: with biases, of zeros, that the
+    /// other has and this one has not, and with each key and value head as often as the other has it. Says what was done,
+    /// a sentence each; nothing where the forms are alike, or no form of this one is like the other's.
+    ///
+    /// [`StoredTensor::stored`] of such a bias is `absent`. [`Checkpoint::config_json`] stays that of the file.
+    pub fn write_like(&mut self, other: &LlamaConfig) -> Vec<String> {
+        self.config = self.own.clone();
+        let (form, said) = Form::like(&mut self.config, other);
+        self.form = form;
+        self.names = self.config.parameters().into_iter().map(|(name, _)| name).collect();
+        said
     }
 
     /// What `dtype="auto"` resolves to: the format that config.json names, else that of the first tensor stored.

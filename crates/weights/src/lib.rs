@@ -30,6 +30,7 @@ mod checkpoint;
 mod convert;
 mod error;
 mod folder;
+mod form;
 #[cfg(test)]
 mod fuzz;
 mod gguf;

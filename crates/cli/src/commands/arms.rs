@@ -18,7 +18,20 @@ pub(crate) fn sources(args: &ArmArgs) -> Vec<Vec<String>> {
 
 /// Opens the models: one, or one for each of the first two arms.
 pub(crate) fn open(args: &ArmArgs, source: &SourceArgs, talk: &Talk) -> Result<Vec<Opened>> {
-    sources(args).iter().map(|sources| model::open(sources, source, talk)).collect()
+    let mut models: Vec<Opened> =
+        sources(args).iter().map(|sources| model::open(sources, source, talk)).collect::<Result<_>>()?;
+    if let [first, second] = &mut models[..] {
+        let configs = [first.checkpoint.config().clone(), second.checkpoint.config().clone()];
+        for (model, other) in [(first, &configs[1]), (second, &configs[0])] {
+            for said in model.checkpoint.write_like(other) {
+                talk.say(&format!(
+                    "{}: {said}, so that it can be compared; that changes nothing",
+                    model.located.name
+                ));
+            }
+        }
+    }
+    Ok(models)
 }
 
 /// The arms, the reference first.

@@ -135,9 +135,30 @@ pub(crate) static CACHE_SHIFTED: &Fault = &Fault {
     fault: true,
     pervasive: false,
 };
+pub(crate) static PARTIAL_SUM: &Fault = &Fault {
+    id: "sum-of-a-part",
+    title: "a linear layer that sums a part of its inputs only",
+    remedy: "Add up what all ranks of a tensor-parallel layer compute (the all-reduce behind o_proj and down_proj).",
+    fault: true,
+    pervasive: false,
+};
+pub(crate) static TOKEN_IDS: &Fault = &Fault {
+    id: "token-ids-shifted",
+    title: "embeddings of the token ids beside",
+    remedy: "Ids count rows from 0; compare the sizes of the vocabularies, and what was inserted in front.",
+    fault: true,
+    pervasive: false,
+};
+pub(crate) static ANGLES: &Fault = &Fault {
+    id: "rotary-angles-format",
+    title: "rotary angles computed in 16 bits",
+    remedy: "Multiply positions and inv_freq in f32 (autocast off), and round only cos and sin.",
+    fault: true,
+    pervasive: false,
+};
 pub(crate) static COMPUTED_OTHERWISE: &Fault = &Fault {
     id: "layer-format",
-    title: "a linear layer computed in another format",
+    title: "a layer computed in another format",
     remedy: "Nothing is wrong if that was meant (autocast, TF32, a kernel of another format); otherwise set the format that the model was loaded in.",
     fault: false,
     pervasive: false,
@@ -150,7 +171,7 @@ pub(crate) static VOCABULARY_MASKED: &Fault = &Fault {
     pervasive: false,
 };
 
-pub(super) static ALL: [&Fault; 20] = [
+pub(super) static ALL: [&Fault; 23] = [
     WIRING,
     BIAS,
     LAST_BITS,
@@ -169,6 +190,9 @@ pub(super) static ALL: [&Fault; 20] = [
     BRANCH,
     PARTIAL_ROTARY,
     CACHE_SHIFTED,
+    PARTIAL_SUM,
+    TOKEN_IDS,
+    ANGLES,
     COMPUTED_OTHERWISE,
     VOCABULARY_MASKED,
 ];

@@ -2,7 +2,7 @@
 
 use ulpscope_floats::Rounding;
 use ulpscope_metrics::{
-    Axis, Change, Description, Edge, Operation, Order, Rearrangement, Relation, Rule, Statement,
+    Axis, Change, Description, Edge, Operation, Order, Rearrangement, Relation, Rule, Statement, Zeros,
 };
 
 use super::Fault;
@@ -141,6 +141,13 @@ static ZEROED: &Fault = &Fault {
     fault: true,
     pervasive: false,
 };
+static PRUNED: &Fault = &Fault {
+    id: "weights-pruned",
+    title: "small weights set to zero, as pruning does",
+    remedy: "Nothing is wrong if a sparse model was meant; magnitudes below a format's range are flushed by some converters.",
+    fault: true,
+    pervasive: true,
+};
 pub(crate) static PARTLY: &Fault = &Fault {
     id: "weight-partly-changed",
     title: "part of a weight changed",
@@ -218,6 +225,20 @@ pub(crate) static SPLIT: &Fault = &Fault {
     fault: true,
     pervasive: false,
 };
+pub(crate) static FOLDED_PARTLY: &Fault = &Fault {
+    id: "folded-partly",
+    title: "factors of a norm taken into some of the layers behind it, and not into all",
+    remedy: "Fold a norm's weight into every layer that reads its output (q, k and v; gate and up), or into none.",
+    fault: true,
+    pervasive: false,
+};
+pub(crate) static FOLDED_TWICE: &Fault = &Fault {
+    id: "norm-folded-and-kept",
+    title: "a norm's weight folded into the layers behind it and kept, so that it is applied twice",
+    remedy: "Set the norm's weight to 1 where it was folded, or do not fold it.",
+    fault: true,
+    pervasive: false,
+};
 static NOISY: &Fault = &Fault {
     id: "weights-changed",
     title: "weights changed by something like noise",
@@ -226,7 +247,7 @@ static NOISY: &Fault = &Fault {
     pervasive: true,
 };
 
-pub(super) static ALL: [&Fault; 31] = [
+pub(super) static ALL: [&Fault; 34] = [
     ROUNDED,
     TRUNCATED,
     TWICE,
@@ -246,6 +267,7 @@ pub(super) static ALL: [&Fault; 31] = [
     SHIFTED,
     CORRUPTED,
     ZEROED,
+    PRUNED,
     PARTLY,
     ROTATED,
     ADAPTER,
@@ -257,6 +279,8 @@ pub(super) static ALL: [&Fault; 31] = [
     EXCHANGED,
     LAYERS,
     SPLIT,
+    FOLDED_PARTLY,
+    FOLDED_TWICE,
     NOISY,
 ];
 
@@ -266,6 +290,7 @@ pub(crate) fn of_statement(name: &str, statement: &Statement) -> &'static Fault 
     match statement {
         Statement::Exact(relation) => of_relation(norm, relation),
         Statement::Described(description) => match description {
+            Description::Constant { value: 0.0 } if name.ends_with(".bias") => super::BIAS,
             Description::Constant { .. } => CONSTANT,
             Description::NotFinite { .. } => NOT_FINITE,
             Description::Aligned { by, .. } => of_rearrangement(by),
@@ -303,7 +328,14 @@ fn of_relation(norm: bool, relation: &Relation) -> &'static Fault {
         Relation::Few(_) => CORRUPTED,
         Relation::Rearranged(found) => of_rearrangement(&found.by),
         Relation::Partial(found) => match &found.change {
-            Change::Zero(_) => ZEROED,
+            Change::Zero(Zeros::TwoOfFour | Zeros::Below(_)) => PRUNED,
+            Change::Zero(Zeros::Place) => ZEROED,
+            Change::Moved { .. } => ROWS,
+            Change::Several(parts)
+                if parts.iter().any(|(_, change)| matches!(change, Change::Moved { .. })) =>
+            {
+                ROWS
+            }
             Change::Related(inner) => match of_relation(norm, inner) {
                 // What happened to a part says what happened; that it was a part says where.
                 fault if fault.pervasive => PARTLY,
@@ -354,7 +386,7 @@ mod tests {
 
     #[test]
     fn several_zeros_are_no_flipped_bits() {
-        assert_eq!(of(|_, x| if x.abs() < 0.01 { 0.0 } else { x }), "weight-partly-zero");
+        assert_eq!(of(|_, x| if x.abs() < 0.01 { 0.0 } else { x }), "weights-pruned");
         assert_eq!(of(|i, x| if i == 40 { 0.0 } else { x }), "weight-corrupted");
         assert_eq!(of(|i, x| if [40, 300, 777].contains(&i) { -x } else { x }), "weight-corrupted");
     }

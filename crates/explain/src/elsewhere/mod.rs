@@ -1,6 +1,7 @@
 //! Tensors of the arm whose content the reference has elsewhere: under other names, in other layers, in other tensors'
 //! rows; or near to another.
 
+mod folded;
 mod layers;
 mod near;
 mod split;
@@ -71,6 +72,8 @@ pub(crate) fn elsewhere<'d>(a: &NamedArm, b: &NamedArm, differing: &'d [Differin
     found.extend(split::splits(a, b, &left));
     nearby.retain(|near| !placed(&found, near.tensor));
     found.extend(near::one_by_one(nearby));
+    let left: Vec<&Differing> = differing.iter().copied().filter(|d| !placed(&found, d)).collect();
+    found.extend(folded::folded(a, b, &left));
     alike(found, a.arm.config().num_hidden_layers)
 }
 
@@ -81,6 +84,15 @@ pub(crate) fn layers_moved(origins: Vec<Origin>) -> Option<(String, Vec<String>)
 
 /// What happened in the same words in many layers happened once.
 fn alike<'d>(found: Vec<Elsewhere<'d>>, layers: usize) -> Vec<Elsewhere<'d>> {
+    merged(found, layers, |found| class(&found.said))
+}
+
+/// What has the same key in many layers, as one.
+fn merged<'d, K: PartialEq>(
+    found: Vec<Elsewhere<'d>>,
+    layers: usize,
+    key: impl Fn(&Elsewhere<'d>) -> K,
+) -> Vec<Elsewhere<'d>> {
     let merge = |same: Vec<Elsewhere<'d>>| {
         if !together(same.len(), layers) {
             return same;
@@ -90,7 +102,7 @@ fn alike<'d>(found: Vec<Elsewhere<'d>>, layers: usize) -> Vec<Elsewhere<'d>> {
         let tensors = same.into_iter().flat_map(|found| found.tensors).collect();
         vec![Elsewhere { said, fault, tensors }]
     };
-    by_key(found, |found| class(&found.said)).into_iter().flat_map(merge).collect()
+    by_key(found, key).into_iter().flat_map(merge).collect()
 }
 
 /// The tensors whose content is another in the arm.

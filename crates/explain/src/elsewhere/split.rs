@@ -44,7 +44,9 @@ pub(super) fn splits<'d>(a: &NamedArm, b: &NamedArm, left: &[&'d Differing]) -> 
 /// Whether no rule leads from the one side to the other.
 fn unknown(statement: &Statement) -> bool {
     match statement {
-        Statement::Exact(Relation::Partial(partial)) => partial.change == Change::Other,
+        Statement::Exact(Relation::Partial(partial)) => {
+            matches!(partial.change, Change::Other | Change::Moved { .. } | Change::Several(_))
+        }
         Statement::Exact(_) => false,
         Statement::Described(_) => true,
     }

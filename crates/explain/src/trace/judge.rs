@@ -10,6 +10,9 @@ use crate::floor::{FALSE_ALARMS, Kinds};
 /// Elements that other orders change at sites where ours has the trace's bits, from which on that is no chance.
 const EVIDENCE: f64 = 20.0;
 
+/// A site whose differences are fewer than other orders make, by more than this factor, is off for another reason.
+const AS_OFTEN: f64 = 4.0;
+
 /// Judges sites by the floor of their kind.
 ///
 /// Three kinds are told apart. Where no order changes anything (embeddings, tables, rotation, sums of two terms), or where
@@ -87,12 +90,18 @@ impl Judge {
                 known.remove(&class(&s.site));
             }
         }
-        // All linear layers go through one kernel.
+        // Linear layers mostly go through one kernel; one that is off as often as by another order has another.
         let linear: Vec<&String> =
             judge.moved.iter().filter(|c| c.ends_with("_proj") || *c == "lm_head").collect();
         let sure = linear.iter().filter(|c| known.contains(**c)).count();
         if 4 * sure >= 3 * linear.len() && sure > 0 {
-            known.extend(linear.into_iter().cloned());
+            let by_another_order = |s: &&SiteDivergence| {
+                let judged = judge.judge_by_floor(s);
+                !judged.beyond && judged.differing[0] as f64 * AS_OFTEN >= judged.expected.max(1.0)
+            };
+            let other: BTreeSet<String> =
+                sites.iter().filter(by_another_order).map(|s| class(&s.site)).collect();
+            known.extend(linear.into_iter().filter(|c| !other.contains(*c)).cloned());
         }
         judge.known = known;
         judge

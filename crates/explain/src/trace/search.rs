@@ -421,7 +421,12 @@ impl<'s, 'a> Search<'s, 'a> {
         found.sites.insert(site);
         if matches!(shown, Shown::Values | Shown::Formula) && found.sites.len() > 1 {
             let mut kinds: Vec<String> = Vec::new();
-            for kind in found.sites.iter().map(|site| class(&site.to_string())) {
+            let one_layer = found
+                .sites
+                .iter()
+                .all(|site| site.layer() == found.sites.first().and_then(|first| first.layer()));
+            let name = |site: &Site| if one_layer { site.to_string() } else { class(&site.to_string()) };
+            for kind in found.sites.iter().map(name) {
                 if !kinds.contains(&kind) {
                     kinds.push(kind);
                 }

@@ -82,6 +82,7 @@ impl Layer<'_> {
             found.extend(self.biases(bias));
         }
         if self.site == Site::EmbedTokens {
+            found.extend([1, -1].map(|by| self.row_beside(&weight, by)));
             found.extend(self.rows_of_tokens(&weight));
             return Ok(found);
         }
@@ -304,6 +305,15 @@ impl Layer<'_> {
         };
         let known = [as_known(|w| -w), as_known(|w| w + 1.0), as_known(|w| w - 1.0), as_known(|_| 1.0)];
         known.into_iter().chain([found]).filter_map(|values| self.edited(weight, values)).collect()
+    }
+
+    /// Every token's embedding read so many rows further on.
+    fn row_beside(&self, weight: &Held, by: isize) -> Hypothesis {
+        let (rows, columns) = (weight.shape[0], weight.values.len() / weight.shape[0]);
+        let from = |i: usize| (i / columns).saturating_add_signed(by).min(rows - 1) * columns + i % columns;
+        let moved = (0..weight.values.len()).map(|i| weight.values.get(from(i)));
+        let said = format!("trace: row id {}, ours: row id", if by > 0 { "+ 1" } else { "- 1" });
+        self.whole(weight, catalogue::TOKEN_IDS, &said, same_format(&weight.values, moved))
     }
 
     /// Rows of the embedding that are another token's, or zero, or of another sign or size.

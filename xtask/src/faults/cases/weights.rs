@@ -79,7 +79,7 @@ pub(super) fn edits(facts: &Facts) -> Vec<(&'static str, Edit, &'static [&'stati
         ("mlp.gate_proj", Edit::Noise, &["weights-changed"]),
         ("self_attn.v_proj", Edit::Noise, &["weights-changed"]),
         ("self_attn.q_proj", Edit::LowRank, &["low-rank-update"]),
-        ("mlp.down_proj", Edit::FlushSmall, &["weight-partly-zero"]),
+        ("mlp.down_proj", Edit::FlushSmall, &["weights-pruned"]),
         ("mlp.gate_proj", Edit::Q80, &["weights-quantised"]),
         ("self_attn.o_proj", Edit::Q40, &["weights-quantised"]),
         ("mlp.up_proj", Edit::Nf4, &["weights-quantised"]),

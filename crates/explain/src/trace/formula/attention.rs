@@ -3,7 +3,7 @@
 use ulpscope_llama::AttentionKind;
 
 use super::numbers::{dot, text};
-use super::scores::{before, coded, masked};
+use super::scores::{self, before, coded, masked, nearest};
 use super::{At, BlockSite, Case, Formula};
 use crate::catalogue;
 
@@ -41,6 +41,9 @@ pub(super) fn context(at: &At) -> Option<Formula> {
     {
         return Some(found);
     }
+    if let Some(found) = elsewhere(at, &read).or_else(|| other_heads(at, &read)) {
+        return Some(found);
+    }
     for (by, wraps) in [(1, true), (1, false), (2, true), (2, false)] {
         let moved = |case: &Case| {
             let (p, v) = read(case)?;
@@ -66,6 +69,48 @@ pub(super) fn context(at: &At) -> Option<Formula> {
         code(&mut v);
         Some(mixed(at, case, &p, &at.rounded(v)))
     })
+}
+
+/// The output in other places, or keys in the place of values.
+fn elsewhere(at: &At, read: &dyn Fn(&Case) -> Option<Read>) -> Option<Formula> {
+    let (heads, width) = (at.config.num_attention_heads, at.config.head_dim);
+    let turned = |case: &Case| {
+        let from =
+            |i: usize| (i / width % case.tokens * heads + i / (width * case.tokens)) * width + i % width;
+        Some((0..case.ours.len()).map(|i| case.ours[from(i)]).collect())
+    };
+    if heads > 1 && at.explains(turned) {
+        let said = "[heads, tokens, head_dim] taken as [tokens, heads · head_dim] without exchanging heads and tokens";
+        return Formula::new(catalogue::OUTPUT_REARRANGED, said);
+    }
+    let keys = |case: &Case| Some(mixed(at, case, &read(case)?.0, &at.read(case, BlockSite::KRope)?));
+    at.gives(keys).then(|| Formula { fault: catalogue::WIRING, said: "rotated keys for values".to_owned() })
+}
+
+/// Query heads that read other value heads, and other key heads where scores are not at hand.
+fn other_heads(at: &At, read: &dyn Fn(&Case) -> Option<Read>) -> Option<Formula> {
+    let (heads, groups) = (at.config.num_attention_heads, at.config.num_key_value_heads);
+    let width = at.config.head_dim;
+    let all_of = |case: &Case, of: &dyn Fn(usize) -> usize| {
+        let (p, v) = match at.attention {
+            AttentionKind::Eager => read(case)?,
+            AttentionKind::Sdpa => (attend_to(at, case, 1.0, 0, of, &|i, j| j <= i)?, values(at, case)?),
+        };
+        Some(mixed_of(at, case, &p, &v, of))
+    };
+    // How far each query head's output is from what it would be of each value head.
+    let mut apart = vec![0.0; heads * groups];
+    for case in &at.cases {
+        for g in 0..groups {
+            for (i, y) in all_of(case, &|_| g)?.into_iter().enumerate() {
+                apart[i / width % heads * groups + g] += (case.theirs[i] - y).powi(2);
+            }
+        }
+    }
+    let of = nearest(&apart, groups);
+    let differs = (0..heads).any(|h| of[h] != h * groups / heads);
+    (differs && at.gives(|case| all_of(case, &|h| of[h])))
+        .then(|| Formula { fault: catalogue::GQA, said: scores::other_heads(&of) })
 }
 
 /// What is done to scores that a fused attention does not show.
@@ -94,8 +139,25 @@ fn attend(
     back: usize,
     sees: &dyn Fn(usize, usize) -> bool,
 ) -> Option<Vec<f64>> {
-    let (heads, groups, width) =
-        (at.config.num_attention_heads, at.config.num_key_value_heads, at.config.head_dim);
+    attend_to(at, case, factor, back, &own_head(at), sees)
+}
+
+/// The key and value head that a query head reads.
+fn own_head(at: &At) -> impl Fn(usize) -> usize + use<> {
+    let (heads, groups) = (at.config.num_attention_heads, at.config.num_key_value_heads);
+    move |h| h * groups / heads
+}
+
+/// The same of other key heads.
+fn attend_to(
+    at: &At,
+    case: &Case,
+    factor: f64,
+    back: usize,
+    of: &dyn Fn(usize) -> usize,
+    sees: &dyn Fn(usize, usize) -> bool,
+) -> Option<Vec<f64>> {
+    let (heads, width) = (at.config.num_attention_heads, at.config.head_dim);
     let (q, k) = (at.read(case, BlockSite::QRope)?, at.read(case, BlockSite::KRope)?);
     let k = shifted(&k, (case.tokens, width), back, true);
     let (t, scale) = (case.tokens, factor / (width as f64).sqrt());
@@ -103,8 +165,7 @@ fn attend(
     for (row, p) in p.chunks_mut(t).enumerate() {
         let (h, i) = (row / t, row % t);
         let score = |j: usize| {
-            scale
-                * dot(&q[(h * t + i) * width..][..width], &k[(h * groups / heads * t + j) * width..][..width])
+            scale * dot(&q[(h * t + i) * width..][..width], &k[(of(h) * t + j) * width..][..width])
         };
         let seen: Vec<(usize, f64)> = (0..t).filter(|&j| sees(i, j)).map(|j| (j, score(j))).collect();
         let most = seen.iter().map(|(_, s)| *s).fold(f64::NEG_INFINITY, f64::max);
@@ -135,15 +196,19 @@ fn by_head(at: &At, case: &Case, v: &[f64]) -> Vec<f64> {
 
 /// Values mixed by probabilities: `[tokens, heads · width]`.
 fn mixed(at: &At, case: &Case, p: &[f64], v: &[f64]) -> Vec<f64> {
-    let (heads, groups, width) =
-        (at.config.num_attention_heads, at.config.num_key_value_heads, at.config.head_dim);
+    mixed_of(at, case, p, v, &own_head(at))
+}
+
+/// The same of other value heads.
+fn mixed_of(at: &At, case: &Case, p: &[f64], v: &[f64], of: &dyn Fn(usize) -> usize) -> Vec<f64> {
+    let (heads, width) = (at.config.num_attention_heads, at.config.head_dim);
     let t = case.tokens;
     let mut y = vec![0.0; t * heads * width];
     for (row, p) in p.chunks(t).enumerate() {
         let (h, i) = (row / t, row % t);
         let y = &mut y[(i * heads + h) * width..][..width];
         for (j, p) in p.iter().enumerate().filter(|(_, p)| **p != 0.0) {
-            let v = &v[(h * groups / heads * t + j) * width..][..width];
+            let v = &v[(of(h) * t + j) * width..][..width];
             y.iter_mut().zip(v).for_each(|(y, v)| *y += p * v);
         }
     }

@@ -27,7 +27,7 @@ pub(super) fn linear(at: &At, weight: &Floats, bias: Option<&[f64]>) -> Option<F
     let layer = Layer { at, from, weight, bias, width, rows, every };
     let same = |x: &mut [f64]| _ = x;
     let narrow = |dtype: DType| move |x: &mut [f64]| x.copy_from_slice(&cast(x.to_vec(), dtype));
-    for dtype in [DType::F16, DType::Bf16].into_iter().filter(|dtype| *dtype != at.dtype) {
+    for dtype in [DType::F16, DType::Bf16].into_iter().filter(|dtype| *dtype != at.own) {
         if layer.gives(&narrow(dtype), &narrow(dtype), Some(dtype), 1) {
             return Formula::new(catalogue::COMPUTED_OTHERWISE, format!("computed in {dtype}"));
         }
@@ -43,6 +43,9 @@ pub(super) fn linear(at: &At, weight: &Floats, bias: Option<&[f64]>) -> Option<F
                 format!("the sum of {parts} parts, each rounded to {}", at.dtype),
             );
         }
+    }
+    if let Some(said) = partial(&layer) {
+        return Formula::new(catalogue::PARTIAL_SUM, said);
     }
     let int8 = |x: &mut [f64]| quantised(x, 8);
     // Back in the model's format before it is multiplied.
@@ -71,6 +74,37 @@ pub(super) fn linear(at: &At, weight: &Floats, bias: Option<&[f64]>) -> Option<F
                     catalogue::QUANTISED,
                     format!("its weight in int{bits}, in groups of {group}"),
                 );
+            }
+        }
+    }
+    None
+}
+
+/// Inputs that alone are summed, or that alone are left out: those of one shard of several.
+fn partial(layer: &Layer) -> Option<String> {
+    for shards in [2, 4, 8].into_iter().filter(|shards| layer.width.is_multiple_of(*shards)) {
+        for shard in 0..shards {
+            let len = layer.width / shards;
+            let own = shard * len..(shard + 1) * len;
+            for left_out in [false, true] {
+                // Of two halves, one that is left out is one that the other is alone.
+                if left_out && shards == 2 {
+                    continue;
+                }
+                let keep = |x: &mut [f64]| {
+                    (x.iter_mut().enumerate())
+                        .filter(|(i, _)| own.contains(i) == left_out)
+                        .for_each(|(_, x)| *x = 0.0);
+                };
+                if layer.gives(&keep, &|_| (), None, 1) {
+                    let what = if left_out { "all inputs but those" } else { "the inputs" };
+                    return Some(format!(
+                        "the sum of {what} {} to {} of {}",
+                        own.start,
+                        own.end - 1,
+                        layer.width
+                    ));
+                }
             }
         }
     }

@@ -4,6 +4,7 @@
 //! with the roundings that matter, and held against the trace's values. A formula has to come much nearer to all of them
 //! than ours does, as near as a few roundings of the format.
 
+mod activation;
 mod attention;
 mod linear;
 mod norm;
@@ -39,7 +40,10 @@ pub(super) struct At<'s> {
     site: Site,
     config: &'s LlamaConfig,
     attention: AttentionKind,
+    /// The trace's format.
     dtype: DType,
+    /// Ours.
+    own: DType,
     cases: Vec<Case<'s>>,
 }
 
@@ -69,14 +73,14 @@ impl<'s> At<'s> {
         references: &'s [Reference],
         taught: &[Activations],
     ) -> Option<Self> {
-        let mut dtype = None;
+        let mut formats = None;
         let cases: Vec<Case> = (references.iter().zip(taught))
             .filter_map(|(reference, taught)| {
                 let (theirs, ours) = (reference.activations.get(&site)?, taught.get(&site)?);
                 let pairs = of_pairs(site) || matches!(site, Site::Block(_, BlockSite::Context));
                 let short = !pairs || reference.ids.len() <= LONGEST;
                 let judged = short && reference.judged.contains(&site) && theirs.shape == ours.shape;
-                dtype = dtype.or(Some(theirs.values.dtype()));
+                formats = formats.or(Some((theirs.values.dtype(), ours.values.dtype())));
                 let tokens = reference.ids.len();
                 let looked_at = if site == Site::LmHead { tokens.min(ROWS) } else { tokens };
                 let rows = |of: &Activation| {
@@ -92,15 +96,15 @@ impl<'s> At<'s> {
                 })
             })
             .collect();
-        let dtype = dtype.filter(|_| !cases.is_empty())?;
-        Some(At { site, config, attention, dtype, cases })
+        let (dtype, own) = formats.filter(|_| !cases.is_empty())?;
+        Some(At { site, config, attention, dtype, own, cases })
     }
 
     /// The first formula that gives the trace's values, if any does.
     pub(super) fn formula(&self, parts: &mut Parts) -> Result<Option<Formula>, CompareError> {
         use BlockSite as B;
         Ok(match self.site {
-            Site::RotaryCos | Site::RotarySin => rotary::positions(self),
+            Site::RotaryCos | Site::RotarySin => rotary::table(self),
             Site::Norm | Site::Block(_, B::InputLayernorm | B::PostAttentionLayernorm) => {
                 let weight = parts.parameter(&format!("{}.weight", self.site))?;
                 norm::norm(self, &all(&weight))
@@ -113,6 +117,8 @@ impl<'s> At<'s> {
             Site::Block(_, B::Probs) => attention::probabilities(self),
             Site::Block(_, B::Context) => attention::context(self),
             Site::Block(_, B::ResidMid | B::Output) => residual::residual(self),
+            Site::Block(_, B::ActFn) => activation::activation(self),
+            Site::Block(_, B::Product) => activation::product(self),
             site if linear(site) => {
                 let weight = parts.parameter(&format!("{site}.weight"))?.into_owned();
                 let bias = parts.parameter(&format!("{site}.bias")).ok().map(|bias| all(&bias));

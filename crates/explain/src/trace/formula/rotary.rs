@@ -1,18 +1,44 @@
 //! Rotation at other positions, by other frequencies, of a part of each head.
 
+use ulpscope_floats::DType;
 use ulpscope_llama::{BlockSite, RopeKind, RopeParameters, Site};
 
 use super::numbers::text;
 use super::scores::before;
-use super::{At, Case, Formula};
+use super::{At, Case, Formula, cast};
 use crate::catalogue;
 use crate::trace::hypothesis::THETAS;
 
 /// Positions that are tried for a token.
 const POSITIONS: usize = 8192;
 
-/// At a table of cosines or sines: the rows of other positions.
-pub(super) fn positions(at: &At) -> Option<Formula> {
+/// At a table of cosines or sines: angles in 16 bits, or the rows of other positions.
+pub(super) fn table(at: &At) -> Option<Formula> {
+    angles(at).or_else(|| positions(at))
+}
+
+/// Angles that are products of position and frequency in 16 bits.
+fn angles(at: &At) -> Option<Formula> {
+    let frequencies = at.config.rope.inv_freq(at.config.head_dim);
+    for dtype in [DType::Bf16, DType::F16] {
+        for narrow in [false, true] {
+            let factor = |x: f64| if narrow { cast(vec![x], dtype)[0] } else { x };
+            let row = |t: usize| {
+                let products = frequencies.iter().map(|f| factor(t as f64) * factor(f64::from(*f)));
+                let angles = cast(products.collect(), dtype);
+                let of = |angle: f64| if at.site == Site::RotaryCos { angle.cos() } else { angle.sin() };
+                angles.repeat(2).into_iter().map(of).collect::<Vec<f64>>()
+            };
+            if at.gives(|case| Some((0..case.tokens).flat_map(row).collect())) {
+                return Formula::new(catalogue::ANGLES, format!("angles in {dtype}"));
+            }
+        }
+    }
+    None
+}
+
+/// The rows of other positions.
+fn positions(at: &At) -> Option<Formula> {
     let width = at.config.head_dim;
     let frequencies = at.config.rope.inv_freq(width);
     let unit = at.dtype.unit_roundoff();
@@ -32,9 +58,38 @@ pub(super) fn positions(at: &At) -> Option<Formula> {
         said.get_or_insert(found);
     }
     let positions = said?;
-    let shown: Vec<String> = positions.iter().take(8).map(ToString::to_string).collect();
-    let more = if positions.len() > 8 { ", …" } else { "" };
-    Formula::new(catalogue::POSITIONS, format!("positions {}{more}", shown.join(", ")))
+    Formula::new(catalogue::POSITIONS, format!("positions {}", in_words(&positions)))
+}
+
+/// Runs of positions that are shown.
+const SHOWN: usize = 4;
+
+/// Positions token by token: `0 to 11, then 0 to 20 from token 12 on`.
+fn in_words(positions: &[usize]) -> String {
+    // The token at which a run begins, and by how much each of its positions is more than the one before.
+    let mut runs: Vec<(usize, usize)> = Vec::new();
+    let step = |t: usize| positions[t].checked_sub(positions[t - 1]).filter(|step| *step < 2);
+    for t in 0..positions.len() {
+        let begun = runs.last().copied();
+        match (begun, begun.and_then(|_| step(t))) {
+            (Some((from, _)), Some(by)) if t == from + 1 => {
+                *runs.last_mut().expect("it has begun") = (from, by)
+            }
+            (Some((_, by)), Some(step)) if step == by => {}
+            _ => runs.push((t, 1)),
+        }
+    }
+    let ends = runs.iter().skip(1).map(|(from, _)| from - 1).chain([positions.len() - 1]);
+    let said = |(i, (&(from, by), end)): (usize, (&(usize, usize), usize))| {
+        let what = match (by, end - from) {
+            (_, 0) => positions[from].to_string(),
+            (0, _) => format!("{} throughout", positions[from]),
+            _ => format!("{} to {}", positions[from], positions[end]),
+        };
+        if i == 0 { what } else { format!("then {what} from token {from} on") }
+    };
+    let said: Vec<String> = runs.iter().zip(ends).enumerate().take(SHOWN).map(said).collect();
+    said.join(", ") + if runs.len() > SHOWN { ", …" } else { "" }
 }
 
 /// At rotated queries or keys: another base than the rest of the model has, or part of a head left as it is.
@@ -103,4 +158,23 @@ fn rotate(at: &At, case: &Case, x: &[f64], [lower, upper]: [&[f32]; 2], part: us
         }
     }
     y
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn positions_are_told_in_runs() {
+        let said = |positions: &[usize]| in_words(positions);
+        assert_eq!(said(&[1, 2, 3, 4]), "1 to 4");
+        assert_eq!(said(&[0, 1, 2, 3, 3, 3, 3]), "0 to 3, then 3 throughout from token 4 on");
+        assert_eq!(said(&[0, 1, 2, 0, 1, 2, 3]), "0 to 2, then 0 to 3 from token 3 on");
+        assert_eq!(said(&[0, 0, 0, 0]), "0 throughout");
+        assert_eq!(said(&[0, 1, 2, 9]), "0 to 2, then 9 from token 3 on");
+        assert_eq!(
+            said(&[9, 7, 5, 3, 1, 8]),
+            "9, then 7 from token 1 on, then 5 from token 2 on, then 3 from token 3 on, …"
+        );
+    }
 }

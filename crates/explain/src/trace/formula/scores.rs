@@ -4,6 +4,7 @@ use ulpscope_floats::DType;
 
 use super::numbers::{constant, dot, quantised, quantised_between, simple, text};
 use super::{At, BlockSite, Case, Formula, cast};
+use crate::across::ranges;
 use crate::catalogue;
 
 /// At the scores of eager attention.
@@ -56,12 +57,35 @@ fn mask(at: &At) -> Option<Formula> {
             .iter()
             .all(|case| (0..case.tokens).all(|i| (0..case.tokens).all(|j| sees(case, i, j) == rule(i, j))))
     });
+    let said = said.or_else(|| other_keys(at, &sees));
     said.filter(|_| at.agrees()).map(|said| Formula { fault: catalogue::MASK, said })
+}
+
+/// The first query that sees other keys than those up to its own, and which, where no rule is known.
+fn other_keys(at: &At, sees: &dyn Fn(&Case, usize, usize) -> bool) -> Option<String> {
+    for case in &at.cases {
+        for query in 0..case.tokens {
+            let wrong = |hidden: bool| -> Vec<usize> {
+                (0..case.tokens)
+                    .filter(|&key| (key <= query) == hidden && sees(case, query, key) != hidden)
+                    .collect()
+            };
+            let (hidden, shown) = (wrong(true), wrong(false));
+            if !hidden.is_empty() {
+                return Some(format!("query {query} does not see keys {}", ranges(hidden)));
+            }
+            if !shown.is_empty() {
+                return Some(format!("query {query} sees keys {}", ranges(shown)));
+            }
+        }
+    }
+    None
 }
 
 /// The rule of a mask that holds, in words: of windows, chunks, prefixes and padding.
 pub(super) fn masked(tokens: usize, holds: impl Fn(&dyn Fn(usize, usize) -> bool) -> bool) -> Option<String> {
     for n in 1..tokens {
+        let first = if n == 1 { "the first key is".to_owned() } else { format!("the first {n} keys are") };
         if holds(&|i, j| j <= i && i - j < n) {
             return Some(format!("a query sees the last {n} keys"));
         }
@@ -72,7 +96,13 @@ pub(super) fn masked(tokens: usize, holds: impl Fn(&dyn Fn(usize, usize) -> bool
             return Some(format!("the first {n} tokens see each other, the rest those before"));
         }
         if holds(&|i, j| j <= i && j >= n) {
-            return Some(format!("the first {n} keys are hidden"));
+            return Some(format!("{first} hidden"));
+        }
+        if holds(&|i, j| j <= i && (j >= n || i < n)) {
+            return Some(format!("{first} hidden from all queries behind"));
+        }
+        if holds(&|i, j| j <= i && (j >= n || i == j)) {
+            return Some(format!("{first} hidden from all queries but their own"));
         }
     }
     None
@@ -81,7 +111,7 @@ pub(super) fn masked(tokens: usize, holds: impl Fn(&dyn Fn(usize, usize) -> bool
 /// A factor, for each head or for each query.
 fn scaled(at: &At) -> Option<Formula> {
     let one = simple(at.factors(1, |_, _| 0)[0]);
-    if at.explains(|case| Some(times(case, |_| one))) {
+    if one != 1.0 && at.explains(|case| Some(times(case, |_| one))) {
         return Formula::new(catalogue::SCALE, format!("scores times {}", text(one)));
     }
     let heads = at.config.num_attention_heads;
@@ -222,12 +252,10 @@ fn of_keys(at: &At) -> Option<Formula> {
             }
         }
     }
-    let nearest = |apart: &[f64]| (0..groups).min_by(|&x, &y| apart[x].total_cmp(&apart[y])).unwrap_or(0);
-    let of: Vec<usize> = apart.chunks(groups).map(nearest).collect();
+    let of = nearest(&apart, groups);
     let differs = (0..heads).any(|h| of[h] != own(h));
     if differs && at.gives(|case| read(case).map(|(q, k)| product(case, &q, &k, &|h| of[h]))) {
-        let said: Vec<String> = of.iter().take(16).map(ToString::to_string).collect();
-        return Formula::new(catalogue::GQA, format!("query heads read the key heads {}", said.join(", ")));
+        return Formula::new(catalogue::GQA, other_heads(&of));
     }
     if groups == heads && at.gives(|case| read(case).map(|(q, k)| product(case, &k, &q, &|h| h))) {
         return Formula::new(catalogue::CACHE_SHIFTED, "queries and keys exchanged");
@@ -237,6 +265,20 @@ fn of_keys(at: &At) -> Option<Formula> {
         code(&mut k);
         Some(product(case, &q, &at.rounded(k), &own))
     })
+}
+
+/// For each query head the nearest of so many key or value heads, by how far it is from each.
+pub(super) fn nearest(apart: &[f64], groups: usize) -> Vec<usize> {
+    let one = |apart: &[f64]| (0..groups).min_by(|&x, &y| apart[x].total_cmp(&apart[y])).unwrap_or(0);
+    apart.chunks(groups).map(one).collect()
+}
+
+/// The head that each query head reads, in words.
+pub(super) fn other_heads(of: &[usize]) -> String {
+    const SHOWN: usize = 16;
+    let shown: Vec<String> = of.iter().take(SHOWN).map(ToString::to_string).collect();
+    let more = if of.len() > SHOWN { ", …" } else { "" };
+    format!("query heads read heads {}{more} of keys or values", shown.join(", "))
 }
 
 /// Keys or values kept in few bits: `formula` makes the site's values of what the function that it is given has coded,

@@ -17,6 +17,7 @@ const SAME: f64 = 1e-2;
 #[derive(Clone, Copy)]
 enum Seen {
     Zero,
+    NotFinite,
     Times(f64),
     Other,
 }
@@ -32,13 +33,18 @@ impl Seen {
         if yy == 0.0 {
             return Seen::Zero;
         }
+        if xx.is_finite() && !yy.is_finite() {
+            return Seen::NotFinite;
+        }
         // Neither holds where something is not a number.
         if xx > 0.0 && yy * xx - xy * xy <= LEFT * yy * xx { Seen::Times(xy / xx) } else { Seen::Other }
     }
 
     fn like(self, other: Self) -> bool {
         match (self, other) {
-            (Seen::Zero, Seen::Zero) | (Seen::Other, Seen::Other) => true,
+            (Seen::Zero, Seen::Zero) | (Seen::NotFinite, Seen::NotFinite) | (Seen::Other, Seen::Other) => {
+                true
+            }
             (Seen::Times(k), Seen::Times(l)) => (k - l).abs() <= SAME * k.abs(),
             _ => false,
         }
@@ -53,17 +59,10 @@ pub(super) fn several(
     b: View,
     (rows, columns): (usize, usize),
 ) -> Option<Change> {
-    let (lines, all, by_row): (Vec<usize>, _, _) = match place {
-        Place::Rows(r, all) => (r.clone().collect(), *all, true),
-        Place::SomeRows(list, all) => (list.clone(), *all, true),
-        Place::Columns(c, all) => (c.clone().collect(), *all, false),
-        Place::SomeColumns(list, all) => (list.clone(), *all, false),
-        Place::Block(..) | Place::Span(..) | Place::Scattered => return None,
-    };
-    let neighbours = |range| if by_row { Place::Rows(range, all) } else { Place::Columns(range, all) };
+    let (lines, all, by_row) = place.lines()?;
     let mut groups: Vec<(Seen, Vec<usize>)> = Vec::new();
     for line in lines {
-        let one = neighbours(line..line + 1);
+        let one = Place::of_lines(vec![line], all, by_row);
         let seen = Seen::of(one.elements(rows, columns).map(|i| (a.get(i), b.get(i))));
         match groups.iter().position(|(like, _)| like.like(seen)) {
             Some(known) => groups[known].1.push(line),
@@ -72,14 +71,10 @@ pub(super) fn several(
         }
     }
     let parts = groups.into_iter().map(|(seen, list)| {
-        let whole = list[0]..list[list.len() - 1] + 1;
-        let place = match by_row {
-            _ if whole.len() == list.len() => neighbours(whole),
-            true => Place::SomeRows(list, all),
-            false => Place::SomeColumns(list, all),
-        };
+        let place = Place::of_lines(list, all, by_row);
         let change = match seen {
             Seen::Zero => Change::Zero(Zeros::Place),
+            Seen::NotFinite => Change::NotFinite,
             Seen::Times(_) => related(&place, of, a, b, (rows, columns)),
             Seen::Other => Change::Other,
         };

@@ -2,6 +2,7 @@
 
 mod few;
 mod lines;
+mod moved;
 mod place;
 
 use std::fmt;
@@ -40,6 +41,13 @@ pub enum Change {
     Constant(f64),
     /// NaNs and infinities.
     NotFinite,
+    /// What one side has elsewhere, too.
+    Moved {
+        /// The side that has it there.
+        of: Side,
+        /// Where that is.
+        from: Place,
+    },
     /// What the relation says, taken over this place alone.
     Related(Box<Relation>),
     /// Not the same in all its rows, or columns: these, of which each is so throughout.
@@ -95,6 +103,7 @@ impl fmt::Display for Change {
             Change::Zero(_) => f.write_str(", which are zero"),
             Change::Constant(x) => write!(f, ", which are all {}", text::exact(*x)),
             Change::NotFinite => f.write_str(", which are not finite"),
+            Change::Moved { of, from } => write!(f, ", which are {of}'s {from}"),
             Change::Related(relation) => write!(f, ", where {relation}"),
             Change::Several(_) | Change::Other => f.write_str(", which differ"),
         }
@@ -238,7 +247,7 @@ fn change(
             [-126.0, -14.0].into_iter().find(|e| limit <= *e && e.exp2() <= d.smallest_kept).unwrap_or(limit);
         return Change::Zero(if d.largest < d.smallest_kept && *place == Place::Scattered {
             Zeros::Below(if limit.exp2() <= d.smallest_kept { limit.exp2() } else { d.smallest_kept })
-        } else if *place == Place::Scattered && d.count * 2 == a.len() && two_of_four(b) {
+        } else if *place == Place::Scattered && two_of_four(b) {
             Zeros::TwoOfFour
         } else {
             Zeros::Place
@@ -249,6 +258,9 @@ fn change(
     }
     if d.not_finite {
         return Change::NotFinite;
+    }
+    if let Some(moved) = moved::moved(place, of, a, b, (rows, columns)) {
+        return moved;
     }
     if *place == Place::Scattered || place.size(d, rows, columns) > INNER {
         return Change::Other;
@@ -276,13 +288,15 @@ fn related(place: &Place, of: Side, a: View, b: View, (rows, columns): (usize, u
     }
 }
 
+/// Whether of all four neighbours two are zero, or more where some were before.
 fn two_of_four(b: View) -> bool {
     let mut piece = [0.0; PIECE];
+    let zeros = |four: &[f64]| four.iter().filter(|x| **x == 0.0).count();
     b.len().is_multiple_of(4)
         && (0..b.len()).step_by(PIECE).all(|start| {
             let piece = &mut piece[..PIECE.min(b.len() - start)];
             b.read(start, piece);
-            piece.chunks(4).all(|four| four.iter().filter(|x| **x == 0.0).count() == 2)
+            piece.chunks(4).all(|four| zeros(four) >= 2)
         })
 }
 

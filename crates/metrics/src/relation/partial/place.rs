@@ -72,6 +72,28 @@ impl Place {
         }
     }
 
+    /// Its rows or columns, how many there are in all, and whether they are rows.
+    pub(super) fn lines(&self) -> Option<(Vec<usize>, usize, bool)> {
+        match self {
+            Place::Rows(r, all) => Some((r.clone().collect(), *all, true)),
+            Place::SomeRows(list, all) => Some((list.clone(), *all, true)),
+            Place::Columns(c, all) => Some((c.clone().collect(), *all, false)),
+            Place::SomeColumns(list, all) => Some((list.clone(), *all, false)),
+            Place::Block(..) | Place::Span(..) | Place::Scattered => None,
+        }
+    }
+
+    /// The place of these rows or columns, at least one, in order, of so many.
+    pub(super) fn of_lines(lines: Vec<usize>, all: usize, rows: bool) -> Self {
+        let whole = lines[0]..lines[lines.len() - 1] + 1;
+        match (whole.len() == lines.len(), rows) {
+            (true, true) => Place::Rows(whole, all),
+            (true, false) => Place::Columns(whole, all),
+            (false, true) => Place::SomeRows(lines, all),
+            (false, false) => Place::SomeColumns(lines, all),
+        }
+    }
+
     /// How many elements it has.
     pub(super) fn size(&self, d: &Differing, rows: usize, columns: usize) -> usize {
         match self {

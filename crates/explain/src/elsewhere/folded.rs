@@ -1,0 +1,187 @@
+//! A norm's weight taken into the layers behind it, or a factor for each channel moved from the one into the others, as folding,
+//! SmoothQuant and AWQ do it: into some of them only, twice, or with something else done besides.
+//!
+//! Done rightly, and with nothing besides, it changes nothing: that is for the counterfactuals to say.
+
+use ulpscope_compare::{Differing, NamedArm};
+use ulpscope_floats::Floats;
+use ulpscope_llama::LlamaConfig;
+use ulpscope_metrics::{Hints, describe};
+
+use super::{Elsewhere, merged, parameter};
+use crate::across::class;
+use crate::catalogue;
+
+/// Rows of a layer that are looked at before all are.
+const SAMPLE: usize = 64;
+/// How far factors must be from 1, in root mean square, to be more than noise.
+const FACTORS: f64 = 0.02;
+/// Of the squares of what differs, the share that may be left when the factors are taken in; and of those of the layer itself.
+const LEFT: f64 = 0.25;
+const NEAR: f64 = 0.1;
+/// Roundings that the factors and the product have, in root mean square.
+const ROUNDINGS: f64 = 1.5;
+
+/// A norm, and the layers that read what it gives.
+struct Link {
+    norm: String,
+    behind: Vec<String>,
+}
+
+fn links(config: &LlamaConfig) -> Vec<Link> {
+    let block = |n: usize| {
+        let link = |norm: &str, behind: &[&str]| Link {
+            norm: format!("model.layers.{n}.{norm}.weight"),
+            behind: behind.iter().map(|name| format!("model.layers.{n}.{name}.weight")).collect(),
+        };
+        let attention = ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"];
+        [
+            link("input_layernorm", &attention),
+            link("post_attention_layernorm", &["mlp.gate_proj", "mlp.up_proj"]),
+        ]
+    };
+    let head = Link { norm: "model.norm.weight".to_owned(), behind: vec!["lm_head.weight".to_owned()] };
+    let untied = (!config.tie_word_embeddings).then_some(head);
+    (0..config.num_hidden_layers).flat_map(block).chain(untied).collect()
+}
+
+/// A layer behind a norm.
+enum State {
+    /// It does not differ.
+    Same,
+    /// It is the reference's times the factors, up to rounding.
+    Exact,
+    /// It is near to that.
+    Near(Floats<'static>, Floats<'static>),
+    Other,
+}
+
+/// What was done by halves, twice, or with something besides, among the parameters that differ.
+pub(super) fn folded<'d>(a: &NamedArm, b: &NamedArm, left: &[&'d Differing]) -> Vec<Elsewhere<'d>> {
+    let found: Vec<Elsewhere> =
+        links(a.arm.config()).iter().filter_map(|link| one(a, b, left, link)).collect();
+    let kind = |found: &Elsewhere| {
+        let names: Vec<String> = found.tensors.iter().map(|d| class(&d.name)).collect();
+        (found.fault.id, names)
+    };
+    merged(found, a.arm.config().num_hidden_layers, kind)
+}
+
+fn one<'d>(a: &NamedArm, b: &NamedArm, left: &[&'d Differing], link: &Link) -> Option<Elsewhere<'d>> {
+    let differing = |name: &String| left.iter().copied().find(|d| d.name == *name);
+    let behind: Vec<&'d Differing> = link.behind.iter().filter_map(differing).collect();
+    if behind.is_empty() {
+        return None;
+    }
+    let [ours, theirs] = [a, b].map(|arm| Some(all(&parameter(arm, &link.norm)?)));
+    let (ours, theirs) = (ours?, theirs?);
+    let norm = differing(&link.norm);
+    let factors: Vec<f64> = match norm {
+        Some(_) => ours.iter().zip(&theirs).map(|(x, y)| x / y).collect(),
+        None => ours,
+    };
+    let apart = factors.iter().map(|k| (k - 1.0).powi(2)).sum::<f64>() / factors.len() as f64;
+    // Not a number either.
+    if !(apart.sqrt() > FACTORS && apart.is_finite()) {
+        return None;
+    }
+    let states: Vec<(&String, State)> = (link.behind.iter())
+        .map(|name| {
+            Some((name, differing(name).map_or(Some(State::Same), |d| state(a, b, &d.name, &factors))?))
+        })
+        .collect::<Option<_>>()?;
+    let names = |wanted: &dyn Fn(&State) -> bool| -> Vec<&String> {
+        states.iter().filter(|(_, state)| wanted(state)).map(|(name, _)| *name).collect()
+    };
+    let follow = names(&|state| matches!(state, State::Exact | State::Near(..)));
+    let same = names(&|state| matches!(state, State::Same));
+    let near = states.iter().filter_map(|(name, state)| match state {
+        State::Near(made, theirs) => Some((*name, made, theirs)),
+        _ => None,
+    });
+    let config = a.arm.config();
+    let hints = [config.num_attention_heads, config.num_key_value_heads];
+    let besides: Vec<_> = near
+        .map(|(name, made, theirs)| {
+            let shape = [theirs.len() / factors.len(), factors.len()];
+            (name, describe(made, theirs, &shape, &Hints { heads: &hints }))
+        })
+        .collect();
+    let and = besides.first().map_or(String::new(), |(name, statement)| {
+        format!("; besides, a being what that gives, {statement} in {name}")
+    });
+    let tensors =
+        norm.into_iter().chain(behind.iter().copied().filter(|d| follow.contains(&&d.name))).collect();
+    match norm {
+        None if follow.is_empty() => None,
+        None => {
+            let said =
+                format!("b = a times {} in {}, and that norm is as it was{and}", link.norm, listed(&follow));
+            Some(Elsewhere { said, fault: catalogue::FOLDED_TWICE, tensors })
+        }
+        Some(_) if !same.is_empty() && !follow.is_empty() && follow.len() + same.len() == states.len() => {
+            let said = format!(
+                "what {} was divided by, for each channel, is taken into {} and not into {}{and}",
+                link.norm,
+                listed(&follow),
+                listed(&same)
+            );
+            Some(Elsewhere { said, fault: catalogue::FOLDED_PARTLY, tensors })
+        }
+        Some(_) if follow.len() == states.len() => {
+            let faults = || besides.iter().map(|(name, statement)| catalogue::of_statement(name, statement));
+            let fault = faults().find(|fault| fault.fault).or_else(|| faults().next())?;
+            let said = format!(
+                "{} is divided and {} multiplied by the same factors for each channel{and}",
+                link.norm,
+                listed(&follow)
+            );
+            Some(Elsewhere { said, fault, tensors })
+        }
+        Some(_) => None,
+    }
+}
+
+fn listed(names: &[&String]) -> String {
+    names.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", ")
+}
+
+/// What became of a layer, if its columns should have been multiplied by these factors.
+fn state(a: &NamedArm, b: &NamedArm, name: &str, factors: &[f64]) -> Option<State> {
+    let (ours, theirs) = (parameter(a, name)?, parameter(b, name)?);
+    let width = factors.len();
+    let rows = ours.len() / width;
+    if rows == 0 || rows * width != ours.len() || theirs.len() != ours.len() {
+        return None;
+    }
+    let every = rows.div_ceil(SAMPLE);
+    let sampled = (0..rows).step_by(every).flat_map(|row| row * width..(row + 1) * width);
+    let (mut with, mut without, mut size) = (0.0, 0.0, 0.0);
+    for i in sampled {
+        let (x, y) = (ours.get(i), theirs.get(i));
+        with += (y - x * factors[i % width]).powi(2);
+        without += (y - x).powi(2);
+        size += y * y;
+    }
+    // Not a number either.
+    if !(with <= LEFT * without && with <= NEAR * size) {
+        return Some(State::Other);
+    }
+    let unit = ours.dtype().unit_roundoff().max(theirs.dtype().unit_roundoff());
+    let made = Floats::from(
+        all(&ours).iter().enumerate().map(|(i, x)| x * factors[i % width]).collect::<Vec<f64>>(),
+    );
+    let apart: f64 = (0..made.len()).map(|i| (made.get(i) - theirs.get(i)).powi(2)).sum();
+    let size: f64 = (0..made.len()).map(|i| made.get(i).powi(2)).sum();
+    if apart <= (ROUNDINGS * unit).powi(2) * size {
+        return Some(State::Exact);
+    }
+    let made = made.cast(theirs.dtype());
+    Some(State::Near(made, theirs))
+}
+
+fn all(x: &Floats) -> Vec<f64> {
+    let mut all = vec![0.0; x.len()];
+    x.read_f64(0, &mut all);
+    all
+}

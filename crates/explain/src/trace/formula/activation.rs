@@ -1,0 +1,60 @@
+//! Activation functions that our Llama does not have, and what follows them in another format.
+
+use ulpscope_floats::DType;
+
+use super::numbers::text;
+use super::{At, BlockSite, Case, Formula, cast};
+use crate::catalogue;
+
+type Named = (&'static str, fn(f64) -> f64);
+
+/// Functions of one number.
+const KNOWN: [Named; 9] = [
+    ("relu", |x| x.max(0.0)),
+    ("relu squared", |x| x.max(0.0).powi(2)),
+    ("quick_gelu, x·sigmoid(1.702·x)", |x| x * sigmoid(1.702 * x)),
+    ("sigmoid, as in GLU", sigmoid),
+    ("tanh", f64::tanh),
+    ("mish", |x| x * x.exp().ln_1p().tanh()),
+    ("softplus", |x| x.exp().ln_1p()),
+    ("hardswish", |x| x * (x + 3.0).clamp(0.0, 6.0) / 6.0),
+    ("no activation: its input", |x| x),
+];
+
+fn sigmoid(x: f64) -> f64 {
+    1.0 / (1.0 + (-x).exp())
+}
+
+/// At the activation of the gate.
+pub(super) fn activation(at: &At) -> Option<Formula> {
+    let of = |case: &Case, f: &dyn Fn(f64) -> f64| -> Option<Vec<f64>> {
+        Some(at.read(case, BlockSite::GateProj)?.into_iter().map(f).collect())
+    };
+    let silu = |x: f64| x * sigmoid(x);
+    if let Some(found) = otherwise(at, |case| of(case, &silu)) {
+        return Some(found);
+    }
+    if let Some((name, _)) = KNOWN.iter().find(|(_, f)| at.explains(|case| of(case, f))) {
+        return Formula::new(catalogue::ACTIVATION, *name);
+    }
+    let swish = |beta: f64, case: &Case| of(case, &|x| x * sigmoid(beta * x));
+    let beta = at.best([0.1, 10.0], swish);
+    at.explains(|case| swish(beta, case))
+        .then(|| Formula { fault: catalogue::ACTIVATION, said: format!("x·sigmoid({}·x)", text(beta)) })
+}
+
+/// At the product of activation and up projection.
+pub(super) fn product(at: &At) -> Option<Formula> {
+    let both = |case: &Case| {
+        let (x, y) = (at.read(case, BlockSite::ActFn)?, at.read(case, BlockSite::UpProj)?);
+        Some(x.iter().zip(&y).map(|(x, y)| x * y).collect())
+    };
+    otherwise(at, both)
+}
+
+/// What ours computes, in another format.
+fn otherwise(at: &At, formula: impl Fn(&Case) -> Option<Vec<f64>>) -> Option<Formula> {
+    let formats = [DType::F16, DType::Bf16].into_iter().filter(|dtype| *dtype != at.own);
+    let found = formats.into_iter().find(|&dtype| at.reproduces(|case| Some(cast(formula(case)?, dtype))));
+    found.and_then(|dtype| Formula::new(catalogue::COMPUTED_OTHERWISE, format!("computed in {dtype}")))
+}
