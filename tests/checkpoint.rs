@@ -23,7 +23,6 @@ fn settings_that_would_change_the_result_are_refused_by_name() {
         ("residual_multiplier", json!(0.5)),
         ("num_experts", json!(8)),
         ("quantization_config", json!({ "bits": 4 })),
-        ("pretraining_tp", json!(4)),
         ("rope_interleaved", json!(true)),
         ("partial_rotary_factor", json!(0.5)),
         ("num_key_value_heads", json!(3)),

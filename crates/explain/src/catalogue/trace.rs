@@ -95,7 +95,7 @@ pub(crate) static SOFT_CAP: &Fault = &Fault {
 };
 pub(crate) static POSITION_BIAS: &Fault = &Fault {
     id: "position-bias",
-    title: "scores with a bias by distance",
+    title: "positions that enter by another way: a bias on scores, or sines added to embeddings",
     remedy: "Llama has none beside its rotation; ALiBi and relative position biases belong to other architectures.",
     fault: true,
     pervasive: false,
@@ -135,6 +135,20 @@ pub(crate) static CACHE_SHIFTED: &Fault = &Fault {
     fault: true,
     pervasive: false,
 };
+pub(crate) static GATED_PRODUCT: &Fault = &Fault {
+    id: "gated-product",
+    title: "gate and up projections put together in another way",
+    remedy: "Llama's MLP is down_proj(act(gate_proj(x)) * up_proj(x)).",
+    fault: true,
+    pervasive: false,
+};
+pub(crate) static CACHE_EMPTY: &Fault = &Fault {
+    id: "cache-empty",
+    title: "keys or values of some positions that are zero",
+    remedy: "Write keys and values into the cache before attention reads them, those of the last token, too.",
+    fault: true,
+    pervasive: false,
+};
 pub(crate) static PARTIAL_SUM: &Fault = &Fault {
     id: "sum-of-a-part",
     title: "a linear layer that sums a part of its inputs only",
@@ -171,7 +185,7 @@ pub(crate) static VOCABULARY_MASKED: &Fault = &Fault {
     pervasive: false,
 };
 
-pub(super) static ALL: [&Fault; 23] = [
+pub(super) static ALL: [&Fault; 25] = [
     WIRING,
     BIAS,
     LAST_BITS,
@@ -190,6 +204,8 @@ pub(super) static ALL: [&Fault; 23] = [
     BRANCH,
     PARTIAL_ROTARY,
     CACHE_SHIFTED,
+    GATED_PRODUCT,
+    CACHE_EMPTY,
     PARTIAL_SUM,
     TOKEN_IDS,
     ANGLES,

@@ -133,7 +133,9 @@ impl Judge {
 
     fn judged(&self, s: &SiteDivergence, exact: bool) -> Judged {
         let [differing, len] = counts(s);
-        let kind = self.kinds.get(s).filter(|_| !exact);
+        // No order of summation makes a number infinite; how scores are hidden is each program's own matter.
+        let infinite = s.nonfinite[0] != s.nonfinite[1] && !s.site.ends_with(".self_attn.scores");
+        let kind = self.kinds.get(s).filter(|_| !exact && !infinite);
         if differing == 0 {
             return Judged { differing: [0, len], expected: 0.0, ratio: 0.0, p_value: 1.0, beyond: false };
         }

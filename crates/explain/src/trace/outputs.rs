@@ -14,6 +14,8 @@ use crate::catalogue::{self, Fault};
 
 /// Signal-to-noise ratio, dB, that activations keep when somebody quantises them on purpose, to 8 bits.
 const CODED_DB: f64 = 24.0;
+/// Shares of elements below this are dropped by nobody.
+const RARELY: f64 = 0.02;
 /// A factor that is nearer to 1 is none.
 const NEARLY_ONE: f64 = 0.02;
 
@@ -143,7 +145,8 @@ fn dropped(ours: &Floats, theirs: &Floats) -> Option<(f64, f64)> {
     let all = (0..ours.len()).map(|i| (ours.get(i), theirs.get(i))).all(kept);
     let spread = (share * (1.0 - share) / (zero + alive)).sqrt();
     let made_up = (factor * (1.0 - share) - 1.0).abs() <= 5.0 * factor * spread + unit;
-    (zero >= 8.0 && alive >= 8.0 && all && made_up).then_some((share, factor))
+    // What is a rare zero is something else.
+    (share >= RARELY && zero >= 8.0 && alive >= 8.0 && all && made_up).then_some((share, factor))
 }
 
 #[cfg(test)]

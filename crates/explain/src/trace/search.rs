@@ -406,6 +406,7 @@ impl<'s, 'a> Search<'s, 'a> {
         said: [String; 2],
     ) {
         let [subject, relation] = said;
+        let said_here = relation.strip_prefix("trace: ").unwrap_or_default().to_owned();
         let found = self.found(&key.clone(), || Found {
             key,
             fault,
@@ -418,6 +419,11 @@ impl<'s, 'a> Search<'s, 'a> {
             ties: Vec::new(),
             shown,
         });
+        const SHOWN: usize = 4;
+        let others = found.relation.matches("; at ").count();
+        if !found.sites.is_empty() && !found.relation.contains(said_here.as_str()) && others < SHOWN {
+            found.relation = format!("{}; at {site} {said_here}", found.relation);
+        }
         found.sites.insert(site);
         if matches!(shown, Shown::Values | Shown::Formula) && found.sites.len() > 1 {
             let mut kinds: Vec<String> = Vec::new();

@@ -2,7 +2,8 @@
 
 use crate::vector::{Loops, exp, inverse_factorials};
 
-/// KL(p ‖ q) and KL(q ‖ p) in nats of two rows of logits; `None` if one of them is NaN or infinite, or if there are none.
+/// KL(p ‖ q) and KL(q ‖ p) in nats of two rows of logits; `None` if one of them is NaN or infinity, or if all are minus infinity.
+/// A token of that logit has a probability of 0: where the other side's is not, the divergence from it is infinite.
 pub(super) struct Divergences<'l>(pub(super) &'l [f64], pub(super) &'l [f64]);
 
 impl Loops for Divergences<'_> {
@@ -42,17 +43,17 @@ const LANES: usize = 8;
 const PIECE: usize = 512;
 
 impl<'l> Softmax<'l> {
-    /// `None` if a logit is NaN or infinite, or if there are none.
+    /// `None` as for [`Divergences`].
     #[inline(always)]
     fn of(logits: &'l [f64]) -> Option<Self> {
         // `&` and no early exit make vector code.
-        let finite = logits.iter().fold(true, |all, x| all & (x.abs() < f64::INFINITY));
-        if logits.is_empty() || !finite {
-            return None;
-        }
+        let numbers = logits.iter().fold(true, |all, x| all & (*x < f64::INFINITY));
         let mut largest = [f64::NEG_INFINITY; LANES];
         fold(logits, &mut largest, |max, x| if x > max { x } else { max });
         let max = largest.into_iter().fold(f64::NEG_INFINITY, f64::max);
+        if !numbers || max == f64::NEG_INFINITY {
+            return None;
+        }
         let mut probability = vec![0.0; logits.len()];
         for (p, x) in probability.iter_mut().zip(logits) {
             *p = exp(x - max);
@@ -100,8 +101,15 @@ fn terms(p: f64, q: f64, d: f64) -> (f64, f64) {
     let [above, below] = excess(d);
     // e^-d may overflow where p is 0, so the ratio is not formed.
     let plain = (p * d + (q - p), (p - q) - q * d);
-    // Both are computed, and no branch is taken.
-    if d.abs() < SERIES_BELOW { (p * above, q * below) } else { plain }
+    let never = |p: f64, q: f64| if p > 0.0 { f64::INFINITY } else { q };
+    // All are computed, and no branch is taken.
+    if d.abs() < SERIES_BELOW {
+        (p * above, q * below)
+    } else if d.abs() < f64::INFINITY {
+        plain
+    } else {
+        (never(p, q), never(q, p))
+    }
 }
 
 /// Where the series below is accurate to f64, and beyond which the plain form loses less than two digits.
@@ -155,6 +163,17 @@ mod tests {
         // d²/2 - d³/6 to the last digit, where the closed form has none left.
         let d = 1e-9;
         assert!((excess(d)[0] / (0.5 * d * d * (1.0 - d / 3.0)) - 1.0).abs() < 1e-15);
+    }
+
+    #[test]
+    fn what_is_never_chosen_has_a_probability_of_0() {
+        const NEVER: f64 = f64::NEG_INFINITY;
+        let of = |p: &[f64], q: &[f64]| Divergences(p, q).run().unwrap();
+        // A third of the other side's probability lies where this one has none.
+        let (forward, reverse) = of(&[NEVER, 0.0, 0.0], &[0.0; 3]);
+        assert!((forward - 1.5f64.ln()).abs() < 1e-15, "{forward}");
+        assert_eq!((reverse, of(&[NEVER, 0.0], &[NEVER, 0.0])), (f64::INFINITY, (0.0, 0.0)));
+        assert_eq!(Divergences(&[NEVER; 2], &[0.0; 2]).run(), None);
     }
 
     #[test]

@@ -49,8 +49,25 @@ pub(super) fn product(at: &At) -> Option<Formula> {
         let (x, y) = (at.read(case, BlockSite::ActFn)?, at.read(case, BlockSite::UpProj)?);
         Some(x.iter().zip(&y).map(|(x, y)| x * y).collect())
     };
-    otherwise(at, both)
+    let of = |f: fn(f64, f64) -> f64| {
+        at.gives(|case| {
+            let (x, y) = (at.read(case, BlockSite::ActFn)?, at.read(case, BlockSite::UpProj)?);
+            Some(x.iter().zip(&y).map(|(x, y)| f(*x, *y)).collect())
+        })
+    };
+    otherwise(at, both).or_else(|| {
+        let (said, _) = PRODUCTS.into_iter().find(|(_, f)| of(*f))?;
+        Formula::new(catalogue::GATED_PRODUCT, said)
+    })
 }
+
+/// What else is made of the activation of the gate and the up projection.
+const PRODUCTS: [(&str, fn(f64, f64) -> f64); 4] = [
+    ("the activation alone, without up_proj", |x, _| x),
+    ("up_proj alone, without the gate", |_, y| y),
+    ("act · (up + 1)", |x, y| x * (y + 1.0)),
+    ("act + up", |x, y| x + y),
+];
 
 /// What ours computes, in another format.
 fn otherwise(at: &At, formula: impl Fn(&Case) -> Option<Vec<f64>>) -> Option<Formula> {

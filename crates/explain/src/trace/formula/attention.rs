@@ -3,7 +3,8 @@
 use ulpscope_llama::AttentionKind;
 
 use super::numbers::{dot, text};
-use super::scores::{self, before, coded, masked, nearest};
+use super::rotary::as_keys;
+use super::scores::{self, before, by_head, cached, coded, masked, nearest, values};
 use super::{At, BlockSite, Case, Formula};
 use crate::catalogue;
 
@@ -17,6 +18,21 @@ pub(super) fn probabilities(at: &At) -> Option<Formula> {
         };
         Some(scores.chunks(case.tokens).flat_map(row).collect())
     };
+    let plain = |case: &Case| {
+        let scores = at.read(case, BlockSite::Scores)?;
+        let row = |row: &[f64]| -> Vec<f64> {
+            let most = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            let sum = row.iter().map(|x| (x - most).exp()).sum::<f64>();
+            row.iter().map(|x| (x - most).exp() / sum).collect()
+        };
+        Some(scores.chunks(case.tokens).flat_map(row).collect())
+    };
+    let of_scores = at.beside(BlockSite::Scores).and_then(|site| at.cases[0].recorded.get(&site));
+    if let Some(format) = of_scores.map(|scores| scores.values.dtype()).filter(|format| *format != at.own)
+        && at.gives(plain)
+    {
+        return Formula::new(catalogue::COMPUTED_OTHERWISE, format!("computed in {format}"));
+    }
     at.gives(one_more).then_some(Formula {
         fault: catalogue::SOFTMAX_KIND,
         said: "a softmax with 1 more in its sum".to_owned(),
@@ -42,6 +58,9 @@ pub(super) fn context(at: &At) -> Option<Formula> {
         return Some(found);
     }
     if let Some(found) = elsewhere(at, &read).or_else(|| other_heads(at, &read)) {
+        return Some(found);
+    }
+    if let Some(found) = from_cache(at, &read) {
         return Some(found);
     }
     for (by, wraps) in [(1, true), (1, false), (2, true), (2, false)] {
@@ -84,20 +103,48 @@ fn elsewhere(at: &At, read: &dyn Fn(&Case) -> Option<Read>) -> Option<Formula> {
         return Formula::new(catalogue::OUTPUT_REARRANGED, said);
     }
     let keys = |case: &Case| Some(mixed(at, case, &read(case)?.0, &at.read(case, BlockSite::KRope)?));
-    at.gives(keys).then(|| Formula { fault: catalogue::WIRING, said: "rotated keys for values".to_owned() })
+    if at.gives(keys) {
+        return Formula::new(catalogue::WIRING, "rotated keys for values");
+    }
+    let rotated = |case: &Case| {
+        let v = as_keys(at, case, &at.read(case, BlockSite::VProj)?);
+        Some(mixed(at, case, &read(case)?.0, &v))
+    };
+    if at.gives(rotated) {
+        return Formula::new(catalogue::WIRING, "values that are rotated as keys are");
+    }
+    let exchanged = |case: &Case| {
+        let (k, v) = (at.read(case, BlockSite::KRope)?, values(at, case)?);
+        let p = attend_to(at, case, 1.0, &own_head(at), &v, &|i, j| j <= i)?;
+        Some(mixed(at, case, &p, &k))
+    };
+    (at.attention == AttentionKind::Sdpa && at.gives(exchanged))
+        .then(|| Formula { fault: catalogue::WIRING, said: "keys and values exchanged".to_owned() })
 }
 
 /// Query heads that read other value heads, and other key heads where scores are not at hand.
 fn other_heads(at: &At, read: &dyn Fn(&Case) -> Option<Read>) -> Option<Formula> {
-    let (heads, groups) = (at.config.num_attention_heads, at.config.num_key_value_heads);
-    let width = at.config.head_dim;
-    let all_of = |case: &Case, of: &dyn Fn(usize) -> usize| {
-        let (p, v) = match at.attention {
-            AttentionKind::Eager => read(case)?,
-            AttentionKind::Sdpa => (attend_to(at, case, 1.0, 0, of, &|i, j| j <= i)?, values(at, case)?),
-        };
+    // Of values alone, and where scores are not at hand of keys, too.
+    let of_values = |case: &Case, of: &dyn Fn(usize) -> usize| {
+        let (p, v) = read(case)?;
         Some(mixed_of(at, case, &p, &v, of))
     };
+    let of_both = |case: &Case, of: &dyn Fn(usize) -> usize| {
+        let p = attend_to(at, case, 1.0, of, &at.read(case, BlockSite::KRope)?, &|i, j| j <= i)?;
+        Some(mixed_of(at, case, &p, &values(at, case)?, of))
+    };
+    match at.attention {
+        AttentionKind::Eager => nearest_heads(at, &of_values),
+        AttentionKind::Sdpa => nearest_heads(at, &of_values).or_else(|| nearest_heads(at, &of_both)),
+    }
+}
+
+/// What attention gives on a prompt with these heads for each query head.
+type OfHeads<'f> = &'f dyn Fn(&Case, &dyn Fn(usize) -> usize) -> Option<Vec<f64>>;
+
+fn nearest_heads(at: &At, all_of: OfHeads) -> Option<Formula> {
+    let (heads, groups) = (at.config.num_attention_heads, at.config.num_key_value_heads);
+    let width = at.config.head_dim;
     // How far each query head's output is from what it would be of each value head.
     let mut apart = vec![0.0; heads * groups];
     for case in &at.cases {
@@ -111,6 +158,36 @@ fn other_heads(at: &At, read: &dyn Fn(&Case) -> Option<Read>) -> Option<Formula>
     let differs = (0..heads).any(|h| of[h] != h * groups / heads);
     (differs && at.gives(|case| all_of(case, &|h| of[h])))
         .then(|| Formula { fault: catalogue::GQA, said: scores::other_heads(&of) })
+}
+
+/// Values, and where scores are not at hand keys, as a cache may have them.
+fn from_cache(at: &At, read: &dyn Fn(&Case) -> Option<Read>) -> Option<Formula> {
+    let width = at.config.head_dim;
+    let run = |case: &Case, edit: scores::Edit| -> Option<Vec<f64>> {
+        let (mut p, mut v) = read(case)?;
+        edit(&mut v);
+        if at.attention == AttentionKind::Sdpa {
+            let mut k = at.read(case, BlockSite::KRope)?;
+            edit(&mut k);
+            p = attend_to(at, case, 1.0, &own_head(at), &k, &|i, j| j <= i)?;
+        }
+        Some(mixed(at, case, &p, &v))
+    };
+    // The last query of the first head tells nearly all edits apart, where its probabilities are at hand.
+    let likely = |case: &Case, edit: scores::Edit| {
+        let (AttentionKind::Eager, Some((p, mut v))) = (at.attention, read(case)) else { return true };
+        edit(&mut v);
+        let (last, heads) = (case.tokens - 1, at.config.num_attention_heads);
+        let theirs = &case.theirs[last * heads * width..][..width];
+        let size = theirs.iter().fold(0.0, |most: f64, y| most.max(y.abs()));
+        let row = &p[last * case.tokens..][..case.tokens];
+        (0..width).all(|c| {
+            let y: f64 = row.iter().enumerate().map(|(j, p)| p * v[j * width + c]).sum();
+            (y - theirs[c]).abs() <= 16.0 * at.dtype.unit_roundoff() * size
+        })
+    };
+    let (fault, said) = cached(at, &likely, &|edit| at.gives(|case| run(case, edit)))?;
+    Some(Formula { fault, said })
 }
 
 /// What is done to scores that a fused attention does not show.
@@ -139,7 +216,8 @@ fn attend(
     back: usize,
     sees: &dyn Fn(usize, usize) -> bool,
 ) -> Option<Vec<f64>> {
-    attend_to(at, case, factor, back, &own_head(at), sees)
+    let k = shifted(&at.read(case, BlockSite::KRope)?, (case.tokens, at.config.head_dim), back, true);
+    attend_to(at, case, factor, &own_head(at), &k, sees)
 }
 
 /// The key and value head that a query head reads.
@@ -148,18 +226,17 @@ fn own_head(at: &At) -> impl Fn(usize) -> usize + use<> {
     move |h| h * groups / heads
 }
 
-/// The same of other key heads.
+/// The same of these keys and key heads.
 fn attend_to(
     at: &At,
     case: &Case,
     factor: f64,
-    back: usize,
     of: &dyn Fn(usize) -> usize,
+    k: &[f64],
     sees: &dyn Fn(usize, usize) -> bool,
 ) -> Option<Vec<f64>> {
     let (heads, width) = (at.config.num_attention_heads, at.config.head_dim);
-    let (q, k) = (at.read(case, BlockSite::QRope)?, at.read(case, BlockSite::KRope)?);
-    let k = shifted(&k, (case.tokens, width), back, true);
+    let q = at.read(case, BlockSite::QRope)?;
     let (t, scale) = (case.tokens, factor / (width as f64).sqrt());
     let mut p = vec![0.0; heads * t * t];
     for (row, p) in p.chunks_mut(t).enumerate() {
@@ -182,16 +259,6 @@ fn shifted(x: &[f64], (tokens, width): (usize, usize), by: usize, wraps: bool) -
         (0..tokens).flat_map(|t| head[from(t) * width..][..width].to_vec()).collect()
     };
     x.chunks(tokens * width).flat_map(head).collect()
-}
-
-fn values(at: &At, case: &Case) -> Option<Vec<f64>> {
-    Some(by_head(at, case, &at.read(case, BlockSite::VProj)?))
-}
-
-/// `[tokens, groups · width]` as `[groups, tokens, width]`.
-fn by_head(at: &At, case: &Case, v: &[f64]) -> Vec<f64> {
-    let (groups, width, t) = (at.config.num_key_value_heads, at.config.head_dim, case.tokens);
-    (0..v.len()).map(|i| v[(i / width % t * groups + i / (width * t)) * width + i % width]).collect()
 }
 
 /// Values mixed by probabilities: `[tokens, heads · width]`.

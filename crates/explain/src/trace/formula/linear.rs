@@ -4,7 +4,7 @@ use rayon::prelude::*;
 use ulpscope_floats::{DType, Floats};
 use ulpscope_llama::Site;
 
-use super::numbers::{dot, q4_0, quantised, quantised_between, text};
+use super::numbers::{dot, e4m3, q4_0, quantised, quantised_between, text};
 use super::{At, Case, Formula, cast, numbers};
 use crate::catalogue;
 use crate::trace::hypothesis::reads;
@@ -33,7 +33,10 @@ pub(super) fn linear(at: &At, weight: &Floats, bias: Option<&[f64]>) -> Option<F
         }
     }
     let tf32 = |x: &mut [f64]| x.iter_mut().for_each(|x| *x = rounded(*x, 11));
-    if at.dtype == DType::F32 && layer.gives(&tf32, &tf32, None, 1) {
+    let tf32_even = |x: &mut [f64]| x.iter_mut().for_each(|x| *x = rounded_to_even(*x, 11));
+    if at.dtype == DType::F32
+        && (layer.gives(&tf32, &tf32, None, 1) || layer.gives(&tf32_even, &tf32_even, None, 1))
+    {
         return Formula::new(catalogue::COMPUTED_OTHERWISE, "computed in TF32");
     }
     for parts in [2, 4, 8] {
@@ -61,6 +64,9 @@ pub(super) fn linear(at: &At, weight: &Floats, bias: Option<&[f64]>) -> Option<F
             catalogue::OUTPUT_ROUNDED,
             "input and weight in int8, one scale a token and a row",
         );
+    }
+    if let Some(said) = in_fp8(&layer) {
+        return Formula::new(catalogue::QUANTISED, said);
     }
     if width.is_multiple_of(32) && layer.gives(&same, &q4_0, None, 1) {
         return Formula::new(catalogue::QUANTISED, "its weight in Q4_0");
@@ -109,6 +115,47 @@ fn partial(layer: &Layer) -> Option<String> {
         }
     }
     None
+}
+
+/// Input or weight or both in fp8 (e4m3), with a scale for each token or row, for all of the weight, or none.
+fn in_fp8(layer: &Layer) -> Option<String> {
+    let largest = |x: &[f64]| x.iter().fold(0.0, |most: f64, x| most.max(x.abs()));
+    let of_all = (0..layer.weight.len()).map(|i| layer.weight.get(i).abs()).fold(0.0, f64::max);
+    let coded = |x: &mut [f64], most: f64| {
+        let scale = if most > 0.0 { most / 448.0 } else { 1.0 };
+        x.iter_mut().for_each(|x| *x = e4m3(*x / scale) * scale);
+    };
+    let by_line = |x: &mut [f64]| coded(x, largest(x));
+    let by_tensor = |x: &mut [f64]| coded(x, of_all);
+    let plain = |x: &mut [f64]| coded(x, 448.0);
+    let same = |_: &mut [f64]| ();
+    type Way<'w> = (&'w str, &'w (dyn Fn(&mut [f64]) + Sync));
+    let inputs: [Way; 3] = [("", &same), ("one scale a token", &by_line), ("without a scale", &plain)];
+    let weights: [Way; 4] = [
+        ("", &same),
+        ("one scale for all of it", &by_tensor),
+        ("one scale a row", &by_line),
+        ("without a scale", &plain),
+    ];
+    for (of_input, input) in inputs {
+        for (of_weight, weight) in weights {
+            if !(of_input.is_empty() && of_weight.is_empty()) && layer.gives(input, weight, None, 1) {
+                let said = [("its input", of_input), ("its weight", of_weight)];
+                let said = said.into_iter().filter(|(_, how)| !how.is_empty());
+                let said: Vec<String> =
+                    said.map(|(what, how)| format!("{what} in fp8 (e4m3), {how}")).collect();
+                return Some(said.join(", "));
+            }
+        }
+    }
+    None
+}
+
+/// A number rounded to so many bits, to nearest, ties to even.
+fn rounded_to_even(x: f64, bits: u32) -> f64 {
+    let drop = 53 - bits;
+    let even = (x.to_bits() >> drop) & 1;
+    f64::from_bits((x.to_bits() + (1 << (drop - 1)) - 1 + even) >> drop << drop)
 }
 
 /// A number rounded to so many bits, to nearest, ties away from zero, as GPUs round to TF32.
@@ -209,11 +256,12 @@ fn masked(at: &At) -> Option<Formula> {
             .filter(|(i, _)| tokens.binary_search(&(i % width)).is_err())
             .all(|(_, (y, z))| (y - z).abs() <= 4.0 * at.dtype.unit_roundoff() * (y.abs() + 1.0))
     };
-    let said = format!(
-        "the logits of {} tokens ({first} to {last}) are {}",
-        tokens.len(),
-        at.cases[0].theirs[*first]
-    );
+    let of = if first == last {
+        format!("the logit of token {first} is")
+    } else {
+        format!("the logits of {} tokens ({first} to {last}) are", tokens.len())
+    };
+    let said = format!("{of} {}", at.cases[0].theirs[*first]);
     at.cases.iter().all(rest).then_some(Formula { fault: catalogue::VOCABULARY_MASKED, said })
 }
 

@@ -109,7 +109,9 @@ impl<'s> At<'s> {
                 let weight = parts.parameter(&format!("{}.weight", self.site))?;
                 norm::norm(self, &all(&weight))
             }
-            Site::EmbedTokens => norm::normalised(self, self.config.hidden_size),
+            Site::EmbedTokens => {
+                norm::with_positions(self).or_else(|| norm::normalised(self, self.config.hidden_size))
+            }
             Site::Block(_, B::QRope | B::KRope) => {
                 rotary::rotated(self).or_else(|| norm::normalised(self, self.config.head_dim))
             }
@@ -231,20 +233,13 @@ impl<'s> At<'s> {
         cast(values, self.dtype)
     }
 
-    /// The number between two positive ones with which a formula comes nearest: by the golden section, on a logarithmic scale.
+    /// The number between two positive ones with which a formula comes nearest.
     fn best(&self, [low, high]: [f64; 2], formula: impl Fn(f64, &Case) -> Option<Vec<f64>>) -> f64 {
-        const GOLDEN: f64 = 0.618_033_988_749_894_9;
-        const STEPS: usize = 40;
         let apart = |x: f64| {
-            let values = self.values(|case| formula(x.exp(), case));
+            let values = self.values(|case| formula(x, case));
             values.map_or(f64::INFINITY, |values| self.distances(&values)[0])
         };
-        let (mut low, mut high) = (low.ln(), high.ln());
-        for _ in 0..STEPS {
-            let (x, y) = (high - GOLDEN * (high - low), low + GOLDEN * (high - low));
-            if apart(x) <= apart(y) { high = y } else { low = x }
-        }
-        numbers::simple(((low + high) / 2.0).exp())
+        numbers::simple(numbers::least([low, high], apart))
     }
 
     /// The factors, one for each group of elements, with which ours comes nearest to the trace's.

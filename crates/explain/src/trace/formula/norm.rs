@@ -18,11 +18,31 @@ pub(super) fn norm(at: &At, weight: &[f64]) -> Option<Formula> {
     let weighted =
         |x: &[f64], factor: f64| -> Vec<f64> { x.iter().zip(weight).map(|(x, w)| x * factor * w).collect() };
     let once = |x: &[f64]| weighted(x, 1.0 / (rms(x).powi(2) + eps).sqrt());
+    // In two steps, between which Hugging Face rounds.
+    let weightless = |x: &[f64]| -> Vec<f64> {
+        let factor = 1.0 / (rms(x).powi(2) + eps).sqrt();
+        x.iter().map(|x| x * factor).collect()
+    };
+    let weight_of = |x: &[f64]| weighted(x, 1.0);
     let centred = |x: &[f64]| -> Vec<f64> {
         let mean = x.iter().sum::<f64>() / x.len() as f64;
         x.iter().map(|x| x - mean).collect()
     };
     let fault = catalogue::NORM_KIND;
+    let input = |case: &Case| case.recorded.get(&from).map(|x| x.values.dtype());
+    if let Some(format) = at.cases.first().and_then(input).filter(|format| *format != at.own)
+        && at.gives(|case| by_token(case, &|x| weight_of(&at.rounded(weightless(x)))))
+    {
+        return Formula::new(catalogue::COMPUTED_OTHERWISE, format!("its input in {format}"));
+    }
+    let over_all = |case: &Case| {
+        let x = case.recorded.get(&from).map(numbers)?;
+        let factor = 1.0 / (rms(&x).powi(2) + eps).sqrt();
+        Some(x.chunks(width).flat_map(|x| weighted(x, factor)).collect())
+    };
+    if at.explains(over_all) {
+        return Formula::new(fault, "the mean square over all tokens together");
+    }
     if at.explains(|case| by_token(case, &|x| once(&centred(x)))) {
         return Formula::new(fault, "LayerNorm, the mean subtracted");
     }
@@ -72,6 +92,24 @@ fn in_storage(at: &At, weight: &[f64], input: &dyn Fn(&Case) -> Option<Vec<f64>>
     let all =
         |case: &Case| input(case).is_some_and(|x| x.chunks(width).zip(case.theirs.chunks(width)).all(token));
     at.cases.iter().all(all)
+}
+
+/// At the embeddings: with sines and cosines of the position added, in turns or in halves.
+pub(super) fn with_positions(at: &At) -> Option<Formula> {
+    let width = at.config.hidden_size;
+    let added = |case: &Case, halves: bool| {
+        let element = |i: usize| {
+            let (t, c) = ((i / width) as f64, i % width);
+            let (pair, second) = if halves { (c % (width / 2), c >= width / 2) } else { (c / 2, c % 2 == 1) };
+            let angle = t / 1e4f64.powf(2.0 * pair as f64 / width as f64);
+            case.ours[i] + if second { angle.cos() } else { angle.sin() }
+        };
+        Some((0..case.ours.len()).map(element).collect())
+    };
+    [false, true].into_iter().any(|halves| at.explains(|case| added(case, halves))).then(|| Formula {
+        fault: catalogue::POSITION_BIAS,
+        said: "plus sines and cosines of the position".to_owned(),
+    })
 }
 
 /// At a site that Llama does not normalise: ours, divided by the root mean square of each of its vectors of this width.

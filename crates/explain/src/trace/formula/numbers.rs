@@ -1,5 +1,7 @@
 //! Numbers that somebody would have chosen, and vectors of numbers.
 
+use ulpscope_floats::{DType, Floats};
+
 /// A number that somebody would have chosen, if one is within two thousandths; else the number.
 pub(super) fn simple(x: f64) -> f64 {
     if !x.is_normal() {
@@ -11,6 +13,18 @@ pub(super) fn simple(x: f64) -> f64 {
     };
     let known = [digits(1), digits(2), 1.0 / (1.0 / x).round()];
     known.into_iter().find(|known| known.is_finite() && (known / x - 1.0).abs() < 2e-3).unwrap_or(x)
+}
+
+/// Where a function of numbers between two positive ones is least: by the golden section, on a logarithmic scale.
+pub(super) fn least([low, high]: [f64; 2], function: impl Fn(f64) -> f64) -> f64 {
+    const GOLDEN: f64 = 0.618_033_988_749_894_9;
+    const STEPS: usize = 40;
+    let (mut low, mut high) = (low.ln(), high.ln());
+    for _ in 0..STEPS {
+        let (x, y) = (high - GOLDEN * (high - low), low + GOLDEN * (high - low));
+        if function(x.exp()) <= function(y.exp()) { high = y } else { low = x }
+    }
+    ((low + high) / 2.0).exp()
 }
 
 /// A number for people.
@@ -53,6 +67,23 @@ pub(super) fn quantised_between(values: &mut [f64], bits: u32) {
     if scale > 0.0 {
         values.iter_mut().for_each(|x| *x = ((*x - least) / scale).round_ties_even() * scale + least);
     }
+}
+
+/// Quantised as a block of llama.cpp's Q8_0: the scale is kept in f16.
+pub(super) fn q8_0(values: &mut [f64]) {
+    let largest = values.iter().fold(0.0, |most: f64, x| most.max(x.abs()));
+    let scale = largest / 127.0;
+    let kept = Floats::from(vec![scale]).cast(DType::F16).get(0);
+    if kept > 0.0 {
+        values.iter_mut().for_each(|x| *x = (*x / scale).round() * kept);
+    }
+}
+
+/// A number in fp8 with 3 bits of mantissa, of at most 448.
+pub(super) fn e4m3(x: f64) -> f64 {
+    let exponent = x.abs().max(f64::MIN_POSITIVE).log2().floor().max(-6.0);
+    let step = (exponent - 3.0).exp2();
+    ((x / step).round_ties_even() * step).clamp(-448.0, 448.0)
 }
 
 /// Quantised in blocks of 32 as llama.cpp's Q4_0 has it: the number of largest magnitude is the lowest of 16 codes.

@@ -15,6 +15,10 @@ pub(super) fn residual(at: &At) -> Option<Formula> {
     let terms = |case: &Case| -> Option<[Vec<f64>; 2]> {
         Some([case.recorded.get(&x).map(numbers)?, case.recorded.get(&b).map(numbers)?])
     };
+    let sum = |case: &Case| terms(case).map(|[x, b]| x.iter().zip(&b).map(|(x, b)| x + b).collect());
+    if at.dtype != at.own && at.gives(sum) {
+        return Formula::new(catalogue::COMPUTED_OTHERWISE, format!("kept in {}", at.dtype));
+    }
     // Least squares of y = αx + βb.
     let (mut xx, mut xb, mut bb, mut xy, mut by) = (0.0, 0.0, 0.0, 0.0, 0.0);
     for case in &at.cases {

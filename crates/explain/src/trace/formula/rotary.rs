@@ -14,7 +14,7 @@ const POSITIONS: usize = 8192;
 
 /// At a table of cosines or sines: angles in 16 bits, or the rows of other positions.
 pub(super) fn table(at: &At) -> Option<Formula> {
-    angles(at).or_else(|| positions(at))
+    angles(at).or_else(|| positions(at)).or_else(|| frequencies(at))
 }
 
 /// Angles that are products of position and frequency in 16 bits.
@@ -35,6 +35,45 @@ fn angles(at: &At) -> Option<Formula> {
         }
     }
     None
+}
+
+/// Frequencies of another base, or all multiplied by a factor, as angles have them.
+fn frequencies(at: &At) -> Option<Formula> {
+    let (width, rope) = (at.config.head_dim, &at.config.rope);
+    let own = rope.inv_freq(width);
+    let table = |case: &Case, frequencies: &[f64]| -> Vec<f64> {
+        let of = |angle: f64| if at.site == Site::RotaryCos { angle.cos() } else { angle.sin() };
+        let row = |t: usize| frequencies.repeat(2).into_iter().map(move |f| of(t as f64 * f));
+        (0..case.tokens).flat_map(row).collect()
+    };
+    let scaled = |by: f64| own.iter().map(|f| f64::from(*f) * by).collect::<Vec<f64>>();
+    // At position 1 the first angle is the factor itself, where it is less than half a turn.
+    let factor = at.best([1.0 / 64.0, 3.0], |by, case| Some(table(case, &scaled(by))));
+    let factor = [factor]
+        .into_iter()
+        .chain([0.125, 0.25, 0.5, 2.0])
+        .find(|&by| (by - 1.0).abs() > 1e-3 && at.explains(|case| Some(table(case, &scaled(by)))));
+    if let Some(factor) = factor {
+        return Formula::new(catalogue::ROPE_SCALING, format!("angles times {}", text(factor)));
+    }
+    if rope.kind != RopeKind::Default {
+        return None;
+    }
+    let based =
+        |theta: f64| (0..width / 2).map(|i| theta.powf(-2.0 * i as f64 / width as f64)).collect::<Vec<f64>>();
+    let theta = rope.rope_theta;
+    // The longer the text, the nearer the guess has to be before a step towards the base is one to the better.
+    let near = [theta / 4.0, theta, theta * 4.0, theta.sqrt()];
+    let best = near
+        .into_iter()
+        .map(|near| at.best([near / 2.0, near * 2.0], |theta, case| Some(table(case, &based(theta)))));
+    let found = best.into_iter().find(|&theta| at.explains(|case| Some(table(case, &based(theta)))))?;
+    let root = if (found / theta.sqrt() - 1.0).abs() < 2e-3 {
+        ", the root of ours: exponents i/D for 2i/D"
+    } else {
+        ""
+    };
+    Formula::new(catalogue::ROPE_THETA, format!("theta {}{root}", text(found)))
 }
 
 /// The rows of other positions.
@@ -102,7 +141,9 @@ pub(super) fn rotated(at: &At) -> Option<Formula> {
     for theta in THETAS.into_iter().filter(|theta| *theta != rope.rope_theta) {
         let other = RopeParameters { rope_theta: theta, kind: RopeKind::Default, factors: None };
         let frequencies = other.inv_freq(width);
-        if at.explains(|case| Some(rotate(at, case, &own(case)?, [&frequencies, &frequencies], width))) {
+        if at.explains(|case| {
+            Some(rotate(at, case, &own(case)?, [&frequencies, &frequencies], width, own_position))
+        }) {
             return Formula::new(catalogue::ROPE_THETA, format!("theta {} here", text(theta)));
         }
     }
@@ -112,7 +153,7 @@ pub(super) fn rotated(at: &At) -> Option<Formula> {
         // With a table of its own, or with the beginning of the whole table, in which the halves are alike or are not.
         let upper = if upper.len() == lower.len() { upper } else { lower };
         for frequencies in [[&of_part[..], &of_part], [lower, lower], [lower, upper]] {
-            if at.explains(|case| Some(rotate(at, case, &own(case)?, frequencies, part))) {
+            if at.explains(|case| Some(rotate(at, case, &own(case)?, frequencies, part, own_position))) {
                 let said = format!("only the first {part} of {width} elements of a head are rotated");
                 return Formula::new(catalogue::PARTIAL_ROTARY, said);
             }
@@ -125,22 +166,54 @@ pub(super) fn rotated(at: &At) -> Option<Formula> {
         Some(x)
     };
     for by in [1, 2] {
-        if at.explains(|case| Some(rotate(at, case, &shifted(case, by)?, [&whole, &whole], width))) {
+        if at.explains(|case| {
+            Some(rotate(at, case, &shifted(case, by)?, [&whole, &whole], width, own_position))
+        }) {
             return Formula::new(catalogue::CACHE_SHIFTED, before("queries or keys", by));
         }
+    }
+    let at_position = |position: fn(f64) -> f64| {
+        at.explains(|case| Some(rotate(at, case, &own(case)?, [&whole, &whole], width, position)))
+    };
+    const OTHERS: [(&str, fn(f64) -> f64); 5] = [
+        ("at the position behind, t + 1", |t| t + 1.0),
+        ("at the position before, t - 1", |t| t - 1.0),
+        ("at two positions on, t + 2", |t| t + 2.0),
+        ("twice", |t| 2.0 * t),
+        ("by half of each angle", |t| t / 2.0),
+    ];
+    if let Some((how, _)) = OTHERS.into_iter().find(|(_, position)| at_position(*position)) {
+        return Formula::new(catalogue::POSITIONS, format!("rotated {how}"));
     }
     let other = if from == BlockSite::QProj { BlockSite::KProj } else { BlockSite::QProj };
     let exchanged = |case: &Case| {
         let x = at.read(case, other).filter(|x| x.len() == case.ours.len())?;
-        Some(rotate(at, case, &x, [&whole, &whole], width))
+        Some(rotate(at, case, &x, [&whole, &whole], width, own_position))
     };
     at.explains(exchanged)
         .then(|| Formula { fault: catalogue::CACHE_SHIFTED, said: "queries and keys exchanged".to_owned() })
 }
 
+fn own_position(t: f64) -> f64 {
+    t
+}
+
+/// `[tokens, heads · width]` as `[heads, tokens, width]`, rotated as keys are.
+pub(super) fn as_keys(at: &At, case: &Case, x: &[f64]) -> Vec<f64> {
+    let frequencies = at.config.rope.inv_freq(at.config.head_dim);
+    rotate(at, case, x, [&frequencies, &frequencies], at.config.head_dim, own_position)
+}
+
 /// `[tokens, heads · width]` as `[heads, tokens, width]`, the first `part` elements of each head rotated in halves, by frequencies
-/// of the lower half and the upper one.
-fn rotate(at: &At, case: &Case, x: &[f64], [lower, upper]: [&[f32]; 2], part: usize) -> Vec<f64> {
+/// of the lower half and the upper one, as at the position that is made of each token's.
+fn rotate(
+    at: &At,
+    case: &Case,
+    x: &[f64],
+    [lower, upper]: [&[f32]; 2],
+    part: usize,
+    position: fn(f64) -> f64,
+) -> Vec<f64> {
     let (width, tokens) = (at.config.head_dim, case.tokens);
     let heads = x.len() / (width * tokens).max(1);
     let mut y = vec![0.0; x.len()];
@@ -150,7 +223,7 @@ fn rotate(at: &At, case: &Case, x: &[f64], [lower, upper]: [&[f32]; 2], part: us
             let y = &mut y[(h * tokens + t) * width..][..width];
             y.copy_from_slice(x);
             for i in 0..part / 2 {
-                let angle = |frequency: f32| f64::from(t as f32 * frequency);
+                let angle = |frequency: f32| f64::from(position(t as f64) as f32 * frequency);
                 let ([a, b], j) = ([angle(lower[i]), angle(upper[i])], i + part / 2);
                 y[i] = x[i] * a.cos() - x[j] * a.sin();
                 y[j] = x[j] * b.cos() + x[i] * b.sin();

@@ -2,10 +2,10 @@
 
 use ulpscope_floats::DType;
 
-use super::numbers::{constant, dot, quantised, quantised_between, simple, text};
+use super::numbers::{constant, dot, q8_0, quantised, quantised_between, simple, text};
 use super::{At, BlockSite, Case, Formula, cast};
 use crate::across::ranges;
-use crate::catalogue;
+use crate::catalogue::{self, Fault};
 
 /// At the scores of eager attention.
 pub(super) fn scores(at: &At) -> Option<Formula> {
@@ -88,6 +88,11 @@ pub(super) fn masked(tokens: usize, holds: impl Fn(&dyn Fn(usize, usize) -> bool
         let first = if n == 1 { "the first key is".to_owned() } else { format!("the first {n} keys are") };
         if holds(&|i, j| j <= i && i - j < n) {
             return Some(format!("a query sees the last {n} keys"));
+        }
+        for first in [1, 2, 4, 8].into_iter().filter(|first| first + n < tokens) {
+            if holds(&|i, j| j <= i && (i - j < n || j < first)) {
+                return Some(format!("a query sees the last {n} keys and the first {first}"));
+            }
         }
         if holds(&|i, j| j <= i && i / n == j / n) {
             return Some(format!("a query sees the keys up to its own in its chunk of {n}"));
@@ -238,6 +243,18 @@ fn of_keys(at: &At) -> Option<Formula> {
         at.rounded((0..heads * t * t).map(one).collect()).into_iter().map(|x| x * scale).collect()
     };
     let own = |h: usize| h * groups / heads;
+    let wide = |case: &Case| {
+        let (q, k) = read(case)?;
+        let t = case.tokens;
+        let one = |i: usize| {
+            let [h, query, key] = place(case, i);
+            scale * dot(&q[(h * t + query) * width..][..width], &k[(own(h) * t + key) * width..][..width])
+        };
+        Some((0..heads * t * t).map(one).collect())
+    };
+    if at.dtype != at.own && at.gives(wide) {
+        return Formula::new(catalogue::COMPUTED_OTHERWISE, format!("computed in {}", at.dtype));
+    }
 
     // How far each query head's scores are from those of each key head.
     let mut apart = vec![0.0; heads * groups];
@@ -260,11 +277,100 @@ fn of_keys(at: &At) -> Option<Formula> {
     if groups == heads && at.gives(|case| read(case).map(|(q, k)| product(case, &k, &q, &|h| h))) {
         return Formula::new(catalogue::CACHE_SHIFTED, "queries and keys exchanged");
     }
+    let values = |case: &Case| Some((at.read(case, BlockSite::QRope)?, values(at, case)?));
+    if at.gives(|case| values(case).map(|(q, v)| product(case, &q, &v, &own))) {
+        return Formula::new(catalogue::WIRING, "values for keys");
+    }
+    let (unit, most) = (at.dtype.unit_roundoff(), at.cases[0].tokens - 1);
+    let last = |case: &Case, keys: &dyn Fn(&mut [f64])| -> Option<bool> {
+        let (q, mut k) = read(case)?;
+        keys(&mut k);
+        let at_last = |j: usize| dot(&q[most * width..][..width], &k[j * width..][..width]) * scale;
+        let row = &case.theirs[most * case.tokens..][..=most];
+        let size = row.iter().fold(0.0, |most: f64, y| most.max(y.abs()));
+        Some(row.iter().enumerate().all(|(j, y)| (y - at_last(j)).abs() <= 8.0 * unit * size))
+    };
+    let cached = cached(at, &|case, keys| last(case, keys) == Some(true), &|keys| {
+        at.gives(|case| {
+            let (q, mut k) = read(case)?;
+            keys(&mut k);
+            Some(product(case, &q, &k, &own))
+        })
+    });
+    if let Some((fault, said)) = cached {
+        return Formula::new(fault, said);
+    }
     coded(at, "keys", |case, code| {
         let (q, mut k) = read(case)?;
         code(&mut k);
         Some(product(case, &q, &at.rounded(k), &own))
     })
+}
+
+/// A change of `[heads, tokens, width]` in place.
+pub(super) type Edit<'e> = &'e dyn Fn(&mut [f64]);
+
+/// What a cache may have done to keys or values: the last ones not written, blocks in each other's place. `quickly` says of the first
+/// prompt whether an edit may be the one, `holds` of all.
+pub(super) fn cached(
+    at: &At,
+    quickly: &dyn Fn(&Case, Edit) -> bool,
+    holds: &dyn Fn(Edit) -> bool,
+) -> Option<(&'static Fault, String)> {
+    let (tokens, width) = (at.cases[0].tokens, at.config.head_dim);
+    // Edits are of so many tokens, which prompts of other lengths have not.
+    if at.cases.iter().any(|case| case.tokens != tokens) {
+        return None;
+    }
+    let fits = |edit: Edit| quickly(&at.cases[0], edit) && holds(edit);
+    for (count, first) in
+        [1, 2, 4, 8].into_iter().filter(|n| n * 2 <= tokens).flat_map(|n| [(n, false), (n, true)])
+    {
+        let from = if first { 0 } else { tokens - count };
+        let edit = |x: &mut [f64]| {
+            for head in x.chunks_mut(tokens * width) {
+                head[from * width..(from + count) * width].fill(0.0);
+            }
+        };
+        if fits(&edit) {
+            let end = if first { "first" } else { "last" };
+            let said = match count {
+                1 => format!("those of the {end} position are zero"),
+                _ => format!("those of the {end} {count} positions are zero"),
+            };
+            return Some((catalogue::CACHE_EMPTY, said));
+        }
+    }
+    for size in [4, 8, 16, 32, 64] {
+        for second in 1..tokens / size {
+            for first in 0..second {
+                let edit = |x: &mut [f64]| {
+                    for head in x.chunks_mut(tokens * width) {
+                        for i in 0..size * width {
+                            head.swap(first * size * width + i, second * size * width + i);
+                        }
+                    }
+                };
+                if fits(&edit) {
+                    let range = |block: usize| format!("{} to {}", block * size, (block + 1) * size - 1);
+                    let said = format!("those of positions {} and {} exchanged", range(first), range(second));
+                    return Some((catalogue::CACHE_SHIFTED, said));
+                }
+            }
+        }
+    }
+    None
+}
+
+/// `[tokens, groups · width]` of values as `[groups, tokens, width]`.
+pub(super) fn values(at: &At, case: &Case) -> Option<Vec<f64>> {
+    Some(by_head(at, case, &at.read(case, BlockSite::VProj)?))
+}
+
+/// `[tokens, groups · width]` as `[groups, tokens, width]`.
+pub(super) fn by_head(at: &At, case: &Case, v: &[f64]) -> Vec<f64> {
+    let (groups, width, t) = (at.config.num_key_value_heads, at.config.head_dim, case.tokens);
+    (0..v.len()).map(|i| v[(i / width % t * groups + i / (width * t)) * width + i % width]).collect()
 }
 
 /// For each query head the nearest of so many key or value heads, by how far it is from each.
@@ -288,6 +394,10 @@ pub(super) fn coded(
     what: &str,
     formula: impl Fn(&Case, &dyn Fn(&mut [f64])) -> Option<Vec<f64>>,
 ) -> Option<Formula> {
+    let blocks = at.config.head_dim.is_multiple_of(32);
+    if blocks && at.gives(|case| formula(case, &|x| x.chunks_mut(32).for_each(q8_0))) {
+        return Formula::new(catalogue::CACHE, format!("{what} in q8_0, one scale for each 32"));
+    }
     for bits in [8, 4] {
         for axis in [Axis::Vector, Axis::Channel] {
             for between in [false, true] {
