@@ -237,9 +237,8 @@ fn config(a: &NamedArm, b: &NamedArm) -> Vec<Factor> {
             (false, _) => ("rope_scaling", catalogue::ROPE_SCALING),
             (true, true) => ("rope_theta and rope_scaling", catalogue::ROPE_THETA),
         };
-        let said = |rope: &RopeParameters| format!("theta {}, {}", rope.rope_theta, kind(rope));
         let mut factor = Factor::new(subject, fault)
-            .related(format!("a: {}; b: {}", said(&ours.rope), said(&theirs.rope)))
+            .related(rotary(&ours.rope, &theirs.rope))
             .taking(|take| take.rope = true);
         let (x, y) = (RotaryEmbedding::new(ours).inv_freq, RotaryEmbedding::new(theirs).inv_freq);
         factor.rotation = Some(largest(&x, &y));
@@ -248,10 +247,30 @@ fn config(a: &NamedArm, b: &NamedArm) -> Vec<Factor> {
     found
 }
 
-fn kind(rope: &RopeParameters) -> String {
-    let text = format!("{:?}", rope.kind);
-    let text = if rope.factors.is_some() { text + " with factors" } else { text };
-    if text.len() <= 100 { text } else { text.chars().take(99).chain(['…']).collect() }
+/// In what two rotary embeddings differ. Of one kind of scaling, only the fields that are not alike.
+fn rotary(ours: &RopeParameters, theirs: &RopeParameters) -> String {
+    const SHOWN: usize = 100;
+    let all = [ours, theirs].map(|rope| {
+        let text = format!("{:?}", rope.kind);
+        let text = if rope.factors.is_some() { text + " with factors" } else { text };
+        format!("theta {}, {text}", rope.rope_theta)
+    });
+    // `Kind { field: value, field: value }`; lists in it hold commas of their own and are cut off.
+    let fields = |text: &str| -> Vec<String> { text.split(", ").map(str::to_owned).collect() };
+    let [x, y] = [&all[0], &all[1]].map(|text| fields(text));
+    let alike = |text: &str| text.split(" {").next().map(str::to_owned);
+    let same_kind = x.len() == y.len() && x.len() > 2 && alike(&x[1]) == alike(&y[1]);
+    let parts = if same_kind {
+        let differing: Vec<usize> = (0..x.len()).filter(|&i| x[i] != y[i]).collect();
+        [&x, &y].map(|fields| differing.iter().map(|&i| fields[i].clone()).collect::<Vec<_>>().join(", "))
+    } else {
+        all
+    };
+    let [a, b] = parts.map(|text| match text.len() {
+        ..=SHOWN => text.trim_end_matches(" }").to_owned(),
+        _ => text.chars().take(SHOWN - 1).chain(['…']).collect(),
+    });
+    format!("a: {a}; b: {b}")
 }
 
 /// What the recipes do to the buffers that no state dict holds, on the buffers of one config.
@@ -394,10 +413,18 @@ fn constants(differing: &[&Differing]) -> Vec<&'static str> {
     all.iter().filter(|fault| of(fault) <= FEW).map(|fault| fault.id).collect()
 }
 
+/// What happened, without how much of it.
+fn kind(statement: &Statement) -> String {
+    match statement {
+        Statement::Described(Description::Aligned { by, .. }) => by.to_string(),
+        other => other.to_string(),
+    }
+}
+
 /// What happened to the same tensor of many layers in the same way is one thing.
 fn across_layers(groups: Vec<Vec<&Differing>>, layers: usize) -> Vec<Vec<&Differing>> {
     let key = |group: &Vec<&Differing>| match &group[..] {
-        [d] => Some((class(&d.name), d.to_string())),
+        [d] => Some((class(&d.name), kind(&d.statement))),
         _ => None,
     };
     let merge = |same: Vec<Vec<_>>| match key(&same[0]) {

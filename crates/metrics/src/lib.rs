@@ -45,9 +45,10 @@ pub use digest::digest;
 pub use error::MetricsError;
 pub use logits::{LogitDifference, Position, compare_logits, nll};
 pub use relation::{
-    Affine, Axis, Change, Changed, Clamped, Code, Constant, Description, Edge, Few, Form, Grid, Grouped,
-    Groups, HeadLayout, Hints, Misfit, Misread, Neighbours, Operation, Order, Overflowed, Partial, Place,
-    Quantised, Rearranged, Rearrangement, Relation, Rule, Side, Statement, Ulps, Zeros, describe, relation,
+    Affine, Axis, Change, Changed, Clamped, Code, Constant, Description, Edge, Few, Form, Function, Grid,
+    Grouped, Groups, HeadLayout, Hints, Mapped, Misfit, Misread, Neighbours, Operation, Order, Overflowed,
+    Partial, Place, Quantised, Rearranged, Rearrangement, Relation, Rule, Side, Statement, Ulps, Zeros,
+    describe, relation,
 };
 pub use relative::max_relative;
 pub use rows::per_row;

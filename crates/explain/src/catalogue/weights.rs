@@ -2,7 +2,7 @@
 
 use ulpscope_floats::Rounding;
 use ulpscope_metrics::{
-    Axis, Change, Description, Edge, Operation, Order, Rearrangement, Relation, Rule, Statement, Zeros,
+    Axis, Change, Description, Edge, Operation, Rearrangement, Relation, Rule, Statement, Zeros,
 };
 
 use super::Fault;
@@ -176,6 +176,29 @@ static REDUCED: &Fault = &Fault {
     fault: true,
     pervasive: true,
 };
+static UPDATE_ALONE: &Fault = &Fault {
+    id: "update-without-base",
+    title: "a weight that is a matrix of low rank, as an adapter's update without the base",
+    remedy: "Add an adapter's update to the weight that it was trained on.",
+    fault: true,
+    pervasive: true,
+};
+/// Below this, a matrix of low rank is no approximation of the original.
+const UPDATE_ALONE_DB: f64 = 1.5;
+static AVERAGED: &Fault = &Fault {
+    id: "heads-averaged",
+    title: "heads that are the mean of several, as conversions to grouped heads make them",
+    remedy: "Nothing is wrong if the heads were to be pooled and the model is trained on; otherwise keep them apart.",
+    fault: true,
+    pervasive: true,
+};
+static FUNCTION: &Fault = &Fault {
+    id: "weights-mapped",
+    title: "weights that went through a function: a root, a square, a reciprocal",
+    remedy: "Store weights as they are; look at what the converter takes norms or scales for.",
+    fault: true,
+    pervasive: true,
+};
 static CONSTANT: &Fault = &Fault {
     id: "weight-constant",
     title: "a weight that is one number throughout",
@@ -239,6 +262,13 @@ pub(crate) static FOLDED_TWICE: &Fault = &Fault {
     fault: true,
     pervasive: false,
 };
+pub(crate) static NEURONS: &Fault = &Fault {
+    id: "neurons-permuted-partly",
+    title: "the neurons of an MLP in another order in some of its layers, and not in all",
+    remedy: "Put the rows of gate and up and the columns of down into one order.",
+    fault: true,
+    pervasive: false,
+};
 static NOISY: &Fault = &Fault {
     id: "weights-changed",
     title: "weights changed by something like noise",
@@ -247,7 +277,7 @@ static NOISY: &Fault = &Fault {
     pervasive: true,
 };
 
-pub(super) static ALL: [&Fault; 34] = [
+pub(super) static ALL: [&Fault; 38] = [
     ROUNDED,
     TRUNCATED,
     TWICE,
@@ -272,6 +302,9 @@ pub(super) static ALL: [&Fault; 34] = [
     ROTATED,
     ADAPTER,
     REDUCED,
+    UPDATE_ALONE,
+    AVERAGED,
+    FUNCTION,
     CONSTANT,
     NOT_FINITE,
     UNRELATED,
@@ -281,21 +314,30 @@ pub(super) static ALL: [&Fault; 34] = [
     SPLIT,
     FOLDED_PARTLY,
     FOLDED_TWICE,
+    NEURONS,
     NOISY,
 ];
 
 /// The entry that a tensor falls under.
 pub(crate) fn of_statement(name: &str, statement: &Statement) -> &'static Fault {
-    let norm = name.ends_with("norm.weight");
     match statement {
-        Statement::Exact(relation) => of_relation(norm, relation),
+        Statement::Exact(relation) => of_relation(name, relation),
         Statement::Described(description) => match description {
             Description::Constant { value: 0.0 } if name.ends_with(".bias") => super::BIAS,
             Description::Constant { .. } => CONSTANT,
             Description::NotFinite { .. } => NOT_FINITE,
-            Description::Aligned { by, .. } => of_rearrangement(by),
+            Description::Aligned { by, .. } => of_rearrangement(name, by),
+            Description::Except { parts, .. } => match &parts[0].1 {
+                Change::Zero(_) => ZEROED,
+                Change::NotFinite => NOT_FINITE,
+                _ => PARTLY,
+            },
             Description::Update { .. } => ADAPTER,
+            Description::Reduced { sqnr_db, .. } if *sqnr_db < UPDATE_ALONE_DB => UPDATE_ALONE,
             Description::Reduced { .. } => REDUCED,
+            Description::Coded { .. } => QUANTISED,
+            Description::Unsigned { .. } => DEQUANTISED,
+            Description::Averaged { .. } => AVERAGED,
             Description::Rotated { .. } => ROTATED,
             // Near to a multiple of the original, and farther from the original itself: a scale is missing, whatever
             // else was rounded.
@@ -307,7 +349,8 @@ pub(crate) fn of_statement(name: &str, statement: &Statement) -> &'static Fault 
     }
 }
 
-fn of_relation(norm: bool, relation: &Relation) -> &'static Fault {
+fn of_relation(name: &str, relation: &Relation) -> &'static Fault {
+    let norm = name.ends_with("norm.weight");
     match relation {
         Relation::Rounded { by: Rounding::TruncateBf16, .. } => TRUNCATED,
         Relation::Rounded { by: Rounding::NearestBf16ViaF16, .. } => TWICE,
@@ -323,12 +366,13 @@ fn of_relation(norm: bool, relation: &Relation) -> &'static Fault {
         Relation::Quantised(found) if found.misfit.is_some() => DEQUANTISED,
         Relation::Quantised(_) => QUANTISED,
         Relation::Misread(_) => MISREAD,
+        Relation::Mapped(_) => FUNCTION,
         // One element can become zero by chance; several that do were pruned, flushed, or not copied.
         Relation::Few(few) if few.changed.len() > 1 && few.changed.iter().all(|c| c.to == 0.0) => ZEROED,
         Relation::Few(_) => CORRUPTED,
-        Relation::Rearranged(found) => of_rearrangement(&found.by),
+        Relation::Rearranged(found) => of_rearrangement(name, &found.by),
         Relation::Partial(found) => match &found.change {
-            Change::Zero(Zeros::TwoOfFour | Zeros::Below(_)) => PRUNED,
+            Change::Zero(Zeros::TwoOfFour | Zeros::Below(_) | Zeros::EachRow) => PRUNED,
             Change::Zero(Zeros::Place) => ZEROED,
             Change::Moved { .. } => ROWS,
             Change::Several(parts)
@@ -336,7 +380,7 @@ fn of_relation(norm: bool, relation: &Relation) -> &'static Fault {
             {
                 ROWS
             }
-            Change::Related(inner) => match of_relation(norm, inner) {
+            Change::Related(inner) => match of_relation(name, inner) {
                 // What happened to a part says what happened; that it was a part says where.
                 fault if fault.pervasive => PARTLY,
                 fault => fault,
@@ -346,17 +390,18 @@ fn of_relation(norm: bool, relation: &Relation) -> &'static Fault {
     }
 }
 
-fn of_rearrangement(by: &Rearrangement) -> &'static Fault {
+fn of_rearrangement(name: &str, by: &Rearrangement) -> &'static Fault {
+    let of_heads = [".q_proj.", ".k_proj."].iter().any(|layer| name.contains(layer));
     match by {
         Rearrangement::Transposed { .. } => TRANSPOSED,
         // Rows that are there twice were not shifted by a wrong offset.
         Rearrangement::Shifted { axis: Axis::Rows, edge: Edge::Kept, .. } => ROWS,
         Rearrangement::Shifted { .. } => SHIFTED,
         Rearrangement::Shards { .. } => ROWS,
-        Rearrangement::Permuted { order, .. } => match order {
-            Order::Heads { .. } | Order::HeadsTwice { .. } | Order::HeadsMismatched { .. } => PERMUTED,
-            _ => ROWS,
-        },
+        Rearrangement::Permuted { axis: Axis::Rows, order, of } if of_heads && order.of_heads(*of) => {
+            PERMUTED
+        }
+        Rearrangement::Permuted { .. } => ROWS,
     }
 }
 

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use ulpscope_llama::layer_of;
 use ulpscope_metrics::Origin;
 
+use crate::across::class;
+
 /// Tensors of a layer that must come from one other layer for all of it to be said to.
 const ENOUGH: usize = 3;
 
@@ -33,6 +35,28 @@ pub(super) fn moved(origins: Vec<Origin>) -> (Option<(String, Vec<String>)>, Vec
     let names: Vec<String> = of_layers.iter().flat_map(moves).map(|(_, _, name)| name.to_owned()).collect();
     let moved = (!names.is_empty()).then(|| (say(&sources, copied), names));
     (moved, others)
+}
+
+/// What is said of the same tensor of at least [`ENOUGH`] layers that comes from other layers, and which they are; and the other
+/// origins.
+pub(super) fn places(origins: Vec<Origin>) -> (Vec<(String, Vec<String>)>, Vec<Origin>) {
+    let mut of: BTreeMap<String, BTreeMap<usize, usize>> = BTreeMap::new();
+    let place = |origin: &Origin| moves(origin).first().map(|(_, _, name)| class(name));
+    for origin in &origins {
+        for (layer, from, name) in moves(origin) {
+            of.entry(class(name)).or_default().insert(layer, from);
+        }
+    }
+    of.retain(|_, sources| sources.len() >= ENOUGH);
+    let known = |origin: &Origin| place(origin).is_some_and(|place| of.contains_key(&place));
+    let (moved, others): (Vec<Origin>, Vec<Origin>) = origins.into_iter().partition(known);
+    let one = |(place, sources): (String, BTreeMap<usize, usize>)| {
+        let copied = moved.iter().all(|origin| matches!(origin, Origin::Copied { .. }));
+        let names = moved.iter().flat_map(moves).filter(|(_, _, name)| class(name) == place);
+        let names = names.map(|(_, _, name)| name.to_owned()).collect();
+        (format!("{place}: {}", say(&sources, copied)), names)
+    };
+    (of.clone().into_iter().map(one).collect(), others)
 }
 
 /// Each tensor whose content comes from the same place of another layer: its layer, the other one, and its name.

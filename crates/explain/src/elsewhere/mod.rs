@@ -4,6 +4,7 @@
 mod folded;
 mod layers;
 mod near;
+mod neurons;
 mod split;
 
 use ulpscope_compare::{Differing, NamedArm};
@@ -55,6 +56,12 @@ pub(crate) fn elsewhere<'d>(a: &NamedArm, b: &NamedArm, differing: &'d [Differin
         found.push(Elsewhere { said, fault: catalogue::LAYERS, tensors });
         nearby.retain(|near| !names.contains(&near.tensor.name));
     }
+    let (in_layers, others) = layers::places(others);
+    for (said, names) in in_layers {
+        let tensors: Vec<&Differing> =
+            differing.iter().copied().filter(|d| names.contains(&d.name)).collect();
+        found.push(Elsewhere { said, fault: catalogue::EXCHANGED, tensors });
+    }
     for origin in others {
         let names = changed(&origin);
         let tensors: Vec<&Differing> =
@@ -74,6 +81,8 @@ pub(crate) fn elsewhere<'d>(a: &NamedArm, b: &NamedArm, differing: &'d [Differin
     found.extend(near::one_by_one(nearby));
     let left: Vec<&Differing> = differing.iter().copied().filter(|d| !placed(&found, d)).collect();
     found.extend(folded::folded(a, b, &left));
+    let left: Vec<&Differing> = differing.iter().copied().filter(|d| !placed(&found, d)).collect();
+    found.extend(neurons::neurons(a, b, &left));
     alike(found, a.arm.config().num_hidden_layers)
 }
 

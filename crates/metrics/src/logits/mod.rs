@@ -15,7 +15,8 @@ use ranking::Ranking;
 /// One position: reference distribution p against candidate distribution q.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Position {
-    /// KL(p ‖ q) in nats, never negative; NaN if any logit of either row is NaN or infinite.
+    /// KL(p ‖ q) in nats, never negative; NaN if any logit of either row is NaN or plus infinity. A logit of minus infinity
+    /// is a probability of 0, from which KL is infinite where the other side's is not.
     pub kl: f64,
     /// KL(q ‖ p) in nats; NaN as `kl`.
     pub reverse_kl: f64,
@@ -110,7 +111,7 @@ pub fn compare_logits(
 }
 
 /// Negative log-likelihood in nats of token `ids[i]` under row i of `logits`, `[T, vocab]`, in f64, for as many rows as
-/// there are ids; NaN if a logit of the row is NaN or infinite.
+/// there are ids; NaN if a logit of the row is NaN or plus infinity.
 ///
 /// # Panics
 /// If an id is not below `vocab`, or there are fewer rows than ids.

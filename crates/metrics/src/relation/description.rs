@@ -9,6 +9,7 @@ use super::layout::{Axis, Rearrangement};
 use super::quantised::Grid;
 use super::text;
 use super::view::{PIECE, View};
+use super::{Change, Place, Statement};
 
 /// Two tensors in numbers. Nothing here is a rule that leads from one to the other.
 #[derive(Clone, Debug, PartialEq)]
@@ -79,6 +80,35 @@ pub enum Description {
         /// The grid that `b` lies on, if it is quantised.
         grid: Option<Grid>,
     },
+    /// Near to `a`, in so few different numbers a row or column that they must be codes with few scales, whose groups are not
+    /// neighbours.
+    Coded {
+        /// What has few numbers.
+        axis: Axis,
+        /// How many at most.
+        numbers: usize,
+        /// Signal-to-noise ratio.
+        sqnr_db: f64,
+    },
+    /// Negative elements are larger by a constant for each row: codes of a signed format, read as those of an unsigned one.
+    Unsigned {
+        /// The constant, as a multiple of the largest magnitude of its row.
+        by: f64,
+    },
+    /// Heads of each group are their mean.
+    Averaged {
+        /// How many heads there are.
+        heads: usize,
+        /// How many of them are one now.
+        group: usize,
+    },
+    /// Some rows or columns have nothing to do with the original's; of the others there is a statement of its own.
+    Except {
+        /// What is known of those near to the original's.
+        rest: Box<Statement>,
+        /// The others, and what they are.
+        parts: Vec<(Place, Change)>,
+    },
     /// Uncorrelated.
     Unrelated {
         /// Correlation coefficient.
@@ -146,6 +176,29 @@ impl fmt::Display for Description {
                     write!(f, ", plus noise, SQNR {}", decibels(*sqnr_db))?;
                 }
                 grid.as_ref().map_or(Ok(()), |grid| write!(f, "; b lies on a grid {grid}"))
+            }
+            Description::Except { rest, parts } => {
+                write!(f, "{rest}")?;
+                (parts.iter().enumerate()).try_for_each(|(i, (place, change))| {
+                    write!(f, "{}{place}{change}", if i == 0 { ", except " } else { ", and " })
+                })
+            }
+            Description::Coded { axis, numbers, sqnr_db } => {
+                let each = if *axis == Axis::Columns { "column" } else { "row" };
+                write!(
+                    f,
+                    "b = a quantised: at most {numbers} different numbers in each {each}, SQNR {}",
+                    decibels(*sqnr_db)
+                )
+            }
+            Description::Unsigned { by } => write!(
+                f,
+                "b = a, but for negative elements, which are larger by {} times the largest of their row, as signed codes are \
+                 that are read as unsigned",
+                short(*by)
+            ),
+            Description::Averaged { heads, group } => {
+                write!(f, "b = a with its {heads} heads in groups of {group}, of which each is the mean")
             }
             Description::Unrelated { correlation, rms: [a, b], alike } => {
                 let what =

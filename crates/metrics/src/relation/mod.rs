@@ -3,14 +3,18 @@
 //! One kind of relation a file, simplest first; each is verified on every element.
 
 mod affine;
+mod apart;
 mod bytes;
 mod cell;
 mod clamped;
+mod coded;
 mod constant;
 mod description;
 mod grouped;
 mod groups;
+mod heads;
 mod layout;
+mod mapped;
 mod neighbours;
 mod partial;
 mod quantised;
@@ -33,6 +37,7 @@ pub use description::{Description, Ulps};
 pub use grouped::Grouped;
 pub use groups::Groups;
 pub use layout::{Axis, Edge, HeadLayout, Order, Rearranged, Rearrangement};
+pub use mapped::{Function, Mapped};
 pub use neighbours::{Neighbours, Rule};
 pub use partial::{Change, Changed, Few, Partial, Place, Zeros};
 pub use quantised::{Code, Grid, Misfit, Quantised};
@@ -102,6 +107,8 @@ pub enum Relation {
     Clamped(Clamped),
     /// The same bytes, read wrongly: `b = the bytes of a in bf16, read as f16`.
     Misread(Misread),
+    /// A function of each element: `b = sqrt(a)`.
+    Mapped(Mapped),
     /// Magnitudes are the same, signs are not.
     Signs {
         /// Elements whose sign was turned.
@@ -135,6 +142,7 @@ impl fmt::Display for Relation {
             Relation::Overflowed(overflowed) => overflowed.fmt(f),
             Relation::Clamped(clamped) => clamped.fmt(f),
             Relation::Misread(misread) => misread.fmt(f),
+            Relation::Mapped(mapped) => mapped.fmt(f),
             Relation::Signs { turned, len } => {
                 write!(f, "|b| = |a|, {} of the signs turned ({turned})", text::percent(*turned, *len))
             }

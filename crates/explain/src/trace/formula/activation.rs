@@ -6,10 +6,11 @@ use super::numbers::text;
 use super::{At, BlockSite, Case, Formula, cast};
 use crate::catalogue;
 
-type Named = (&'static str, fn(f64) -> f64);
+type OfOne = (&'static str, fn(f64) -> f64);
+type OfTwo = (&'static str, fn(f64, f64) -> f64);
 
 /// Functions of one number.
-const KNOWN: [Named; 9] = [
+const KNOWN: [OfOne; 9] = [
     ("relu", |x| x.max(0.0)),
     ("relu squared", |x| x.max(0.0).powi(2)),
     ("quick_gelu, x·sigmoid(1.702·x)", |x| x * sigmoid(1.702 * x)),
@@ -62,7 +63,7 @@ pub(super) fn product(at: &At) -> Option<Formula> {
 }
 
 /// What else is made of the activation of the gate and the up projection.
-const PRODUCTS: [(&str, fn(f64, f64) -> f64); 4] = [
+const PRODUCTS: [OfTwo; 4] = [
     ("the activation alone, without up_proj", |x, _| x),
     ("up_proj alone, without the gate", |_, y| y),
     ("act · (up + 1)", |x, y| x * (y + 1.0)),

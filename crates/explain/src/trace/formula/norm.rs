@@ -33,7 +33,7 @@ pub(super) fn norm(at: &At, weight: &[f64]) -> Option<Formula> {
     if let Some(format) = at.cases.first().and_then(input).filter(|format| *format != at.own)
         && at.gives(|case| by_token(case, &|x| weight_of(&at.rounded(weightless(x)))))
     {
-        return Formula::new(catalogue::COMPUTED_OTHERWISE, format!("its input in {format}"));
+        return Formula::new(catalogue::COMPUTED_OTHERWISE, format!("the residual stream in {format}"));
     }
     let over_all = |case: &Case| {
         let x = case.recorded.get(&from).map(numbers)?;

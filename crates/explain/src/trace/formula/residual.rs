@@ -17,7 +17,7 @@ pub(super) fn residual(at: &At) -> Option<Formula> {
     };
     let sum = |case: &Case| terms(case).map(|[x, b]| x.iter().zip(&b).map(|(x, b)| x + b).collect());
     if at.dtype != at.own && at.gives(sum) {
-        return Formula::new(catalogue::COMPUTED_OTHERWISE, format!("kept in {}", at.dtype));
+        return Formula::new(catalogue::COMPUTED_OTHERWISE, format!("the residual stream in {}", at.dtype));
     }
     // Least squares of y = αx + βb.
     let (mut xx, mut xb, mut bb, mut xy, mut by) = (0.0, 0.0, 0.0, 0.0, 0.0);

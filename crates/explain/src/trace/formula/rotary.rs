@@ -3,7 +3,7 @@
 use ulpscope_floats::DType;
 use ulpscope_llama::{BlockSite, RopeKind, RopeParameters, Site};
 
-use super::numbers::text;
+use super::numbers::{least, text};
 use super::scores::before;
 use super::{At, Case, Formula, cast};
 use crate::catalogue;
@@ -59,21 +59,30 @@ fn frequencies(at: &At) -> Option<Formula> {
     if rope.kind != RopeKind::Default {
         return None;
     }
-    let based =
-        |theta: f64| (0..width / 2).map(|i| theta.powf(-2.0 * i as f64 / width as f64)).collect::<Vec<f64>>();
-    let theta = rope.rope_theta;
-    // The longer the text, the nearer the guess has to be before a step towards the base is one to the better.
-    let near = [theta / 4.0, theta, theta * 4.0, theta.sqrt()];
-    let best = near
-        .into_iter()
-        .map(|near| at.best([near / 2.0, near * 2.0], |theta, case| Some(table(case, &based(theta)))));
-    let found = best.into_iter().find(|&theta| at.explains(|case| Some(table(case, &based(theta)))))?;
-    let root = if (found / theta.sqrt() - 1.0).abs() < 2e-3 {
-        ", the root of ours: exponents i/D for 2i/D"
-    } else {
-        ""
+    let based = |theta: f64| -> Vec<f64> {
+        (0..width / 2).map(|i| theta.powf(-2.0 * i as f64 / width as f64)).collect()
     };
-    Formula::new(catalogue::ROPE_THETA, format!("theta {}{root}", text(found)))
+    // Both tables are of one base, and sines tell more of small angles.
+    let apart = |theta: f64| -> f64 {
+        let frequencies = based(theta);
+        let of = |case: &Case| {
+            let sines = case.recorded.get(&Site::RotarySin).map(super::numbers).unwrap_or_default();
+            let one = |(i, y): (usize, &f64)| {
+                let angle = (i / width) as f64 * frequencies[i % width % frequencies.len()];
+                (y - angle.sin()).powi(2)
+            };
+            sines.iter().enumerate().map(one).sum::<f64>()
+        };
+        at.cases.iter().map(of).sum()
+    };
+    let theta = rope.rope_theta;
+    let root = theta.sqrt();
+    // The longer the text, the nearer the guess has to be before a step towards the base is one to the better.
+    let near = [theta, theta / 4.0, theta * 4.0, root].map(|near| least([near / 2.0, near * 2.0], apart));
+    let found =
+        [root].into_iter().chain(near).find(|&theta| at.explains(|case| Some(table(case, &based(theta)))))?;
+    let of_root = if found == root { ", the root of ours: exponents i/D for 2i/D" } else { "" };
+    Formula::new(catalogue::ROPE_THETA, format!("theta {}{of_root}", text(found)))
 }
 
 /// The rows of other positions.
@@ -175,7 +184,8 @@ pub(super) fn rotated(at: &At) -> Option<Formula> {
     let at_position = |position: fn(f64) -> f64| {
         at.explains(|case| Some(rotate(at, case, &own(case)?, [&whole, &whole], width, position)))
     };
-    const OTHERS: [(&str, fn(f64) -> f64); 5] = [
+    type Named = (&'static str, fn(f64) -> f64);
+    const OTHERS: [Named; 5] = [
         ("at the position behind, t + 1", |t| t + 1.0),
         ("at the position before, t - 1", |t| t - 1.0),
         ("at two positions on, t + 2", |t| t + 2.0),

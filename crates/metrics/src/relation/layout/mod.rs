@@ -114,6 +114,14 @@ impl fmt::Display for Rearrangement {
                 Order::Swapped(i, j) => write!(f, "with {axis} {i} and {j} swapped"),
                 Order::Reversed => write!(f, "with {axis} in reverse order"),
                 Order::Rolled(by) => write!(f, "with {axis} rolled by {by} of {of}"),
+                // What is no head has no rotary layout.
+                Order::Heads { to, heads } if *axis == Axis::Columns || !order.of_heads(*of) => {
+                    let how = match to {
+                        HeadLayout::Interleaved => "the halves interleaved",
+                        HeadLayout::HalfSplit => "the even ones before the odd ones",
+                    };
+                    write!(f, "with {axis} permuted: of each {}, {how}", of / heads)
+                }
                 _ => write!(f, "with {axis} permuted: {order}"),
             },
             Rearrangement::Shards { count, stacked: true } => {

@@ -140,6 +140,16 @@ impl Order {
         }
     }
 
+    /// Whether this is a layout of heads, of `n` rows in all: few rows, many times over, are an order of packed codes.
+    pub fn of_heads(&self, n: usize) -> bool {
+        const FEW: usize = 16;
+        match self {
+            Order::Heads { heads, .. } | Order::HeadsTwice { heads, .. } => n / heads >= FEW || *heads <= FEW,
+            Order::HeadsMismatched { .. } => true,
+            _ => false,
+        }
+    }
+
     /// The order that leads from keys `a` to the same keys in other places, `b`. `None` if they are other keys.
     pub(super) fn of(a: &[u64], b: &[u64], heads: &[usize]) -> Option<Order> {
         let n = a.len();

@@ -39,7 +39,7 @@ fn rows_and_columns() {
             ("with rows rolled by -2 of 48", &|r, c| ((r + 2) % ROWS, c)),
             ("with columns rolled by -1 of 80", &|r, c| (r, (c + 1) % COLUMNS)),
             ("with rows permuted: interleaved layout of 3 heads", &|r, c| (interleaved(16, r), c)),
-            ("with columns permuted: interleaved layout of 5 heads", &|r, c| (r, interleaved(16, c))),
+            ("with columns permuted: of each 16, the halves interleaved", &|r, c| (r, interleaved(16, c))),
         ];
         for (want, pick) in cases {
             assert_eq!(found(&a, &moved(&a, pick)), want, "{dtype}");

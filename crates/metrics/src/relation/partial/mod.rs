@@ -48,6 +48,11 @@ pub enum Change {
         /// Where that is.
         from: Place,
     },
+    /// In all its rows or columns the mean of the others, as new tokens are initialised.
+    Mean {
+        /// The side that they are the mean of.
+        of: Side,
+    },
     /// What the relation says, taken over this place alone.
     Related(Box<Relation>),
     /// Not the same in all its rows, or columns: these, of which each is so throughout.
@@ -66,6 +71,8 @@ pub enum Zeros {
     Below(f64),
     /// Two of every four neighbours.
     TwoOfFour,
+    /// The same share of each row: what was least important there.
+    EachRow,
 }
 
 impl fmt::Display for Partial {
@@ -82,6 +89,7 @@ impl fmt::Display for Partial {
                     None => write!(f, "magnitudes below {}, which are zero ({share})", text::short(*limit)),
                 }
             }
+            (Change::Zero(Zeros::EachRow), _) => write!(f, "{share} of each row, which are zero"),
             (Change::Zero(Zeros::TwoOfFour), _) => {
                 write!(f, "two of every four neighbours, which are zero ({share})")
             }
@@ -103,6 +111,7 @@ impl fmt::Display for Change {
             Change::Zero(_) => f.write_str(", which are zero"),
             Change::Constant(x) => write!(f, ", which are all {}", text::exact(*x)),
             Change::NotFinite => f.write_str(", which are not finite"),
+            Change::Mean { of } => write!(f, ", which are all the mean of {of}'s others"),
             Change::Moved { of, from } => write!(f, ", which are {of}'s {from}"),
             Change::Related(relation) => write!(f, ", where {relation}"),
             Change::Several(_) | Change::Other => f.write_str(", which differ"),
@@ -249,6 +258,8 @@ fn change(
             Zeros::Below(if limit.exp2() <= d.smallest_kept { limit.exp2() } else { d.smallest_kept })
         } else if *place == Place::Scattered && two_of_four(b) {
             Zeros::TwoOfFour
+        } else if *place == Place::Scattered && even(&d.rows, columns) {
+            Zeros::EachRow
         } else {
             Zeros::Place
         });
@@ -286,6 +297,14 @@ fn related(place: &Place, of: Side, a: View, b: View, (rows, columns): (usize, u
         Some(Relation::Identical | Relation::SameValues) | None => Change::Other,
         Some(relation) => Change::Related(Box::new(relation)),
     }
+}
+
+/// Whether about the same share of each row differs, and no small one.
+fn even(rows: &[u32], columns: usize) -> bool {
+    const LEAST: usize = 16;
+    let (low, high) = (rows.iter().min(), rows.iter().max());
+    let [low, high] = [low, high].map(|n| n.map_or(0, |n| *n as usize));
+    rows.len() > 1 && low >= LEAST && low * 8 >= columns && (high - low) * 50 <= columns
 }
 
 /// Whether of all four neighbours two are zero, or more where some were before.

@@ -52,7 +52,7 @@ impl fmt::Display for Place {
 
 impl Place {
     /// The flat indices of its elements, of a matrix of `rows` and `columns`. None if they are scattered.
-    pub(super) fn elements(&self, rows: usize, columns: usize) -> Box<dyn Iterator<Item = usize> + '_> {
+    pub(crate) fn elements(&self, rows: usize, columns: usize) -> Box<dyn Iterator<Item = usize> + '_> {
         match self {
             Place::Rows(r, _) => Box::new(r.start * columns..r.end * columns),
             Place::Columns(c, _) => {
@@ -84,7 +84,7 @@ impl Place {
     }
 
     /// The place of these rows or columns, at least one, in order, of so many.
-    pub(super) fn of_lines(lines: Vec<usize>, all: usize, rows: bool) -> Self {
+    pub(crate) fn of_lines(lines: Vec<usize>, all: usize, rows: bool) -> Self {
         let whole = lines[0]..lines[lines.len() - 1] + 1;
         match (whole.len() == lines.len(), rows) {
             (true, true) => Place::Rows(whole, all),

@@ -158,6 +158,10 @@ const BITS: f64 = 64.0;
 /// From here on a tensor on a grid is taken for a quantisation of the other: two bits leave 9 dB, three values 5.
 const COARSE_DB: f64 = 3.0;
 
+/// From here on, of two tensors on one kind of grid the second is taken for the first one quantised again: other weights are
+/// not so near, and what is done to one on purpose does not end on the grid.
+const ANEW_DB: f64 = 15.0;
+
 /// `b` as a quantisation of `a`, from which it is `sqnr_db` away.
 pub(super) fn quantised(
     a: &Floats,
@@ -166,27 +170,35 @@ pub(super) fn quantised(
     columns: usize,
     sqnr_db: f64,
 ) -> Option<Quantised> {
-    let (grid, fit) = (sqnr_db > COARSE_DB).then(|| found(a, b, rows, columns)).flatten()?;
-    Some(Quantised { grid, sqnr_db, misfit: fit.misfit() })
+    let (grid, misfit) =
+        (sqnr_db > COARSE_DB).then(|| found(a, b, rows, columns, sqnr_db > ANEW_DB)).flatten()?;
+    Some(Quantised { grid, sqnr_db, misfit })
 }
 
 /// The grid that `b` lies on, and `a` does not: `b` is a quantisation, of `a` if it is near.
 pub(super) fn grid(a: &Floats, b: &Floats, rows: usize, columns: usize) -> Option<Grid> {
-    found(a, b, rows, columns).map(|(grid, _)| grid)
+    found(a, b, rows, columns, false).map(|(grid, _)| grid)
 }
 
-fn found(a: &Floats, b: &Floats, rows: usize, columns: usize) -> Option<(Grid, Fit)> {
+/// `anew` says that `b` is so near to `a` that it may have been put on a grid again.
+fn found(a: &Floats, b: &Floats, rows: usize, columns: usize, anew: bool) -> Option<(Grid, Option<Misfit>)> {
     // A vector is a single row.
     let (rows, columns) = if columns == 1 { (1, rows) } else { (rows, columns) };
     // bitsandbytes' blocks go on from one row into the next, which shows where rows are no whole number of blocks.
     let ragged = |groups: &Groups| matches!(groups, Groups::Blocks(n) if !columns.is_multiple_of(*n));
     let across: Vec<Groups> = GROUPS.into_iter().filter(ragged).collect();
-    grid_in(&GROUPS, a, b, rows, columns)
-        .or_else(|| (rows > 1).then(|| grid_in(&across, a, b, 1, rows * columns)).flatten())
+    grid_in(&GROUPS, a, b, (rows, columns), anew)
+        .or_else(|| (rows > 1).then(|| grid_in(&across, a, b, (1, rows * columns), anew)).flatten())
 }
 
-/// The grid in one of these groups, and how well it fits `a`.
-fn grid_in(groups: &[Groups], a: &Floats, b: &Floats, rows: usize, columns: usize) -> Option<(Grid, Fit)> {
+/// The grid in one of these groups, and how it misses `a`.
+fn grid_in(
+    groups: &[Groups],
+    a: &Floats,
+    b: &Floats,
+    (rows, columns): (usize, usize),
+    anew: bool,
+) -> Option<(Grid, Option<Misfit>)> {
     let storage = format(b).unwrap_or(DType::F64);
     let found = |codes: &[Code], groups: Groups| {
         let count = groups.count(rows, columns);
@@ -215,7 +227,9 @@ fn grid_in(groups: &[Groups], a: &Floats, b: &Floats, rows: usize, columns: usiz
     let news = |of: &Grid| {
         (grid.zero && !of.zero) || grid.levels * 2 <= of.levels || (grid.levels > 64 && fit.nearest())
     };
-    shared.as_ref().is_none_or(|(of, _)| news(of)).then_some((grid, fit))
+    let told = shared.as_ref().is_none_or(|(of, _)| news(of));
+    // Quantised again, `a` does not say what the scales should be.
+    (told || anew).then(|| (grid, if told { fit.misfit() } else { None }))
 }
 
 fn applies(groups: Groups, rows: usize, columns: usize) -> bool {

@@ -4,10 +4,12 @@ use std::fmt;
 
 use ulpscope_floats::{Floats, Rounding};
 
+use super::apart::Odd;
 use super::description::{self, Description, Moments};
 use super::view::{View, each, roundings};
 use super::{
-    Rearranged, Relation, Side, bytes, clamped, grouped, layout, partial, quantised, rank, relation, rotated,
+    Rearranged, Relation, Side, bytes, clamped, coded, grouped, heads, layout, mapped, partial, quantised,
+    rank, relation, rotated,
 };
 
 /// Signal-to-noise ratio of a quantisation to more than 4 bits.
@@ -77,6 +79,11 @@ pub fn describe(a: &Floats, b: &Floats, shape: &[usize], hints: &Hints) -> State
     if let Some(exact) = exact(a, b, rows, columns, hints) {
         return Statement::Exact(exact);
     }
+    let of_rest = |a: &Floats, b: &Floats, shape: &[usize]| describe(a, b, shape, &Hints::default());
+    let odd = Odd::of(a, b, rows, columns);
+    if let Some(odd) = odd.as_ref().filter(|odd| odd.lost()) {
+        return Statement::Described(odd.described(a, b, of_rest));
+    }
     let moments = Moments::of(View::plain(a), View::plain(b));
     let near = moments.sqnr_db(1.0);
     // Constants, and tensors with NaNs, lie on no grid and are near nothing.
@@ -92,6 +99,12 @@ pub fn describe(a: &Floats, b: &Floats, shape: &[usize], hints: &Hints) -> State
     if let Some(ulps) = description::ulps(a, b) {
         return Statement::Described(Description::Ulps(ulps));
     }
+    if let Some(found) = numbers.then(|| coded::coded(a, b, rows, columns, near)).flatten() {
+        return Statement::Described(found);
+    }
+    if let Some(found) = numbers.then(|| heads::averaged(a, b, rows, columns, hints.heads)).flatten() {
+        return Statement::Described(found);
+    }
     let aligned = (numbers && moments.correlation() < 0.7)
         .then(|| layout::aligned(a, b, rows, columns, hints.heads))
         .flatten();
@@ -100,6 +113,9 @@ pub fn describe(a: &Floats, b: &Floats, shape: &[usize], hints: &Hints) -> State
     {
         let grid = if gain == 1.0 { quantised::grid(&moved, b, rows, columns) } else { None };
         return Statement::Described(Description::Aligned { by, gain, sqnr_db, grid });
+    }
+    if let Some(odd) = odd {
+        return Statement::Described(odd.described(a, b, of_rest));
     }
     let told = numbers.then(|| structured(a, b, rows, columns, &moments)).flatten();
     Statement::Described(told.unwrap_or_else(|| moments.describe()))
@@ -120,8 +136,11 @@ fn structured(a: &Floats, b: &Floats, rows: usize, columns: usize, moments: &Mom
         };
         return update().or_else(reduced);
     }
-    let (axis, apart) = rotated::rotated(a, b, rows, columns)?;
-    Some(Description::Rotated { axis, apart })
+    if let Some((axis, apart)) = rotated::rotated(a, b, rows, columns) {
+        return Some(Description::Rotated { axis, apart });
+    }
+    let (rank, sampled) = rank::of_second(a, b, rows, columns)?;
+    Some(Description::Reduced { rank, sampled, sqnr_db })
 }
 
 fn exact(a: &Floats, b: &Floats, rows: usize, columns: usize, hints: &Hints) -> Option<Relation> {
@@ -133,6 +152,9 @@ fn exact(a: &Floats, b: &Floats, rows: usize, columns: usize, hints: &Hints) -> 
     }
     if let Some(misread) = bytes::misread(a, b) {
         return Some(Relation::Misread(misread));
+    }
+    if let Some(mapped) = mapped::mapped(a, b) {
+        return Some(Relation::Mapped(mapped));
     }
     if let Some(clamped) = clamped::clamped(a, b) {
         return Some(Relation::Clamped(clamped));

@@ -1,0 +1,109 @@
+//! The neurons of an MLP in another order: of gate and up the rows, of down the columns. In all three alike that changes nothing;
+//! in some of them only, or with something else done besides, it does.
+
+use std::collections::BTreeSet;
+
+use ulpscope_compare::{Differing, NamedArm};
+use ulpscope_floats::Floats;
+use ulpscope_llama::layer_of;
+use ulpscope_metrics::{Axis, Description, Hints, Rearrangement, Relation, Statement, correlation, describe};
+
+use super::{Elsewhere, merged, parameter};
+use crate::across::class;
+use crate::catalogue;
+
+/// What lies along the neurons of each layer of an MLP.
+const LAYERS: [(&str, Axis); 3] = [
+    ("mlp.gate_proj.weight", Axis::Rows),
+    ("mlp.up_proj.weight", Axis::Rows),
+    ("mlp.down_proj.weight", Axis::Columns),
+];
+
+/// A correlation that two trained tensors do not have by chance.
+const NEAR: f64 = 0.7;
+
+/// What was done by halves, or with something besides, among the parameters that differ.
+pub(super) fn neurons<'d>(a: &NamedArm, b: &NamedArm, left: &[&'d Differing]) -> Vec<Elsewhere<'d>> {
+    let layers: BTreeSet<usize> =
+        left.iter().filter_map(|d| layer_of(&d.name)).map(|(layer, _)| layer).collect();
+    let found = layers.into_iter().filter_map(|layer| one(a, b, left, layer)).collect();
+    let kind = |found: &Elsewhere| {
+        (found.fault.id, found.tensors.iter().map(|d| class(&d.name)).collect::<Vec<String>>())
+    };
+    merged(found, a.arm.config().num_hidden_layers, kind)
+}
+
+fn one<'d>(a: &NamedArm, b: &NamedArm, left: &[&'d Differing], layer: usize) -> Option<Elsewhere<'d>> {
+    let members = LAYERS.map(|(place, axis)| {
+        let name = format!("model.layers.{layer}.{place}");
+        let differing = left.iter().copied().find(|d| d.name == name);
+        (name, axis, differing)
+    });
+    let count = a.arm.config().intermediate_size;
+    let order = members.iter().find_map(|(_, axis, d)| order(&d.as_ref()?.statement, *axis, count))?;
+    let (mut follow, mut same, mut besides) = (Vec::new(), Vec::new(), Vec::new());
+    for (name, axis, differing) in &members {
+        let Some(d) = differing else {
+            same.push(name.as_str());
+            continue;
+        };
+        let pure = matches!(d.statement, Statement::Exact(Relation::Rearranged(_)));
+        if pure && self::order(&d.statement, *axis, count).as_ref() == Some(&order) {
+            follow.push(*d);
+            continue;
+        }
+        let (moved, theirs) = (moved(&parameter(a, name)?, *axis, &order)?, parameter(b, name)?);
+        let pairs = (0..moved.len()).step_by(7).map(|i| (moved.get(i), theirs.get(i)));
+        if correlation(pairs).abs() < NEAR {
+            return None;
+        }
+        let shape = match axis {
+            Axis::Columns => [moved.len() / count, count],
+            _ => [count, moved.len() / count],
+        };
+        besides.push((name, describe(&moved, &theirs, &shape, &Hints::default())));
+        follow.push(*d);
+    }
+    let listed =
+        |tensors: &[&Differing]| tensors.iter().map(|d| d.name.as_str()).collect::<Vec<_>>().join(", ");
+    let and = besides.first().map_or(String::new(), |(name, statement)| {
+        format!("; besides, a being in that order, {statement} in {name}")
+    });
+    let said = format!("the neurons of {} are in another order", listed(&follow));
+    if !same.is_empty() {
+        let said = format!("{said}, and those of {} are not{and}", same.join(", "));
+        return Some(Elsewhere { said, fault: catalogue::NEURONS, tensors: follow });
+    }
+    let faults = || besides.iter().map(|(name, statement)| catalogue::of_statement(name, statement));
+    let fault = faults().find(|fault| fault.fault).or_else(|| faults().next())?;
+    Some(Elsewhere { said: said + ", which is no fault" + &and, fault, tensors: follow })
+}
+
+/// For each neuron of `b` which one of `a` it is, if a statement says so.
+fn order(statement: &Statement, along: Axis, count: usize) -> Option<Vec<usize>> {
+    let by = match statement {
+        Statement::Exact(Relation::Rearranged(found)) => &found.by,
+        Statement::Described(Description::Aligned { by, .. }) => by,
+        _ => return None,
+    };
+    match by {
+        Rearrangement::Permuted { axis, order, of } if *axis == along && *of == count => {
+            Some((0..count).map(|i| order.source(i, count)).collect())
+        }
+        _ => None,
+    }
+}
+
+/// A weight with its neurons in this order.
+fn moved(x: &Floats, axis: Axis, order: &[usize]) -> Option<Floats<'static>> {
+    let count = order.len();
+    let other = x.len() / count;
+    if other * count != x.len() {
+        return None;
+    }
+    let from = |i: usize| match axis {
+        Axis::Columns => i / count * count + order[i % count],
+        _ => order[i / other] * other + i % other,
+    };
+    Some(Floats::from((0..x.len()).map(|i| x.get(from(i))).collect::<Vec<f64>>()).cast(x.dtype()))
+}
