@@ -155,7 +155,7 @@ pub(crate) static PARTLY: &Fault = &Fault {
     fault: true,
     pervasive: false,
 };
-static ROTATED: &Fault = &Fault {
+pub(crate) static ROTATED: &Fault = &Fault {
     id: "weight-rotated",
     title: "a weight in another basis: rotated or permuted along one side",
     remedy: "Apply a rotation (QuaRot, SpinQuant) or a permutation to all tensors that meet there, or to none.",

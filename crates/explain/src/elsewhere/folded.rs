@@ -8,7 +8,7 @@ use ulpscope_floats::Floats;
 use ulpscope_llama::LlamaConfig;
 use ulpscope_metrics::{Hints, describe};
 
-use super::{Elsewhere, merged, parameter};
+use super::{Elsewhere, listed, merged, parameter};
 use crate::across::class;
 use crate::catalogue;
 
@@ -23,12 +23,13 @@ const NEAR: f64 = 0.1;
 const ROUNDINGS: f64 = 1.5;
 
 /// A norm, and the layers that read what it gives.
-struct Link {
-    norm: String,
-    behind: Vec<String>,
+pub(super) struct Link {
+    pub(super) norm: String,
+    pub(super) behind: Vec<String>,
 }
 
-fn links(config: &LlamaConfig) -> Vec<Link> {
+/// Every norm of a model.
+pub(super) fn links(config: &LlamaConfig) -> Vec<Link> {
     let block = |n: usize| {
         let link = |norm: &str, behind: &[&str]| Link {
             norm: format!("model.layers.{n}.{norm}.weight"),
@@ -142,10 +143,6 @@ fn one<'d>(a: &NamedArm, b: &NamedArm, left: &[&'d Differing], link: &Link) -> O
     }
 }
 
-fn listed(names: &[&String]) -> String {
-    names.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", ")
-}
-
 /// What became of a layer, if its columns should have been multiplied by these factors.
 fn state(a: &NamedArm, b: &NamedArm, name: &str, factors: &[f64]) -> Option<State> {
     let (ours, theirs) = (parameter(a, name)?, parameter(b, name)?);
@@ -180,7 +177,7 @@ fn state(a: &NamedArm, b: &NamedArm, name: &str, factors: &[f64]) -> Option<Stat
     Some(State::Near(made, theirs))
 }
 
-fn all(x: &Floats) -> Vec<f64> {
+pub(super) fn all(x: &Floats) -> Vec<f64> {
     let mut all = vec![0.0; x.len()];
     x.read_f64(0, &mut all);
     all

@@ -1,6 +1,7 @@
 //! Tensors of the arm whose content the reference has elsewhere: under other names, in other layers, in other tensors'
 //! rows; or near to another.
 
+mod basis;
 mod folded;
 mod layers;
 mod near;
@@ -80,6 +81,8 @@ pub(crate) fn elsewhere<'d>(a: &NamedArm, b: &NamedArm, differing: &'d [Differin
     nearby.retain(|near| !placed(&found, near.tensor));
     found.extend(near::one_by_one(nearby));
     let left: Vec<&Differing> = differing.iter().copied().filter(|d| !placed(&found, d)).collect();
+    found.extend(basis::basis(a, b, &left));
+    let left: Vec<&Differing> = differing.iter().copied().filter(|d| !placed(&found, d)).collect();
     found.extend(folded::folded(a, b, &left));
     let left: Vec<&Differing> = differing.iter().copied().filter(|d| !placed(&found, d)).collect();
     found.extend(neurons::neurons(a, b, &left));
@@ -112,6 +115,10 @@ fn merged<'d, K: PartialEq>(
         vec![Elsewhere { said, fault, tensors }]
     };
     by_key(found, key).into_iter().flat_map(merge).collect()
+}
+
+fn listed(names: &[&String]) -> String {
+    names.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", ")
 }
 
 /// The tensors whose content is another in the arm.

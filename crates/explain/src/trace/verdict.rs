@@ -351,13 +351,19 @@ fn size(known: &Known, floor_kl: f64) -> Vec<String> {
     };
     let mut said = vec![format!("Accumulated at the logits: KL {}{beside}.", short(own))];
     let explained = known.outcome.unexplained.is_empty();
+    let whole = |found: &Found| !found.changes.is_empty() && found.changes.iter().all(|(.., whole)| *whole);
+    let what = if known.outcome.found.iter().filter(|found| found.fault.fault).all(whole) {
+        "all of that"
+    } else {
+        "what of that holds throughout"
+    };
     match with {
         Some(_) if known.account.bit_equal() => {
-            said.push("Ours, run freely with all of that, has every bit of the trace's logits.".to_owned());
+            said.push(format!("Ours, run freely with {what}, has every bit of the trace's logits."));
         }
         Some(with) => {
             let rest = if explained { "" } else { "; the rest is not explained" };
-            said.push(format!("Ours, run freely with all of that, is left with KL {}{rest}.", short(with)));
+            said.push(format!("Ours, run freely with {what}, is left with KL {}{rest}.", short(with)));
         }
         None => {}
     }
