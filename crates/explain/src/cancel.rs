@@ -181,7 +181,8 @@ pub(crate) fn equivalent(
     let most = alone.fold(0.0, f64::max).max(of_sets);
     let whole = proof.whole();
     let allowed = allowed(all, acting);
-    let cancels = whole <= allowed * most && (!exceeds || allowed == OF_ROUNDED);
+    // What does nothing by itself without rounding in between is a choice of where to round, and cancels nothing.
+    let cancels = most > 0.0 && whole <= allowed * most && (!exceeds || allowed == OF_ROUNDED);
     let tensors = all.iter().map(|factor| factor.take.parameters.len()).sum();
     let ruled = acting.iter().all(|&i| all[i].ruled || whole <= OF_EXACT * most);
     (same_logits || cancels).then_some(Equivalent { tensors, same_logits, most, whole, ruled })

@@ -266,8 +266,13 @@ fn rotary(ours: &RopeParameters, theirs: &RopeParameters) -> String {
     } else {
         all
     };
-    let [a, b] = parts.map(|text| match text.len() {
-        ..=SHOWN => text.trim_end_matches(" }").to_owned(),
+    let braced = |text: String| match (text.contains('{'), text.ends_with('}')) {
+        (true, false) => text + " }",
+        (false, true) => text.trim_end_matches(['}', ' ']).to_owned(),
+        _ => text,
+    };
+    let [a, b] = parts.map(braced).map(|text| match text.len() {
+        ..=SHOWN => text,
         _ => text.chars().take(SHOWN - 1).chain(['…']).collect(),
     });
     format!("a: {a}; b: {b}")
@@ -413,6 +418,24 @@ fn constants(differing: &[&Differing]) -> Vec<&'static str> {
     all.iter().filter(|fault| of(fault) <= FEW).map(|fault| fault.id).collect()
 }
 
+/// Tensors of a layer, so many that it as a whole was not loaded.
+const NOT_LOADED: usize = 3;
+
+/// What was never loaded in one layer is one thing.
+fn not_loaded(groups: Vec<Vec<&Differing>>) -> Vec<Vec<&Differing>> {
+    let layer = |group: &Vec<&Differing>| match &group[..] {
+        [d] if catalogue::of_statement(&d.name, &d.statement) == catalogue::UNRELATED => {
+            layer_of(&d.name).map(|(layer, _)| layer)
+        }
+        _ => None,
+    };
+    let merge = |same: Vec<Vec<_>>| match layer(&same[0]) {
+        Some(_) if same.len() >= NOT_LOADED => vec![same.concat()],
+        _ => same,
+    };
+    by_key(groups, layer).into_iter().flat_map(merge).collect()
+}
+
 /// What happened, without how much of it.
 fn kind(statement: &Statement) -> String {
     match statement {
@@ -423,6 +446,7 @@ fn kind(statement: &Statement) -> String {
 
 /// What happened to the same tensor of many layers in the same way is one thing.
 fn across_layers(groups: Vec<Vec<&Differing>>, layers: usize) -> Vec<Vec<&Differing>> {
+    let groups = not_loaded(groups);
     let key = |group: &Vec<&Differing>| match &group[..] {
         [d] => Some((class(&d.name), kind(&d.statement))),
         _ => None,

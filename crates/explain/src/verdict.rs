@@ -177,7 +177,7 @@ fn cancelled(reference: &str, found: &Explanation, equivalent: &Equivalent, besi
              permutation or a folding), and no fault."
                 .to_owned(),
         );
-    } else {
+    } else if same_logits {
         said.push("Nothing of it reaches a logit of these prompts; others may show it.".to_owned());
     }
     said

@@ -56,7 +56,7 @@ pub(crate) static NORM_ROUNDING: &Fault = &Fault {
     fault: false,
     pervasive: false,
 };
-static NORM_CONVENTION: &Fault = &Fault {
+pub(crate) static NORM_CONVENTION: &Fault = &Fault {
     id: "norm-convention",
     title: "norms that use their weight in another way",
     remedy: "Multiply by w, not by 1 + w, and do not leave the weight out.",
@@ -70,9 +70,9 @@ static ROPE_ROUNDING: &Fault = &Fault {
     fault: false,
     pervasive: false,
 };
-static ROPE_LAYOUT: &Fault = &Fault {
+pub(crate) static ROPE_LAYOUT: &Fault = &Fault {
     id: "rotary-layout",
-    title: "rotation that pairs other elements, turns the other way, or is missing",
+    title: "rotation that pairs other elements, turns the other way, is missing or is done twice",
     remedy: "Pair element i with i + D/2 for Hugging Face's weights; permute q and k rows for adjacent pairs.",
     fault: true,
     pervasive: false,

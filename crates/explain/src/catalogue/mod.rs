@@ -9,7 +9,8 @@ mod trace;
 mod weights;
 
 pub(crate) use arithmetic::{
-    ATTENTION, CACHE, FORMAT, GQA, MASK, NORM_ROUNDING, ORDER, OVERFLOW, POSITIONS, SCALE, of_variant,
+    ATTENTION, CACHE, FORMAT, GQA, MASK, NORM_CONVENTION, NORM_ROUNDING, ORDER, OVERFLOW, POSITIONS,
+    ROPE_LAYOUT, SCALE, of_variant,
 };
 pub(crate) use config::{ACTIVATION, EPS, ROPE_SCALING, ROPE_THETA, ROTARY_BUFFER};
 pub(crate) use trace::{
@@ -20,7 +21,7 @@ pub(crate) use trace::{
 };
 pub(crate) use weights::{
     EXCHANGED, FOLDED_PARTLY, FOLDED_TWICE, HEAD, LAYERS, NEURONS, OFFSET, PARTLY, QUANTISED, ROTATED,
-    ROUNDED, SCALED, SIGNS, SPLIT, TRANSPOSED, TRUNCATED, TWICE, of_statement,
+    ROUNDED, SCALED, SIGNS, SPLIT, TRANSPOSED, TRUNCATED, TWICE, UNRELATED, of_statement,
 };
 
 /// One entry.

@@ -213,7 +213,7 @@ static NOT_FINITE: &Fault = &Fault {
     fault: true,
     pervasive: false,
 };
-static UNRELATED: &Fault = &Fault {
+pub(crate) static UNRELATED: &Fault = &Fault {
     id: "weight-reinitialised",
     title: "a weight that has nothing to do with the original",
     remedy: "Look whether it was loaded at all (the loader's list of missing and unexpected keys), and whether it is another tensor under this name.",
@@ -398,7 +398,9 @@ fn of_rearrangement(name: &str, by: &Rearrangement) -> &'static Fault {
         Rearrangement::Shifted { axis: Axis::Rows, edge: Edge::Kept, .. } => ROWS,
         Rearrangement::Shifted { .. } => SHIFTED,
         Rearrangement::Shards { .. } => ROWS,
-        Rearrangement::Permuted { axis: Axis::Rows, order, of } if of_heads && order.of_heads(*of) => {
+        Rearrangement::Permuted { axis: Axis::Rows | Axis::Elements, order, of }
+            if of_heads && order.of_heads(*of) =>
+        {
             PERMUTED
         }
         Rearrangement::Permuted { .. } => ROWS,

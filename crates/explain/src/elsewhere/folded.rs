@@ -77,6 +77,9 @@ fn one<'d>(a: &NamedArm, b: &NamedArm, left: &[&'d Differing], link: &Link) -> O
     let [ours, theirs] = [a, b].map(|arm| Some(all(&parameter(arm, &link.norm)?)));
     let (ours, theirs) = (ours?, theirs?);
     let norm = differing(&link.norm);
+    if norm.is_none() && ours != theirs {
+        return None;
+    }
     let factors: Vec<f64> = match norm {
         Some(_) => ours.iter().zip(&theirs).map(|(x, y)| x / y).collect(),
         None => ours,

@@ -86,7 +86,7 @@ pub(crate) fn elsewhere<'d>(a: &NamedArm, b: &NamedArm, differing: &'d [Differin
     found.extend(folded::folded(a, b, &left));
     let left: Vec<&Differing> = differing.iter().copied().filter(|d| !placed(&found, d)).collect();
     found.extend(neurons::neurons(a, b, &left));
-    alike(found, a.arm.config().num_hidden_layers)
+    alike(with_biases(found), a.arm.config().num_hidden_layers)
 }
 
 /// What is said of layers whose tensors are all those of other layers, and the tensors; nothing if no layer moved.
@@ -97,6 +97,21 @@ pub(crate) fn layers_moved(origins: Vec<Origin>) -> Option<(String, Vec<String>)
 /// What happened in the same words in many layers happened once.
 fn alike<'d>(found: Vec<Elsewhere<'d>>, layers: usize) -> Vec<Elsewhere<'d>> {
     merged(found, layers, |found| class(&found.said))
+}
+
+/// Weights and biases of the same layers that went together.
+fn with_biases(found: Vec<Elsewhere>) -> Vec<Elsewhere> {
+    let plain = |found: &Elsewhere| found.said.replace(".weight", "").replace(".bias", "");
+    let merge = |same: Vec<_>| {
+        let biases = |found: &Elsewhere| found.said.contains(".bias");
+        if !(same.iter().any(biases) && same.iter().any(|found| !biases(found))) {
+            return same;
+        }
+        let said = plain(&same[0]) + ", weights and biases";
+        let fault = same[0].fault;
+        vec![Elsewhere { said, fault, tensors: same.into_iter().flat_map(|found| found.tensors).collect() }]
+    };
+    by_key(found, plain).into_iter().flat_map(merge).collect()
 }
 
 /// What has the same key in many layers, as one.

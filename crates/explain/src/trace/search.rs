@@ -421,7 +421,7 @@ impl<'s, 'a> Search<'s, 'a> {
         });
         const SHOWN: usize = 4;
         let others = found.relation.matches("; at ").count();
-        if !found.sites.is_empty() && !found.relation.contains(said_here.as_str()) && others < SHOWN {
+        if !found.sites.is_empty() && !said_before(&found.relation, &said_here) && others < SHOWN {
             found.relation = format!("{}; at {site} {said_here}", found.relation);
         }
         found.sites.insert(site);
@@ -482,7 +482,9 @@ impl<'s, 'a> Search<'s, 'a> {
         {
             let said = [format!("the output of {site}"), format!("trace: {said}")];
             // The same formula at another kind of site is one cause with it.
-            let same = |f: &&Found| f.shown == Shown::Formula && f.fault == fault && f.relation == said[1];
+            let same = |f: &&Found| {
+                f.shown == Shown::Formula && f.fault == fault && said_before(&f.relation, &said[1])
+            };
             let known = self.outcome.found.iter().find(same).map(|f| f.key.clone());
             let key = known.unwrap_or(format!("{} {kind}", fault.id));
             self.recognised(key, site, Shown::Formula, fault, said);
@@ -523,4 +525,16 @@ fn said(what: &[&Hypothesis]) -> String {
         if h.relation.is_empty() { h.subject.clone() } else { format!("{} ({})", h.subject, h.relation) }
     };
     what.iter().map(one).collect::<Vec<_>>().join(" with ")
+}
+
+/// Whether a relation says so already, but for rounding.
+fn said_before(relation: &str, said: &str) -> bool {
+    let number = |word: &str| word.trim_end_matches(',').parse::<f64>().ok();
+    let alike = |x: &str, y: &str| {
+        x == y || number(x).zip(number(y)).is_some_and(|(x, y)| (x - y).abs() <= 0.01 * x.abs())
+    };
+    let words: Vec<&str> = said.split(' ').collect();
+    let relation: Vec<&str> = relation.split([' ', ';']).collect();
+    said.is_empty()
+        || relation.windows(words.len()).any(|part| part.iter().zip(&words).all(|(x, y)| alike(x, y)))
 }

@@ -241,7 +241,14 @@ fn paragraph(known: &Known, found: &Explanation, status: Status, floor_kl: f64) 
              differ ({compared} sites)."
         )),
         Status::Explained | Status::Unexplained => {
-            if let Some(origin) = found.origins.first() {
+            // Last bits of functions are in all that another library computes.
+            let last_bits = |site: &str| {
+                let parsed = site.parse().ok();
+                let of = outcome.found.iter().filter(|f| f.shown == Shown::LastBits);
+                parsed.is_some_and(|site| of.clone().any(|f| f.sites.contains(&site)))
+            };
+            let origins = || found.origins.iter();
+            if let Some(origin) = origins().find(|o| !last_bits(&o.site)).or_else(|| origins().next()) {
                 let [differing, of] = origin.differing;
                 said.push(format!(
                     "First site that differs on the trace's inputs: {} ({differing} of {of} elements).",

@@ -83,8 +83,8 @@ pub(super) fn cases(
         push(untied, "head flipped in a bit", &["weight-corrupted"], head(), vec![edit(Edit::FlipBit)]);
         // Biases. One that is zero throughout was never loaded.
         for (layer, tensor, edit, ids) in [
-            (0, "self_attn.q_proj", Edit::ZeroAll, &["weight-constant"][..]),
-            (1, "self_attn.v_proj", Edit::ZeroAll, &["weight-constant"]),
+            (0, "self_attn.q_proj", Edit::ZeroAll, &["bias-dropped"][..]),
+            (1, "self_attn.v_proj", Edit::ZeroAll, &["bias-dropped"]),
             (1, "self_attn.k_proj", Edit::Negate, &["sign-flipped"]),
             (0, "self_attn.o_proj", Edit::Times8, &["weights-scaled"]),
             (1, "self_attn.q_proj", Edit::FlipBit, &["weight-corrupted"]),

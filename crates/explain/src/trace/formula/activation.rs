@@ -56,9 +56,22 @@ pub(super) fn product(at: &At) -> Option<Formula> {
             Some(x.iter().zip(&y).map(|(x, y)| f(*x, *y)).collect())
         })
     };
-    otherwise(at, both).or_else(|| {
+    otherwise(at, both).or_else(|| clamped(at)).or_else(|| {
         let (said, _) = PRODUCTS.into_iter().find(|(_, f)| of(*f))?;
         Formula::new(catalogue::GATED_PRODUCT, said)
+    })
+}
+
+/// The up projection cut off at a largest magnitude before the product.
+fn clamped(at: &At) -> Option<Formula> {
+    let cut = |most: f64, case: &Case| -> Option<Vec<f64>> {
+        let (x, y) = (at.read(case, BlockSite::ActFn)?, at.read(case, BlockSite::UpProj)?);
+        Some(x.iter().zip(&y).map(|(x, y)| x * y.clamp(-most, most)).collect())
+    };
+    let most = at.best([1e-3, 100.0], cut);
+    at.explains(|case| cut(most, case)).then(|| Formula {
+        fault: catalogue::OUTPUT_CLAMPED,
+        said: format!("up_proj cut off at {}", text(most)),
     })
 }
 

@@ -33,9 +33,32 @@ pub(super) fn probabilities(at: &At) -> Option<Formula> {
     {
         return Formula::new(catalogue::COMPUTED_OTHERWISE, format!("computed in {format}"));
     }
-    at.gives(one_more).then_some(Formula {
+    if at.gives(one_more) {
+        return Formula::new(catalogue::SOFTMAX_KIND, "a softmax with 1 more in its sum");
+    }
+    // Without scores, what it takes away from each row tells as much.
+    let sums: Vec<f64> = (at.cases.iter())
+        .flat_map(|case| case.theirs.chunks(case.tokens).map(|row| row.iter().sum::<f64>()))
+        .collect();
+    let by_row = |case: &Case| {
+        let rows = case.theirs.chunks(case.tokens).zip(case.ours.chunks(case.tokens));
+        Some(
+            rows.flat_map(|(y, z)| {
+                let factor = y.iter().sum::<f64>() / z.iter().sum::<f64>();
+                z.iter().map(move |z| z * factor)
+            })
+            .collect(),
+        )
+    };
+    let [low, high] =
+        sums.iter().fold([f64::INFINITY, 0.0f64], |[low, high], sum| [low.min(*sum), high.max(*sum)]);
+    (high < 1.0 - 4.0 * at.dtype.unit_roundoff() && low > 0.0 && at.gives(by_row)).then(|| Formula {
         fault: catalogue::SOFTMAX_KIND,
-        said: "a softmax with 1 more in its sum".to_owned(),
+        said: format!(
+            "a softmax whose rows sum to {} to {}, as with something more in its sum",
+            text(low),
+            text(high)
+        ),
     })
 }
 
@@ -82,6 +105,26 @@ pub(super) fn context(at: &At) -> Option<Formula> {
     };
     if at.site.layer() != Some(0) && at.gives(first) {
         return Formula::new(catalogue::WIRING, "values that are the mean of this layer's and the first's");
+    }
+    if at.attention == AttentionKind::Sdpa {
+        let of_both = coded(at, "keys and values", |case, code| {
+            let (mut k, mut v) = (at.read(case, BlockSite::KRope)?, values(at, case)?);
+            code(&mut k);
+            code(&mut v);
+            let p = attend_to(at, case, 1.0, &own_head(at), &at.rounded(k), &|i, j| j <= i)?;
+            Some(mixed(at, case, &p, &at.rounded(v)))
+        });
+        let of_keys = || {
+            coded(at, "keys", |case, code| {
+                let mut k = at.read(case, BlockSite::KRope)?;
+                code(&mut k);
+                let p = attend_to(at, case, 1.0, &own_head(at), &at.rounded(k), &|i, j| j <= i)?;
+                Some(mixed(at, case, &p, &values(at, case)?))
+            })
+        };
+        if let Some(found) = of_both.or_else(of_keys) {
+            return Some(found);
+        }
     }
     coded(at, "values", |case, code| {
         let (p, mut v) = read(case)?;

@@ -32,6 +32,9 @@ pub(super) fn linear(at: &At, weight: &Floats, bias: Option<&[f64]>) -> Option<F
             return Formula::new(catalogue::COMPUTED_OTHERWISE, format!("computed in {dtype}"));
         }
     }
+    if at.dtype != at.own && layer.gives(&same, &same, None, 1) {
+        return Formula::new(catalogue::COMPUTED_OTHERWISE, format!("computed in {}", at.dtype));
+    }
     let tf32 = |x: &mut [f64]| x.iter_mut().for_each(|x| *x = rounded(*x, 11));
     let tf32_even = |x: &mut [f64]| x.iter_mut().for_each(|x| *x = rounded_to_even(*x, 11));
     if at.dtype == DType::F32

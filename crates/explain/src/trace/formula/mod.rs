@@ -147,6 +147,16 @@ impl<'s> At<'s> {
         self.values(formula).is_some_and(|values| self.has_bits(values))
     }
 
+    /// Whether it has the trace's bits at nearly all elements, whatever ours has.
+    fn has_nearly_all(&self, formula: impl Fn(&Case) -> Option<Vec<f64>>) -> bool {
+        let Some(values) = self.values(formula) else { return false };
+        let values: Vec<Vec<f64>> = values.into_iter().map(|values| self.rounded(values)).collect();
+        let [differing, all] = self
+            .elements(&values)
+            .fold([0u64; 2], |[differing, all], (y, _, f)| [differing + u64::from(y != f), all + 1]);
+        all > 0 && differing * 50 <= all && self.has_bits(values)
+    }
+
     /// What a formula gives on every prompt.
     fn values(&self, formula: impl Fn(&Case) -> Option<Vec<f64>>) -> Option<Vec<Vec<f64>>> {
         let of = |case: &Case| formula(case).filter(|values| values.len() == case.theirs.len());

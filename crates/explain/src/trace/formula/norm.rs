@@ -46,6 +46,11 @@ pub(super) fn norm(at: &At, weight: &[f64]) -> Option<Formula> {
     if at.explains(|case| by_token(case, &|x| once(&centred(x)))) {
         return Formula::new(fault, "LayerNorm, the mean subtracted");
     }
+    let plus_one =
+        |x: &[f64]| -> Vec<f64> { weightless(x).iter().zip(weight).map(|(x, w)| x * (1.0 + w)).collect() };
+    if at.explains(|case| by_token(case, &plus_one)) {
+        return Formula::new(catalogue::NORM_CONVENTION, "times 1 + the weight");
+    }
     if at.explains(|case| by_token(case, &|x| once(&once(x)))) {
         return Formula::new(fault, "the norm twice");
     }

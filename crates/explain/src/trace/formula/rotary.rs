@@ -3,10 +3,10 @@
 use ulpscope_floats::DType;
 use ulpscope_llama::{BlockSite, RopeKind, RopeParameters, Site};
 
-use super::numbers::{least, text};
+use super::numbers::{least, simple, text};
 use super::scores::before;
 use super::{At, Case, Formula, cast};
-use crate::catalogue;
+use crate::catalogue::{self, Fault};
 use crate::trace::hypothesis::THETAS;
 
 /// Positions that are tried for a token.
@@ -14,7 +14,20 @@ const POSITIONS: usize = 8192;
 
 /// At a table of cosines or sines: angles in 16 bits, or the rows of other positions.
 pub(super) fn table(at: &At) -> Option<Formula> {
-    angles(at).or_else(|| positions(at)).or_else(|| frequencies(at))
+    scaled(at).or_else(|| positions(at)).or_else(|| frequencies(at)).or_else(|| angles(at))
+}
+
+/// Ours times a factor.
+fn scaled(at: &At) -> Option<Formula> {
+    let factor = simple(at.factors(1, |_, _| 0)[0]);
+    let times = |case: &Case| Some(case.ours.iter().map(|z| z * factor).collect());
+    ((factor - 1.0).abs() > 0.01 && at.explains(times)).then(|| Formula {
+        fault: catalogue::ROPE_SCALING,
+        said: format!(
+            "cos and sin times {}, an attention factor that is missing or is none of ours",
+            text(factor)
+        ),
+    })
 }
 
 /// Angles that are products of position and frequency in 16 bits.
@@ -29,7 +42,7 @@ fn angles(at: &At) -> Option<Formula> {
                 let of = |angle: f64| if at.site == Site::RotaryCos { angle.cos() } else { angle.sin() };
                 angles.repeat(2).into_iter().map(of).collect::<Vec<f64>>()
             };
-            if at.gives(|case| Some((0..case.tokens).flat_map(row).collect())) {
+            if at.has_nearly_all(|case| Some((0..case.tokens).flat_map(row).collect())) {
                 return Formula::new(catalogue::ANGLES, format!("angles in {dtype}"));
             }
         }
@@ -78,9 +91,10 @@ fn frequencies(at: &At) -> Option<Formula> {
     let theta = rope.rope_theta;
     let root = theta.sqrt();
     // The longer the text, the nearer the guess has to be before a step towards the base is one to the better.
-    let near = [theta, theta / 4.0, theta * 4.0, root].map(|near| least([near / 2.0, near * 2.0], apart));
+    let near = [theta, theta / 4.0, theta * 4.0, root].map(|near| least([near / 2.5, near * 2.5], apart));
+    let nearest = near.into_iter().min_by(|x, y| apart(*x).total_cmp(&apart(*y)))?;
     let found =
-        [root].into_iter().chain(near).find(|&theta| at.explains(|case| Some(table(case, &based(theta)))))?;
+        [root, nearest].into_iter().find(|&theta| at.explains(|case| Some(table(case, &based(theta)))))?;
     let of_root = if found == root { ", the root of ours: exponents i/D for 2i/D" } else { "" };
     Formula::new(catalogue::ROPE_THETA, format!("theta {}{of_root}", text(found)))
 }
@@ -181,19 +195,25 @@ pub(super) fn rotated(at: &At) -> Option<Formula> {
             return Formula::new(catalogue::CACHE_SHIFTED, before("queries or keys", by));
         }
     }
-    let at_position = |position: fn(f64) -> f64| {
+    let at_position = |position: Position| {
         at.explains(|case| Some(rotate(at, case, &own(case)?, [&whole, &whole], width, position)))
     };
-    type Named = (&'static str, fn(f64) -> f64);
-    const OTHERS: [Named; 5] = [
-        ("at the position behind, t + 1", |t| t + 1.0),
-        ("at the position before, t - 1", |t| t - 1.0),
-        ("at two positions on, t + 2", |t| t + 2.0),
-        ("twice", |t| 2.0 * t),
-        ("by half of each angle", |t| t / 2.0),
+    type Named = (&'static Fault, &'static str, Position);
+    const OTHERS: [Named; 7] = [
+        (catalogue::POSITIONS, "rotated at the position behind, t + 1", |t, _| t + 1.0),
+        (catalogue::POSITIONS, "rotated at the position behind, t + 1, the last at its own", |t, n| {
+            (t + 1.0).min(n - 1.0)
+        }),
+        (catalogue::POSITIONS, "rotated at the position before, t - 1", |t, _| t - 1.0),
+        (catalogue::POSITIONS, "rotated at the position before, t - 1, the first at its own", |t, _| {
+            (t - 1.0).max(0.0)
+        }),
+        (catalogue::POSITIONS, "rotated at two positions on, t + 2", |t, _| t + 2.0),
+        (catalogue::ROPE_LAYOUT, "rotated twice", |t, _| 2.0 * t),
+        (catalogue::ROPE_LAYOUT, "rotated by half of each angle", |t, _| t / 2.0),
     ];
-    if let Some((how, _)) = OTHERS.into_iter().find(|(_, position)| at_position(*position)) {
-        return Formula::new(catalogue::POSITIONS, format!("rotated {how}"));
+    if let Some((fault, how, _)) = OTHERS.into_iter().find(|(.., position)| at_position(*position)) {
+        return Formula::new(fault, how);
     }
     let other = if from == BlockSite::QProj { BlockSite::KProj } else { BlockSite::QProj };
     let exchanged = |case: &Case| {
@@ -204,7 +224,10 @@ pub(super) fn rotated(at: &At) -> Option<Formula> {
         .then(|| Formula { fault: catalogue::CACHE_SHIFTED, said: "queries and keys exchanged".to_owned() })
 }
 
-fn own_position(t: f64) -> f64 {
+/// The position that a token is rotated at, of its own and the number of tokens.
+type Position = fn(f64, f64) -> f64;
+
+fn own_position(t: f64, _: f64) -> f64 {
     t
 }
 
@@ -222,7 +245,7 @@ fn rotate(
     x: &[f64],
     [lower, upper]: [&[f32]; 2],
     part: usize,
-    position: fn(f64) -> f64,
+    position: Position,
 ) -> Vec<f64> {
     let (width, tokens) = (at.config.head_dim, case.tokens);
     let heads = x.len() / (width * tokens).max(1);
@@ -233,7 +256,7 @@ fn rotate(
             let y = &mut y[(h * tokens + t) * width..][..width];
             y.copy_from_slice(x);
             for i in 0..part / 2 {
-                let angle = |frequency: f32| f64::from(position(t as f64) as f32 * frequency);
+                let angle = |frequency: f32| f64::from(position(t as f64, tokens as f64) as f32 * frequency);
                 let ([a, b], j) = ([angle(lower[i]), angle(upper[i])], i + part / 2);
                 y[i] = x[i] * a.cos() - x[j] * a.sin();
                 y[j] = x[j] * b.cos() + x[i] * b.sin();

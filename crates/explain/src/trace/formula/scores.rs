@@ -57,8 +57,36 @@ fn mask(at: &At) -> Option<Formula> {
             .iter()
             .all(|case| (0..case.tokens).all(|i| (0..case.tokens).all(|j| sees(case, i, j) == rule(i, j))))
     });
-    let said = said.or_else(|| other_keys(at, &sees));
+    let said = said.or_else(|| lowered(at)).or_else(|| other_keys(at, &sees));
     said.filter(|_| at.agrees()).map(|said| Formula { fault: catalogue::MASK, said })
+}
+
+/// By how much what lies ahead is lowered, where it is not hidden.
+fn lowered(at: &At) -> Option<String> {
+    let (heads, groups, width) =
+        (at.config.num_attention_heads, at.config.num_key_value_heads, at.config.head_dim);
+    let scale = 1.0 / (width as f64).sqrt();
+    let (mut sum, mut squares, mut count, mut size) = (0.0, 0.0, 0.0, 0.0);
+    for case in &at.cases {
+        let (q, k) = (at.read(case, BlockSite::QRope)?, at.read(case, BlockSite::KRope)?);
+        let t = case.tokens;
+        for (i, y) in case.theirs.iter().enumerate() {
+            let [h, query, key] = place(case, i);
+            if key > query {
+                let (q, k) = (
+                    &q[(h * t + query) * width..][..width],
+                    &k[(h * groups / heads * t + key) * width..][..width],
+                );
+                let less = dot(q, k) * scale - y;
+                (sum, squares, count, size) = (sum + less, squares + less * less, count + 1.0, size + y * y);
+            }
+        }
+    }
+    let by = sum / count;
+    let spread = (squares / count - by * by).max(0.0).sqrt();
+    // Not a number either.
+    (count >= 3.0 && by.abs() < 1e3 && spread <= 4.0 * at.roundings() * (size / count).sqrt())
+        .then(|| format!("what lies ahead is lowered by {}, not hidden", text(simple(by))))
 }
 
 /// The first query that sees other keys than those up to its own, and which, where no rule is known.
@@ -339,6 +367,24 @@ pub(super) fn cached(
                 _ => format!("those of the {end} {count} positions are zero"),
             };
             return Some((catalogue::CACHE_EMPTY, said));
+        }
+    }
+    for slot in 0..tokens {
+        for from in [slot.checked_sub(1), Some(slot + 1), Some(0)].into_iter().flatten() {
+            if from == slot || from >= tokens {
+                continue;
+            }
+            let edit = |x: &mut [f64]| {
+                for head in x.chunks_mut(tokens * width) {
+                    head.copy_within(from * width..(from + 1) * width, slot * width);
+                }
+            };
+            if fits(&edit) {
+                return Some((
+                    catalogue::CACHE_SHIFTED,
+                    format!("position {slot} holds what belongs to {from}"),
+                ));
+            }
         }
     }
     for size in [4, 8, 16, 32, 64] {
