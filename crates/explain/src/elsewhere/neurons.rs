@@ -64,6 +64,10 @@ fn one<'d>(a: &NamedArm, b: &NamedArm, left: &[&'d Differing], layer: usize) -> 
         besides.push((name, describe(&moved, &theirs, &shape, &Hints::default())));
         follow.push(*d);
     }
+    // Of one alone its own statement says more.
+    if follow.len() < 2 {
+        return None;
+    }
     let listed =
         |tensors: &[&Differing]| tensors.iter().map(|d| d.name.as_str()).collect::<Vec<_>>().join(", ");
     let and = besides.first().map_or(String::new(), |(name, statement)| {
