@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use ulpscope_floats::{DType, Floats, Rounding};
 
-use crate::util::{Checkpoint, Dir, list, number, tiny, ulpscope};
+use crate::util::{Checkpoint, Dir, Stored, list, number, tiny, ulpscope};
 
 const PROMPT: &str = "the quick brown fox jumps over the lazy dog and runs";
 
@@ -193,6 +193,103 @@ fn what_cancels_out_is_an_equivalent_rewriting_and_no_fault() {
     assert!(list(&both["counterfactuals"]).iter().find(together).is_some_and(|run| run["bit_equal"] == true));
     let half = changed(|model| edit(model, &up, scale(-1.0)));
     assert_eq!((ids(&half), &half["causes"][0]["fault"]), (vec!["sign-flipped"], &json!(true)));
+}
+
+/// Multiplies the columns of a weight by the factors, or what is there of a norm.
+fn columns(model: &mut Checkpoint, tensor: &str, factors: &[f32]) {
+    edit(model, tensor, |w| {
+        let width = factors.len();
+        w.iter_mut().enumerate().for_each(|(i, x)| *x *= factors[i % width]);
+    });
+}
+
+#[test]
+fn a_rewriting_by_halves_is_one_fault() {
+    let layer = |place: &str| format!("model.layers.1.{place}.weight");
+    let (norm, read) =
+        (layer("input_layernorm"), ["q", "k", "v"].map(|n| layer(&format!("self_attn.{n}_proj"))));
+    let factors: Vec<f32> = (0..64).map(|c| [1.0, 0.75, 1.5, 2.0, 1.25][c % 5]).collect();
+    let inverse: Vec<f32> = factors.iter().map(|x| 1.0 / x).collect();
+    let fold = |model: &mut Checkpoint, into: &[String]| {
+        columns(model, &norm, &inverse);
+        into.iter().for_each(|tensor| columns(model, tensor, &factors));
+    };
+    let e = changed(|model| fold(model, &read[..2]));
+    assert_eq!(ids(&e), ["folded-partly"], "{}", e["verdict"]);
+    let relation = e["causes"][0]["relation"].as_str().unwrap();
+    assert!(relation.ends_with(&format!("and not into {}", read[2])), "{relation}");
+    assert_eq!(e["causes"][0]["bit_equal"], true);
+    // Into all it is no fault; with a fault besides, that one is named.
+    let e = changed(|model| fold(model, &read));
+    assert!(e["verdict"].as_str().unwrap().contains("cancel out"), "{}", e["verdict"]);
+    let e = changed(|model| {
+        fold(model, &read);
+        edit(model, &read[1], |w| w[..640].fill(0.0));
+    });
+    assert_eq!(ids(&e), ["weight-partly-zero"], "{}", e["verdict"]);
+    let relation = e["causes"][0]["relation"].as_str().unwrap();
+    assert!(
+        relation.contains("multiplied by the same factors") && relation.contains("rows 0 to 9"),
+        "{relation}"
+    );
+
+    // The neurons of an MLP in reverse: in all three layers no fault, in two of them one.
+    let [gate, up, down] = ["gate", "up", "down"].map(|n| layer(&format!("mlp.{n}_proj")));
+    let rows = |w: &mut Vec<f32>| *w = w.chunks(64).rev().flatten().copied().collect();
+    let e = changed(|model| [&gate, &up].into_iter().for_each(|tensor| edit(model, tensor, rows)));
+    assert_eq!(ids(&e), ["neurons-permuted-partly"], "{}", e["verdict"]);
+    let e = changed(|model| {
+        edit(model, &gate, rows);
+        edit(model, &up, |w| {
+            rows(w);
+            w.iter_mut().for_each(|x| *x *= 2.0);
+        });
+        edit(model, &down, |w| {
+            let width = w.len() / 64;
+            w.chunks_mut(width).for_each(<[f32]>::reverse);
+        });
+    });
+    assert_eq!(ids(&e), ["weights-scaled"], "{}", e["verdict"]);
+    assert!(e["causes"][0]["relation"].as_str().unwrap().contains("which is no fault; besides"), "{e}");
+}
+
+#[test]
+fn a_model_in_another_form_is_compared() {
+    // Every head of keys and values as often as query heads read it, and biases of zeros.
+    let other_form = |model: &mut Checkpoint| {
+        (model.config["num_key_value_heads"], model.config["attention_bias"]) = (json!(4), json!(true));
+        for layer in 0..4 {
+            for place in ["k_proj", "v_proj"] {
+                let name = format!("model.layers.{layer}.self_attn.{place}.weight");
+                let stored = model.tensors.get_mut(&name).unwrap();
+                let head = stored.bytes.len() / 2;
+                stored.bytes = stored.bytes.chunks(head).flat_map(|head| [head, head].concat()).collect();
+                stored.shape[0] *= 2;
+            }
+            for place in ["q_proj", "k_proj", "v_proj", "o_proj"] {
+                let name = format!("model.layers.{layer}.self_attn.{place}.bias");
+                model.tensors.insert(name, Stored::f32(&[64], &[0.0; 64]));
+            }
+        }
+    };
+    let explained = |change: &dyn Fn(&mut Checkpoint)| {
+        let (dir, mut model) = (Dir::new(), Checkpoint::tiny());
+        other_form(&mut model);
+        change(&mut model);
+        let other = model.write(&dir, "other");
+        let run = dir.run(["explain", &tiny(), &other, "--a", "load(bf16)", "--prompt", PROMPT, "--json"]);
+        for said in ["heads of keys and values is written 2 times", "has no biases; they are taken as zeros"]
+        {
+            assert!(run.stderr.contains(said), "{}", run.stderr);
+        }
+        serde_json::from_str::<Value>(&run.stdout).unwrap()["explanation"].clone()
+    };
+    let e = explained(&|_| ());
+    assert_eq!(e["status"], "no-difference", "{}", e["verdict"]);
+    let key = "model.layers.2.self_attn.k_proj.bias";
+    // One constant for a whole head would turn with it, and the softmax would not see it.
+    let e = explained(&|model| edit(model, key, |b| b.iter_mut().step_by(3).for_each(|x| *x = 0.5)));
+    assert_eq!(e["causes"][0]["subject"], key, "{}", e["verdict"]);
 }
 
 /// The values of tensors, in turn, in place of others'.

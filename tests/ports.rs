@@ -147,9 +147,38 @@ fn formulas_of_others_are_named() {
             "only the first 6 of 12 elements of a head are rotated",
         ),
         ("sum-in-halves", "summation-order", &["mlp.down_proj"], "the sum of 2 parts, each rounded to bf16"),
+        ("half-of-down", "sum-of-a-part", &["mlp.down_proj"], "the sum of the inputs 0 to 19 of 40"),
+        ("quick-gelu", "hidden-act", &["mlp.act_fn"], "quick_gelu, x·sigmoid(1.702·x)"),
+        ("gate-alone", "gated-product", &["mlp.product"], "the activation alone, without up_proj"),
+        (
+            "keys-one-ahead",
+            "positions",
+            &["self_attn.k_rope"],
+            "rotated at the position behind, t + 1, the last at its own",
+        ),
+        (
+            "slot-overwritten",
+            "cache-shifted",
+            &[SCORES, "self_attn.context"],
+            "position 6 holds what belongs to 5",
+        ),
+        ("mask-leaking", "causal-mask", &[SCORES], "what lies ahead is lowered by 8, not hidden"),
+        ("first-key-hidden", "causal-mask", &[SCORES], "the first key is hidden from all queries behind"),
+        (
+            "heads-not-exchanged",
+            "activation-rearranged",
+            &["self_attn.context"],
+            "without exchanging heads and tokens",
+        ),
+        (
+            "angles-in-bf16",
+            "rotary-angles-format",
+            &["model.rotary_emb.cos", "model.rotary_emb.sin"],
+            "angles in bf16",
+        ),
     ] {
         let e = explained(MODEL, name);
-        let outside = |place: &&str| ["lm_head", "model.norm"].contains(place);
+        let outside = |place: &&str| place.starts_with("model.") || *place == "lm_head";
         let first =
             if outside(&places[0]) { places[0].to_owned() } else { format!("model.layers.0.{}", places[0]) };
         let place = |place: &&str| {
@@ -162,6 +191,18 @@ fn formulas_of_others_are_named() {
         assert_eq!((&e["status"], &cause["necessary"]), (&json!("explained"), &json!(false)), "{name}");
         assert!(cause["relation"].as_str().unwrap().contains(relation), "{name}: {cause}");
     }
+    let e = explained(MODEL, "mlp-in-f16");
+    let sites = "mlp.gate_proj, model.layers.1.mlp.up_proj, model.layers.1.mlp.act_fn, model.layers.1.mlp.product and 1 more";
+    let subject = format!("the output of model.layers.1.{sites}");
+    assert_eq!(causes(&e), [["layer-format", &subject, "model.layers.1.mlp.gate_proj"]], "{}", e["verdict"]);
+    let e = explained(MODEL, "ids-plus-one");
+    let wanted = [["token-ids-shifted", "model.embed_tokens.weight", "model.embed_tokens"]];
+    assert_eq!(
+        (causes(&e), &e["causes"][0]["necessary"]),
+        (wanted.to_vec(), &json!(true)),
+        "{}",
+        e["verdict"]
+    );
     let e = explained(MODEL, "branches-multiplied");
     let (attention, mlp) = ("model.layers.*.resid_mid", "model.layers.*");
     let subjects = [attention, mlp].map(|site| format!("the output of {site}"));

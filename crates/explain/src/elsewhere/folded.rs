@@ -155,13 +155,18 @@ fn state(a: &NamedArm, b: &NamedArm, name: &str, factors: &[f64]) -> Option<Stat
         return None;
     }
     let every = rows.div_ceil(SAMPLE);
-    let sampled = (0..rows).step_by(every).flat_map(|row| row * width..(row + 1) * width);
     let (mut with, mut without, mut size) = (0.0, 0.0, 0.0);
-    for i in sampled {
-        let (x, y) = (ours.get(i), theirs.get(i));
-        with += (y - x * factors[i % width]).powi(2);
-        without += (y - x).powi(2);
-        size += y * y;
+    for row in (0..rows).step_by(every) {
+        let pairs = || (row * width..(row + 1) * width).map(|i| (ours.get(i), theirs.get(i)));
+        // What was lost says nothing of factors.
+        if pairs().all(|(_, y)| y == 0.0) {
+            continue;
+        }
+        for ((x, y), factor) in pairs().zip(factors) {
+            with += (y - x * factor).powi(2);
+            without += (y - x).powi(2);
+            size += y * y;
+        }
     }
     // Not a number either.
     if !(with <= LEFT * without && with <= NEAR * size) {

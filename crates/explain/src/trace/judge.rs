@@ -148,3 +148,50 @@ impl Judge {
         Judged { differing: [differing, len], expected, ratio, p_value, beyond: p_value < self.chance() }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use ulpscope_capture::Activation;
+    use ulpscope_compare::introduced;
+    use ulpscope_floats::Floats;
+
+    use super::*;
+
+    const LEN: usize = 512;
+
+    /// What a site introduces where so many of its elements are off by this share of their size.
+    fn off(site: &str, count: usize, by: f32) -> SiteDivergence {
+        let value = |i: usize| ((i * 7919 % 1009) as f32 - 504.5) / 300.0;
+        // Some of every row and column.
+        let moved = |i: usize| if i * 11 % LEN < count { value(i) * (1.0 + by) } else { value(i) };
+        let activation =
+            |values: Vec<f32>| Activation { shape: vec![1, 16, LEN / 16], values: Floats::from(values) };
+        let [a, b] = [(0..LEN).map(value).collect(), (0..LEN).map(moved).collect()].map(activation);
+        introduced("ours", site.parse().unwrap(), 0, &a, &b)
+    }
+
+    #[test]
+    fn one_kind_of_layer_may_sum_in_an_order_of_its_own() {
+        let places =
+            ["self_attn.q_proj", "self_attn.v_proj", "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"];
+        let sites = |n: usize| places.map(|place| format!("model.layers.{n}.{place}"));
+        let sites: Vec<String> = (0..3).flat_map(sites).collect();
+        let step = 2e-7;
+        let noise: Vec<SiteDivergence> =
+            sites.iter().flat_map(|site| (0..5).map(|_| off(site, 400, step)).collect::<Vec<_>>()).collect();
+        let beyond = |count: usize, by: f32| {
+            let of = |site: &String| {
+                if site.ends_with("down_proj") { off(site, count, by) } else { off(site, 0, 0.0) }
+            };
+            let found: Vec<SiteDivergence> = sites.iter().map(of).collect();
+            let judge = Judge::of(&found, &noise, 16);
+            found.iter().map(|s| judge.judge(s).beyond).collect::<Vec<bool>>()
+        };
+        // As often and as much as another order does: that is what it is.
+        assert!(beyond(400, step).iter().all(|beyond| !beyond));
+        // As often, but by more; or by as much, but at few elements, where no other order would leave the rest.
+        for odd in [beyond(400, 1e-3), beyond(6, step)] {
+            assert_eq!(odd.iter().filter(|beyond| **beyond).count(), 3, "{odd:?}");
+        }
+    }
+}

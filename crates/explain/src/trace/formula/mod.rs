@@ -215,7 +215,8 @@ impl<'s> At<'s> {
             differing += u64::from(y != f);
             before += u64::from(y != z);
         }
-        before >= 20 && NEARER * differing as f64 <= before as f64
+        let enough = if differing == 0 { 8 } else { 20 };
+        before >= enough && NEARER * differing as f64 <= before as f64
     }
 
     /// Whether ours is what the trace has, but for a few roundings.
