@@ -249,7 +249,7 @@ fn config(a: &NamedArm, b: &NamedArm) -> Vec<Factor> {
 
 /// In what two rotary embeddings differ. Of one kind of scaling, only the fields that are not alike.
 fn rotary(ours: &RopeParameters, theirs: &RopeParameters) -> String {
-    const SHOWN: usize = 100;
+    const SHOWN: usize = 150;
     let all = [ours, theirs].map(|rope| {
         let text = format!("{:?}", rope.kind);
         let text = if rope.factors.is_some() { text + " with factors" } else { text };

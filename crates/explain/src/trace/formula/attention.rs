@@ -2,9 +2,11 @@
 
 use ulpscope_llama::AttentionKind;
 
+use super::cache::{Edit, before, cached, coded};
+use super::heads::{by_head, nearest, other_heads as read_heads, own_head, values};
+use super::mask::masked;
 use super::numbers::{dot, text};
 use super::rotary::as_keys;
-use super::scores::{self, before, by_head, cached, coded, masked, nearest, values};
 use super::{At, BlockSite, Case, Formula};
 use crate::catalogue;
 
@@ -200,13 +202,12 @@ fn nearest_heads(at: &At, all_of: OfHeads) -> Option<Formula> {
     let of = nearest(&apart, groups);
     let differs = (0..heads).any(|h| of[h] != h * groups / heads);
     (differs && at.gives(|case| all_of(case, &|h| of[h])))
-        .then(|| Formula { fault: catalogue::GQA, said: scores::other_heads(&of) })
+        .then(|| Formula { fault: catalogue::GQA, said: read_heads(&of) })
 }
 
 /// Values, and where scores are not at hand keys, as a cache may have them.
 fn from_cache(at: &At, read: &dyn Fn(&Case) -> Option<Read>) -> Option<Formula> {
-    let width = at.config.head_dim;
-    let run = |case: &Case, edit: scores::Edit| -> Option<Vec<f64>> {
+    let run = |case: &Case, edit: Edit| -> Option<Vec<f64>> {
         let (mut p, mut v) = read(case)?;
         edit(&mut v);
         if at.attention == AttentionKind::Sdpa {
@@ -216,18 +217,20 @@ fn from_cache(at: &At, read: &dyn Fn(&Case) -> Option<Read>) -> Option<Formula> 
         }
         Some(mixed(at, case, &p, &v))
     };
-    // The last query of the first head tells nearly all edits apart, where its probabilities are at hand.
-    let likely = |case: &Case, edit: scores::Edit| {
-        let (AttentionKind::Eager, Some((p, mut v))) = (at.attention, read(case)) else { return true };
+    let likely = |case: &Case, edit: Edit| {
+        let (Some((p, mut v)), Some(mut k)) = (read(case), at.read(case, BlockSite::KRope)) else {
+            return false;
+        };
         edit(&mut v);
-        let (last, heads) = (case.tokens - 1, at.config.num_attention_heads);
-        let theirs = &case.theirs[last * heads * width..][..width];
-        let size = theirs.iter().fold(0.0, |most: f64, y| most.max(y.abs()));
-        let row = &p[last * case.tokens..][..case.tokens];
-        (0..width).all(|c| {
-            let y: f64 = row.iter().enumerate().map(|(j, p)| p * v[j * width + c]).sum();
-            (y - theirs[c]).abs() <= 16.0 * at.dtype.unit_roundoff() * size
-        })
+        match at.attention {
+            AttentionKind::Eager => first_head(at, case, &v, |i| {
+                p[i * case.tokens..][..case.tokens].iter().copied().enumerate().collect()
+            }),
+            AttentionKind::Sdpa => {
+                edit(&mut k);
+                sees_so(at, case, &k, &v, &|i, j| j <= i) == Some(true)
+            }
+        }
     };
     let (fault, said) = cached(at, &likely, &|edit| at.gives(|case| run(case, edit)))?;
     Some(Formula { fault, said })
@@ -244,7 +247,14 @@ fn of_scores(at: &At) -> Option<Formula> {
         return Formula::new(catalogue::SCALE, format!("scores times {}", text(scale)));
     }
     let tokens = at.cases.iter().map(|case| case.tokens).max()?;
-    if let Some(said) = masked(tokens, |rule| at.gives(|case| run(case, 1.0, 0, rule))) {
+    let likely = |case: &Case, rule: &dyn Fn(usize, usize) -> bool| {
+        let (k, v) = (at.read(case, BlockSite::KRope)?, values(at, case)?);
+        sees_so(at, case, &k, &v, rule)
+    };
+    let holds = |rule: &dyn Fn(usize, usize) -> bool| {
+        likely(&at.cases[0], rule) == Some(true) && at.gives(|case| run(case, 1.0, 0, rule))
+    };
+    if let Some(said) = masked(tokens, holds) {
         return Formula::new(catalogue::MASK, said);
     }
     (at.gives(|case| run(case, 1.0, 1, &causal)))
@@ -263,12 +273,6 @@ fn attend(
     attend_to(at, case, factor, &own_head(at), &k, sees)
 }
 
-/// The key and value head that a query head reads.
-fn own_head(at: &At) -> impl Fn(usize) -> usize + use<> {
-    let (heads, groups) = (at.config.num_attention_heads, at.config.num_key_value_heads);
-    move |h| h * groups / heads
-}
-
 /// The same of these keys and key heads.
 fn attend_to(
     at: &At,
@@ -284,15 +288,46 @@ fn attend_to(
     let mut p = vec![0.0; heads * t * t];
     for (row, p) in p.chunks_mut(t).enumerate() {
         let (h, i) = (row / t, row % t);
-        let score = |j: usize| {
-            scale * dot(&q[(h * t + i) * width..][..width], &k[(of(h) * t + j) * width..][..width])
-        };
-        let seen: Vec<(usize, f64)> = (0..t).filter(|&j| sees(i, j)).map(|j| (j, score(j))).collect();
-        let most = seen.iter().map(|(_, s)| *s).fold(f64::NEG_INFINITY, f64::max);
-        let sum: f64 = seen.iter().map(|(_, s)| (s - most).exp()).sum();
-        seen.into_iter().for_each(|(j, s)| p[j] = (s - most).exp() / sum);
+        let k = &k[of(h) * t * width..][..t * width];
+        let seen = probabilities_of(&q[(h * t + i) * width..][..width], k, scale, |j| sees(i, j));
+        seen.into_iter().for_each(|(j, probability)| p[j] = probability);
     }
     Some(p)
+}
+
+/// The keys of a head that a query sees, with their probabilities.
+fn probabilities_of(q: &[f64], k: &[f64], scale: f64, sees: impl Fn(usize) -> bool) -> Vec<(usize, f64)> {
+    let keys = k.chunks(q.len()).enumerate().filter(|(j, _)| sees(*j));
+    let mut seen: Vec<(usize, f64)> = keys.map(|(j, k)| (j, scale * dot(q, k))).collect();
+    let most = seen.iter().map(|(_, s)| *s).fold(f64::NEG_INFINITY, f64::max);
+    seen.iter_mut().for_each(|(_, s)| *s = (*s - most).exp());
+    let sum: f64 = seen.iter().map(|(_, e)| e).sum();
+    seen.iter_mut().for_each(|(_, e)| *e /= sum);
+    seen
+}
+
+/// Whether two outputs of the first head are the trace's: that is soon tried, and tells nearly all hypotheses apart.
+fn first_head(at: &At, case: &Case, v: &[f64], probabilities: impl Fn(usize) -> Vec<(usize, f64)>) -> bool {
+    let (heads, width) = (at.config.num_attention_heads, at.config.head_dim);
+    [case.tokens - 1, case.tokens / 2].into_iter().all(|i| {
+        let theirs = &case.theirs[i * heads * width..][..width];
+        let size = theirs.iter().fold(0.0, |most: f64, y| most.max(y.abs()));
+        let p = probabilities(i);
+        (0..width).all(|c| {
+            let y: f64 = p.iter().map(|(j, p)| p * v[j * width + c]).sum();
+            (y - theirs[c]).abs() <= 16.0 * at.dtype.unit_roundoff() * size
+        })
+    })
+}
+
+/// Whether a mask, and these keys and values, may give the trace's output.
+fn sees_so(at: &At, case: &Case, k: &[f64], v: &[f64], sees: &dyn Fn(usize, usize) -> bool) -> Option<bool> {
+    let (width, t) = (at.config.head_dim, case.tokens);
+    let q = at.read(case, BlockSite::QRope)?;
+    let scale = 1.0 / (width as f64).sqrt();
+    Some(first_head(at, case, v, |i| {
+        probabilities_of(&q[i * width..][..width], &k[..t * width], scale, |j| sees(i, j))
+    }))
 }
 
 /// `[heads, tokens, width]` with what stood so many positions before; in front stands the end, or the first again.

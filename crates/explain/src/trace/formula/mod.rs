@@ -6,7 +6,10 @@
 
 mod activation;
 mod attention;
+mod cache;
+mod heads;
 mod linear;
+mod mask;
 mod norm;
 mod numbers;
 mod residual;

@@ -3,8 +3,8 @@
 use ulpscope_floats::DType;
 use ulpscope_llama::{BlockSite, RopeKind, RopeParameters, Site};
 
+use super::cache::before;
 use super::numbers::{least, simple, text};
-use super::scores::before;
 use super::{At, Case, Formula, cast};
 use crate::catalogue::{self, Fault};
 use crate::trace::hypothesis::THETAS;

@@ -1,11 +1,13 @@
-//! Attention scores before the softmax: capped, biased, of other keys, masked otherwise.
+//! Attention scores before the softmax: capped, biased, of other keys.
 
 use ulpscope_floats::DType;
 
-use super::numbers::{constant, dot, q8_0, quantised, quantised_between, simple, text};
+use super::cache::{Edit, before, cached, coded};
+use super::heads::{nearest, other_heads, own_head, values};
+use super::mask::mask;
+use super::numbers::{constant, dot, simple, text};
 use super::{At, BlockSite, Case, Formula, cast};
-use crate::across::ranges;
-use crate::catalogue::{self, Fault};
+use crate::catalogue;
 
 /// At the scores of eager attention.
 pub(super) fn scores(at: &At) -> Option<Formula> {
@@ -18,10 +20,11 @@ pub(super) fn scores(at: &At) -> Option<Formula> {
         .or_else(|| narrow(at))
         .or_else(|| moved(at))
         .or_else(|| of_keys(at))
+        .or_else(|| of_cache(at))
 }
 
 /// Head, query and key of an element.
-fn place(case: &Case, i: usize) -> [usize; 3] {
+pub(super) fn place(case: &Case, i: usize) -> [usize; 3] {
     let t = case.tokens;
     [i / (t * t), i / t % t, i % t]
 }
@@ -43,102 +46,6 @@ pub(super) fn cap(at: &At) -> Option<f64> {
     let best = at.best([largest / 1000.0, largest * 20.0], bent);
     let fits = |cap: f64| at.gives(|case| bent(cap, case)) || at.reproduces(|case| in_steps(cap, case));
     [best].into_iter().chain(KNOWN).find(|&cap| largest > 0.0 && cap.is_normal() && fits(cap))
-}
-
-/// Keys that the trace's queries see, where they are not those up to their own position.
-fn mask(at: &At) -> Option<Formula> {
-    // Ours are those of Hugging Face; what is hidden here is far below any score.
-    let sees = |case: &Case, i: usize, j: usize| {
-        let t = case.tokens;
-        (0..case.theirs.len() / (t * t)).any(|h| case.theirs[(h * t + i) * t + j] > -6e4)
-    };
-    let said = masked(at.cases.iter().map(|case| case.tokens).max()?, |rule| {
-        at.cases
-            .iter()
-            .all(|case| (0..case.tokens).all(|i| (0..case.tokens).all(|j| sees(case, i, j) == rule(i, j))))
-    });
-    let said = said.or_else(|| lowered(at)).or_else(|| other_keys(at, &sees));
-    said.filter(|_| at.agrees()).map(|said| Formula { fault: catalogue::MASK, said })
-}
-
-/// By how much what lies ahead is lowered, where it is not hidden.
-fn lowered(at: &At) -> Option<String> {
-    let (heads, groups, width) =
-        (at.config.num_attention_heads, at.config.num_key_value_heads, at.config.head_dim);
-    let scale = 1.0 / (width as f64).sqrt();
-    let (mut sum, mut squares, mut count, mut size) = (0.0, 0.0, 0.0, 0.0);
-    for case in &at.cases {
-        let (q, k) = (at.read(case, BlockSite::QRope)?, at.read(case, BlockSite::KRope)?);
-        let t = case.tokens;
-        for (i, y) in case.theirs.iter().enumerate() {
-            let [h, query, key] = place(case, i);
-            if key > query {
-                let (q, k) = (
-                    &q[(h * t + query) * width..][..width],
-                    &k[(h * groups / heads * t + key) * width..][..width],
-                );
-                let less = dot(q, k) * scale - y;
-                (sum, squares, count, size) = (sum + less, squares + less * less, count + 1.0, size + y * y);
-            }
-        }
-    }
-    let by = sum / count;
-    let spread = (squares / count - by * by).max(0.0).sqrt();
-    // Not a number either.
-    (count >= 3.0 && by.abs() < 1e3 && spread <= 4.0 * at.roundings() * (size / count).sqrt())
-        .then(|| format!("what lies ahead is lowered by {}, not hidden", text(simple(by))))
-}
-
-/// The first query that sees other keys than those up to its own, and which, where no rule is known.
-fn other_keys(at: &At, sees: &dyn Fn(&Case, usize, usize) -> bool) -> Option<String> {
-    for case in &at.cases {
-        for query in 0..case.tokens {
-            let wrong = |hidden: bool| -> Vec<usize> {
-                (0..case.tokens)
-                    .filter(|&key| (key <= query) == hidden && sees(case, query, key) != hidden)
-                    .collect()
-            };
-            let (hidden, shown) = (wrong(true), wrong(false));
-            if !hidden.is_empty() {
-                return Some(format!("query {query} does not see keys {}", ranges(hidden)));
-            }
-            if !shown.is_empty() {
-                return Some(format!("query {query} sees keys {}", ranges(shown)));
-            }
-        }
-    }
-    None
-}
-
-/// The rule of a mask that holds, in words: of windows, chunks, prefixes and padding.
-pub(super) fn masked(tokens: usize, holds: impl Fn(&dyn Fn(usize, usize) -> bool) -> bool) -> Option<String> {
-    for n in 1..tokens {
-        let first = if n == 1 { "the first key is".to_owned() } else { format!("the first {n} keys are") };
-        if holds(&|i, j| j <= i && i - j < n) {
-            return Some(format!("a query sees the last {n} keys"));
-        }
-        for first in [1, 2, 4, 8].into_iter().filter(|first| first + n < tokens) {
-            if holds(&|i, j| j <= i && (i - j < n || j < first)) {
-                return Some(format!("a query sees the last {n} keys and the first {first}"));
-            }
-        }
-        if holds(&|i, j| j <= i && i / n == j / n) {
-            return Some(format!("a query sees the keys up to its own in its chunk of {n}"));
-        }
-        if holds(&|i, j| j <= i || (i < n && j < n)) && n > 1 {
-            return Some(format!("the first {n} tokens see each other, the rest those before"));
-        }
-        if holds(&|i, j| j <= i && j >= n) {
-            return Some(format!("{first} hidden"));
-        }
-        if holds(&|i, j| j <= i && (j >= n || i < n)) {
-            return Some(format!("{first} hidden from all queries behind"));
-        }
-        if holds(&|i, j| j <= i && (j >= n || i == j)) {
-            return Some(format!("{first} hidden from all queries but their own"));
-        }
-    }
-    None
 }
 
 /// A factor, for each head or for each query.
@@ -247,49 +154,48 @@ fn moved(at: &At) -> Option<Formula> {
     None
 }
 
-/// What stood so many positions before, in words.
-pub(super) fn before(what: &str, by: usize) -> String {
-    match by {
-        1 => format!("{what} of the position before"),
-        _ => format!("{what} of {by} positions before"),
-    }
+/// Queries and keys after rotation: `[heads, tokens, width]`, and as many of the key heads.
+fn queries_and_keys(at: &At, case: &Case) -> Option<(Vec<f64>, Vec<f64>)> {
+    Some((at.read(case, BlockSite::QRope)?, at.read(case, BlockSite::KRope)?))
 }
 
-/// Scores of other key heads, of keys for queries, of keys kept in fewer bits.
-fn of_keys(at: &At) -> Option<Formula> {
-    let (heads, groups, width) =
-        (at.config.num_attention_heads, at.config.num_key_value_heads, at.config.head_dim);
-    let scale = 1.0 / (width as f64).sqrt();
-    let read = |case: &Case| Some((at.read(case, BlockSite::QRope)?, at.read(case, BlockSite::KRope)?));
-    // The product is rounded before it is scaled.
-    let product = |case: &Case, q: &[f64], k: &[f64], of: &dyn Fn(usize) -> usize| -> Vec<f64> {
-        let t = case.tokens;
-        let one = |i: usize| {
-            let [h, query, key] = place(case, i);
-            dot(&q[(h * t + query) * width..][..width], &k[(of(h) * t + key) * width..][..width])
-        };
-        at.rounded((0..heads * t * t).map(one).collect()).into_iter().map(|x| x * scale).collect()
+/// The product of every query with every key, of these heads.
+fn products(at: &At, case: &Case, q: &[f64], k: &[f64], of: &dyn Fn(usize) -> usize) -> Vec<f64> {
+    let (heads, width, t) = (at.config.num_attention_heads, at.config.head_dim, case.tokens);
+    let one = |i: usize| {
+        let [h, query, key] = place(case, i);
+        dot(&q[(h * t + query) * width..][..width], &k[(of(h) * t + key) * width..][..width])
     };
-    let own = |h: usize| h * groups / heads;
+    (0..heads * t * t).map(one).collect()
+}
+
+/// The same as scores: rounded before they are scaled.
+fn scores_of(at: &At, case: &Case, q: &[f64], k: &[f64], of: &dyn Fn(usize) -> usize) -> Vec<f64> {
+    let scale = scale(at);
+    at.rounded(products(at, case, q, k, of)).into_iter().map(|x| x * scale).collect()
+}
+
+fn scale(at: &At) -> f64 {
+    1.0 / (at.config.head_dim as f64).sqrt()
+}
+
+/// Scores of other key heads, of keys for queries, of values, in a wider format.
+fn of_keys(at: &At) -> Option<Formula> {
+    let (heads, groups) = (at.config.num_attention_heads, at.config.num_key_value_heads);
+    let own = own_head(at);
     let wide = |case: &Case| {
-        let (q, k) = read(case)?;
-        let t = case.tokens;
-        let one = |i: usize| {
-            let [h, query, key] = place(case, i);
-            scale * dot(&q[(h * t + query) * width..][..width], &k[(own(h) * t + key) * width..][..width])
-        };
-        Some((0..heads * t * t).map(one).collect())
+        let (q, k) = queries_and_keys(at, case)?;
+        Some(products(at, case, &q, &k, &own).into_iter().map(|x| x * scale(at)).collect())
     };
     if at.dtype != at.own && at.gives(wide) {
         return Formula::new(catalogue::COMPUTED_OTHERWISE, format!("computed in {}", at.dtype));
     }
-
     // How far each query head's scores are from those of each key head.
     let mut apart = vec![0.0; heads * groups];
     for case in &at.cases {
-        let (q, k) = read(case)?;
+        let (q, k) = queries_and_keys(at, case)?;
         for g in 0..groups {
-            for (i, z) in product(case, &q, &k, &|_| g).into_iter().enumerate() {
+            for (i, z) in scores_of(at, case, &q, &k, &|_| g).into_iter().enumerate() {
                 let [h, query, key] = place(case, i);
                 if key <= query {
                     apart[h * groups + g] += (case.theirs[i] - z).powi(2);
@@ -298,194 +204,47 @@ fn of_keys(at: &At) -> Option<Formula> {
         }
     }
     let of = nearest(&apart, groups);
-    let differs = (0..heads).any(|h| of[h] != own(h));
-    if differs && at.gives(|case| read(case).map(|(q, k)| product(case, &q, &k, &|h| of[h]))) {
+    let of_heads = |case: &Case| {
+        let (q, k) = queries_and_keys(at, case)?;
+        Some(scores_of(at, case, &q, &k, &|h| of[h]))
+    };
+    if (0..heads).any(|h| of[h] != own(h)) && at.gives(of_heads) {
         return Formula::new(catalogue::GQA, other_heads(&of));
     }
-    if groups == heads && at.gives(|case| read(case).map(|(q, k)| product(case, &k, &q, &|h| h))) {
+    let exchanged = |case: &Case| {
+        let (q, k) = queries_and_keys(at, case)?;
+        Some(scores_of(at, case, &k, &q, &own))
+    };
+    if groups == heads && at.gives(exchanged) {
         return Formula::new(catalogue::CACHE_SHIFTED, "queries and keys exchanged");
     }
-    let values = |case: &Case| Some((at.read(case, BlockSite::QRope)?, values(at, case)?));
-    if at.gives(|case| values(case).map(|(q, v)| product(case, &q, &v, &own))) {
-        return Formula::new(catalogue::WIRING, "values for keys");
-    }
-    let (unit, most) = (at.dtype.unit_roundoff(), at.cases[0].tokens - 1);
-    let last = |case: &Case, keys: &dyn Fn(&mut [f64])| -> Option<bool> {
-        let (q, mut k) = read(case)?;
-        keys(&mut k);
-        let at_last = |j: usize| dot(&q[most * width..][..width], &k[j * width..][..width]) * scale;
-        let row = &case.theirs[most * case.tokens..][..=most];
-        let size = row.iter().fold(0.0, |most: f64, y| most.max(y.abs()));
-        Some(row.iter().enumerate().all(|(j, y)| (y - at_last(j)).abs() <= 8.0 * unit * size))
+    let of_values = |case: &Case| {
+        let (q, v) = (at.read(case, BlockSite::QRope)?, values(at, case)?);
+        Some(scores_of(at, case, &q, &v, &own))
     };
-    let cached = cached(at, &|case, keys| last(case, keys) == Some(true), &|keys| {
-        at.gives(|case| {
-            let (q, mut k) = read(case)?;
-            keys(&mut k);
-            Some(product(case, &q, &k, &own))
-        })
-    });
-    if let Some((fault, said)) = cached {
+    at.gives(of_values).then(|| Formula { fault: catalogue::WIRING, said: "values for keys".to_owned() })
+}
+
+/// Scores of keys that a cache has changed.
+fn of_cache(at: &At) -> Option<Formula> {
+    let (width, own) = (at.config.head_dim, own_head(at));
+    // The last query of the first head tells nearly all edits apart.
+    let quickly = |case: &Case, edit: Edit| {
+        let (last, Some((q, mut k))) = (case.tokens - 1, queries_and_keys(at, case)) else { return false };
+        edit(&mut k);
+        let score = |j: usize| dot(&q[last * width..][..width], &k[j * width..][..width]) * scale(at);
+        let row = &case.theirs[last * case.tokens..][..=last];
+        let size = row.iter().fold(0.0, |most: f64, y| most.max(y.abs()));
+        let allowed = 8.0 * at.dtype.unit_roundoff() * size;
+        row.iter().enumerate().all(|(j, y)| (y - score(j)).abs() <= allowed)
+    };
+    let of = |case: &Case, edit: Edit| {
+        let (q, mut k) = queries_and_keys(at, case)?;
+        edit(&mut k);
+        Some(scores_of(at, case, &q, &at.rounded(k), &own))
+    };
+    if let Some((fault, said)) = cached(at, &quickly, &|edit| at.gives(|case| of(case, edit))) {
         return Formula::new(fault, said);
     }
-    coded(at, "keys", |case, code| {
-        let (q, mut k) = read(case)?;
-        code(&mut k);
-        Some(product(case, &q, &at.rounded(k), &own))
-    })
-}
-
-/// A change of `[heads, tokens, width]` in place.
-pub(super) type Edit<'e> = &'e dyn Fn(&mut [f64]);
-
-/// What a cache may have done to keys or values: the last ones not written, blocks in each other's place. `quickly` says of the first
-/// prompt whether an edit may be the one, `holds` of all.
-pub(super) fn cached(
-    at: &At,
-    quickly: &dyn Fn(&Case, Edit) -> bool,
-    holds: &dyn Fn(Edit) -> bool,
-) -> Option<(&'static Fault, String)> {
-    let (tokens, width) = (at.cases[0].tokens, at.config.head_dim);
-    // Edits are of so many tokens, which prompts of other lengths have not.
-    if at.cases.iter().any(|case| case.tokens != tokens) {
-        return None;
-    }
-    let fits = |edit: Edit| quickly(&at.cases[0], edit) && holds(edit);
-    for (count, first) in
-        [1, 2, 4, 8].into_iter().filter(|n| n * 2 <= tokens).flat_map(|n| [(n, false), (n, true)])
-    {
-        let from = if first { 0 } else { tokens - count };
-        let edit = |x: &mut [f64]| {
-            for head in x.chunks_mut(tokens * width) {
-                head[from * width..(from + count) * width].fill(0.0);
-            }
-        };
-        if fits(&edit) {
-            let end = if first { "first" } else { "last" };
-            let said = match count {
-                1 => format!("those of the {end} position are zero"),
-                _ => format!("those of the {end} {count} positions are zero"),
-            };
-            return Some((catalogue::CACHE_EMPTY, said));
-        }
-    }
-    for slot in 0..tokens {
-        for from in [slot.checked_sub(1), Some(slot + 1), Some(0)].into_iter().flatten() {
-            if from == slot || from >= tokens {
-                continue;
-            }
-            let edit = |x: &mut [f64]| {
-                for head in x.chunks_mut(tokens * width) {
-                    head.copy_within(from * width..(from + 1) * width, slot * width);
-                }
-            };
-            if fits(&edit) {
-                return Some((
-                    catalogue::CACHE_SHIFTED,
-                    format!("position {slot} holds what belongs to {from}"),
-                ));
-            }
-        }
-    }
-    for size in [4, 8, 16, 32, 64] {
-        for second in 1..tokens / size {
-            for first in 0..second {
-                let edit = |x: &mut [f64]| {
-                    for head in x.chunks_mut(tokens * width) {
-                        for i in 0..size * width {
-                            head.swap(first * size * width + i, second * size * width + i);
-                        }
-                    }
-                };
-                if fits(&edit) {
-                    let range = |block: usize| format!("{} to {}", block * size, (block + 1) * size - 1);
-                    let said = format!("those of positions {} and {} exchanged", range(first), range(second));
-                    return Some((catalogue::CACHE_SHIFTED, said));
-                }
-            }
-        }
-    }
-    None
-}
-
-/// `[tokens, groups · width]` of values as `[groups, tokens, width]`.
-pub(super) fn values(at: &At, case: &Case) -> Option<Vec<f64>> {
-    Some(by_head(at, case, &at.read(case, BlockSite::VProj)?))
-}
-
-/// `[tokens, groups · width]` as `[groups, tokens, width]`.
-pub(super) fn by_head(at: &At, case: &Case, v: &[f64]) -> Vec<f64> {
-    let (groups, width, t) = (at.config.num_key_value_heads, at.config.head_dim, case.tokens);
-    (0..v.len()).map(|i| v[(i / width % t * groups + i / (width * t)) * width + i % width]).collect()
-}
-
-/// For each query head the nearest of so many key or value heads, by how far it is from each.
-pub(super) fn nearest(apart: &[f64], groups: usize) -> Vec<usize> {
-    let one = |apart: &[f64]| (0..groups).min_by(|&x, &y| apart[x].total_cmp(&apart[y])).unwrap_or(0);
-    apart.chunks(groups).map(one).collect()
-}
-
-/// The head that each query head reads, in words.
-pub(super) fn other_heads(of: &[usize]) -> String {
-    const SHOWN: usize = 16;
-    let shown: Vec<String> = of.iter().take(SHOWN).map(ToString::to_string).collect();
-    let more = if of.len() > SHOWN { ", …" } else { "" };
-    format!("query heads read heads {}{more} of keys or values", shown.join(", "))
-}
-
-/// Keys or values kept in few bits: `formula` makes the site's values of what the function that it is given has coded,
-/// `[heads, tokens, width]`.
-pub(super) fn coded(
-    at: &At,
-    what: &str,
-    formula: impl Fn(&Case, &dyn Fn(&mut [f64])) -> Option<Vec<f64>>,
-) -> Option<Formula> {
-    let blocks = at.config.head_dim.is_multiple_of(32);
-    if blocks && at.gives(|case| formula(case, &|x| x.chunks_mut(32).for_each(q8_0))) {
-        return Formula::new(catalogue::CACHE, format!("{what} in q8_0, one scale for each 32"));
-    }
-    for bits in [8, 4] {
-        for axis in [Axis::Vector, Axis::Channel] {
-            for between in [false, true] {
-                let shape = |case: &Case| (case.tokens, at.config.head_dim);
-                if at.gives(|case| formula(case, &|x| code(x, shape(case), axis, bits, between))) {
-                    return Formula::new(catalogue::CACHE, format!("{what} in int{bits}, one scale {axis}"));
-                }
-            }
-        }
-    }
-    None
-}
-
-/// What shares a scale.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Axis {
-    /// A head's vector at a token.
-    Vector,
-    /// A head's channel at all tokens.
-    Channel,
-}
-
-impl std::fmt::Display for Axis {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Axis::Vector => "for each token and head",
-            Axis::Channel => "for each channel",
-        })
-    }
-}
-
-/// Quantises `[heads, tokens, width]`.
-fn code(x: &mut [f64], (tokens, width): (usize, usize), axis: Axis, bits: u32, between: bool) {
-    let one = |x: &mut [f64]| if between { quantised_between(x, bits) } else { quantised(x, bits) };
-    if axis == Axis::Vector {
-        return x.chunks_mut(width).for_each(one);
-    }
-    for head in x.chunks_mut(tokens * width) {
-        for c in 0..width {
-            let mut channel: Vec<f64> = (0..tokens).map(|t| head[t * width + c]).collect();
-            one(&mut channel);
-            (0..tokens).for_each(|t| head[t * width + c] = channel[t]);
-        }
-    }
+    coded(at, "keys", |case, code| of(case, code))
 }

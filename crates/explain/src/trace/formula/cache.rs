@@ -1,0 +1,145 @@
+//! What a cache does to keys and values: slots that hold others, or nothing; fewer bits.
+
+use std::fmt;
+
+use super::numbers::{q8_0, quantised, quantised_between};
+use super::{At, Case, Formula};
+use crate::catalogue::{self, Fault};
+
+/// What stood so many positions before, in words.
+pub(super) fn before(what: &str, by: usize) -> String {
+    match by {
+        1 => format!("{what} of the position before"),
+        _ => format!("{what} of {by} positions before"),
+    }
+}
+
+/// A change of `[heads, tokens, width]` in place.
+pub(super) type Edit<'e> = &'e dyn Fn(&mut [f64]);
+
+/// What a cache may have done to keys or values: the last ones not written, blocks in each other's place. `quickly` says of the first
+/// prompt whether an edit may be the one, `holds` of all.
+pub(super) fn cached(
+    at: &At,
+    quickly: &dyn Fn(&Case, Edit) -> bool,
+    holds: &dyn Fn(Edit) -> bool,
+) -> Option<(&'static Fault, String)> {
+    let (tokens, width) = (at.cases[0].tokens, at.config.head_dim);
+    // Edits are of so many tokens, which prompts of other lengths have not.
+    if at.cases.iter().any(|case| case.tokens != tokens) {
+        return None;
+    }
+    let fits = |edit: Edit| quickly(&at.cases[0], edit) && holds(edit);
+    for (count, first) in
+        [1, 2, 4, 8].into_iter().filter(|n| n * 2 <= tokens).flat_map(|n| [(n, false), (n, true)])
+    {
+        let from = if first { 0 } else { tokens - count };
+        let edit = |x: &mut [f64]| {
+            for head in x.chunks_mut(tokens * width) {
+                head[from * width..(from + count) * width].fill(0.0);
+            }
+        };
+        if fits(&edit) {
+            let end = if first { "first" } else { "last" };
+            let said = match count {
+                1 => format!("those of the {end} position are zero"),
+                _ => format!("those of the {end} {count} positions are zero"),
+            };
+            return Some((catalogue::CACHE_EMPTY, said));
+        }
+    }
+    for slot in 0..tokens {
+        for from in [slot.checked_sub(1), Some(slot + 1), Some(0)].into_iter().flatten() {
+            if from == slot || from >= tokens {
+                continue;
+            }
+            let edit = |x: &mut [f64]| {
+                for head in x.chunks_mut(tokens * width) {
+                    head.copy_within(from * width..(from + 1) * width, slot * width);
+                }
+            };
+            if fits(&edit) {
+                return Some((
+                    catalogue::CACHE_SHIFTED,
+                    format!("position {slot} holds what belongs to {from}"),
+                ));
+            }
+        }
+    }
+    for size in [4, 8, 16, 32, 64] {
+        for second in 1..tokens / size {
+            for first in 0..second {
+                let edit = |x: &mut [f64]| {
+                    for head in x.chunks_mut(tokens * width) {
+                        for i in 0..size * width {
+                            head.swap(first * size * width + i, second * size * width + i);
+                        }
+                    }
+                };
+                if fits(&edit) {
+                    let range = |block: usize| format!("{} to {}", block * size, (block + 1) * size - 1);
+                    let said = format!("those of positions {} and {} exchanged", range(first), range(second));
+                    return Some((catalogue::CACHE_SHIFTED, said));
+                }
+            }
+        }
+    }
+    None
+}
+
+/// Keys or values kept in few bits: `formula` makes the site's values of what the function that it is given has coded,
+/// `[heads, tokens, width]`.
+pub(super) fn coded(
+    at: &At,
+    what: &str,
+    formula: impl Fn(&Case, &dyn Fn(&mut [f64])) -> Option<Vec<f64>>,
+) -> Option<Formula> {
+    let blocks = at.config.head_dim.is_multiple_of(32);
+    if blocks && at.gives(|case| formula(case, &|x| x.chunks_mut(32).for_each(q8_0))) {
+        return Formula::new(catalogue::CACHE, format!("{what} in q8_0, one scale for each 32"));
+    }
+    for bits in [8, 4] {
+        for axis in [Axis::Vector, Axis::Channel] {
+            for between in [false, true] {
+                let shape = |case: &Case| (case.tokens, at.config.head_dim);
+                if at.gives(|case| formula(case, &|x| code(x, shape(case), axis, bits, between))) {
+                    return Formula::new(catalogue::CACHE, format!("{what} in int{bits}, one scale {axis}"));
+                }
+            }
+        }
+    }
+    None
+}
+
+/// What shares a scale.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Axis {
+    /// A head's vector at a token.
+    Vector,
+    /// A head's channel at all tokens.
+    Channel,
+}
+
+impl fmt::Display for Axis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Axis::Vector => "for each token and head",
+            Axis::Channel => "for each channel",
+        })
+    }
+}
+
+/// Quantises `[heads, tokens, width]`.
+fn code(x: &mut [f64], (tokens, width): (usize, usize), axis: Axis, bits: u32, between: bool) {
+    let one = |x: &mut [f64]| if between { quantised_between(x, bits) } else { quantised(x, bits) };
+    if axis == Axis::Vector {
+        return x.chunks_mut(width).for_each(one);
+    }
+    for head in x.chunks_mut(tokens * width) {
+        for c in 0..width {
+            let mut channel: Vec<f64> = (0..tokens).map(|t| head[t * width + c]).collect();
+            one(&mut channel);
+            (0..tokens).for_each(|t| head[t * width + c] = channel[t]);
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! Heads of keys and values, and which of them queries read.
+
+use super::{At, BlockSite, Case};
+
+/// The key and value head that a query head reads.
+pub(super) fn own_head(at: &At) -> impl Fn(usize) -> usize + use<> {
+    let (heads, groups) = (at.config.num_attention_heads, at.config.num_key_value_heads);
+    move |h| h * groups / heads
+}
+
+/// `[tokens, groups · width]` of values as `[groups, tokens, width]`.
+pub(super) fn values(at: &At, case: &Case) -> Option<Vec<f64>> {
+    Some(by_head(at, case, &at.read(case, BlockSite::VProj)?))
+}
+
+/// `[tokens, groups · width]` as `[groups, tokens, width]`.
+pub(super) fn by_head(at: &At, case: &Case, v: &[f64]) -> Vec<f64> {
+    let (groups, width, t) = (at.config.num_key_value_heads, at.config.head_dim, case.tokens);
+    (0..v.len()).map(|i| v[(i / width % t * groups + i / (width * t)) * width + i % width]).collect()
+}
+
+/// For each query head the nearest of so many key or value heads, by how far it is from each.
+pub(super) fn nearest(apart: &[f64], groups: usize) -> Vec<usize> {
+    let one = |apart: &[f64]| (0..groups).min_by(|&x, &y| apart[x].total_cmp(&apart[y])).unwrap_or(0);
+    apart.chunks(groups).map(one).collect()
+}
+
+/// The head that each query head reads, in words.
+pub(super) fn other_heads(of: &[usize]) -> String {
+    const SHOWN: usize = 16;
+    let shown: Vec<String> = of.iter().take(SHOWN).map(ToString::to_string).collect();
+    let more = if of.len() > SHOWN { ", …" } else { "" };
+    format!("query heads read heads {}{more} of keys or values", shown.join(", "))
+}

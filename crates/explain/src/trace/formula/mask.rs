@@ -1,0 +1,103 @@
+//! Masks that are not Hugging Face's: which keys a query sees.
+
+use super::numbers::{dot, simple, text};
+use super::scores::place;
+use super::{At, BlockSite, Case, Formula};
+use crate::across::ranges;
+use crate::catalogue;
+
+/// Keys that the trace's queries see, where they are not those up to their own position.
+pub(super) fn mask(at: &At) -> Option<Formula> {
+    // Ours are those of Hugging Face; what is hidden here is far below any score.
+    let sees = |case: &Case, i: usize, j: usize| {
+        let t = case.tokens;
+        (0..case.theirs.len() / (t * t)).any(|h| case.theirs[(h * t + i) * t + j] > -6e4)
+    };
+    let said = masked(at.cases.iter().map(|case| case.tokens).max()?, |rule| {
+        at.cases
+            .iter()
+            .all(|case| (0..case.tokens).all(|i| (0..case.tokens).all(|j| sees(case, i, j) == rule(i, j))))
+    });
+    let said = said.or_else(|| lowered(at)).or_else(|| other_keys(at, &sees));
+    said.filter(|_| at.agrees()).map(|said| Formula { fault: catalogue::MASK, said })
+}
+
+/// By how much what lies ahead is lowered, where it is not hidden.
+fn lowered(at: &At) -> Option<String> {
+    let (heads, groups, width) =
+        (at.config.num_attention_heads, at.config.num_key_value_heads, at.config.head_dim);
+    let scale = 1.0 / (width as f64).sqrt();
+    let (mut sum, mut squares, mut count, mut size) = (0.0, 0.0, 0.0, 0.0);
+    for case in &at.cases {
+        let (q, k) = (at.read(case, BlockSite::QRope)?, at.read(case, BlockSite::KRope)?);
+        let t = case.tokens;
+        for (i, y) in case.theirs.iter().enumerate() {
+            let [h, query, key] = place(case, i);
+            if key > query {
+                let (q, k) = (
+                    &q[(h * t + query) * width..][..width],
+                    &k[(h * groups / heads * t + key) * width..][..width],
+                );
+                let less = dot(q, k) * scale - y;
+                (sum, squares, count, size) = (sum + less, squares + less * less, count + 1.0, size + y * y);
+            }
+        }
+    }
+    let by = sum / count;
+    let spread = (squares / count - by * by).max(0.0).sqrt();
+    // Not a number either.
+    (count >= 3.0 && by.abs() < 1e3 && spread <= 4.0 * at.roundings() * (size / count).sqrt())
+        .then(|| format!("what lies ahead is lowered by {}, not hidden", text(simple(by))))
+}
+
+/// The first query that sees other keys than those up to its own, and which, where no rule is known.
+fn other_keys(at: &At, sees: &dyn Fn(&Case, usize, usize) -> bool) -> Option<String> {
+    for case in &at.cases {
+        for query in 0..case.tokens {
+            let wrong = |hidden: bool| -> Vec<usize> {
+                (0..case.tokens)
+                    .filter(|&key| (key <= query) == hidden && sees(case, query, key) != hidden)
+                    .collect()
+            };
+            let (hidden, shown) = (wrong(true), wrong(false));
+            if !hidden.is_empty() {
+                return Some(format!("query {query} does not see keys {}", ranges(hidden)));
+            }
+            if !shown.is_empty() {
+                return Some(format!("query {query} sees keys {}", ranges(shown)));
+            }
+        }
+    }
+    None
+}
+
+/// The rule of a mask that holds, in words: of windows, chunks, prefixes and padding.
+pub(super) fn masked(tokens: usize, holds: impl Fn(&dyn Fn(usize, usize) -> bool) -> bool) -> Option<String> {
+    for n in 1..tokens {
+        let first = if n == 1 { "the first key is".to_owned() } else { format!("the first {n} keys are") };
+        if holds(&|i, j| j <= i && i - j < n) {
+            return Some(format!("a query sees the last {n} keys"));
+        }
+        for first in [1, 2, 4, 8].into_iter().filter(|first| first + n < tokens) {
+            if holds(&|i, j| j <= i && (i - j < n || j < first)) {
+                return Some(format!("a query sees the last {n} keys and the first {first}"));
+            }
+        }
+        if holds(&|i, j| j <= i && i / n == j / n) {
+            return Some(format!("a query sees the keys up to its own in its chunk of {n}"));
+        }
+        if holds(&|i, j| j <= i || (i < n && j < n)) && n > 1 {
+            return Some(format!("the first {n} tokens see each other, the rest those before"));
+        }
+        if holds(&|i, j| j <= i && j >= n) {
+            return Some(format!("{first} hidden"));
+        }
+        if holds(&|i, j| j <= i && (j >= n || i < n)) {
+            return Some(format!("{first} hidden from all queries behind"));
+        }
+        if holds(&|i, j| j <= i && (j >= n || i == j)) {
+            return Some(format!("{first} hidden from all queries but their own"));
+        }
+    }
+    None
+}
