@@ -179,7 +179,9 @@ pub(crate) fn partial(of: Side, a: View, b: View, rows: usize, columns: usize) -
     let (place, change) = match (few, place, change) {
         // A single element is best shown as it is, and so are several that no place gathers.
         (Some(few), place, change) => {
-            let told = d.count >= 4 && place != Place::Scattered && change != Change::Other;
+            // The smallest of all say so themselves.
+            let smallest = matches!(change, Change::Zero(Zeros::Below(_)));
+            let told = d.count >= 4 && change != Change::Other && (place != Place::Scattered || smallest);
             if !told {
                 return Some(Relation::Few(few));
             }
