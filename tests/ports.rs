@@ -171,6 +171,18 @@ fn formulas_of_others_are_named() {
             "without exchanging heads and tokens",
         ),
         (
+            "cos-and-sin-exchanged",
+            "rotary-layout",
+            &["self_attn.q_rope", "self_attn.k_rope"],
+            "cos and sin exchanged",
+        ),
+        (
+            "softmax-over-queries",
+            "softmax-kind",
+            &["self_attn.probs"],
+            "a softmax over queries, not over keys",
+        ),
+        (
             "angles-in-bf16",
             "rotary-angles-format",
             &["model.rotary_emb.cos", "model.rotary_emb.sin"],

@@ -72,6 +72,15 @@ impl Change {
         }
     }
 
+    /// The sites that have to be in order for it to hold at one: both tables are of one base and one scaling.
+    pub(crate) fn sites(&self, site: Site) -> Vec<Site> {
+        let tables = [Site::RotaryCos, Site::RotarySin];
+        match self {
+            Change::Rope(_) | Change::Buffers(_) if tables.contains(&site) => tables.to_vec(),
+            _ => vec![site],
+        }
+    }
+
     /// The site whose readers are given another's activation.
     pub(crate) fn rewired(&self) -> Option<Site> {
         match self {

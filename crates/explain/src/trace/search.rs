@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ulpscope_capture::{Activation, Activations, Pattern};
 use ulpscope_compare::{CompareError, NamedArm, Part, Parts, Reference, Setting, introduced};
-use ulpscope_llama::Site;
+use ulpscope_llama::{BlockSite, Site};
 use ulpscope_record::SiteDivergence;
 
 use super::formula::{At, Formula};
@@ -247,6 +247,17 @@ impl<'s, 'a> Search<'s, 'a> {
             self.unaccounted(part, site, setting, now, &tried)?;
             return Ok(None);
         };
+        // A norm of another kind may pass for one with other weights: but for the last bits, or where it is known from others.
+        let norm = |site: &Site| {
+            use BlockSite::{InputLayernorm, PostAttentionLayernorm};
+            matches!(site, Site::Norm | Site::Block(_, InputLayernorm | PostAttentionLayernorm))
+        };
+        let known = |f: &Found| f.shown == Shown::Formula && f.sites.iter().any(norm);
+        let edited = tried[index].what.iter().any(|h| matches!(h.change, Change::Parameters(_)));
+        let doubtful = !tried[index].equal || self.outcome.found.iter().any(known);
+        if norm(&site) && edited && doubtful && self.by_formula(site, setting, now)? {
+            return Ok(None);
+        }
         let ties: Vec<String> = (tried.iter().enumerate())
             .filter(|(i, t)| *i != index && t.equal && t.what.len() == 1 && tried[index].equal && !t.harm)
             .map(|(_, t)| said(&t.what))
@@ -332,7 +343,8 @@ impl<'s, 'a> Search<'s, 'a> {
         let (equal, harm, error) = (trial.equal(site), trial.harmed(now), trial.error(site));
         // A change that takes the site away explains nothing of it.
         let there = trial.of(site).count() == now.of(site).count();
-        let fits = there && !trial.beyond(site);
+        let sites: BTreeSet<Site> = what.iter().flat_map(|h| h.change.sites(site)).collect();
+        let fits = there && !sites.into_iter().any(|site| trial.beyond(site));
         Ok(Tried { what, trial, fits, equal: equal && there, harm, error })
     }
 
@@ -464,7 +476,8 @@ impl<'s, 'a> Search<'s, 'a> {
             return Ok(());
         }
         let nearly = |t: &&Tried| {
-            t.what.len() == 1 && !t.harm && pattern::nearly(site, &self.pairs_at(site, &t.trial))
+            let mut sites = t.what[0].change.sites(site).into_iter().filter(|s| t.trial.of(*s).count() > 0);
+            t.what.len() == 1 && !t.harm && sites.all(|s| pattern::nearly(s, &self.pairs_at(s, &t.trial)))
         };
         if let Some(near) = tried.iter().find(nearly) {
             let evidence = now.differing(site).saturating_sub(near.trial.differing(site));
@@ -472,22 +485,7 @@ impl<'s, 'a> Search<'s, 'a> {
             self.enter(part, near.what[0], &at, &near.trial, (true, evidence), &[]).shown = Shown::Nearly;
             return Ok(());
         }
-        let attention = setting.semantics.base.attention;
-        // What no formula gives in some layers is not sought in all.
-        let fruitless =
-            self.outcome.unexplained.iter().filter(|u| class(&u.site.to_string()) == kind).count();
-        let at = At::of(site, &setting.config, attention, self.references, &now.taught);
-        if let Some(at) = at.filter(|_| fruitless < FRUITLESS)
-            && let Some(Formula { fault, said }) = at.formula(&mut self.parts)?
-        {
-            let said = [format!("the output of {site}"), format!("trace: {said}")];
-            // The same formula at another kind of site is one cause with it.
-            let same = |f: &&Found| {
-                f.shown == Shown::Formula && f.fault == fault && said_before(&f.relation, &said[1])
-            };
-            let known = self.outcome.found.iter().find(same).map(|f| f.key.clone());
-            let key = known.unwrap_or(format!("{} {kind}", fault.id));
-            self.recognised(key, site, Shown::Formula, fault, said);
+        if self.by_formula(site, setting, now)? {
             return Ok(());
         }
         let (config, pairs) = (&self.base.config, self.pairs_at(site, now));
@@ -509,6 +507,30 @@ impl<'s, 'a> Search<'s, 'a> {
         let pattern = pattern::describe(site, &pairs) + &place;
         self.outcome.unexplained.push(Unexplained { site, tried, pattern });
         Ok(())
+    }
+
+    /// Enters the formula that gives the trace's values at a site, if one does.
+    fn by_formula(&mut self, site: Site, setting: &Setting, now: &Trial) -> Result<bool, CompareError> {
+        let kind = class(&site.to_string());
+        let attention = setting.semantics.base.attention;
+        // What no formula gives in some layers is not sought in all.
+        let fruitless =
+            self.outcome.unexplained.iter().filter(|u| class(&u.site.to_string()) == kind).count();
+        let at = At::of(site, &setting.config, attention, self.references, &now.taught);
+        if let Some(at) = at.filter(|_| fruitless < FRUITLESS)
+            && let Some(Formula { fault, said }) = at.formula(&mut self.parts)?
+        {
+            let said = [format!("the output of {site}"), format!("trace: {said}")];
+            // The same formula at another kind of site is one cause with it.
+            let same = |f: &&Found| {
+                f.shown == Shown::Formula && f.fault == fault && said_before(&f.relation, &said[1])
+            };
+            let known = self.outcome.found.iter().find(same).map(|f| f.key.clone());
+            let key = known.unwrap_or(format!("{} {kind}", fault.id));
+            self.recognised(key, site, Shown::Formula, fault, said);
+            return Ok(true);
+        }
+        Ok(false)
     }
 
     /// The trace's values and ours at a site, of every prompt that has both.

@@ -9,7 +9,7 @@ const SIDE: usize = 256;
 
 /// The highest rank that is looked for, in parts of the smaller side: that of an update, and that of a tensor, of which
 /// the original must have a higher one.
-const OF_UPDATE: usize = 4;
+const OF_UPDATE: usize = 3;
 const OF_TENSOR: usize = 2;
 
 /// Share of the squares that may be left: what was added may itself have been rounded, to bf16.

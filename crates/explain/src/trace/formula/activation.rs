@@ -35,6 +35,13 @@ pub(super) fn activation(at: &At) -> Option<Formula> {
     if let Some(found) = otherwise(at, |case| of(case, &silu)) {
         return Some(found);
     }
+    let of_product = |case: &Case| {
+        let (x, y) = (at.read(case, BlockSite::GateProj)?, at.read(case, BlockSite::UpProj)?);
+        Some(x.iter().zip(&y).map(|(x, y)| silu(x * y)).collect())
+    };
+    if at.explains(of_product) {
+        return Formula::new(catalogue::GATED_PRODUCT, "the activation of gate · up");
+    }
     if let Some((name, _)) = KNOWN.iter().find(|(_, f)| at.explains(|case| of(case, f))) {
         return Formula::new(catalogue::ACTIVATION, *name);
     }

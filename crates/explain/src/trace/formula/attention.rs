@@ -20,15 +20,35 @@ pub(super) fn probabilities(at: &At) -> Option<Formula> {
         };
         Some(scores.chunks(case.tokens).flat_map(row).collect())
     };
+    let softmax = |row: &[f64]| -> Vec<f64> {
+        let most = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let sum = row.iter().map(|x| (x - most).exp()).sum::<f64>();
+        row.iter().map(|x| (x - most).exp() / sum).collect()
+    };
     let plain = |case: &Case| {
         let scores = at.read(case, BlockSite::Scores)?;
-        let row = |row: &[f64]| -> Vec<f64> {
-            let most = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-            let sum = row.iter().map(|x| (x - most).exp()).sum::<f64>();
-            row.iter().map(|x| (x - most).exp() / sum).collect()
-        };
-        Some(scores.chunks(case.tokens).flat_map(row).collect())
+        Some(scores.chunks(case.tokens).flat_map(softmax).collect::<Vec<f64>>())
     };
+    let ahead = |case: &Case, i: usize| i % case.tokens > i / case.tokens % case.tokens;
+    let cut = |case: &Case| {
+        let p = plain(case)?;
+        Some(p.into_iter().enumerate().map(|(i, p)| if ahead(case, i) { 0.0 } else { p }).collect())
+    };
+    if at.explains(cut) {
+        return Formula::new(
+            catalogue::MASK,
+            "what lies ahead set to 0 after the softmax, the rest as it was",
+        );
+    }
+    let by_key = |case: &Case| {
+        let (scores, t) = (at.read(case, BlockSite::Scores)?, case.tokens);
+        let turned = |of: &[f64]| -> Vec<f64> { (0..t * t).map(|i| of[i % t * t + i / t]).collect() };
+        let head = |of: &[f64]| turned(&turned(of).chunks(t).flat_map(softmax).collect::<Vec<f64>>());
+        Some(scores.chunks(t * t).flat_map(head).collect())
+    };
+    if at.explains(by_key) {
+        return Formula::new(catalogue::SOFTMAX_KIND, "a softmax over queries, not over keys");
+    }
     let of_scores = at.beside(BlockSite::Scores).and_then(|site| at.cases[0].recorded.get(&site));
     if let Some(format) = of_scores.map(|scores| scores.values.dtype()).filter(|format| *format != at.own)
         && at.gives(plain)
@@ -54,7 +74,8 @@ pub(super) fn probabilities(at: &At) -> Option<Formula> {
     };
     let [low, high] =
         sums.iter().fold([f64::INFINITY, 0.0f64], |[low, high], sum| [low.min(*sum), high.max(*sum)]);
-    (high < 1.0 - 4.0 * at.dtype.unit_roundoff() && low > 0.0 && at.gives(by_row)).then(|| Formula {
+    let unit = at.dtype.unit_roundoff();
+    (low < 1.0 - 16.0 * unit && high < 1.0 + 4.0 * unit && low > 0.0 && at.gives(by_row)).then(|| Formula {
         fault: catalogue::SOFTMAX_KIND,
         said: format!(
             "a softmax whose rows sum to {} to {}, as with something more in its sum",
@@ -73,7 +94,7 @@ pub(super) fn context(at: &At) -> Option<Formula> {
     let read = |case: &Case| -> Option<Read> {
         let p = match at.attention {
             AttentionKind::Eager => at.read(case, BlockSite::Probs)?,
-            AttentionKind::Sdpa => attend(at, case, 1.0, 0, &causal)?,
+            AttentionKind::Sdpa => attend(at, case, 1.0, &causal)?,
         };
         Some((p, values(at, case)?))
     };
@@ -145,6 +166,17 @@ fn elsewhere(at: &At, read: &dyn Fn(&Case) -> Option<Read>) -> Option<Formula> {
     };
     if heads > 1 && at.explains(turned) {
         let said = "[heads, tokens, head_dim] taken as [tokens, heads · head_dim] without exchanging heads and tokens";
+        return Formula::new(catalogue::OUTPUT_REARRANGED, said);
+    }
+    let by_element = |case: &Case| {
+        let from = |i: usize| {
+            let at = i % (heads * width);
+            i - at + at % heads * width + at / heads
+        };
+        Some((0..case.ours.len()).map(|i| case.ours[from(i)]).collect())
+    };
+    if heads > 1 && at.explains(by_element) {
+        let said = "[tokens, heads, head_dim] taken as [tokens, head_dim, heads]";
         return Formula::new(catalogue::OUTPUT_REARRANGED, said);
     }
     let keys = |case: &Case| Some(mixed(at, case, &read(case)?.0, &at.read(case, BlockSite::KRope)?));
@@ -239,11 +271,11 @@ fn from_cache(at: &At, read: &dyn Fn(&Case) -> Option<Read>) -> Option<Formula> 
 /// What is done to scores that a fused attention does not show.
 fn of_scores(at: &At) -> Option<Formula> {
     let causal = |i: usize, j: usize| j <= i;
-    let run = |case: &Case, scale: f64, back: usize, sees: &dyn Fn(usize, usize) -> bool| {
-        Some(mixed(at, case, &attend(at, case, scale, back, sees)?, &values(at, case)?))
+    let run = |case: &Case, scale: f64, sees: &dyn Fn(usize, usize) -> bool| {
+        Some(mixed(at, case, &attend(at, case, scale, sees)?, &values(at, case)?))
     };
-    let scale = at.best([0.05, 20.0], |scale, case| run(case, scale, 0, &causal));
-    if at.gives(|case| run(case, scale, 0, &causal)) {
+    let scale = at.best([0.05, 20.0], |scale, case| run(case, scale, &causal));
+    if at.gives(|case| run(case, scale, &causal)) {
         return Formula::new(catalogue::SCALE, format!("scores times {}", text(scale)));
     }
     let tokens = at.cases.iter().map(|case| case.tokens).max()?;
@@ -252,25 +284,26 @@ fn of_scores(at: &At) -> Option<Formula> {
         sees_so(at, case, &k, &v, rule)
     };
     let holds = |rule: &dyn Fn(usize, usize) -> bool| {
-        likely(&at.cases[0], rule) == Some(true) && at.gives(|case| run(case, 1.0, 0, rule))
+        likely(&at.cases[0], rule) == Some(true) && at.gives(|case| run(case, 1.0, rule))
     };
     if let Some(said) = masked(tokens, holds) {
         return Formula::new(catalogue::MASK, said);
     }
-    (at.gives(|case| run(case, 1.0, 1, &causal)))
-        .then(|| Formula { fault: catalogue::CACHE_SHIFTED, said: before("keys", 1) })
+    let moved = |by: usize, wraps: bool| {
+        at.gives(|case| {
+            let k = shifted(&at.read(case, BlockSite::KRope)?, (case.tokens, at.config.head_dim), by, wraps);
+            let p = attend_to(at, case, 1.0, &own_head(at), &k, &causal)?;
+            Some(mixed(at, case, &p, &values(at, case)?))
+        })
+    };
+    let found =
+        [(1, true), (1, false), (2, true), (2, false)].into_iter().find(|(by, wraps)| moved(*by, *wraps));
+    found.and_then(|(by, _)| Formula::new(catalogue::CACHE_SHIFTED, before("keys", by)))
 }
 
-/// Probabilities of scores times a factor, with keys of so many positions before, and such keys seen.
-fn attend(
-    at: &At,
-    case: &Case,
-    factor: f64,
-    back: usize,
-    sees: &dyn Fn(usize, usize) -> bool,
-) -> Option<Vec<f64>> {
-    let k = shifted(&at.read(case, BlockSite::KRope)?, (case.tokens, at.config.head_dim), back, true);
-    attend_to(at, case, factor, &own_head(at), &k, sees)
+/// Probabilities of scores times a factor, where such keys are seen.
+fn attend(at: &At, case: &Case, factor: f64, sees: &dyn Fn(usize, usize) -> bool) -> Option<Vec<f64>> {
+    attend_to(at, case, factor, &own_head(at), &at.read(case, BlockSite::KRope)?, sees)
 }
 
 /// The same of these keys and key heads.

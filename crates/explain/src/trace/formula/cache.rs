@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::numbers::{q8_0, quantised, quantised_between};
+use super::numbers::{e4m3, e5m2, q8_0, quantised, quantised_between};
 use super::{At, Case, Formula};
 use crate::catalogue::{self, Fault};
 
@@ -97,6 +97,14 @@ pub(super) fn coded(
     let blocks = at.config.head_dim.is_multiple_of(32);
     if blocks && at.gives(|case| formula(case, &|x| x.chunks_mut(32).for_each(q8_0))) {
         return Formula::new(catalogue::CACHE, format!("{what} in q8_0, one scale for each 32"));
+    }
+    type Named = (&'static str, fn(&mut [f64]));
+    let formats: [Named; 2] = [
+        ("fp8 (e4m3)", |x| x.iter_mut().for_each(|x| *x = e4m3(*x))),
+        ("fp8 (e5m2)", |x| x.iter_mut().for_each(|x| *x = e5m2(*x))),
+    ];
+    if let Some((format, _)) = formats.into_iter().find(|(_, code)| at.gives(|case| formula(case, code))) {
+        return Formula::new(catalogue::CACHE, format!("{what} in {format}"));
     }
     for bits in [8, 4] {
         for axis in [Axis::Vector, Axis::Channel] {

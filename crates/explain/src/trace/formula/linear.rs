@@ -25,6 +25,12 @@ pub(super) fn linear(at: &At, weight: &Floats, bias: Option<&[f64]>) -> Option<F
     let width = weight.len() / rows.max(1);
     let every = rows.div_ceil(OUTPUTS).max(1);
     let layer = Layer { at, from, weight, bias, width, rows, every };
+    let twice = |case: &Case, bias: &[f64]| {
+        Some(case.ours.iter().enumerate().map(|(i, z)| z + bias[i % bias.len()]).collect())
+    };
+    if bias.is_some_and(|bias| !bias.is_empty() && at.explains(|case| twice(case, bias))) {
+        return Formula::new(catalogue::OUTPUT_OFFSET, "its bias added twice");
+    }
     let same = |x: &mut [f64]| _ = x;
     let narrow = |dtype: DType| move |x: &mut [f64]| x.copy_from_slice(&cast(x.to_vec(), dtype));
     for dtype in [DType::F16, DType::Bf16].into_iter().filter(|dtype| *dtype != at.own) {
@@ -78,7 +84,18 @@ pub(super) fn linear(at: &At, weight: &Floats, bias: Option<&[f64]>) -> Option<F
         for group in [width, 32, 64, 128].into_iter().filter(|group| width.is_multiple_of(*group)) {
             let signed = |x: &mut [f64]| x.chunks_mut(group).for_each(|x| quantised(x, bits));
             let between = |x: &mut [f64]| x.chunks_mut(group).for_each(|x| quantised_between(x, bits));
-            if layer.gives(&same, &signed, None, 1) || layer.gives(&same, &between, None, 1) {
+            // As they are multiplied, or as a checkpoint holds them.
+            let stored = |x: &mut [f64]| x.copy_from_slice(&cast(x.to_vec(), at.own));
+            let signed_stored = |x: &mut [f64]| {
+                signed(x);
+                stored(x);
+            };
+            let between_stored = |x: &mut [f64]| {
+                between(x);
+                stored(x);
+            };
+            let ways: [Change; 4] = [&signed, &between, &signed_stored, &between_stored];
+            if ways.into_iter().any(|way| layer.gives(&same, way, None, 1)) {
                 return Formula::new(
                     catalogue::QUANTISED,
                     format!("its weight in int{bits}, in groups of {group}"),
@@ -132,7 +149,7 @@ fn in_fp8(layer: &Layer) -> Option<String> {
     let by_tensor = |x: &mut [f64]| coded(x, of_all);
     let plain = |x: &mut [f64]| coded(x, 448.0);
     let same = |_: &mut [f64]| ();
-    type Way<'w> = (&'w str, &'w (dyn Fn(&mut [f64]) + Sync));
+    type Way<'w> = (&'w str, Change<'w>);
     let inputs: [Way; 3] = [("", &same), ("one scale a token", &by_line), ("without a scale", &plain)];
     let weights: [Way; 4] = [
         ("", &same),
@@ -167,6 +184,9 @@ fn rounded(x: f64, bits: u32) -> f64 {
     f64::from_bits((x.to_bits() + (1 << (drop - 1))) >> drop << drop)
 }
 
+/// What is done to a row of the weight, or to the input of a token.
+type Change<'c> = &'c (dyn Fn(&mut [f64]) + Sync);
+
 struct Layer<'l, 's> {
     at: &'l At<'s>,
     from: Site,
@@ -180,13 +200,7 @@ struct Layer<'l, 's> {
 impl Layer<'_, '_> {
     /// Whether the trace's outputs come of input and weight, by row, after these functions; sums in so many parts are rounded
     /// to `through`, or the trace's format where there are several.
-    fn gives(
-        &self,
-        input: &(dyn Fn(&mut [f64]) + Sync),
-        weight: &(dyn Fn(&mut [f64]) + Sync),
-        through: Option<DType>,
-        parts: usize,
-    ) -> bool {
+    fn gives(&self, input: Change, weight: Change, through: Option<DType>, parts: usize) -> bool {
         let chosen: Vec<(usize, Vec<f64>)> = (0..self.rows)
             .step_by(self.every)
             .map(|row| {
@@ -202,7 +216,7 @@ impl Layer<'_, '_> {
     fn outputs(
         &self,
         case: &Case,
-        input: &(dyn Fn(&mut [f64]) + Sync),
+        input: Change,
         chosen: &[(usize, Vec<f64>)],
         through: Option<DType>,
         parts: usize,

@@ -43,6 +43,9 @@ fn lowered(at: &At) -> Option<String> {
             }
         }
     }
+    if count >= 3.0 && size == 0.0 {
+        return Some("the scores of what lies ahead are 0, not hidden".to_owned());
+    }
     let by = sum / count;
     let spread = (squares / count - by * by).max(0.0).sqrt();
     // Not a number either.

@@ -40,6 +40,18 @@ pub(super) fn norm(at: &At, weight: &[f64]) -> Option<Formula> {
         let factor = 1.0 / (rms(&x).powi(2) + eps).sqrt();
         Some(x.chunks(width).flat_map(|x| weighted(x, factor)).collect())
     };
+    let of_fewer = |x: &[f64]| {
+        let n = x.len() as f64;
+        weighted(x, 1.0 / (rms(x).powi(2) * n / (n - 1.0) + eps).sqrt())
+    };
+    // In 16 bits it is hardly nearer than ours is.
+    let less_one = ((width as f64 - 1.0) / width as f64).sqrt();
+    let factor = at.factors(1, |_, _| 0)[0];
+    let times = |case: &Case| Some(case.ours.iter().map(|z| z * less_one).collect());
+    let about = (factor - less_one).abs() < (1.0 - less_one) / 8.0 && at.explains(times);
+    if about || at.explains(|case| by_token(case, &of_fewer)) {
+        return Formula::new(fault, "the mean of the squares over n - 1");
+    }
     if at.explains(over_all) {
         return Formula::new(fault, "the mean square over all tokens together");
     }

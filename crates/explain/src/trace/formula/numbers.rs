@@ -81,9 +81,19 @@ pub(super) fn q8_0(values: &mut [f64]) {
 
 /// A number in fp8 with 3 bits of mantissa, of at most 448.
 pub(super) fn e4m3(x: f64) -> f64 {
-    let exponent = x.abs().max(f64::MIN_POSITIVE).log2().floor().max(-6.0);
-    let step = (exponent - 3.0).exp2();
-    ((x / step).round_ties_even() * step).clamp(-448.0, 448.0)
+    small_float(x, 3, -6, 448.0)
+}
+
+/// A number in fp8 with 2 bits of mantissa.
+pub(super) fn e5m2(x: f64) -> f64 {
+    small_float(x, 2, -14, 57_344.0)
+}
+
+/// A number with so many bits of mantissa, exponents from the lowest on, of at most that.
+fn small_float(x: f64, bits: i32, lowest: i32, most: f64) -> f64 {
+    let exponent = x.abs().max(f64::MIN_POSITIVE).log2().floor().max(f64::from(lowest));
+    let step = (exponent - f64::from(bits)).exp2();
+    ((x / step).round_ties_even() * step).clamp(-most, most)
 }
 
 /// Quantised in blocks of 32 as llama.cpp's Q4_0 has it: the number of largest magnitude is the lowest of 16 codes.

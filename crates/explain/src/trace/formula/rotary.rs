@@ -215,6 +215,18 @@ pub(super) fn rotated(at: &At) -> Option<Formula> {
     if let Some((fault, how, _)) = OTHERS.into_iter().find(|(.., position)| at_position(*position)) {
         return Formula::new(fault, how);
     }
+    const TURNS: [(&str, Turn); 4] = [
+        ("cos and sin exchanged", |[x, y], [c, s]| [x * s - y * c, y * s + x * c]),
+        ("rotate_half without its minus", |[x, y], [c, s]| [x * c + y * s, y * c + x * s]),
+        ("cos alone", |[x, y], [c, _]| [x * c, y * c]),
+        ("sin alone", |[x, y], [_, s]| [-y * s, x * s]),
+    ];
+    let turned = |turn: Turn| {
+        at.explains(|case| Some(turned(at, case, &own(case)?, [&whole, &whole], width, own_position, turn)))
+    };
+    if let Some((how, _)) = TURNS.into_iter().find(|(_, turn)| turned(*turn)) {
+        return Formula::new(catalogue::ROPE_LAYOUT, how);
+    }
     let other = if from == BlockSite::QProj { BlockSite::KProj } else { BlockSite::QProj };
     let exchanged = |case: &Case| {
         let x = at.read(case, other).filter(|x| x.len() == case.ours.len())?;
@@ -237,15 +249,31 @@ pub(super) fn as_keys(at: &At, case: &Case, x: &[f64]) -> Vec<f64> {
     rotate(at, case, x, [&frequencies, &frequencies], at.config.head_dim, own_position)
 }
 
+/// What becomes of a pair of elements by its cosine and sine.
+type Turn = fn([f64; 2], [f64; 2]) -> [f64; 2];
+
 /// `[tokens, heads · width]` as `[heads, tokens, width]`, the first `part` elements of each head rotated in halves, by frequencies
 /// of the lower half and the upper one, as at the position that is made of each token's.
 fn rotate(
     at: &At,
     case: &Case,
     x: &[f64],
+    frequencies: [&[f32]; 2],
+    part: usize,
+    position: Position,
+) -> Vec<f64> {
+    turned(at, case, x, frequencies, part, position, |[x, y], [c, s]| [x * c - y * s, y * c + x * s])
+}
+
+/// The same, turned in another way.
+fn turned(
+    at: &At,
+    case: &Case,
+    x: &[f64],
     [lower, upper]: [&[f32]; 2],
     part: usize,
     position: Position,
+    turn: Turn,
 ) -> Vec<f64> {
     let (width, tokens) = (at.config.head_dim, case.tokens);
     let heads = x.len() / (width * tokens).max(1);
@@ -258,8 +286,9 @@ fn rotate(
             for i in 0..part / 2 {
                 let angle = |frequency: f32| f64::from(position(t as f64, tokens as f64) as f32 * frequency);
                 let ([a, b], j) = ([angle(lower[i]), angle(upper[i])], i + part / 2);
-                y[i] = x[i] * a.cos() - x[j] * a.sin();
-                y[j] = x[j] * b.cos() + x[i] * b.sin();
+                let pair = [x[i], x[j]];
+                y[i] = turn(pair, [a.cos(), a.sin()])[0];
+                y[j] = turn(pair, [b.cos(), b.sin()])[1];
             }
         }
     }
