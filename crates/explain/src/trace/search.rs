@@ -247,15 +247,8 @@ impl<'s, 'a> Search<'s, 'a> {
             self.unaccounted(part, site, setting, now, &tried)?;
             return Ok(None);
         };
-        // A norm of another kind may pass for one with other weights: but for the last bits, or where it is known from others.
-        let norm = |site: &Site| {
-            use BlockSite::{InputLayernorm, PostAttentionLayernorm};
-            matches!(site, Site::Norm | Site::Block(_, InputLayernorm | PostAttentionLayernorm))
-        };
-        let known = |f: &Found| f.shown == Shown::Formula && f.sites.iter().any(norm);
-        let edited = tried[index].what.iter().any(|h| matches!(h.change, Change::Parameters(_)));
-        let doubtful = !tried[index].equal || self.outcome.found.iter().any(known);
-        if norm(&site) && edited && doubtful && self.by_formula(site, setting, now)? {
+        let doubtful = !tried[index].equal || self.outcome.found.iter().any(|f| f.shown == Shown::Formula);
+        if doubtful && edits_norm(site, &tried[index].what) && self.by_formula(site, setting, now)? {
             return Ok(None);
         }
         let ties: Vec<String> = (tried.iter().enumerate())
@@ -480,6 +473,9 @@ impl<'s, 'a> Search<'s, 'a> {
             t.what.len() == 1 && !t.harm && sites.all(|s| pattern::nearly(s, &self.pairs_at(s, &t.trial)))
         };
         if let Some(near) = tried.iter().find(nearly) {
+            if edits_norm(site, &near.what) && self.by_formula(site, setting, now)? {
+                return Ok(());
+            }
             let evidence = now.differing(site).saturating_sub(near.trial.differing(site));
             let at = BTreeSet::from([site]);
             self.enter(part, near.what[0], &at, &near.trial, (true, evidence), &[]).shown = Shown::Nearly;
@@ -547,6 +543,13 @@ fn said(what: &[&Hypothesis]) -> String {
         if h.relation.is_empty() { h.subject.clone() } else { format!("{} ({})", h.subject, h.relation) }
     };
     what.iter().map(one).collect::<Vec<_>>().join(" with ")
+}
+
+/// Whether these are other weights of a norm: a norm of another kind may pass for that.
+fn edits_norm(site: Site, what: &[&Hypothesis]) -> bool {
+    use BlockSite::{InputLayernorm, PostAttentionLayernorm};
+    matches!(site, Site::Norm | Site::Block(_, InputLayernorm | PostAttentionLayernorm))
+        && what.iter().any(|h| matches!(h.change, Change::Parameters(_)))
 }
 
 /// Whether a relation says so already, but for rounding.
