@@ -176,6 +176,8 @@ fn formulas_of_others_are_named() {
             &["self_attn.q_rope", "self_attn.k_rope"],
             "cos and sin exchanged",
         ),
+        // SiLU of ReLU is ReLU of SiLU.
+        ("act-of-relu", "activation-mapped", &["mlp.act_fn"], "relu of ours"),
         (
             "softmax-over-queries",
             "softmax-kind",
@@ -215,6 +217,11 @@ fn formulas_of_others_are_named() {
         "{}",
         e["verdict"]
     );
+    let e = explained(MODEL, "branch-of-all");
+    let wanted = [["reads-another-tensor", "the output of model.layers.*", "model.layers.0"]];
+    assert_eq!(causes(&e), wanted, "{}", e["verdict"]);
+    let relation = "the block's input plus model.layers.*.resid_mid plus model.layers.*.mlp.down_proj";
+    assert_eq!(e["causes"][0]["relation"], format!("trace: {relation}"));
     let e = explained(MODEL, "branches-multiplied");
     let (attention, mlp) = ("model.layers.*.resid_mid", "model.layers.*");
     let subjects = [attention, mlp].map(|site| format!("the output of {site}"));
@@ -346,7 +353,7 @@ fn several_faults_are_told_apart() {
 #[test]
 fn what_is_not_known_is_said_with_what_was_tried() {
     for (name, site, said) in [
-        ("act-of-relu", "model.layers.0.mlp.act_fn", "cosine"),
+        ("waves", "model.layers.0.mlp.up_proj", "cosine"),
         ("head-initialised", "lm_head", "nothing to do with each other"),
     ] {
         let e = explained(MODEL, name);

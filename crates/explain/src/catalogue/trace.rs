@@ -35,6 +35,13 @@ pub(crate) static OUTPUT_SCALED: &Fault = &Fault {
     fault: true,
     pervasive: false,
 };
+pub(crate) static OUTPUT_MAPPED: &Fault = &Fault {
+    id: "activation-mapped",
+    title: "an activation that went through a function",
+    remedy: "Look for an activation function behind this operation that Llama has elsewhere, or nowhere.",
+    fault: true,
+    pervasive: false,
+};
 pub(crate) static OUTPUT_OFFSET: &Fault = &Fault {
     id: "activation-offset",
     title: "a constant or a bias added to an activation",
@@ -185,11 +192,12 @@ pub(crate) static VOCABULARY_MASKED: &Fault = &Fault {
     pervasive: false,
 };
 
-pub(super) static ALL: [&Fault; 25] = [
+pub(super) static ALL: [&Fault; 26] = [
     WIRING,
     BIAS,
     LAST_BITS,
     OUTPUT_SCALED,
+    OUTPUT_MAPPED,
     OUTPUT_OFFSET,
     OUTPUT_CLAMPED,
     OUTPUT_ROUNDED,

@@ -7,6 +7,7 @@
 mod activation;
 mod attention;
 mod cache;
+mod expression;
 mod heads;
 mod linear;
 mod mask;
@@ -105,6 +106,12 @@ impl<'s> At<'s> {
 
     /// The first formula that gives the trace's values, if any does.
     pub(super) fn formula(&self, parts: &mut Parts) -> Result<Option<Formula>, CompareError> {
+        let known = self.convention(parts)?;
+        Ok(known.or_else(|| expression::expression(self)).or_else(|| expression::function(self)))
+    }
+
+    /// The first formula of somebody's convention that does.
+    fn convention(&self, parts: &mut Parts) -> Result<Option<Formula>, CompareError> {
         use BlockSite as B;
         Ok(match self.site {
             Site::RotaryCos | Site::RotarySin => rotary::table(self),
