@@ -21,7 +21,7 @@ pub(crate) static BIAS: &Fault = &Fault {
 /// Recognised by size and number alone: single steps of the format, as rare as a function's last bits in f32 make them.
 pub(crate) static LAST_BITS: &Fault = &Fault {
     id: "function-last-bits",
-    title: "functions (exp, rsqrt, cos, or a mean) whose last bits in f32 are others",
+    title: "functions or sums (exp, rsqrt, cos, a mean) whose last bits are others",
     remedy: "Nothing to mend: two honest libraries differ by this much.",
     fault: false,
     pervasive: false,

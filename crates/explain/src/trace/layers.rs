@@ -7,7 +7,7 @@ use ulpscope_metrics::Origin;
 
 use super::hypothesis::Change;
 use super::search::Found;
-use crate::across::ranges;
+use crate::across::{by_key, class, ranges, together};
 use crate::{catalogue, elsewhere};
 
 /// Tensors of a layer that hold another layer's, from which on the layer does.
@@ -20,6 +20,22 @@ fn held(found: &Found) -> Option<([usize; 2], Origin)> {
     let moved = Origin::Moved { name: name.to_owned(), from: from.to_owned() };
     let holds = place == same && matches!(found.changes.first(), Some((_, Change::Parameters(_), _)));
     holds.then_some(([layer, other], moved))
+}
+
+/// Makes one cause of those that say the same of the same tensor in many layers, of so many.
+pub(super) fn alike(found: Vec<Found>, layers: usize) -> Vec<Found> {
+    let key = |one: &Found| (one.fault.id, class(&one.subject), class(&one.relation), one.shown);
+    let merge = |same: Vec<Found>| {
+        if !together(same.len(), layers) {
+            return same;
+        }
+        let mut all = same.into_iter();
+        let first = all.next().expect("they are several");
+        let mut whole = Found { subject: class(&first.subject), relation: class(&first.relation), ..first };
+        all.for_each(|one| whole.take(one));
+        vec![whole]
+    };
+    by_key(found, key).into_iter().flat_map(merge).collect()
 }
 
 /// Makes one cause of those that say the same of most tensors of a layer.
@@ -42,12 +58,7 @@ pub(super) fn merge(found: &mut Vec<Found>) {
     let first = moved.remove(0);
     let mut whole = Found { key: relation.clone(), fault: catalogue::LAYERS, subject, relation, ..first };
     whole.ties.clear();
-    for one in moved {
-        whole.sites.extend(one.sites);
-        whole.equal.extend(one.equal);
-        whole.changes.extend(one.changes);
-        whole.evidence += one.evidence;
-    }
+    moved.into_iter().for_each(|one| whole.take(one));
     found.push(whole);
     found.sort_by_key(|one| one.sites.first().copied());
 }

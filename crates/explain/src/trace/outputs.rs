@@ -123,6 +123,8 @@ fn fault(site: Site, statement: &Statement, len: usize, unit: f64) -> Option<&'s
             Some(catalogue::OUTPUT_SCALED)
         }
         Statement::Described(Description::Update { .. }) if linear(site) => Some(catalogue::ADAPTER_ACTIVE),
+        // Of a layer with other weights, or other inputs.
+        Statement::Described(Description::Unrelated { .. }) if linear(site) => Some(catalogue::UNRELATED),
         Statement::Described(_) => None,
     }
 }

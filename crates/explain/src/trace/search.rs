@@ -55,6 +55,14 @@ pub(crate) enum Shown {
 }
 
 impl Found {
+    /// Takes in what accounts for other sites in the same way.
+    pub(super) fn take(&mut self, other: Found) {
+        self.sites.extend(other.sites);
+        self.equal.extend(other.equal);
+        self.changes.extend(other.changes);
+        self.evidence += other.evidence;
+    }
+
     /// Whether it was run.
     pub(crate) fn ran(&self) -> bool {
         matches!(self.shown, Shown::Run | Shown::Nearly)
@@ -176,6 +184,7 @@ impl<'s, 'a> Search<'s, 'a> {
         }
         let found = &mut self.outcome.found;
         layers::merge(found);
+        *found = layers::alike(std::mem::take(found), self.base.config.num_hidden_layers);
         // What two honest libraries differ by stands behind what somebody has to mend.
         found.sort_by_key(|found| found.shown == Shown::LastBits);
         Ok(self.outcome)
@@ -459,7 +468,7 @@ impl<'s, 'a> Search<'s, 'a> {
     ) -> Result<(), CompareError> {
         let pairs = self.pairs_at(site, now);
         let kind = class(&site.to_string());
-        if pattern::last_bits(site, &pairs, self.judge.chance()) {
+        if pattern::last_bits(site, &pairs, self.judge.chance()) || pattern::few_steps(&pairs) {
             let fault = catalogue::LAST_BITS;
             let said = [
                 format!("functions at {kind} and the like"),

@@ -106,7 +106,7 @@ pub(super) fn context(at: &At) -> Option<Formula> {
     if let Some(found) = elsewhere(at, &read).or_else(|| other_heads(at, &read)) {
         return Some(found);
     }
-    if let Some(found) = from_cache(at, &read) {
+    if let Some(found) = other_layer(at, &read).or_else(|| from_cache(at, &read)) {
         return Some(found);
     }
     for (by, wraps) in [(1, true), (1, false), (2, true), (2, false)] {
@@ -197,6 +197,32 @@ fn elsewhere(at: &At, read: &dyn Fn(&Case) -> Option<Read>) -> Option<Formula> {
     };
     (at.attention == AttentionKind::Sdpa && at.gives(exchanged))
         .then(|| Formula { fault: catalogue::WIRING, said: "keys and values exchanged".to_owned() })
+}
+
+/// Keys and values, or values, of another layer.
+fn other_layer(at: &At, read: &dyn Fn(&Case) -> Option<Read>) -> Option<Formula> {
+    let own = at.site.layer()?;
+    let layers = [own.checked_sub(1), Some(own + 1), Some(0)].into_iter().flatten().filter(|n| *n != own);
+    for layer in layers {
+        let recorded = |case: &Case, site| {
+            case.recorded.get(&ulpscope_llama::Site::Block(layer, site)).map(super::numbers)
+        };
+        let of_values = |case: &Case| {
+            Some(mixed(at, case, &read(case)?.0, &by_head(at, case, &recorded(case, BlockSite::VProj)?)))
+        };
+        let of_both = |case: &Case| {
+            let (k, v) = (recorded(case, BlockSite::KRope)?, recorded(case, BlockSite::VProj)?);
+            let p = attend_to(at, case, 1.0, &own_head(at), &k, &|i, j| j <= i)?;
+            Some(mixed(at, case, &p, &by_head(at, case, &v)))
+        };
+        if at.gives(of_values) {
+            return Formula::new(catalogue::CACHE_SHIFTED, format!("values of layer {layer}"));
+        }
+        if at.attention == AttentionKind::Sdpa && at.gives(of_both) {
+            return Formula::new(catalogue::CACHE_SHIFTED, format!("keys and values of layer {layer}"));
+        }
+    }
+    None
 }
 
 /// Query heads that read other value heads, and other key heads where scores are not at hand.

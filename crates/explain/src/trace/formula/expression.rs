@@ -82,6 +82,12 @@ pub(super) fn expression(at: &At) -> Option<Formula> {
                 return found(format!("{} times {}", name(x), name(y)));
             }
             for (function, f) in FUNCTIONS {
+                if i < j && holds(&|n, at| f(x.values[n][at] * y.values[n][at])) {
+                    return found(format!("{function} of ({} times {})", name(x), name(y)));
+                }
+                if i < j && holds(&|n, at| f(x.values[n][at] + y.values[n][at])) {
+                    return found(format!("{function} of ({} plus {})", name(x), name(y)));
+                }
                 if holds(&|n, at| f(x.values[n][at]) * y.values[n][at]) {
                     return found(format!("{function} of {} times {}", name(x), name(y)));
                 }

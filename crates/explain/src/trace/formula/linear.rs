@@ -4,7 +4,7 @@ use rayon::prelude::*;
 use ulpscope_floats::{DType, Floats};
 use ulpscope_llama::Site;
 
-use super::numbers::{dot, e4m3, q4_0, quantised, quantised_between, text};
+use super::numbers::{dot, e4m3, q4_0, q8_0, q8_0_as_kept, quantised, quantised_between, text};
 use super::{At, Case, Formula, cast, numbers};
 use crate::catalogue;
 use crate::trace::hypothesis::reads;
@@ -77,29 +77,87 @@ pub(super) fn linear(at: &At, weight: &Floats, bias: Option<&[f64]>) -> Option<F
     if let Some(said) = in_fp8(&layer) {
         return Formula::new(catalogue::QUANTISED, said);
     }
-    if width.is_multiple_of(32) && layer.gives(&same, &q4_0, None, 1) {
-        return Formula::new(catalogue::QUANTISED, "its weight in Q4_0");
-    }
+    let said = codings(width, at.own).into_iter().find(|(_, code)| layer.gives(&same, &**code, None, 1));
+    said.and_then(|(said, _)| Formula::new(catalogue::QUANTISED, format!("its weight in {said}")))
+}
+
+/// At the embeddings: a table that is quantised.
+pub(super) fn table(at: &At) -> Option<Formula> {
+    let width = at.config.hidden_size;
+    let found = codings(width, at.own).into_iter().find(|(_, code)| {
+        at.gives(|case| {
+            let mut rows = case.ours.clone();
+            rows.chunks_mut(width).for_each(code);
+            Some(rows)
+        })
+    });
+    found.and_then(|(said, _)| Formula::new(catalogue::QUANTISED, format!("its table in {said}")))
+}
+
+/// A row of a weight quantised, and how.
+type Coding = (String, Box<dyn Fn(&mut [f64]) + Sync>);
+
+/// The ways in which rows of this width are quantised, as they are multiplied and as a checkpoint of this format holds them.
+fn codings(width: usize, own: DType) -> Vec<Coding> {
+    let mut all: Vec<Coding> = Vec::new();
+    let mut add = |said: String, group: usize, code: fn(&mut [f64], u32), bits: u32| {
+        if !width.is_multiple_of(group) {
+            return;
+        }
+        let plain = move |x: &mut [f64]| x.chunks_mut(group).for_each(|x| code(x, bits));
+        let stored = move |x: &mut [f64]| {
+            plain(x);
+            x.copy_from_slice(&cast(x.to_vec(), own));
+        };
+        all.push((said.clone(), Box::new(plain)));
+        all.push((said, Box::new(stored)));
+    };
+    add("Q8_0".to_owned(), 32, |x, _| q8_0(x), 8);
+    add("Q8_0".to_owned(), 32, |x, _| q8_0_as_kept(x), 8);
+    add("Q4_0".to_owned(), 32, |x, _| q4_0(x), 4);
     for bits in [8, 4] {
-        for group in [width, 32, 64, 128].into_iter().filter(|group| width.is_multiple_of(*group)) {
-            let signed = |x: &mut [f64]| x.chunks_mut(group).for_each(|x| quantised(x, bits));
-            let between = |x: &mut [f64]| x.chunks_mut(group).for_each(|x| quantised_between(x, bits));
-            // As they are multiplied, or as a checkpoint holds them.
-            let stored = |x: &mut [f64]| x.copy_from_slice(&cast(x.to_vec(), at.own));
-            let signed_stored = |x: &mut [f64]| {
-                signed(x);
-                stored(x);
+        for group in [width, 32, 64, 128] {
+            let said = format!("int{bits}, in groups of {group}");
+            add(said.clone(), group, quantised, bits);
+            add(said, group, quantised_between, bits);
+        }
+    }
+    all
+}
+
+/// At gate or up: halves of the rows that are those of either, in another order.
+pub(super) fn cut(at: &At, weights: &[Floats; 2]) -> Option<Formula> {
+    let [from] = reads(at.site, at.config.num_hidden_layers, at.attention)[..] else { return None };
+    let rows = at.config.intermediate_size;
+    let (half, width) = (rows / 2, weights[0].len() / rows.max(1));
+    let own = usize::from(at.site.to_string().ends_with("up_proj"));
+    let halves = [[0, 0], [0, half], [1, 0], [1, half]];
+    let name = |[of, start]: [usize; 2]| {
+        format!("rows {start} to {} of {}", start + half - 1, ["gate_proj", "up_proj"][of])
+    };
+    for first in halves {
+        for second in halves {
+            let usual = [first, second] == [[own, 0], [own, half]];
+            let of = |case: &Case| {
+                let x = case.recorded.get(&from).map(numbers)?;
+                let row = |i: usize| {
+                    let [of, start] = if i < half { first } else { second };
+                    let mut w = vec![0.0; width];
+                    weights[of].read_f64((start + i % half) * width, &mut w);
+                    w
+                };
+                // Some of the rows tell.
+                let chosen: Vec<(usize, Vec<f64>)> =
+                    (0..rows).step_by(rows.div_ceil(64).max(1) | 1).map(|i| (i, row(i))).collect();
+                let token = |x: &[f64]| {
+                    let mut y = vec![f64::NAN; rows];
+                    chosen.iter().for_each(|(i, w)| y[*i] = dot(x, w));
+                    y
+                };
+                Some(x.chunks(width).flat_map(token).collect())
             };
-            let between_stored = |x: &mut [f64]| {
-                between(x);
-                stored(x);
-            };
-            let ways: [Change; 4] = [&signed, &between, &signed_stored, &between_stored];
-            if ways.into_iter().any(|way| layer.gives(&same, way, None, 1)) {
-                return Formula::new(
-                    catalogue::QUANTISED,
-                    format!("its weight in int{bits}, in groups of {group}"),
-                );
+            if !usual && rows == 2 * half && at.explains_some(of) {
+                return Formula::new(catalogue::SPLIT, format!("{}, {}", name(first), name(second)));
             }
         }
     }

@@ -47,10 +47,13 @@ fn lowered(at: &At) -> Option<String> {
         return Some("the scores of what lies ahead are 0, not hidden".to_owned());
     }
     let by = sum / count;
-    let spread = (squares / count - by * by).max(0.0).sqrt();
+    let (rms, spread) = ((size / count).sqrt(), (squares / count - by * by).max(0.0).sqrt());
     // Not a number either.
-    (count >= 3.0 && by.abs() < 1e3 && spread <= 4.0 * at.roundings() * (size / count).sqrt())
-        .then(|| format!("what lies ahead is lowered by {}, not hidden", text(simple(by))))
+    let constant = count >= 3.0 && by.abs() < 1e3 && spread <= 4.0 * at.roundings() * rms;
+    constant.then(|| match by.abs() <= 1e-3 * rms {
+        true => "what lies ahead is not hidden".to_owned(),
+        false => format!("what lies ahead is lowered by {}, not hidden", text(simple(by))),
+    })
 }
 
 /// The first query that sees other keys than those up to its own, and which, where no rule is known.

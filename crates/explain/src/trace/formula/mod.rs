@@ -119,9 +119,9 @@ impl<'s> At<'s> {
                 let weight = parts.parameter(&format!("{}.weight", self.site))?;
                 norm::norm(self, &all(&weight))
             }
-            Site::EmbedTokens => {
-                norm::with_positions(self).or_else(|| norm::normalised(self, self.config.hidden_size))
-            }
+            Site::EmbedTokens => norm::with_positions(self)
+                .or_else(|| norm::normalised(self, self.config.hidden_size))
+                .or_else(|| linear::table(self)),
             Site::Block(_, B::QRope | B::KRope) => {
                 rotary::rotated(self).or_else(|| norm::normalised(self, self.config.head_dim))
             }
@@ -133,6 +133,16 @@ impl<'s> At<'s> {
             Site::Block(_, B::Product) => activation::product(self),
             site if linear(site) => {
                 let weight = parts.parameter(&format!("{site}.weight"))?.into_owned();
+                if let Site::Block(n, B::GateProj | B::UpProj) = site {
+                    let name = |place: &str| format!("model.layers.{n}.mlp.{place}_proj.weight");
+                    let both = [
+                        parts.parameter(&name("gate"))?.into_owned(),
+                        parts.parameter(&name("up"))?.into_owned(),
+                    ];
+                    if let Some(found) = linear::cut(self, &both) {
+                        return Ok(Some(found));
+                    }
+                }
                 let bias = parts.parameter(&format!("{site}.bias")).ok().map(|bias| all(&bias));
                 linear::linear(self, &weight, bias.as_deref())
             }
@@ -144,6 +154,16 @@ impl<'s> At<'s> {
     /// something of enough.
     fn explains(&self, formula: impl Fn(&Case) -> Option<Vec<f64>>) -> bool {
         self.values(formula).is_some_and(|values| self.near(&values))
+    }
+
+    /// The same of a formula that says something of few elements, of all kinds.
+    fn explains_some(&self, formula: impl Fn(&Case) -> Option<Vec<f64>>) -> bool {
+        let Some(values) = self.values(formula) else { return false };
+        let (mut apart, mut before, mut size) = (0.0, 0.0, 0.0);
+        for (y, z, f) in self.elements(&values) {
+            (apart, before, size) = (apart + (y - f).powi(2), before + (y - z).powi(2), size + y * y);
+        }
+        size > 0.0 && apart <= self.roundings().powi(2) * size && apart * NEARER * NEARER <= before
     }
 
     /// The same, or that it comes as near at nearly all elements, or has the trace's bits at nearly all.

@@ -49,33 +49,45 @@ pub(super) fn constant(values: &[f64]) -> bool {
     known().all(|x| known().all(|y| (x - y).abs() <= 0.01 * largest))
 }
 
-/// Numbers rounded to so many bits, as someone quantises them: whole multiples of the largest magnitude over the largest code.
+/// Numbers rounded to so many bits, as someone quantises them: whole multiples of the largest magnitude over the largest code. In f32,
+/// as it is done: what lies between two codes would else be rounded the other way.
 pub(super) fn quantised(values: &mut [f64], bits: u32) {
-    let most = f64::from((1u32 << (bits - 1)) - 1);
-    let scale = values.iter().fold(0.0, |most: f64, x| most.max(x.abs())) / most;
+    let most = ((1u32 << (bits - 1)) - 1) as f32;
+    let scale = values.iter().fold(0.0, |most: f32, x| most.max(x.abs() as f32)) / most;
     if scale > 0.0 {
-        values.iter_mut().for_each(|x| *x = (*x / scale).round_ties_even().clamp(-most - 1.0, most) * scale);
+        let code = |x: f64| (x as f32 / scale).round_ties_even().clamp(-most - 1.0, most);
+        values.iter_mut().for_each(|x| *x = f64::from(code(*x) * scale));
     }
 }
 
 /// The same with the least number as the lowest code and the largest as the highest.
 pub(super) fn quantised_between(values: &mut [f64], bits: u32) {
-    let codes = f64::from((1u32 << bits) - 1);
-    let least = values.iter().copied().fold(f64::INFINITY, f64::min);
-    let largest = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let codes = ((1u32 << bits) - 1) as f32;
+    let least = values.iter().fold(f32::INFINITY, |least, x| least.min(*x as f32));
+    let largest = values.iter().fold(f32::NEG_INFINITY, |largest, x| largest.max(*x as f32));
     let scale = (largest - least) / codes;
     if scale > 0.0 {
-        values.iter_mut().for_each(|x| *x = ((*x - least) / scale).round_ties_even() * scale + least);
+        let code = |x: f64| ((x as f32 - least) / scale).round_ties_even();
+        values.iter_mut().for_each(|x| *x = f64::from(code(*x) * scale + least));
     }
 }
 
 /// Quantised as a block of llama.cpp's Q8_0: the scale is kept in f16.
 pub(super) fn q8_0(values: &mut [f64]) {
-    let largest = values.iter().fold(0.0, |most: f64, x| most.max(x.abs()));
-    let scale = largest / 127.0;
-    let kept = Floats::from(vec![scale]).cast(DType::F16).get(0);
+    coded_by(values, |scale, _| scale);
+}
+
+/// The same with codes that are made with the scale as it is kept.
+pub(super) fn q8_0_as_kept(values: &mut [f64]) {
+    coded_by(values, |_, kept| kept);
+}
+
+fn coded_by(values: &mut [f64], of: impl Fn(f32, f32) -> f32) {
+    let scale = values.iter().fold(0.0, |most: f32, x| most.max(x.abs() as f32)) / 127.0;
+    let kept = Floats::from(vec![scale]).cast(DType::F16).get(0) as f32;
     if kept > 0.0 {
-        values.iter_mut().for_each(|x| *x = (*x / scale).round() * kept);
+        let by = of(scale, kept);
+        values.iter_mut().for_each(|x| *x = f64::from((*x as f32 / by).round() * kept));
     }
 }
 
@@ -125,7 +137,7 @@ mod tests {
     fn numbers_are_quantised_as_documented() {
         let mut x = [-1.0, 0.3, 0.508, 1.27];
         quantised(&mut x, 8);
-        assert!(x.iter().zip([-1.0, 0.3, 0.51, 1.27]).all(|(x, wanted)| (x - wanted).abs() < 1e-9), "{x:?}");
+        assert!(x.iter().zip([-1.0, 0.3, 0.51, 1.27]).all(|(x, wanted)| (x - wanted).abs() < 1e-6), "{x:?}");
         let mut x = [0.0, 0.4, 1.0, 1.5];
         quantised_between(&mut x, 2);
         assert_eq!(x, [0.0, 0.5, 1.0, 1.5]);

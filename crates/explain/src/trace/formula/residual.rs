@@ -1,9 +1,10 @@
 //! What is added to the residual stream: multiplied, normalised, dropped.
 
+use ulpscope_floats::DType;
 use ulpscope_llama::{BlockSite, Site};
 
 use super::numbers::{rms, simple, text};
-use super::{At, Case, Formula, numbers};
+use super::{At, Case, Formula, cast, numbers};
 use crate::catalogue;
 use crate::trace::hypothesis::reads;
 
@@ -18,6 +19,16 @@ pub(super) fn residual(at: &At) -> Option<Formula> {
     let sum = |case: &Case| terms(case).map(|[x, b]| x.iter().zip(&b).map(|(x, b)| x + b).collect());
     if at.dtype != at.own && at.gives(sum) {
         return Formula::new(catalogue::COMPUTED_OTHERWISE, format!("the residual stream in {}", at.dtype));
+    }
+    for dtype in [DType::Bf16, DType::F16].into_iter().filter(|dtype| *dtype != at.own) {
+        let narrow = |case: &Case| {
+            let [x, b] = terms(case)?.map(|values| cast(values, dtype));
+            Some(cast(x.iter().zip(&b).map(|(x, b)| x + b).collect(), dtype))
+        };
+        let sum_alone = |case: &Case| sum(case).map(|values: Vec<f64>| cast(values, dtype));
+        if at.reproduces(narrow) || at.reproduces(sum_alone) {
+            return Formula::new(catalogue::COMPUTED_OTHERWISE, format!("the residual stream in {dtype}"));
+        }
     }
     // Least squares of y = αx + βb.
     let (mut xx, mut xb, mut bb, mut xy, mut by) = (0.0, 0.0, 0.0, 0.0, 0.0);

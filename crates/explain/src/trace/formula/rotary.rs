@@ -182,6 +182,9 @@ pub(super) fn rotated(at: &At) -> Option<Formula> {
             }
         }
     }
+    if let Some(found) = split(at, &own, &whole) {
+        return Some(found);
+    }
     let shifted = |case: &Case, by: usize| -> Option<Vec<f64>> {
         let mut x = own(case)?;
         let back = by * x.len() / case.tokens.max(1) % x.len().max(1);
@@ -199,18 +202,19 @@ pub(super) fn rotated(at: &At) -> Option<Formula> {
         at.explains(|case| Some(rotate(at, case, &own(case)?, [&whole, &whole], width, position)))
     };
     type Named = (&'static Fault, &'static str, Position);
-    const OTHERS: [Named; 7] = [
-        (catalogue::POSITIONS, "rotated at the position behind, t + 1", |t, _| t + 1.0),
-        (catalogue::POSITIONS, "rotated at the position behind, t + 1, the last at its own", |t, n| {
+    const OTHERS: [Named; 8] = [
+        (catalogue::POSITIONS, "rotated at the position behind, t + 1", |t, _, _| t + 1.0),
+        (catalogue::POSITIONS, "rotated at the position behind, t + 1, the last at its own", |t, n, _| {
             (t + 1.0).min(n - 1.0)
         }),
-        (catalogue::POSITIONS, "rotated at the position before, t - 1", |t, _| t - 1.0),
-        (catalogue::POSITIONS, "rotated at the position before, t - 1, the first at its own", |t, _| {
+        (catalogue::POSITIONS, "rotated at the position before, t - 1", |t, _, _| t - 1.0),
+        (catalogue::POSITIONS, "rotated at the position before, t - 1, the first at its own", |t, _, _| {
             (t - 1.0).max(0.0)
         }),
-        (catalogue::POSITIONS, "rotated at two positions on, t + 2", |t, _| t + 2.0),
-        (catalogue::ROPE_LAYOUT, "rotated twice", |t, _| 2.0 * t),
-        (catalogue::ROPE_LAYOUT, "rotated by half of each angle", |t, _| t / 2.0),
+        (catalogue::POSITIONS, "rotated at two positions on, t + 2", |t, _, _| t + 2.0),
+        (catalogue::POSITIONS, "rotated by the number of the head, not the token", |_, _, h| h),
+        (catalogue::ROPE_LAYOUT, "rotated twice", |t, _, _| 2.0 * t),
+        (catalogue::ROPE_LAYOUT, "rotated by half of each angle", |t, _, _| t / 2.0),
     ];
     if let Some((fault, how, _)) = OTHERS.into_iter().find(|(.., position)| at_position(*position)) {
         return Formula::new(fault, how);
@@ -236,10 +240,10 @@ pub(super) fn rotated(at: &At) -> Option<Formula> {
         .then(|| Formula { fault: catalogue::CACHE_SHIFTED, said: "queries and keys exchanged".to_owned() })
 }
 
-/// The position that a token is rotated at, of its own and the number of tokens.
-type Position = fn(f64, f64) -> f64;
+/// The position that a token is rotated at, of its own, the number of tokens, and the head.
+type Position = fn(f64, f64, f64) -> f64;
 
-fn own_position(t: f64, _: f64) -> f64 {
+fn own_position(t: f64, _: f64, _: f64) -> f64 {
     t
 }
 
@@ -247,6 +251,35 @@ fn own_position(t: f64, _: f64) -> f64 {
 pub(super) fn as_keys(at: &At, case: &Case, x: &[f64]) -> Vec<f64> {
     let frequencies = at.config.rope.inv_freq(at.config.head_dim);
     rotate(at, case, x, [&frequencies, &frequencies], at.config.head_dim, own_position)
+}
+
+/// Heads cut out of a projection's output in another way.
+fn split(at: &At, own: &dyn Fn(&Case) -> Option<Vec<f64>>, frequencies: &[f32]) -> Option<Formula> {
+    let width = at.config.head_dim;
+    // Of `[tokens, heads · width]` the element that each one is taken for.
+    type Way = (&'static str, fn(usize, [usize; 3]) -> usize);
+    let ways: [Way; 2] = [
+        (
+            "[tokens, heads · head_dim] taken as [heads, tokens, head_dim] without exchanging them",
+            |i, [t, n, d]| {
+                // Element [t, h, d] is that which [h, t, d] is stored at.
+                (i / d % n * t + i / (d * n)) * d + i % d
+            },
+        ),
+        ("[tokens, heads · head_dim] taken as [tokens, head_dim, heads]", |i, [_, n, d]| {
+            let place = i % (n * d);
+            i - place + place % d * n + place / d
+        }),
+    ];
+    let found = ways.into_iter().find(|(_, from)| {
+        at.explains(|case| {
+            let x = own(case)?;
+            let shape = [case.tokens, x.len() / (case.tokens * width).max(1), width];
+            let taken: Vec<f64> = (0..x.len()).map(|i| x[from(i, shape)]).collect();
+            Some(rotate(at, case, &taken, [frequencies, frequencies], width, own_position))
+        })
+    });
+    found.and_then(|(said, _)| Formula::new(catalogue::OUTPUT_REARRANGED, said))
 }
 
 /// What becomes of a pair of elements by its cosine and sine.
@@ -284,7 +317,9 @@ fn turned(
             let y = &mut y[(h * tokens + t) * width..][..width];
             y.copy_from_slice(x);
             for i in 0..part / 2 {
-                let angle = |frequency: f32| f64::from(position(t as f64, tokens as f64) as f32 * frequency);
+                let angle = |frequency: f32| {
+                    f64::from(position(t as f64, tokens as f64, h as f64) as f32 * frequency)
+                };
                 let ([a, b], j) = ([angle(lower[i]), angle(upper[i])], i + part / 2);
                 let pair = [x[i], x[j]];
                 y[i] = turn(pair, [a.cos(), a.sin()])[0];

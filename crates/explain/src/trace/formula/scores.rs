@@ -218,6 +218,20 @@ fn of_keys(at: &At) -> Option<Formula> {
     if groups == heads && at.gives(exchanged) {
         return Formula::new(catalogue::CACHE_SHIFTED, "queries and keys exchanged");
     }
+    let own_layer = at.site.layer()?;
+    let others = [own_layer.checked_sub(1), Some(own_layer + 1), Some(0)].into_iter().flatten();
+    for layer in others.filter(|n| *n != own_layer) {
+        let of_layer = |case: &Case| {
+            let k = case
+                .recorded
+                .get(&ulpscope_llama::Site::Block(layer, BlockSite::KRope))
+                .map(super::numbers)?;
+            Some(scores_of(at, case, &at.read(case, BlockSite::QRope)?, &k, &own))
+        };
+        if at.gives(of_layer) {
+            return Formula::new(catalogue::CACHE_SHIFTED, format!("keys of layer {layer}"));
+        }
+    }
     let of_values = |case: &Case| {
         let (q, v) = (at.read(case, BlockSite::QRope)?, values(at, case)?);
         Some(scores_of(at, case, &q, &v, &own))
