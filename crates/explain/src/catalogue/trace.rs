@@ -42,6 +42,13 @@ pub(crate) static OUTPUT_MAPPED: &Fault = &Fault {
     fault: true,
     pervasive: false,
 };
+pub(crate) static LAYER_UNRELATED: &Fault = &Fault {
+    id: "layer-unrelated",
+    title: "a layer whose output has nothing to do with ours: weights that were not loaded, most likely",
+    remedy: "Look whether the weight was loaded (the loader's list of missing and unexpected keys); if it was, at what the layer reads and what is done to its output.",
+    fault: true,
+    pervasive: false,
+};
 pub(crate) static OUTPUT_OFFSET: &Fault = &Fault {
     id: "activation-offset",
     title: "a constant or a bias added to an activation",
@@ -192,12 +199,13 @@ pub(crate) static VOCABULARY_MASKED: &Fault = &Fault {
     pervasive: false,
 };
 
-pub(super) static ALL: [&Fault; 26] = [
+pub(super) static ALL: [&Fault; 27] = [
     WIRING,
     BIAS,
     LAST_BITS,
     OUTPUT_SCALED,
     OUTPUT_MAPPED,
+    LAYER_UNRELATED,
     OUTPUT_OFFSET,
     OUTPUT_CLAMPED,
     OUTPUT_ROUNDED,

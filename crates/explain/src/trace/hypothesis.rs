@@ -323,7 +323,7 @@ fn wiring(site: Site, setting: &Setting) -> Vec<Hypothesis> {
     others.push(Site::EmbedTokens);
     let mut all = Vec::new();
     for of in reads(site, layers, setting.semantics.base.attention) {
-        for &by in others.iter().filter(|&&by| by != of && by < site && width(by) == width(of)) {
+        for &by in others.iter().filter(|&&by| by != of && by != site && width(by) == width(of)) {
             let name = |s: Site| crate::across::class(&s.to_string());
             let before = part.begins_with(layers);
             let said = |s: Site| if Some(s) == before { "the block's input".to_owned() } else { name(s) };

@@ -124,7 +124,9 @@ fn fault(site: Site, statement: &Statement, len: usize, unit: f64) -> Option<&'s
         }
         Statement::Described(Description::Update { .. }) if linear(site) => Some(catalogue::ADAPTER_ACTIVE),
         // Of a layer with other weights, or other inputs.
-        Statement::Described(Description::Unrelated { .. }) if linear(site) => Some(catalogue::UNRELATED),
+        Statement::Described(Description::Unrelated { .. }) if linear(site) => {
+            Some(catalogue::LAYER_UNRELATED)
+        }
         Statement::Described(_) => None,
     }
 }

@@ -346,7 +346,9 @@ impl<'s, 'a> Search<'s, 'a> {
         // A change that takes the site away explains nothing of it.
         let there = trial.of(site).count() == now.of(site).count();
         let sites: BTreeSet<Site> = what.iter().flat_map(|h| h.change.sites(site)).collect();
-        let fits = there && !sites.into_iter().any(|site| trial.beyond(site));
+        // What reads zeros gives zeros, whatever it is.
+        let of_zeros = what.iter().any(|h| self.reads_zeros(&h.change));
+        let fits = there && !of_zeros && !sites.into_iter().any(|site| trial.beyond(site));
         Ok(Tried { what, trial, fits, equal: equal && there, harm, error })
     }
 
@@ -512,6 +514,13 @@ impl<'s, 'a> Search<'s, 'a> {
         let pattern = pattern::describe(site, &pairs) + &place;
         self.outcome.unexplained.push(Unexplained { site, tried, pattern });
         Ok(())
+    }
+
+    /// Whether an operation is made to read what is zero throughout in a trace.
+    fn reads_zeros(&self, change: &Change) -> bool {
+        let Change::Rewired { by, .. } = change else { return false };
+        let zero = |x: &Activation| (0..x.values.len()).all(|i| x.values.get(i) == 0.0);
+        self.references.iter().filter_map(|r| r.activations.get(by)).any(zero)
     }
 
     /// Enters the formula that gives the trace's values at a site, if one does.

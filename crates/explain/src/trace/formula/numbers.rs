@@ -87,7 +87,7 @@ fn coded_by(values: &mut [f64], of: impl Fn(f32, f32) -> f32) {
     let kept = Floats::from(vec![scale]).cast(DType::F16).get(0) as f32;
     if kept > 0.0 {
         let by = of(scale, kept);
-        values.iter_mut().for_each(|x| *x = f64::from((*x as f32 / by).round() * kept));
+        values.iter_mut().for_each(|x| *x = f64::from((*x as f32 / by).round().clamp(-127.0, 127.0) * kept));
     }
 }
 
