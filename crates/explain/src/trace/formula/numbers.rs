@@ -74,20 +74,20 @@ pub(super) fn quantised_between(values: &mut [f64], bits: u32) {
 
 /// Quantised as a block of llama.cpp's Q8_0: the scale is kept in f16.
 pub(super) fn q8_0(values: &mut [f64]) {
-    coded_by(values, |scale, _| scale);
+    in_q8_0(values, |x, scale, _| (x / scale).round());
 }
 
-/// The same with codes that are made with the scale as it is kept.
+/// The same as PyTorch does it with the scale as it is kept, and ties to even.
 pub(super) fn q8_0_as_kept(values: &mut [f64]) {
-    coded_by(values, |_, kept| kept);
+    in_q8_0(values, |x, _, kept| (x / kept).round_ties_even());
 }
 
-fn coded_by(values: &mut [f64], of: impl Fn(f32, f32) -> f32) {
+fn in_q8_0(values: &mut [f64], code: impl Fn(f32, f32, f32) -> f32) {
     let scale = values.iter().fold(0.0, |most: f32, x| most.max(x.abs() as f32)) / 127.0;
     let kept = Floats::from(vec![scale]).cast(DType::F16).get(0) as f32;
     if kept > 0.0 {
-        let by = of(scale, kept);
-        values.iter_mut().for_each(|x| *x = f64::from((*x as f32 / by).round().clamp(-127.0, 127.0) * kept));
+        let coded = |x: f64| code(x as f32, scale, kept).clamp(-127.0, 127.0) * kept;
+        values.iter_mut().for_each(|x| *x = f64::from(coded(*x)));
     }
 }
 
