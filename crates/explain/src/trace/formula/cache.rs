@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::numbers::{e4m3, e5m2, q8_0, quantised, quantised_between};
+use super::numbers::{e4m3, e5m2, q8_0, q8_0_as_kept, quantised, quantised_between};
 use super::{At, Case, Formula};
 use crate::catalogue::{self, Fault};
 
@@ -95,7 +95,9 @@ pub(super) fn coded(
     formula: impl Fn(&Case, &dyn Fn(&mut [f64])) -> Option<Vec<f64>>,
 ) -> Option<Formula> {
     let blocks = at.config.head_dim.is_multiple_of(32);
-    if blocks && at.gives(|case| formula(case, &|x| x.chunks_mut(32).for_each(q8_0))) {
+    let in_blocks =
+        |code: fn(&mut [f64])| at.gives(|case| formula(case, &|x| x.chunks_mut(32).for_each(code)));
+    if blocks && [q8_0, q8_0_as_kept].into_iter().any(in_blocks) {
         return Formula::new(catalogue::CACHE, format!("{what} in q8_0, one scale for each 32"));
     }
     type Named = (&'static str, fn(&mut [f64]));

@@ -117,7 +117,10 @@ fn codings(width: usize, own: DType) -> Vec<Coding> {
     add("Q4_0".to_owned(), 32, |x, _| q4_0(x), 4);
     for bits in [8, 4] {
         for group in [width, 32, 64, 128] {
-            let said = format!("int{bits}, in groups of {group}");
+            let said = match group == width {
+                true => format!("int{bits}, one scale a row"),
+                false => format!("int{bits}, in groups of {group}"),
+            };
             add(said.clone(), group, quantised, bits);
             add(said, group, quantised_between, bits);
         }
