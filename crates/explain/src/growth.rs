@@ -13,6 +13,8 @@ const EDGES: [usize; 12] = [0, 16, 64, 256, 512, 1024, 2048, 3072, 4096, 8192, 1
 
 /// How many times the largest floor a divergence has to be before no scatter over positions can make it noise.
 const CLEAR: f64 = 10.0;
+/// How many times, be it as small as it may.
+const FAR: f64 = 1000.0;
 /// KL in nats that has to be exceeded as well: where no order changes a bit, ten times nothing says nothing.
 const LEAST: f64 = 1e-6;
 
@@ -60,6 +62,7 @@ pub(crate) fn growth(
             let of_range = positions(1, prompt).get(range.clone()).unwrap_or(&[]);
             let flips = of_range.iter().any(|p| p.top1[0] != p.top1[1] && p.margin[0] > 2.0 * CLEAR * moved);
             let clear = !floors.is_empty() && kl > LEAST && (kl > CLEAR * largest || flips);
+            let clear = clear || (largest > 0.0 && kl > FAR * largest);
             let above = (floors.is_empty() || beyond(&floors, kl, 0.0) < chance)
                 && (clear || above_zero(&each) < chance);
             let exceeds = above || range.clone().any(|i| lost(positions(1, prompt), &noise, i));

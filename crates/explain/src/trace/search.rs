@@ -256,7 +256,10 @@ impl<'s, 'a> Search<'s, 'a> {
             self.unaccounted(part, site, setting, now, &tried)?;
             return Ok(None);
         };
-        let doubtful = !tried[index].equal || self.outcome.found.iter().any(|f| f.shown == Shown::Formula);
+        // So may one weight throughout, where that is the root of the width.
+        let scaled = tried[index].what.iter().any(|h| h.relation.contains("*a"));
+        let doubtful =
+            scaled || !tried[index].equal || self.outcome.found.iter().any(|f| f.shown == Shown::Formula);
         if doubtful && edits_norm(site, &tried[index].what) && self.by_formula(site, setting, now)? {
             return Ok(None);
         }
@@ -382,9 +385,16 @@ impl<'s, 'a> Search<'s, 'a> {
         ties: &[String],
     ) -> &mut Found {
         let equal = sites.iter().copied().filter(|site| trial.equal(*site));
+        // A norm whose squares are infinite in its format gives zeros: that is no choice of where to round.
+        let zero = |a: &Activation| (0..a.values.len()).all(|i| a.values.get(i) == 0.0);
+        let given = |site: &Site| self.references.iter().filter_map(|r| r.activations.get(site)).any(zero);
+        let fault = match hypothesis.fault == catalogue::NORM_ROUNDING && sites.iter().any(given) {
+            true => catalogue::OVERFLOW,
+            false => hypothesis.fault,
+        };
         let found = self.found(&hypothesis.key, || Found {
             key: hypothesis.key.clone(),
-            fault: hypothesis.fault,
+            fault,
             subject: hypothesis.subject.clone(),
             relation: hypothesis.relation.clone(),
             sites: BTreeSet::new(),

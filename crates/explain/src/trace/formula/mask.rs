@@ -59,6 +59,9 @@ fn lowered(at: &At) -> Option<String> {
 /// The first query that sees other keys than those up to its own, and which, where no rule is known.
 fn other_keys(at: &At, sees: &dyn Fn(&Case, usize, usize) -> bool) -> Option<String> {
     for case in &at.cases {
+        let differs = |query: &usize| (0..case.tokens).any(|key| (key <= *query) != sees(case, *query, key));
+        let all = (0..case.tokens).filter(differs).count();
+        let more = if all > 1 { format!(", the first of {all} such queries") } else { String::new() };
         for query in 0..case.tokens {
             let wrong = |hidden: bool| -> Vec<usize> {
                 (0..case.tokens)
@@ -67,10 +70,10 @@ fn other_keys(at: &At, sees: &dyn Fn(&Case, usize, usize) -> bool) -> Option<Str
             };
             let (hidden, shown) = (wrong(true), wrong(false));
             if !hidden.is_empty() {
-                return Some(format!("query {query} does not see keys {}", ranges(hidden)));
+                return Some(format!("query {query} does not see keys {}{more}", ranges(hidden)));
             }
             if !shown.is_empty() {
-                return Some(format!("query {query} sees keys {}", ranges(shown)));
+                return Some(format!("query {query} sees keys {}{more}", ranges(shown)));
             }
         }
     }
@@ -79,6 +82,9 @@ fn other_keys(at: &At, sees: &dyn Fn(&Case, usize, usize) -> bool) -> Option<Str
 
 /// The rule of a mask that holds, in words: of windows, chunks, prefixes and padding.
 pub(super) fn masked(tokens: usize, holds: impl Fn(&dyn Fn(usize, usize) -> bool) -> bool) -> Option<String> {
+    if holds(&|i, j| j < i || i + j == 0) {
+        return Some("a query does not see its own key, the first query excepted".to_owned());
+    }
     for n in 1..tokens {
         let first = if n == 1 { "the first key is".to_owned() } else { format!("the first {n} keys are") };
         if holds(&|i, j| j <= i && i - j < n) {
