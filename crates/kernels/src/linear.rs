@@ -198,7 +198,7 @@ impl Job<'_> {
             let plan = Plan::new(self.order, self.inputs);
             let tiles = plan.as_ref().filter(|_| projections.iter().any(|p| p.weight.dtype() == DType::Bf16));
             let tiles = tiles.and_then(|plan| self.tiles(plan));
-            let many = self.path >= Path::Avx512 && rows >= MANY_ROWS;
+            let many = self.path >= Path::Avx512 && rows >= MANY_ROWS && !self.dots();
             let shared = Shared {
                 job: self,
                 input: &input,
@@ -235,6 +235,12 @@ impl Job<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Whether many rows, too, are best multiplied in pairs of bf16 numbers.
+    fn dots(&self) -> bool {
+        let bf16 = matches!(self.x, Floats::Bf16(_)) && self.order == Accumulation::Dot2;
+        bf16 && self.path == Path::Avx512Bf16 && Path::dots_are_fast()
     }
 
     /// x for AVX-512, if there are many rows of it.
@@ -278,7 +284,7 @@ impl<'a> Input<'a> {
         let wanted = match job.path {
             _ if job.order == Accumulation::Exact => false,
             Path::Portable | Path::AmxBf16 => true,
-            Path::Avx512Bf16 => job.x.len() / job.inputs < MANY_ROWS,
+            Path::Avx512Bf16 => job.x.len() / job.inputs < MANY_ROWS || job.dots(),
             Path::Avx2 | Path::Avx512 => false,
         };
         let ranges = wanted.then(|| match job.x {
