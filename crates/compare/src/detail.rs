@@ -21,9 +21,7 @@ pub(crate) fn detail(a: &Activation, b: &Activation, introduced: bool) -> Option
     if len > LARGEST || b.values.len() != len {
         return None;
     }
-    let (mut x, mut y) = (vec![0.0; len], vec![0.0; len]);
-    a.values.read_f64(0, &mut x);
-    b.values.read_f64(0, &mut y);
+    let (x, y) = (a.values.to_f64(), b.values.to_f64());
     let differing = differing(&a.values, &b.values);
 
     let mut sums = vec![(0.0, 0.0f64); width];

@@ -34,8 +34,7 @@ impl Kept {
 /// The `most` largest of one row of logits, largest first: of equal ones the lower index, NaN before all, as in the
 /// rest of the record.
 pub(crate) fn likely(row: &Floats, most: usize) -> Vec<Candidate> {
-    let mut logits = vec![0.0; row.len()];
-    row.read_f64(0, &mut logits);
+    let logits = row.to_f64();
     let mut top: Vec<(usize, f64)> = Vec::with_capacity(most + 1);
     let before = |a: f64, b: f64| a > b || (a.is_nan() && !b.is_nan());
     for (id, &logit) in logits.iter().enumerate() {

@@ -135,8 +135,7 @@ fn greedy(model: &Llama, semantics: &Semantics, prompt: &[u32], count: usize) ->
 /// The index of the largest logit, and how far the next one is behind: of equal ones the lower index, NaN before all, as
 /// in the rest of a record.
 fn largest(row: &Floats) -> (usize, f64) {
-    let mut logits = vec![0.0; row.len()];
-    row.read_f64(0, &mut logits);
+    let logits = row.to_f64();
     let before = |a: f64, b: f64| a > b || (a.is_nan() && !b.is_nan());
     let (mut first, mut second) = (0, f64::NEG_INFINITY);
     for (id, &logit) in logits.iter().enumerate().skip(1) {

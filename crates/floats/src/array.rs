@@ -107,11 +107,7 @@ impl<'a> Floats<'a> {
             return self.view().into_owned();
         }
         match dtype {
-            DType::F64 => {
-                let mut out = vec![0.0; self.len()];
-                self.read_f64(0, &mut out);
-                Floats::from(out)
-            }
+            DType::F64 => Floats::from(self.to_f64()),
             DType::F32 => Floats::from(self.to_f32()),
             DType::Bf16 => self.narrow(bf16::ZERO, convert::f32_to_bf16).into(),
             DType::F16 => self.narrow(f16::ZERO, convert::f32_to_f16).into(),
@@ -131,6 +127,13 @@ impl<'a> Floats<'a> {
             self.read_f32(i * PIECE, wide);
             from_f32(wide, out);
         }
+        out
+    }
+
+    /// The values widened to f64, exactly.
+    pub fn to_f64(&self) -> Vec<f64> {
+        let mut out = vec![0.0; self.len()];
+        self.read_f64(0, &mut out);
         out
     }
 

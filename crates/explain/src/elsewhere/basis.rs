@@ -7,8 +7,8 @@ use ulpscope_compare::{Differing, NamedArm};
 use ulpscope_floats::Floats;
 use ulpscope_metrics::{Axis, Description, Hints, Statement, describe};
 
-use super::folded::{all, links};
-use super::{Elsewhere, listed, parameter};
+use super::folded::links;
+use super::{Besides, Elsewhere, listed, parameter};
 use crate::catalogue;
 
 /// The largest hidden size for which a basis is looked for: it takes the cube of it.
@@ -83,7 +83,7 @@ pub(super) fn basis<'d>(a: &NamedArm, b: &NamedArm, left: &[&'d Differing]) -> O
     let tensors: Vec<&Differing> = left.iter().copied().filter(in_it).collect();
     let of = format!("the residual stream is in another basis in {} tensors", follow.len());
     if !missing.is_empty() {
-        let said = format!("{of}, and not in {}", listed(&missing.iter().collect::<Vec<_>>()));
+        let said = format!("{of}, and not in {}", listed(missing.iter().map(String::as_str)));
         return Some(Elsewhere { said, fault: catalogue::ROTATED, tensors });
     }
     let first = &near[0];
@@ -92,21 +92,18 @@ pub(super) fn basis<'d>(a: &NamedArm, b: &NamedArm, left: &[&'d Differing]) -> O
     let columns = if first.factors.is_some() { size } else { made.len() / size };
     let statement =
         describe(&made.cast(theirs.dtype()), &theirs, &[made.len() / columns, columns], &Hints::default());
-    let fault = catalogue::of_statement(&first.name, &statement);
+    let besides = Besides(vec![(&first.name, statement)]);
     let more = if near.len() > 1 { format!(", and {} more", near.len() - 1) } else { String::new() };
-    let said = format!(
-        "{of}, which is no fault; besides, a being what that gives, {statement} in {}{more}",
-        first.name
-    );
-    Some(Elsewhere { said, fault, tensors })
+    let said = format!("{of}, which is no fault{}{more}", besides.said("what that gives"));
+    Some(Elsewhere { said, fault: besides.fault()?, tensors })
 }
 
 /// Every tensor that reads or writes the residual stream, but for the embedding.
 fn meetings(a: &NamedArm, b: &NamedArm) -> Option<Vec<Meeting>> {
     let mut found = Vec::new();
     for link in links(a.arm.config()) {
-        let [ours, theirs] = [a, b].map(|arm| Some(all(&parameter(arm, &link.norm)?)));
-        let factors: Vec<f64> = ours?.iter().zip(&theirs?).map(|(x, y)| x / y).collect();
+        let [ours, theirs] = link.weights(a, b)?;
+        let factors: Vec<f64> = ours.iter().zip(&theirs).map(|(x, y)| x / y).collect();
         let reads = |name| Meeting { name, factors: Some(factors.clone()) };
         found.extend(link.behind.into_iter().map(reads));
     }

@@ -8,8 +8,7 @@ use ulpscope_floats::Floats;
 use ulpscope_llama::LlamaConfig;
 use ulpscope_metrics::{Hints, describe};
 
-use super::{Elsewhere, listed, merged, parameter};
-use crate::across::class;
+use super::{Besides, Elsewhere, by_tensors, listed, parameter};
 use crate::catalogue;
 
 /// Rows of a layer that are looked at before all are.
@@ -26,6 +25,13 @@ const ROUNDINGS: f64 = 1.5;
 pub(super) struct Link {
     pub(super) norm: String,
     pub(super) behind: Vec<String>,
+}
+
+impl Link {
+    /// The norm's weight in both arms.
+    pub(super) fn weights(&self, a: &NamedArm, b: &NamedArm) -> Option<[Vec<f64>; 2]> {
+        Some([parameter(a, &self.norm)?.to_f64(), parameter(b, &self.norm)?.to_f64()])
+    }
 }
 
 /// Every norm of a model.
@@ -61,11 +67,7 @@ enum State {
 pub(super) fn folded<'d>(a: &NamedArm, b: &NamedArm, left: &[&'d Differing]) -> Vec<Elsewhere<'d>> {
     let found: Vec<Elsewhere> =
         links(a.arm.config()).iter().filter_map(|link| one(a, b, left, link)).collect();
-    let kind = |found: &Elsewhere| {
-        let names: Vec<String> = found.tensors.iter().map(|d| class(&d.name)).collect();
-        (found.fault.id, names)
-    };
-    merged(found, a.arm.config().num_hidden_layers, kind)
+    by_tensors(found, a.arm.config().num_hidden_layers)
 }
 
 fn one<'d>(a: &NamedArm, b: &NamedArm, left: &[&'d Differing], link: &Link) -> Option<Elsewhere<'d>> {
@@ -74,8 +76,7 @@ fn one<'d>(a: &NamedArm, b: &NamedArm, left: &[&'d Differing], link: &Link) -> O
     if behind.is_empty() {
         return None;
     }
-    let [ours, theirs] = [a, b].map(|arm| Some(all(&parameter(arm, &link.norm)?)));
-    let (ours, theirs) = (ours?, theirs?);
+    let [ours, theirs] = link.weights(a, b)?;
     let norm = differing(&link.norm);
     if norm.is_none() && ours != theirs {
         return None;
@@ -89,12 +90,12 @@ fn one<'d>(a: &NamedArm, b: &NamedArm, left: &[&'d Differing], link: &Link) -> O
     if !(apart.sqrt() > FACTORS && apart.is_finite()) {
         return None;
     }
-    let states: Vec<(&String, State)> = (link.behind.iter())
-        .map(|name| {
-            Some((name, differing(name).map_or(Some(State::Same), |d| state(a, b, &d.name, &factors))?))
-        })
-        .collect::<Option<_>>()?;
-    let names = |wanted: &dyn Fn(&State) -> bool| -> Vec<&String> {
+    let of = |name| match differing(name) {
+        Some(_) => Some((name.as_str(), state(a, b, name, &factors)?)),
+        None => Some((name.as_str(), State::Same)),
+    };
+    let states: Vec<(&str, State)> = link.behind.iter().map(of).collect::<Option<_>>()?;
+    let names = |wanted: &dyn Fn(&State) -> bool| -> Vec<&str> {
         states.iter().filter(|(_, state)| wanted(state)).map(|(name, _)| *name).collect()
     };
     let follow = names(&|state| matches!(state, State::Exact | State::Near(..)));
@@ -105,42 +106,37 @@ fn one<'d>(a: &NamedArm, b: &NamedArm, left: &[&'d Differing], link: &Link) -> O
     });
     let config = a.arm.config();
     let hints = [config.num_attention_heads, config.num_key_value_heads];
-    let besides: Vec<_> = near
-        .map(|(name, made, theirs)| {
-            let shape = [theirs.len() / factors.len(), factors.len()];
-            (name, describe(made, theirs, &shape, &Hints { heads: &hints }))
-        })
-        .collect();
-    let and = besides.first().map_or(String::new(), |(name, statement)| {
-        format!("; besides, a being what that gives, {statement} in {name}")
+    let described = near.map(|(name, made, theirs)| {
+        let shape = [theirs.len() / factors.len(), factors.len()];
+        (name, describe(made, theirs, &shape, &Hints { heads: &hints }))
     });
-    let tensors =
-        norm.into_iter().chain(behind.iter().copied().filter(|d| follow.contains(&&d.name))).collect();
+    let besides = Besides(described.collect());
+    let and = besides.said("what that gives");
+    let followed = behind.into_iter().filter(|d| follow.contains(&d.name.as_str()));
+    let tensors = norm.into_iter().chain(followed).collect();
     match norm {
         None if follow.is_empty() => None,
         None => {
             let said =
-                format!("b = a times {} in {}, and that norm is as it was{and}", link.norm, listed(&follow));
+                format!("b = a times {} in {}, and that norm is as it was{and}", link.norm, listed(follow));
             Some(Elsewhere { said, fault: catalogue::FOLDED_TWICE, tensors })
         }
         Some(_) if !same.is_empty() && !follow.is_empty() && follow.len() + same.len() == states.len() => {
             let said = format!(
                 "what {} was divided by, for each channel, is taken into {} and not into {}{and}",
                 link.norm,
-                listed(&follow),
-                listed(&same)
+                listed(follow),
+                listed(same)
             );
             Some(Elsewhere { said, fault: catalogue::FOLDED_PARTLY, tensors })
         }
         Some(_) if follow.len() == states.len() => {
-            let faults = || besides.iter().map(|(name, statement)| catalogue::of_statement(name, statement));
-            let fault = faults().find(|fault| fault.fault).or_else(|| faults().next())?;
             let said = format!(
                 "{} is divided and {} multiplied by the same factors for each channel{and}",
                 link.norm,
-                listed(&follow)
+                listed(follow)
             );
-            Some(Elsewhere { said, fault, tensors })
+            Some(Elsewhere { said, fault: besides.fault()?, tensors })
         }
         Some(_) => None,
     }
@@ -173,9 +169,9 @@ fn state(a: &NamedArm, b: &NamedArm, name: &str, factors: &[f64]) -> Option<Stat
         return Some(State::Other);
     }
     let unit = ours.dtype().unit_roundoff().max(theirs.dtype().unit_roundoff());
-    let made = Floats::from(
-        all(&ours).iter().enumerate().map(|(i, x)| x * factors[i % width]).collect::<Vec<f64>>(),
-    );
+    let mut made = ours.to_f64();
+    made.iter_mut().enumerate().for_each(|(i, x)| *x *= factors[i % width]);
+    let made = Floats::from(made);
     let apart: f64 = (0..made.len()).map(|i| (made.get(i) - theirs.get(i)).powi(2)).sum();
     let size: f64 = (0..made.len()).map(|i| made.get(i).powi(2)).sum();
     if apart <= (ROUNDINGS * unit).powi(2) * size {
@@ -183,10 +179,4 @@ fn state(a: &NamedArm, b: &NamedArm, name: &str, factors: &[f64]) -> Option<Stat
     }
     let made = made.cast(theirs.dtype());
     Some(State::Near(made, theirs))
-}
-
-pub(super) fn all(x: &Floats) -> Vec<f64> {
-    let mut all = vec![0.0; x.len()];
-    x.read_f64(0, &mut all);
-    all
 }

@@ -50,13 +50,13 @@ pub(super) fn places(origins: Vec<Origin>) -> (Vec<(String, Vec<String>)>, Vec<O
     of.retain(|_, sources| sources.len() >= ENOUGH);
     let known = |origin: &Origin| place(origin).is_some_and(|place| of.contains_key(&place));
     let (moved, others): (Vec<Origin>, Vec<Origin>) = origins.into_iter().partition(known);
-    let one = |(place, sources): (String, BTreeMap<usize, usize>)| {
-        let copied = moved.iter().all(|origin| matches!(origin, Origin::Copied { .. }));
-        let names = moved.iter().flat_map(moves).filter(|(_, _, name)| class(name) == place);
-        let names = names.map(|(_, _, name)| name.to_owned()).collect();
-        (format!("{place}: {}", say(&sources, copied)), names)
+    let one = |(of, sources): (&String, &BTreeMap<usize, usize>)| {
+        let here = moved.iter().flat_map(moves).filter(|(_, _, name)| class(name) == *of);
+        let names = here.map(|(_, _, name)| name.to_owned()).collect();
+        // That one layer is a copy is said of one alone.
+        (format!("{of}: {}", say(sources, false)), names)
     };
-    (of.clone().into_iter().map(one).collect(), others)
+    (of.iter().map(one).collect(), others)
 }
 
 /// Each tensor whose content comes from the same place of another layer: its layer, the other one, and its name.

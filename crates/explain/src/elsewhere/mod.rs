@@ -34,24 +34,29 @@ pub(crate) fn elsewhere<'d>(a: &NamedArm, b: &NamedArm, differing: &'d [Differin
     let placed = |found: &[Elsewhere], d: &Differing| {
         found.iter().any(|other| other.tensors.iter().any(|t| t.name == d.name))
     };
+    let left = |found: &[Elsewhere]| -> Vec<&Differing> {
+        differing.iter().copied().filter(|d| !placed(found, d)).collect()
+    };
+    let named = |names: &[String]| -> Vec<&Differing> {
+        differing.iter().copied().filter(|d| names.contains(&d.name)).collect()
+    };
     let exact = exchanged(a, b, &differing);
     let known: Vec<&str> = exact.iter().flat_map(changed).collect();
-    let left: Vec<&Differing> =
+    let unknown: Vec<&Differing> =
         differing.iter().copied().filter(|d| !known.contains(&d.name.as_str())).collect();
-    let mut nearby = near::near(a, b, &left);
+    let mut nearby = near::near(a, b, &unknown);
     let is_near =
         |origin: &Origin| nearby.iter().any(|near| changed(origin).contains(&near.tensor.name.as_str()));
     let all = exact.iter().cloned().chain(nearby.iter().filter_map(near::Near::origin)).collect();
     let (moved, mut others) = layers::moved(all);
     others.retain(|origin| !is_near(origin));
     if let Some((mut said, names)) = moved {
-        let mut tensors: Vec<&Differing> =
-            differing.iter().copied().filter(|d| names.contains(&d.name)).collect();
+        let mut tensors = named(&names);
         let along: Vec<&near::Near> =
             nearby.iter().filter(|near| names.contains(&near.tensor.name)).collect();
         if !along.is_empty() {
             said = format!("{said}, {}", near::BESIDES);
-            let norms = near::norms(a, b, &left, &along);
+            let norms = near::norms(a, b, &unknown, &along);
             tensors.extend(norms.into_iter().filter(|norm| !names.contains(&norm.name)));
         }
         found.push(Elsewhere { said, fault: catalogue::LAYERS, tensors });
@@ -59,9 +64,7 @@ pub(crate) fn elsewhere<'d>(a: &NamedArm, b: &NamedArm, differing: &'d [Differin
     }
     let (in_layers, others) = layers::places(others);
     for (said, names) in in_layers {
-        let tensors: Vec<&Differing> =
-            differing.iter().copied().filter(|d| names.contains(&d.name)).collect();
-        found.push(Elsewhere { said, fault: catalogue::EXCHANGED, tensors });
+        found.push(Elsewhere { said, fault: catalogue::EXCHANGED, tensors: named(&names) });
     }
     for origin in others {
         let names = changed(&origin);
@@ -76,16 +79,12 @@ pub(crate) fn elsewhere<'d>(a: &NamedArm, b: &NamedArm, differing: &'d [Differin
             found.push(Elsewhere { said: origin.to_string(), fault, tensors });
         }
     }
-    let left: Vec<&Differing> = differing.iter().copied().filter(|d| !placed(&found, d)).collect();
-    found.extend(split::splits(a, b, &left));
+    found.extend(split::splits(a, b, &left(&found)));
     nearby.retain(|near| !placed(&found, near.tensor));
     found.extend(near::one_by_one(nearby));
-    let left: Vec<&Differing> = differing.iter().copied().filter(|d| !placed(&found, d)).collect();
-    found.extend(basis::basis(a, b, &left));
-    let left: Vec<&Differing> = differing.iter().copied().filter(|d| !placed(&found, d)).collect();
-    found.extend(folded::folded(a, b, &left));
-    let left: Vec<&Differing> = differing.iter().copied().filter(|d| !placed(&found, d)).collect();
-    found.extend(neurons::neurons(a, b, &left));
+    found.extend(basis::basis(a, b, &left(&found)));
+    found.extend(folded::folded(a, b, &left(&found)));
+    found.extend(neurons::neurons(a, b, &left(&found)));
     alike(with_biases(found), a.arm.config().num_hidden_layers)
 }
 
@@ -132,8 +131,35 @@ fn merged<'d, K: PartialEq>(
     by_key(found, key).into_iter().flat_map(merge).collect()
 }
 
-fn listed(names: &[&String]) -> String {
-    names.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", ")
+/// What is the same fault of the same tensors in many layers, as one.
+fn by_tensors(found: Vec<Elsewhere>, layers: usize) -> Vec<Elsewhere> {
+    let key = |found: &Elsewhere| {
+        (found.fault.id, found.tensors.iter().map(|d| class(&d.name)).collect::<Vec<String>>())
+    };
+    merged(found, layers, key)
+}
+
+/// What was done to tensors besides a rewriting of them, for each the statement about what the rewriting gives.
+#[derive(Default)]
+struct Besides<'n>(Vec<(&'n str, Statement)>);
+
+impl Besides<'_> {
+    /// The first of it, in words; `given` says what `a` stands for.
+    fn said(&self, given: &str) -> String {
+        self.0.first().map_or(String::new(), |(name, statement)| {
+            format!("; besides, a being {given}, {statement} in {name}")
+        })
+    }
+
+    /// The first that is a fault, or that is none; `None` if nothing was done.
+    fn fault(&self) -> Option<&'static Fault> {
+        let all = || self.0.iter().map(|(name, statement)| catalogue::of_statement(name, statement));
+        all().find(|fault| fault.fault).or_else(|| all().next())
+    }
+}
+
+fn listed<'n>(names: impl IntoIterator<Item = &'n str>) -> String {
+    names.into_iter().collect::<Vec<_>>().join(", ")
 }
 
 /// The tensors whose content is another in the arm.

@@ -8,8 +8,7 @@ use ulpscope_floats::Floats;
 use ulpscope_llama::layer_of;
 use ulpscope_metrics::{Axis, Description, Hints, Rearrangement, Relation, Statement, correlation, describe};
 
-use super::{Elsewhere, merged, parameter};
-use crate::across::class;
+use super::{Besides, Elsewhere, by_tensors, listed, parameter};
 use crate::catalogue;
 
 /// What lies along the neurons of each layer of an MLP.
@@ -27,10 +26,7 @@ pub(super) fn neurons<'d>(a: &NamedArm, b: &NamedArm, left: &[&'d Differing]) ->
     let layers: BTreeSet<usize> =
         left.iter().filter_map(|d| layer_of(&d.name)).map(|(layer, _)| layer).collect();
     let found = layers.into_iter().filter_map(|layer| one(a, b, left, layer)).collect();
-    let kind = |found: &Elsewhere| {
-        (found.fault.id, found.tensors.iter().map(|d| class(&d.name)).collect::<Vec<String>>())
-    };
-    merged(found, a.arm.config().num_hidden_layers, kind)
+    by_tensors(found, a.arm.config().num_hidden_layers)
 }
 
 fn one<'d>(a: &NamedArm, b: &NamedArm, left: &[&'d Differing], layer: usize) -> Option<Elsewhere<'d>> {
@@ -41,7 +37,7 @@ fn one<'d>(a: &NamedArm, b: &NamedArm, left: &[&'d Differing], layer: usize) -> 
     });
     let count = a.arm.config().intermediate_size;
     let order = members.iter().find_map(|(_, axis, d)| order(&d.as_ref()?.statement, *axis, count))?;
-    let (mut follow, mut same, mut besides) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut follow, mut same, mut besides) = (Vec::new(), Vec::new(), Besides::default());
     for (name, axis, differing) in &members {
         let Some(d) = differing else {
             same.push(name.as_str());
@@ -61,26 +57,21 @@ fn one<'d>(a: &NamedArm, b: &NamedArm, left: &[&'d Differing], layer: usize) -> 
             Axis::Columns => [moved.len() / count, count],
             _ => [count, moved.len() / count],
         };
-        besides.push((name, describe(&moved, &theirs, &shape, &Hints::default())));
+        besides.0.push((name.as_str(), describe(&moved, &theirs, &shape, &Hints::default())));
         follow.push(*d);
     }
     // Of one alone its own statement says more.
     if follow.len() < 2 {
         return None;
     }
-    let listed =
-        |tensors: &[&Differing]| tensors.iter().map(|d| d.name.as_str()).collect::<Vec<_>>().join(", ");
-    let and = besides.first().map_or(String::new(), |(name, statement)| {
-        format!("; besides, a being in that order, {statement} in {name}")
-    });
-    let said = format!("the neurons of {} are in another order", listed(&follow));
+    let and = besides.said("in that order");
+    let said = format!("the neurons of {} are in another order", listed(follow.iter().map(|d| &*d.name)));
     if !same.is_empty() {
-        let said = format!("{said}, and those of {} are not{and}", same.join(", "));
+        let said = format!("{said}, and those of {} are not{and}", listed(same));
         return Some(Elsewhere { said, fault: catalogue::NEURONS, tensors: follow });
     }
-    let faults = || besides.iter().map(|(name, statement)| catalogue::of_statement(name, statement));
-    let fault = faults().find(|fault| fault.fault).or_else(|| faults().next())?;
-    Some(Elsewhere { said: said + ", which is no fault" + &and, fault, tensors: follow })
+    let said = said + ", which is no fault" + &and;
+    Some(Elsewhere { said, fault: besides.fault()?, tensors: follow })
 }
 
 /// For each neuron of `b` which one of `a` it is, if a statement says so.

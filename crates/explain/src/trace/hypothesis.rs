@@ -12,6 +12,7 @@ use ulpscope_weights::BUFFERS;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
+use super::weights::of_norm;
 use crate::catalogue::{self, Fault};
 
 /// One thing that a trace's model may have done otherwise.
@@ -164,19 +165,17 @@ pub(crate) const THETAS: [f64; 11] = [1e4, 5e5, 1e6, 1e5, 2.5e5, 1e3, 5e4, 2e6, 
 fn config(site: Site, setting: &Setting) -> Vec<Hypothesis> {
     let config = &setting.config;
     match site {
-        Site::Norm | Site::Block(_, BlockSite::InputLayernorm | BlockSite::PostAttentionLayernorm) => {
-            EPSILONS
-                .into_iter()
-                .filter(|eps| eps.to_bits() != config.rms_norm_eps.to_bits())
-                .map(|eps| Hypothesis {
-                    key: format!("rms_norm_eps {eps:e}"),
-                    fault: catalogue::EPS,
-                    subject: "rms_norm_eps".to_owned(),
-                    relation: format!("trace: {eps:e}, ours: {:e}", config.rms_norm_eps),
-                    change: Change::Eps(eps),
-                })
-                .collect()
-        }
+        site if of_norm(site) => EPSILONS
+            .into_iter()
+            .filter(|eps| eps.to_bits() != config.rms_norm_eps.to_bits())
+            .map(|eps| Hypothesis {
+                key: format!("rms_norm_eps {eps:e}"),
+                fault: catalogue::EPS,
+                subject: "rms_norm_eps".to_owned(),
+                relation: format!("trace: {eps:e}, ours: {:e}", config.rms_norm_eps),
+                change: Change::Eps(eps),
+            })
+            .collect(),
         Site::Block(_, BlockSite::ActFn) => Activation::NAMES
             .into_iter()
             .filter_map(|name| Some((name, Activation::from_name(name)?)))

@@ -13,7 +13,7 @@ const LAST_BITS: f64 = 1.0 / (1u64 << 20) as f64;
 /// an f32 function would make: such an error moves a result over a boundary of rounding in a share of cases that is its
 /// size over that of a step. Two roundings are allowed for.
 pub(crate) fn last_bits(site: Site, pairs: &[(&Activation, &Activation)], chance: f64) -> bool {
-    let Some(differing) = steps(site, pairs, 0.0) else { return false };
+    let Some(differing) = of_function(site, pairs, 0.0) else { return false };
     let expected = |a: &Activation| {
         let share = (2.0 * LAST_BITS / (2.0 * a.values.dtype().unit_roundoff())).min(1.0);
         share * a.values.len() as f64
@@ -25,21 +25,9 @@ pub(crate) fn last_bits(site: Site, pairs: &[(&Activation, &Activation)], chance
 /// elsewhere.
 pub(crate) fn few_steps(pairs: &[(&Activation, &Activation)]) -> bool {
     /// One of so many elements.
-    const RARELY: usize = 1000;
-    let (mut differing, mut len) = (0, 0);
-    for (a, b) in pairs {
-        let dtype = a.values.dtype();
-        for (x, y) in (0..a.values.len()).map(|i| (a.values.get(i), b.values.get(i))).filter(|(x, y)| x != y)
-        {
-            let apart = (x - y).abs();
-            if apart.is_nan() || apart > 1.5 * ulp(x.abs().max(y.abs()), dtype) {
-                return false;
-            }
-            differing += 1;
-        }
-        len += a.values.len();
-    }
-    differing > 0 && differing * RARELY <= len
+    const RARELY: u64 = 1000;
+    let len: usize = pairs.iter().map(|(a, _)| a.values.len()).sum();
+    steps(pairs, 0.0, |_| 1.5).is_some_and(|differing| differing > 0 && differing * RARELY <= len as u64)
 }
 
 /// Whether the differences at a site are no more than another library's function may have beside the one that was tried: single
@@ -51,12 +39,12 @@ pub(crate) fn nearly(site: Site, pairs: &[(&Activation, &Activation)]) -> bool {
     let largest = pairs.iter().map(of).fold(0.0, f64::max);
     let len: usize = pairs.iter().map(|(a, _)| a.values.len()).sum();
     let narrow = pairs.iter().any(|(a, _)| a.values.dtype() != DType::F32);
-    steps(site, pairs, LAST_BITS * largest)
+    of_function(site, pairs, LAST_BITS * largest)
         .is_some_and(|differing| !narrow || differing as usize * 100 <= len)
 }
 
 /// The elements at a function's output that differ by more than `beside`, if none does by more than single steps.
-fn steps(site: Site, pairs: &[(&Activation, &Activation)], beside: f64) -> Option<u64> {
+fn of_function(site: Site, pairs: &[(&Activation, &Activation)], beside: f64) -> Option<u64> {
     let function = match site {
         Site::RotaryCos | Site::RotarySin | Site::Norm => true,
         Site::Block(_, s) => matches!(
@@ -71,11 +59,15 @@ fn steps(site: Site, pairs: &[(&Activation, &Activation)], beside: f64) -> Optio
     if !function || pairs.is_empty() {
         return None;
     }
+    // In f32 the last bits themselves are stored.
+    steps(pairs, beside, |dtype| if dtype == DType::F32 { 8.0 } else { 1.0 })
+}
+
+/// The elements that differ by more than `beside`, if none does by more than so many steps of its format.
+fn steps(pairs: &[(&Activation, &Activation)], beside: f64, most: impl Fn(DType) -> f64) -> Option<u64> {
     let mut differing = 0;
     for (a, b) in pairs {
         let dtype = a.values.dtype();
-        // In f32 the last bits themselves are stored.
-        let steps = if dtype == DType::F32 { 8.0 } else { 1.0 };
         for i in 0..a.values.len() {
             let (x, y) = (a.values.get(i), b.values.get(i));
             let apart = (x - y).abs();
@@ -83,7 +75,7 @@ fn steps(site: Site, pairs: &[(&Activation, &Activation)], beside: f64) -> Optio
                 continue;
             }
             differing += 1;
-            if apart.is_nan() || apart > steps * ulp(x.abs().max(y.abs()), dtype) {
+            if apart.is_nan() || apart > most(dtype) * ulp(x.abs().max(y.abs()), dtype) {
                 return None;
             }
         }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ulpscope_capture::{Activation, Activations, Pattern};
 use ulpscope_compare::{CompareError, NamedArm, Part, Parts, Reference, Setting, introduced};
-use ulpscope_llama::{BlockSite, Site};
+use ulpscope_llama::Site;
 use ulpscope_record::SiteDivergence;
 
 use super::formula::{At, Formula};
@@ -14,7 +14,7 @@ use super::layers;
 use super::outputs::{self, Seen};
 use super::pattern;
 use super::recorded::few;
-use super::weights::Layer;
+use super::weights::{Layer, of_norm};
 use crate::across::class;
 use crate::catalogue::{self, Fault};
 
@@ -350,7 +350,8 @@ impl<'s, 'a> Search<'s, 'a> {
         let there = trial.of(site).count() == now.of(site).count();
         let sites: BTreeSet<Site> = what.iter().flat_map(|h| h.change.sites(site)).collect();
         // What reads zeros gives zeros, whatever it is.
-        let of_zeros = what.iter().any(|h| self.reads_zeros(&h.change));
+        let of_zeros = |change: &Change| matches!(change, Change::Rewired { by, .. } if self.zeros(*by));
+        let of_zeros = what.iter().any(|h| of_zeros(&h.change));
         let fits = there && !of_zeros && !sites.into_iter().any(|site| trial.beyond(site));
         Ok(Tried { what, trial, fits, equal: equal && there, harm, error })
     }
@@ -386,9 +387,8 @@ impl<'s, 'a> Search<'s, 'a> {
     ) -> &mut Found {
         let equal = sites.iter().copied().filter(|site| trial.equal(*site));
         // A norm whose squares are infinite in its format gives zeros: that is no choice of where to round.
-        let zero = |a: &Activation| (0..a.values.len()).all(|i| a.values.get(i) == 0.0);
-        let given = |site: &Site| self.references.iter().filter_map(|r| r.activations.get(site)).any(zero);
-        let fault = match hypothesis.fault == catalogue::NORM_ROUNDING && sites.iter().any(given) {
+        let of_zeros = || sites.iter().any(|site| self.zeros(*site));
+        let fault = match hypothesis.fault == catalogue::NORM_ROUNDING && of_zeros() {
             true => catalogue::OVERFLOW,
             false => hypothesis.fault,
         };
@@ -526,11 +526,10 @@ impl<'s, 'a> Search<'s, 'a> {
         Ok(())
     }
 
-    /// Whether an operation is made to read what is zero throughout in a trace.
-    fn reads_zeros(&self, change: &Change) -> bool {
-        let Change::Rewired { by, .. } = change else { return false };
+    /// Whether a trace is zero throughout at a site.
+    fn zeros(&self, site: Site) -> bool {
         let zero = |x: &Activation| (0..x.values.len()).all(|i| x.values.get(i) == 0.0);
-        self.references.iter().filter_map(|r| r.activations.get(by)).any(zero)
+        self.references.iter().filter_map(|r| r.activations.get(&site)).any(zero)
     }
 
     /// Enters the formula that gives the trace's values at a site, if one does.
@@ -575,9 +574,7 @@ fn said(what: &[&Hypothesis]) -> String {
 
 /// Whether these are other weights of a norm: a norm of another kind may pass for that.
 fn edits_norm(site: Site, what: &[&Hypothesis]) -> bool {
-    use BlockSite::{InputLayernorm, PostAttentionLayernorm};
-    matches!(site, Site::Norm | Site::Block(_, InputLayernorm | PostAttentionLayernorm))
-        && what.iter().any(|h| matches!(h.change, Change::Parameters(_)))
+    of_norm(site) && what.iter().any(|h| matches!(h.change, Change::Parameters(_)))
 }
 
 /// Whether a relation says so already, but for rounding.

@@ -50,6 +50,12 @@ pub(super) fn linear(site: Site) -> bool {
     matches!(site, Site::LmHead) || matches!(site, Site::Block(_, s) if s.name().ends_with("_proj"))
 }
 
+/// Whether a site is the output of a norm.
+pub(super) fn of_norm(site: Site) -> bool {
+    use BlockSite::{InputLayernorm, PostAttentionLayernorm};
+    matches!(site, Site::Norm | Site::Block(_, InputLayernorm | PostAttentionLayernorm))
+}
+
 /// A parameter with its shape.
 struct Held {
     name: String,

@@ -2,7 +2,7 @@
 
 use ulpscope_floats::DType;
 
-use super::numbers::text;
+use super::numbers::{sigmoid, silu, text};
 use super::{At, BlockSite, Case, Formula, cast};
 use crate::catalogue;
 
@@ -22,24 +22,15 @@ const KNOWN: [OfOne; 9] = [
     ("no activation: its input", |x| x),
 ];
 
-fn sigmoid(x: f64) -> f64 {
-    1.0 / (1.0 + (-x).exp())
-}
-
 /// At the activation of the gate.
 pub(super) fn activation(at: &At) -> Option<Formula> {
     let of = |case: &Case, f: &dyn Fn(f64) -> f64| -> Option<Vec<f64>> {
         Some(at.read(case, BlockSite::GateProj)?.into_iter().map(f).collect())
     };
-    let silu = |x: f64| x * sigmoid(x);
     if let Some(found) = otherwise(at, |case| of(case, &silu)) {
         return Some(found);
     }
-    let of_product = |case: &Case| {
-        let (x, y) = (at.read(case, BlockSite::GateProj)?, at.read(case, BlockSite::UpProj)?);
-        Some(x.iter().zip(&y).map(|(x, y)| silu(x * y)).collect())
-    };
-    if at.explains(of_product) {
+    if at.explains(|case| with_up(at, case, BlockSite::GateProj, &|x, y| silu(x * y))) {
         return Formula::new(catalogue::GATED_PRODUCT, "the activation of gate · up");
     }
     if let Some((name, _)) = KNOWN.iter().find(|(_, f)| at.explains(|case| of(case, f))) {
@@ -53,28 +44,22 @@ pub(super) fn activation(at: &At) -> Option<Formula> {
 
 /// At the product of activation and up projection.
 pub(super) fn product(at: &At) -> Option<Formula> {
-    let both = |case: &Case| {
-        let (x, y) = (at.read(case, BlockSite::ActFn)?, at.read(case, BlockSite::UpProj)?);
-        Some(x.iter().zip(&y).map(|(x, y)| x * y).collect())
-    };
-    let of = |f: fn(f64, f64) -> f64| {
-        at.gives(|case| {
-            let (x, y) = (at.read(case, BlockSite::ActFn)?, at.read(case, BlockSite::UpProj)?);
-            Some(x.iter().zip(&y).map(|(x, y)| f(*x, *y)).collect())
-        })
-    };
-    otherwise(at, both).or_else(|| clamped(at)).or_else(|| {
-        let (said, _) = PRODUCTS.into_iter().find(|(_, f)| of(*f))?;
+    let of = |case: &Case, f: &dyn Fn(f64, f64) -> f64| with_up(at, case, BlockSite::ActFn, f);
+    otherwise(at, |case| of(case, &|x, y| x * y)).or_else(|| clamped(at)).or_else(|| {
+        let (said, _) = PRODUCTS.into_iter().find(|(_, f)| at.gives(|case| of(case, f)))?;
         Formula::new(catalogue::GATED_PRODUCT, said)
     })
 }
 
+/// A function of what was recorded at a site of the block and of the up projection.
+fn with_up(at: &At, case: &Case, site: BlockSite, f: &dyn Fn(f64, f64) -> f64) -> Option<Vec<f64>> {
+    let (x, y) = (at.read(case, site)?, at.read(case, BlockSite::UpProj)?);
+    Some(x.into_iter().zip(y).map(|(x, y)| f(x, y)).collect())
+}
+
 /// The up projection cut off at a largest magnitude before the product.
 fn clamped(at: &At) -> Option<Formula> {
-    let cut = |most: f64, case: &Case| -> Option<Vec<f64>> {
-        let (x, y) = (at.read(case, BlockSite::ActFn)?, at.read(case, BlockSite::UpProj)?);
-        Some(x.iter().zip(&y).map(|(x, y)| x * y.clamp(-most, most)).collect())
-    };
+    let cut = |most: f64, case: &Case| with_up(at, case, BlockSite::ActFn, &|x, y| x * y.clamp(-most, most));
     let most = at.best([1e-3, 100.0], cut);
     at.explains(|case| cut(most, case)).then(|| Formula {
         fault: catalogue::OUTPUT_CLAMPED,

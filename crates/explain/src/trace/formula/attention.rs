@@ -3,11 +3,11 @@
 use ulpscope_llama::AttentionKind;
 
 use super::cache::{Edit, before, cached, coded};
-use super::heads::{by_head, nearest, other_heads as read_heads, own_head, values};
+use super::heads::{by_head, exchanged, nearest, other_heads as read_heads, other_layers, own_head, values};
 use super::mask::masked;
-use super::numbers::{dot, text};
+use super::numbers::{dot, largest, softmax, text};
 use super::rotary::as_keys;
-use super::{At, BlockSite, Case, Formula};
+use super::{At, BlockSite, Case, Formula, Site};
 use crate::catalogue;
 
 /// At the probabilities of eager attention.
@@ -19,11 +19,6 @@ pub(super) fn probabilities(at: &At) -> Option<Formula> {
             row.iter().map(|x| x.exp() / sum).collect()
         };
         Some(scores.chunks(case.tokens).flat_map(row).collect())
-    };
-    let softmax = |row: &[f64]| -> Vec<f64> {
-        let most = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        let sum = row.iter().map(|x| (x - most).exp()).sum::<f64>();
-        row.iter().map(|x| (x - most).exp() / sum).collect()
     };
     let plain = |case: &Case| {
         let scores = at.read(case, BlockSite::Scores)?;
@@ -85,16 +80,18 @@ pub(super) fn probabilities(at: &At) -> Option<Formula> {
     })
 }
 
+/// By how many positions keys or values are late, and whether the last ones then stand in front.
+const SHIFTS: [(usize, bool); 4] = [(1, true), (1, false), (2, true), (2, false)];
+
 /// Probabilities, `[heads, tokens, tokens]`, and values, `[groups, tokens, width]`.
 type Read = (Vec<f64>, Vec<f64>);
 
 /// At the output of attention, before its projection.
 pub(super) fn context(at: &At) -> Option<Formula> {
-    let causal = |i: usize, j: usize| j <= i;
     let read = |case: &Case| -> Option<Read> {
         let p = match at.attention {
             AttentionKind::Eager => at.read(case, BlockSite::Probs)?,
-            AttentionKind::Sdpa => attend(at, case, 1.0, &causal)?,
+            AttentionKind::Sdpa => attended(at, case, &at.read(case, BlockSite::KRope)?)?,
         };
         Some((p, values(at, case)?))
     };
@@ -109,7 +106,7 @@ pub(super) fn context(at: &At) -> Option<Formula> {
     if let Some(found) = other_layer(at, &read).or_else(|| from_cache(at, &read)) {
         return Some(found);
     }
-    for (by, wraps) in [(1, true), (1, false), (2, true), (2, false)] {
+    for (by, wraps) in SHIFTS {
         let moved = |case: &Case| {
             let (p, v) = read(case)?;
             Some(mixed(at, case, &p, &shifted(&v, (case.tokens, at.config.head_dim), by, wraps)))
@@ -120,8 +117,7 @@ pub(super) fn context(at: &At) -> Option<Formula> {
     }
     let first = |case: &Case| {
         let (p, v) = read(case)?;
-        let first =
-            case.recorded.get(&ulpscope_llama::Site::Block(0, BlockSite::VProj)).map(super::numbers)?;
+        let first = case.read(Site::Block(0, BlockSite::VProj))?;
         let half: Vec<f64> =
             v.iter().zip(by_head(at, case, &first)).map(|(v, first)| (v + first) / 2.0).collect();
         Some(mixed(at, case, &p, &half))
@@ -134,15 +130,13 @@ pub(super) fn context(at: &At) -> Option<Formula> {
             let (mut k, mut v) = (at.read(case, BlockSite::KRope)?, values(at, case)?);
             code(&mut k);
             code(&mut v);
-            let p = attend_to(at, case, 1.0, &own_head(at), &at.rounded(k), &|i, j| j <= i)?;
-            Some(mixed(at, case, &p, &at.rounded(v)))
+            Some(mixed(at, case, &attended(at, case, &at.rounded(k))?, &at.rounded(v)))
         });
         let of_keys = || {
             coded(at, "keys", |case, code| {
                 let mut k = at.read(case, BlockSite::KRope)?;
                 code(&mut k);
-                let p = attend_to(at, case, 1.0, &own_head(at), &at.rounded(k), &|i, j| j <= i)?;
-                Some(mixed(at, case, &p, &values(at, case)?))
+                Some(mixed(at, case, &attended(at, case, &at.rounded(k))?, &values(at, case)?))
             })
         };
         if let Some(found) = of_both.or_else(of_keys) {
@@ -160,8 +154,7 @@ pub(super) fn context(at: &At) -> Option<Formula> {
 fn elsewhere(at: &At, read: &dyn Fn(&Case) -> Option<Read>) -> Option<Formula> {
     let (heads, width) = (at.config.num_attention_heads, at.config.head_dim);
     let turned = |case: &Case| {
-        let from =
-            |i: usize| (i / width % case.tokens * heads + i / (width * case.tokens)) * width + i % width;
+        let from = |i: usize| exchanged(i, [heads, case.tokens, width]);
         Some((0..case.ours.len()).map(|i| case.ours[from(i)]).collect())
     };
     if heads > 1 && at.explains(turned) {
@@ -170,8 +163,8 @@ fn elsewhere(at: &At, read: &dyn Fn(&Case) -> Option<Read>) -> Option<Formula> {
     }
     let by_element = |case: &Case| {
         let from = |i: usize| {
-            let at = i % (heads * width);
-            i - at + at % heads * width + at / heads
+            let place = i % (heads * width);
+            i - place + exchanged(place, [width, heads, 1])
         };
         Some((0..case.ours.len()).map(|i| case.ours[from(i)]).collect())
     };
@@ -190,30 +183,24 @@ fn elsewhere(at: &At, read: &dyn Fn(&Case) -> Option<Read>) -> Option<Formula> {
     if at.gives(rotated) {
         return Formula::new(catalogue::WIRING, "values that are rotated as keys are");
     }
-    let exchanged = |case: &Case| {
+    let swapped = |case: &Case| {
         let (k, v) = (at.read(case, BlockSite::KRope)?, values(at, case)?);
-        let p = attend_to(at, case, 1.0, &own_head(at), &v, &|i, j| j <= i)?;
-        Some(mixed(at, case, &p, &k))
+        Some(mixed(at, case, &attended(at, case, &v)?, &k))
     };
-    (at.attention == AttentionKind::Sdpa && at.gives(exchanged))
+    (at.attention == AttentionKind::Sdpa && at.gives(swapped))
         .then(|| Formula { fault: catalogue::WIRING, said: "keys and values exchanged".to_owned() })
 }
 
 /// Keys and values, or values, of another layer.
 fn other_layer(at: &At, read: &dyn Fn(&Case) -> Option<Read>) -> Option<Formula> {
-    let own = at.site.layer()?;
-    let layers = [own.checked_sub(1), Some(own + 1), Some(0)].into_iter().flatten().filter(|n| *n != own);
-    for layer in layers {
-        let recorded = |case: &Case, site| {
-            case.recorded.get(&ulpscope_llama::Site::Block(layer, site)).map(super::numbers)
-        };
+    for layer in other_layers(at) {
+        let recorded = |case: &Case, site| case.read(Site::Block(layer, site));
         let of_values = |case: &Case| {
             Some(mixed(at, case, &read(case)?.0, &by_head(at, case, &recorded(case, BlockSite::VProj)?)))
         };
         let of_both = |case: &Case| {
             let (k, v) = (recorded(case, BlockSite::KRope)?, recorded(case, BlockSite::VProj)?);
-            let p = attend_to(at, case, 1.0, &own_head(at), &k, &|i, j| j <= i)?;
-            Some(mixed(at, case, &p, &by_head(at, case, &v)))
+            Some(mixed(at, case, &attended(at, case, &k)?, &by_head(at, case, &v)))
         };
         if at.gives(of_values) {
             return Formula::new(catalogue::CACHE_SHIFTED, format!("values of layer {layer}"));
@@ -233,7 +220,7 @@ fn other_heads(at: &At, read: &dyn Fn(&Case) -> Option<Read>) -> Option<Formula>
         Some(mixed_of(at, case, &p, &v, of))
     };
     let of_both = |case: &Case, of: &dyn Fn(usize) -> usize| {
-        let p = attend_to(at, case, 1.0, of, &at.read(case, BlockSite::KRope)?, &|i, j| j <= i)?;
+        let p = attend(at, case, 1.0, of, &at.read(case, BlockSite::KRope)?, &causal)?;
         Some(mixed_of(at, case, &p, &values(at, case)?, of))
     };
     match at.attention {
@@ -257,8 +244,8 @@ fn nearest_heads(at: &At, all_of: OfHeads) -> Option<Formula> {
             }
         }
     }
-    let of = nearest(&apart, groups);
-    let differs = (0..heads).any(|h| of[h] != h * groups / heads);
+    let (of, own) = (nearest(&apart, groups), own_head(at));
+    let differs = (0..heads).any(|h| of[h] != own(h));
     (differs && at.gives(|case| all_of(case, &|h| of[h])))
         .then(|| Formula { fault: catalogue::GQA, said: read_heads(&of) })
 }
@@ -271,7 +258,7 @@ fn from_cache(at: &At, read: &dyn Fn(&Case) -> Option<Read>) -> Option<Formula> 
         if at.attention == AttentionKind::Sdpa {
             let mut k = at.read(case, BlockSite::KRope)?;
             edit(&mut k);
-            p = attend_to(at, case, 1.0, &own_head(at), &k, &|i, j| j <= i)?;
+            p = attended(at, case, &k)?;
         }
         Some(mixed(at, case, &p, &v))
     };
@@ -286,7 +273,7 @@ fn from_cache(at: &At, read: &dyn Fn(&Case) -> Option<Read>) -> Option<Formula> 
             }),
             AttentionKind::Sdpa => {
                 edit(&mut k);
-                sees_so(at, case, &k, &v, &|i, j| j <= i) == Some(true)
+                sees_so(at, case, &k, &v, &causal) == Some(true)
             }
         }
     };
@@ -296,9 +283,9 @@ fn from_cache(at: &At, read: &dyn Fn(&Case) -> Option<Read>) -> Option<Formula> 
 
 /// What is done to scores that a fused attention does not show.
 fn of_scores(at: &At) -> Option<Formula> {
-    let causal = |i: usize, j: usize| j <= i;
     let run = |case: &Case, scale: f64, sees: &dyn Fn(usize, usize) -> bool| {
-        Some(mixed(at, case, &attend(at, case, scale, sees)?, &values(at, case)?))
+        let p = attend(at, case, scale, &own_head(at), &at.read(case, BlockSite::KRope)?, sees)?;
+        Some(mixed(at, case, &p, &values(at, case)?))
     };
     let scale = at.best([0.05, 20.0], |scale, case| run(case, scale, &causal));
     if at.gives(|case| run(case, scale, &causal)) {
@@ -318,22 +305,25 @@ fn of_scores(at: &At) -> Option<Formula> {
     let moved = |by: usize, wraps: bool| {
         at.gives(|case| {
             let k = shifted(&at.read(case, BlockSite::KRope)?, (case.tokens, at.config.head_dim), by, wraps);
-            let p = attend_to(at, case, 1.0, &own_head(at), &k, &causal)?;
-            Some(mixed(at, case, &p, &values(at, case)?))
+            Some(mixed(at, case, &attended(at, case, &k)?, &values(at, case)?))
         })
     };
-    let found =
-        [(1, true), (1, false), (2, true), (2, false)].into_iter().find(|(by, wraps)| moved(*by, *wraps));
+    let found = SHIFTS.into_iter().find(|(by, wraps)| moved(*by, *wraps));
     found.and_then(|(by, _)| Formula::new(catalogue::CACHE_SHIFTED, before("keys", by)))
 }
 
-/// Probabilities of scores times a factor, where such keys are seen.
-fn attend(at: &At, case: &Case, factor: f64, sees: &dyn Fn(usize, usize) -> bool) -> Option<Vec<f64>> {
-    attend_to(at, case, factor, &own_head(at), &at.read(case, BlockSite::KRope)?, sees)
+/// Whether a query sees a key.
+fn causal(query: usize, key: usize) -> bool {
+    key <= query
 }
 
-/// The same of these keys and key heads.
-fn attend_to(
+/// Probabilities of the scores with these keys.
+fn attended(at: &At, case: &Case, k: &[f64]) -> Option<Vec<f64>> {
+    attend(at, case, 1.0, &own_head(at), k, &causal)
+}
+
+/// Probabilities of scores with these keys and key heads, times a factor, where such keys are seen.
+fn attend(
     at: &At,
     case: &Case,
     factor: f64,
@@ -357,12 +347,8 @@ fn attend_to(
 /// The keys of a head that a query sees, with their probabilities.
 fn probabilities_of(q: &[f64], k: &[f64], scale: f64, sees: impl Fn(usize) -> bool) -> Vec<(usize, f64)> {
     let keys = k.chunks(q.len()).enumerate().filter(|(j, _)| sees(*j));
-    let mut seen: Vec<(usize, f64)> = keys.map(|(j, k)| (j, scale * dot(q, k))).collect();
-    let most = seen.iter().map(|(_, s)| *s).fold(f64::NEG_INFINITY, f64::max);
-    seen.iter_mut().for_each(|(_, s)| *s = (*s - most).exp());
-    let sum: f64 = seen.iter().map(|(_, e)| e).sum();
-    seen.iter_mut().for_each(|(_, e)| *e /= sum);
-    seen
+    let (seen, scores): (Vec<usize>, Vec<f64>) = keys.map(|(j, k)| (j, scale * dot(q, k))).unzip();
+    seen.into_iter().zip(softmax(&scores)).collect()
 }
 
 /// Whether two outputs of the first head are the trace's: that is soon tried, and tells nearly all hypotheses apart.
@@ -370,8 +356,7 @@ fn first_head(at: &At, case: &Case, v: &[f64], probabilities: impl Fn(usize) -> 
     let (heads, width) = (at.config.num_attention_heads, at.config.head_dim);
     [case.tokens - 1, case.tokens / 2].into_iter().all(|i| {
         let theirs = &case.theirs[i * heads * width..][..width];
-        let size = theirs.iter().fold(0.0, |most: f64, y| most.max(y.abs()));
-        let p = probabilities(i);
+        let (size, p) = (largest(theirs), probabilities(i));
         (0..width).all(|c| {
             let y: f64 = p.iter().map(|(j, p)| p * v[j * width + c]).sum();
             (y - theirs[c]).abs() <= 16.0 * at.dtype.unit_roundoff() * size
@@ -383,9 +368,8 @@ fn first_head(at: &At, case: &Case, v: &[f64], probabilities: impl Fn(usize) -> 
 fn sees_so(at: &At, case: &Case, k: &[f64], v: &[f64], sees: &dyn Fn(usize, usize) -> bool) -> Option<bool> {
     let (width, t) = (at.config.head_dim, case.tokens);
     let q = at.read(case, BlockSite::QRope)?;
-    let scale = 1.0 / (width as f64).sqrt();
     Some(first_head(at, case, v, |i| {
-        probabilities_of(&q[i * width..][..width], &k[..t * width], scale, |j| sees(i, j))
+        probabilities_of(&q[i * width..][..width], &k[..t * width], at.scale(), |j| sees(i, j))
     }))
 }
 

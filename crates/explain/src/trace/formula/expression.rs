@@ -3,7 +3,8 @@
 
 use ulpscope_llama::{BlockSite, Site};
 
-use super::{At, Case, Formula, numbers};
+use super::numbers::{sigmoid, silu};
+use super::{At, Case, Formula};
 use crate::across::class;
 use crate::catalogue;
 
@@ -11,10 +12,10 @@ use crate::catalogue;
 type Function = (&'static str, fn(f64) -> f64);
 
 const FUNCTIONS: [Function; 9] = [
-    ("silu", |x| x / (1.0 + (-x).exp())),
+    ("silu", silu),
     ("relu", |x| x.max(0.0)),
     ("tanh", f64::tanh),
-    ("sigmoid", |x| 1.0 / (1.0 + (-x).exp())),
+    ("sigmoid", sigmoid),
     ("gelu", |x| 0.5 * x * (1.0 + (0.797_884_560_802_865_4 * (x + 0.044_715 * x.powi(3))).tanh())),
     ("abs", f64::abs),
     ("square", |x| x * x),
@@ -112,9 +113,7 @@ fn operands(at: &At) -> Option<Vec<Operand>> {
     let layer = at.site.layer()?;
     let in_block = BlockSite::ALL.iter().map(|site| Site::Block(layer, *site)).filter(|site| *site < at.site);
     let of = |site: Site| {
-        let one = |case: &Case| {
-            case.recorded.get(&site).map(numbers).filter(|values| values.len() == case.theirs.len())
-        };
+        let one = |case: &Case| case.read(site).filter(|values| values.len() == case.theirs.len());
         Some(Operand { site, values: at.cases.iter().map(one).collect::<Option<_>>()? })
     };
     Some(std::iter::once(before(layer)).chain(in_block).filter_map(of).collect())

@@ -15,8 +15,20 @@ pub(super) fn values(at: &At, case: &Case) -> Option<Vec<f64>> {
 
 /// `[tokens, groups · width]` as `[groups, tokens, width]`.
 pub(super) fn by_head(at: &At, case: &Case, v: &[f64]) -> Vec<f64> {
-    let (groups, width, t) = (at.config.num_key_value_heads, at.config.head_dim, case.tokens);
-    (0..v.len()).map(|i| v[(i / width % t * groups + i / (width * t)) * width + i % width]).collect()
+    let shape = [at.config.num_key_value_heads, case.tokens, at.config.head_dim];
+    (0..v.len()).map(|i| v[exchanged(i, shape)]).collect()
+}
+
+/// Where element `i` of a tensor of this shape is when its first two axes are exchanged.
+pub(super) fn exchanged(i: usize, [n, m, width]: [usize; 3]) -> usize {
+    (i / width % m * n + i / (width * m)) * width + i % width
+}
+
+/// The layers whose keys or values one may read in place of its own: the one before, the one behind, the first.
+pub(super) fn other_layers(at: &At) -> Vec<usize> {
+    let Some(own) = at.site.layer() else { return Vec::new() };
+    let others = [own.checked_sub(1), Some(own + 1), Some(0)].into_iter().flatten();
+    others.filter(|layer| *layer != own).collect()
 }
 
 /// For each query head the nearest of so many key or value heads, by how far it is from each.

@@ -4,8 +4,8 @@ use rayon::prelude::*;
 use ulpscope_floats::{DType, Floats};
 use ulpscope_llama::Site;
 
-use super::numbers::{dot, e4m3, q4_0, q8_0, q8_0_as_kept, quantised, quantised_between, text};
-use super::{At, Case, Formula, cast, numbers};
+use super::numbers::{dot, e4m3, largest, q4_0, q8_0, q8_0_as_kept, quantised, quantised_between, text};
+use super::{At, Case, Formula, cast};
 use crate::catalogue;
 use crate::trace::hypothesis::reads;
 
@@ -31,7 +31,6 @@ pub(super) fn linear(at: &At, weight: &Floats, bias: Option<&[f64]>) -> Option<F
     if bias.is_some_and(|bias| !bias.is_empty() && at.explains(|case| twice(case, bias))) {
         return Formula::new(catalogue::OUTPUT_OFFSET, "its bias added twice");
     }
-    let same = |x: &mut [f64]| _ = x;
     let narrow = |dtype: DType| move |x: &mut [f64]| x.copy_from_slice(&cast(x.to_vec(), dtype));
     for dtype in [DType::F16, DType::Bf16].into_iter().filter(|dtype| *dtype != at.own) {
         if layer.gives(&narrow(dtype), &narrow(dtype), Some(dtype), 1) {
@@ -142,7 +141,7 @@ pub(super) fn cut(at: &At, weights: &[Floats; 2]) -> Option<Formula> {
         for second in halves {
             let usual = [first, second] == [[own, 0], [own, half]];
             let of = |case: &Case| {
-                let x = case.recorded.get(&from).map(numbers)?;
+                let x = case.read(from)?;
                 let row = |i: usize| {
                     let [of, start] = if i < half { first } else { second };
                     let mut w = vec![0.0; width];
@@ -183,7 +182,7 @@ fn partial(layer: &Layer) -> Option<String> {
                         .filter(|(i, _)| own.contains(i) == left_out)
                         .for_each(|(_, x)| *x = 0.0);
                 };
-                if layer.gives(&keep, &|_| (), None, 1) {
+                if layer.gives(&keep, &same, None, 1) {
                     let what = if left_out { "all inputs but those" } else { "the inputs" };
                     return Some(format!(
                         "the sum of {what} {} to {} of {}",
@@ -200,7 +199,6 @@ fn partial(layer: &Layer) -> Option<String> {
 
 /// Input or weight or both in fp8 (e4m3), with a scale for each token or row, for all of the weight, or none.
 fn in_fp8(layer: &Layer) -> Option<String> {
-    let largest = |x: &[f64]| x.iter().fold(0.0, |most: f64, x| most.max(x.abs()));
     let of_all = (0..layer.weight.len()).map(|i| layer.weight.get(i).abs()).fold(0.0, f64::max);
     let coded = |x: &mut [f64], most: f64| {
         let scale = if most > 0.0 { most / 448.0 } else { 1.0 };
@@ -209,7 +207,6 @@ fn in_fp8(layer: &Layer) -> Option<String> {
     let by_line = |x: &mut [f64]| coded(x, largest(x));
     let by_tensor = |x: &mut [f64]| coded(x, of_all);
     let plain = |x: &mut [f64]| coded(x, 448.0);
-    let same = |_: &mut [f64]| ();
     type Way<'w> = (&'w str, Change<'w>);
     let inputs: [Way; 3] = [("", &same), ("one scale a token", &by_line), ("without a scale", &plain)];
     let weights: [Way; 4] = [
@@ -248,6 +245,8 @@ fn rounded(x: f64, bits: u32) -> f64 {
 /// What is done to a row of the weight, or to the input of a token.
 type Change<'c> = &'c (dyn Fn(&mut [f64]) + Sync);
 
+fn same(_: &mut [f64]) {}
+
 struct Layer<'l, 's> {
     at: &'l At<'s>,
     from: Site,
@@ -282,7 +281,7 @@ impl Layer<'_, '_> {
         through: Option<DType>,
         parts: usize,
     ) -> Option<Vec<f64>> {
-        let mut x = case.recorded.get(&self.from).map(numbers)?;
+        let mut x = case.read(self.from)?;
         x.truncate(case.tokens * self.width);
         let token = |(t, x): (usize, &[f64])| -> Vec<f64> {
             // Of what is not looked at nothing is said.

@@ -1,5 +1,6 @@
 //! Masks that are not Hugging Face's: which keys a query sees.
 
+use super::heads::own_head;
 use super::numbers::{dot, simple, text};
 use super::scores::place;
 use super::{At, BlockSite, Case, Formula};
@@ -24,9 +25,7 @@ pub(super) fn mask(at: &At) -> Option<Formula> {
 
 /// By how much what lies ahead is lowered, where it is not hidden.
 fn lowered(at: &At) -> Option<String> {
-    let (heads, groups, width) =
-        (at.config.num_attention_heads, at.config.num_key_value_heads, at.config.head_dim);
-    let scale = 1.0 / (width as f64).sqrt();
+    let (width, own) = (at.config.head_dim, own_head(at));
     let (mut sum, mut squares, mut count, mut size) = (0.0, 0.0, 0.0, 0.0);
     for case in &at.cases {
         let (q, k) = (at.read(case, BlockSite::QRope)?, at.read(case, BlockSite::KRope)?);
@@ -34,11 +33,9 @@ fn lowered(at: &At) -> Option<String> {
         for (i, y) in case.theirs.iter().enumerate() {
             let [h, query, key] = place(case, i);
             if key > query {
-                let (q, k) = (
-                    &q[(h * t + query) * width..][..width],
-                    &k[(h * groups / heads * t + key) * width..][..width],
-                );
-                let less = dot(q, k) * scale - y;
+                let q = &q[(h * t + query) * width..][..width];
+                let k = &k[(own(h) * t + key) * width..][..width];
+                let less = dot(q, k) * at.scale() - y;
                 (sum, squares, count, size) = (sum + less, squares + less * less, count + 1.0, size + y * y);
             }
         }

@@ -23,7 +23,7 @@ use ulpscope_floats::{DType, Floats};
 use ulpscope_llama::{AttentionKind, BlockSite, LlamaConfig, Site};
 
 use super::pattern::{hidden, of_pairs};
-use super::weights::linear;
+use super::weights::{linear, of_norm};
 use crate::catalogue::Fault;
 
 /// A formula that gives the trace's values.
@@ -88,7 +88,7 @@ impl<'s> At<'s> {
                 let tokens = reference.ids.len();
                 let looked_at = if site == Site::LmHead { tokens.min(ROWS) } else { tokens };
                 let rows = |of: &Activation| {
-                    let mut all = numbers(of);
+                    let mut all = of.values.to_f64();
                     all.truncate(all.len() / tokens.max(1) * looked_at);
                     all
                 };
@@ -115,9 +115,9 @@ impl<'s> At<'s> {
         use BlockSite as B;
         Ok(match self.site {
             Site::RotaryCos | Site::RotarySin => rotary::table(self),
-            Site::Norm | Site::Block(_, B::InputLayernorm | B::PostAttentionLayernorm) => {
+            site if of_norm(site) => {
                 let weight = parts.parameter(&format!("{}.weight", self.site))?;
-                norm::norm(self, &all(&weight))
+                norm::norm(self, &weight.to_f64())
             }
             Site::EmbedTokens => norm::with_positions(self)
                 .or_else(|| norm::normalised(self, self.config.hidden_size))
@@ -143,7 +143,7 @@ impl<'s> At<'s> {
                         return Ok(Some(found));
                     }
                 }
-                let bias = parts.parameter(&format!("{site}.bias")).ok().map(|bias| all(&bias));
+                let bias = parts.parameter(&format!("{site}.bias")).ok().map(|bias| bias.to_f64());
                 linear::linear(self, &weight, bias.as_deref())
             }
             _ => None,
@@ -307,21 +307,23 @@ impl<'s> At<'s> {
 
     /// What the trace has at another site of the same block.
     fn read(&self, case: &Case, site: BlockSite) -> Option<Vec<f64>> {
-        case.recorded.get(&self.beside(site)?).map(numbers)
+        case.read(self.beside(site)?)
+    }
+
+    /// One over the root of a head's width, by which scores are multiplied.
+    fn scale(&self) -> f64 {
+        1.0 / (self.config.head_dim as f64).sqrt()
     }
 }
 
-fn numbers(activation: &Activation) -> Vec<f64> {
-    all(&activation.values)
+impl Case<'_> {
+    /// What the trace has at a site.
+    fn read(&self, site: Site) -> Option<Vec<f64>> {
+        Some(self.recorded.get(&site)?.values.to_f64())
+    }
 }
 
 /// Numbers rounded to a format.
 fn cast(values: Vec<f64>, dtype: DType) -> Vec<f64> {
-    all(&Floats::from(values).cast(dtype))
-}
-
-fn all(values: &Floats) -> Vec<f64> {
-    let mut all = vec![0.0; values.len()];
-    values.read_f64(0, &mut all);
-    all
+    Floats::from(values).cast(dtype).to_f64()
 }

@@ -3,7 +3,7 @@
 use ulpscope_floats::DType;
 
 use super::numbers::{constant, dot, rms, simple, text};
-use super::{At, Case, Formula, numbers};
+use super::{At, Case, Formula};
 use crate::catalogue;
 use crate::trace::hypothesis::reads;
 
@@ -12,7 +12,7 @@ pub(super) fn norm(at: &At, weight: &[f64]) -> Option<Formula> {
     let (width, eps) = (weight.len(), at.config.rms_norm_eps);
     let [from] = reads(at.site, at.config.num_hidden_layers, at.attention)[..] else { return None };
     let by_token = |case: &Case, f: &dyn Fn(&[f64]) -> Vec<f64>| {
-        let x = case.recorded.get(&from).map(numbers)?;
+        let x = case.read(from)?;
         Some(x.chunks(width).flat_map(f).collect::<Vec<f64>>())
     };
     let weighted =
@@ -36,7 +36,7 @@ pub(super) fn norm(at: &At, weight: &[f64]) -> Option<Formula> {
         return Formula::new(catalogue::COMPUTED_OTHERWISE, format!("the residual stream in {format}"));
     }
     let over_all = |case: &Case| {
-        let x = case.recorded.get(&from).map(numbers)?;
+        let x = case.read(from)?;
         let factor = 1.0 / (rms(&x).powi(2) + eps).sqrt();
         Some(x.chunks(width).flat_map(|x| weighted(x, factor)).collect())
     };
@@ -75,9 +75,7 @@ pub(super) fn norm(at: &At, weight: &[f64]) -> Option<Formula> {
     if at.explains(|case| by_token(case, &|x| weighted(x, 1.0 / dot(x, x).sqrt()))) {
         return Formula::new(fault, "the length for the root mean square");
     }
-    if matches!(at.dtype, DType::Bf16 | DType::F16)
-        && in_storage(at, weight, &|case| case.recorded.get(&from).map(numbers))
-    {
+    if matches!(at.dtype, DType::Bf16 | DType::F16) && in_storage(at, weight, &|case| case.read(from)) {
         return Formula::new(catalogue::NORM_ROUNDING, format!("every step in {}", at.dtype));
     }
     let outside = |eps: f64, case: &Case| by_token(case, &|x| weighted(x, 1.0 / (rms(x) + eps)));

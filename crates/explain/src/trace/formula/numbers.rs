@@ -37,6 +37,29 @@ pub(super) fn dot(x: &[f64], y: &[f64]) -> f64 {
     x.iter().zip(y).map(|(x, y)| x * y).sum()
 }
 
+/// The largest magnitude.
+pub(super) fn largest(x: &[f64]) -> f64 {
+    x.iter().fold(0.0, |most, x| most.max(x.abs()))
+}
+
+/// `e^x` of each number over their sum.
+pub(super) fn softmax(x: &[f64]) -> Vec<f64> {
+    let most = x.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let powers: Vec<f64> = x.iter().map(|x| (x - most).exp()).collect();
+    let sum: f64 = powers.iter().sum();
+    powers.into_iter().map(|power| power / sum).collect()
+}
+
+/// `1 / (1 + e^-x)`.
+pub(super) fn sigmoid(x: f64) -> f64 {
+    1.0 / (1.0 + (-x).exp())
+}
+
+/// `x · sigmoid(x)`.
+pub(super) fn silu(x: f64) -> f64 {
+    x * sigmoid(x)
+}
+
 /// Root of the mean of the squares.
 pub(super) fn rms(x: &[f64]) -> f64 {
     (dot(x, x) / x.len() as f64).sqrt()
@@ -53,7 +76,7 @@ pub(super) fn constant(values: &[f64]) -> bool {
 /// as it is done: what lies between two codes would else be rounded the other way.
 pub(super) fn quantised(values: &mut [f64], bits: u32) {
     let most = ((1u32 << (bits - 1)) - 1) as f32;
-    let scale = values.iter().fold(0.0, |most: f32, x| most.max(x.abs() as f32)) / most;
+    let scale = largest(values) as f32 / most;
     if scale > 0.0 {
         let code = |x: f64| (x as f32 / scale).round_ties_even().clamp(-most - 1.0, most);
         values.iter_mut().for_each(|x| *x = f64::from(code(*x) * scale));
@@ -83,7 +106,7 @@ pub(super) fn q8_0_as_kept(values: &mut [f64]) {
 }
 
 fn in_q8_0(values: &mut [f64], code: impl Fn(f32, f32, f32) -> f32) {
-    let scale = values.iter().fold(0.0, |most: f32, x| most.max(x.abs() as f32)) / 127.0;
+    let scale = largest(values) as f32 / 127.0;
     let kept = Floats::from(vec![scale]).cast(DType::F16).get(0) as f32;
     if kept > 0.0 {
         let coded = |x: f64| code(x as f32, scale, kept).clamp(-127.0, 127.0) * kept;

@@ -4,7 +4,7 @@ use ulpscope_floats::DType;
 use ulpscope_llama::{BlockSite, Site};
 
 use super::numbers::{rms, simple, text};
-use super::{At, Case, Formula, cast, numbers};
+use super::{At, Case, Formula, cast};
 use crate::catalogue;
 use crate::trace::hypothesis::reads;
 
@@ -13,9 +13,7 @@ pub(super) fn residual(at: &At) -> Option<Formula> {
     let [x, b] = reads(at.site, at.config.num_hidden_layers, at.attention)[..] else { return None };
     let mid = matches!(at.site, Site::Block(_, BlockSite::ResidMid));
     let branch = if mid { "the attention's output" } else { "the MLP's output" };
-    let terms = |case: &Case| -> Option<[Vec<f64>; 2]> {
-        Some([case.recorded.get(&x).map(numbers)?, case.recorded.get(&b).map(numbers)?])
-    };
+    let terms = |case: &Case| -> Option<[Vec<f64>; 2]> { Some([case.read(x)?, case.read(b)?]) };
     let sum = |case: &Case| terms(case).map(|[x, b]| x.iter().zip(&b).map(|(x, b)| x + b).collect());
     if at.dtype != at.own && at.gives(sum) {
         return Formula::new(catalogue::COMPUTED_OTHERWISE, format!("the residual stream in {}", at.dtype));

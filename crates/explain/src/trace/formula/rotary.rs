@@ -4,6 +4,7 @@ use ulpscope_floats::DType;
 use ulpscope_llama::{BlockSite, RopeKind, RopeParameters, Site};
 
 use super::cache::before;
+use super::heads::exchanged;
 use super::numbers::{least, simple, text};
 use super::{At, Case, Formula, cast};
 use crate::catalogue::{self, Fault};
@@ -15,6 +16,11 @@ const POSITIONS: usize = 8192;
 /// At a table of cosines or sines: angles in 16 bits, or the rows of other positions.
 pub(super) fn table(at: &At) -> Option<Formula> {
     scaled(at).or_else(|| positions(at)).or_else(|| frequencies(at)).or_else(|| angles(at))
+}
+
+/// What a table has of an angle.
+fn of(table: Site, angle: f64) -> f64 {
+    if table == Site::RotaryCos { angle.cos() } else { angle.sin() }
 }
 
 /// Ours times a factor.
@@ -39,8 +45,7 @@ fn angles(at: &At) -> Option<Formula> {
             let row = |t: usize| {
                 let products = frequencies.iter().map(|f| factor(t as f64) * factor(f64::from(*f)));
                 let angles = cast(products.collect(), dtype);
-                let of = |angle: f64| if at.site == Site::RotaryCos { angle.cos() } else { angle.sin() };
-                angles.repeat(2).into_iter().map(of).collect::<Vec<f64>>()
+                angles.repeat(2).into_iter().map(|angle| of(at.site, angle)).collect::<Vec<f64>>()
             };
             if at.has_nearly_all(|case| Some((0..case.tokens).flat_map(row).collect())) {
                 return Formula::new(catalogue::ANGLES, format!("angles in {dtype}"));
@@ -55,8 +60,7 @@ fn frequencies(at: &At) -> Option<Formula> {
     let (width, rope) = (at.config.head_dim, &at.config.rope);
     let own = rope.inv_freq(width);
     let table = |case: &Case, frequencies: &[f64]| -> Vec<f64> {
-        let of = |angle: f64| if at.site == Site::RotaryCos { angle.cos() } else { angle.sin() };
-        let row = |t: usize| frequencies.repeat(2).into_iter().map(move |f| of(t as f64 * f));
+        let row = |t: usize| frequencies.repeat(2).into_iter().map(move |f| of(at.site, t as f64 * f));
         (0..case.tokens).flat_map(row).collect()
     };
     let scaled = |by: f64| own.iter().map(|f| f64::from(*f) * by).collect::<Vec<f64>>();
@@ -79,7 +83,7 @@ fn frequencies(at: &At) -> Option<Formula> {
     let apart = |theta: f64| -> f64 {
         let frequencies = based(theta);
         let of = |case: &Case| {
-            let sines = case.recorded.get(&Site::RotarySin).map(super::numbers).unwrap_or_default();
+            let sines = case.read(Site::RotarySin).unwrap_or_default();
             let one = |(i, y): (usize, &f64)| {
                 let angle = (i / width) as f64 * frequencies[i % width % frequencies.len()];
                 (y - angle.sin()).powi(2)
@@ -109,8 +113,7 @@ fn positions(at: &At) -> Option<Formula> {
         let row = |position: usize, row: &[f64]| {
             frequencies.iter().zip(row).all(|(frequency, y)| {
                 let angle = f64::from(position as f32 * frequency);
-                let of = if at.site == Site::RotaryCos { angle.cos() } else { angle.sin() };
-                (of - y).abs() <= 2.0 * unit + 4.0 * f64::from(f32::EPSILON) * angle
+                (of(at.site, angle) - y).abs() <= 2.0 * unit + 4.0 * f64::from(f32::EPSILON) * angle
             })
         };
         let found: Option<Vec<usize>> =
@@ -182,7 +185,7 @@ pub(super) fn rotated(at: &At) -> Option<Formula> {
             }
         }
     }
-    if let Some(found) = split(at, &own, &whole) {
+    if let Some(found) = split(at, &own) {
         return Some(found);
     }
     let shifted = |case: &Case, by: usize| -> Option<Vec<f64>> {
@@ -192,9 +195,7 @@ pub(super) fn rotated(at: &At) -> Option<Formula> {
         Some(x)
     };
     for by in [1, 2] {
-        if at.explains(|case| {
-            Some(rotate(at, case, &shifted(case, by)?, [&whole, &whole], width, own_position))
-        }) {
+        if at.explains(|case| Some(as_keys(at, case, &shifted(case, by)?))) {
             return Formula::new(catalogue::CACHE_SHIFTED, before("queries or keys", by));
         }
     }
@@ -232,11 +233,11 @@ pub(super) fn rotated(at: &At) -> Option<Formula> {
         return Formula::new(catalogue::ROPE_LAYOUT, how);
     }
     let other = if from == BlockSite::QProj { BlockSite::KProj } else { BlockSite::QProj };
-    let exchanged = |case: &Case| {
+    let other_way = |case: &Case| {
         let x = at.read(case, other).filter(|x| x.len() == case.ours.len())?;
-        Some(rotate(at, case, &x, [&whole, &whole], width, own_position))
+        Some(as_keys(at, case, &x))
     };
-    at.explains(exchanged)
+    at.explains(other_way)
         .then(|| Formula { fault: catalogue::CACHE_SHIFTED, said: "queries and keys exchanged".to_owned() })
 }
 
@@ -254,21 +255,15 @@ pub(super) fn as_keys(at: &At, case: &Case, x: &[f64]) -> Vec<f64> {
 }
 
 /// Heads cut out of a projection's output in another way.
-fn split(at: &At, own: &dyn Fn(&Case) -> Option<Vec<f64>>, frequencies: &[f32]) -> Option<Formula> {
+fn split(at: &At, own: &dyn Fn(&Case) -> Option<Vec<f64>>) -> Option<Formula> {
     let width = at.config.head_dim;
     // Of `[tokens, heads · width]` the element that each one is taken for.
     type Way = (&'static str, fn(usize, [usize; 3]) -> usize);
     let ways: [Way; 2] = [
-        (
-            "[tokens, heads · head_dim] taken as [heads, tokens, head_dim] without exchanging them",
-            |i, [t, n, d]| {
-                // Element [t, h, d] is that which [h, t, d] is stored at.
-                (i / d % n * t + i / (d * n)) * d + i % d
-            },
-        ),
+        ("[tokens, heads · head_dim] taken as [heads, tokens, head_dim] without exchanging them", exchanged),
         ("[tokens, heads · head_dim] taken as [tokens, head_dim, heads]", |i, [_, n, d]| {
             let place = i % (n * d);
-            i - place + place % d * n + place / d
+            i - place + exchanged(place, [n, d, 1])
         }),
     ];
     let found = ways.into_iter().find(|(_, from)| {
@@ -276,7 +271,7 @@ fn split(at: &At, own: &dyn Fn(&Case) -> Option<Vec<f64>>, frequencies: &[f32]) 
             let x = own(case)?;
             let shape = [case.tokens, x.len() / (case.tokens * width).max(1), width];
             let taken: Vec<f64> = (0..x.len()).map(|i| x[from(i, shape)]).collect();
-            Some(rotate(at, case, &taken, [frequencies, frequencies], width, own_position))
+            Some(as_keys(at, case, &taken))
         })
     });
     found.and_then(|(said, _)| Formula::new(catalogue::OUTPUT_REARRANGED, said))

@@ -3,10 +3,10 @@
 use ulpscope_floats::DType;
 
 use super::cache::{Edit, before, cached, coded};
-use super::heads::{nearest, other_heads, own_head, values};
+use super::heads::{nearest, other_heads, other_layers, own_head, values};
 use super::mask::mask;
-use super::numbers::{constant, dot, simple, text};
-use super::{At, BlockSite, Case, Formula, cast};
+use super::numbers::{constant, dot, largest, simple, text};
+use super::{At, BlockSite, Case, Formula, Site, cast};
 use crate::catalogue;
 
 /// At the scores of eager attention.
@@ -171,12 +171,7 @@ fn products(at: &At, case: &Case, q: &[f64], k: &[f64], of: &dyn Fn(usize) -> us
 
 /// The same as scores: rounded before they are scaled.
 fn scores_of(at: &At, case: &Case, q: &[f64], k: &[f64], of: &dyn Fn(usize) -> usize) -> Vec<f64> {
-    let scale = scale(at);
-    at.rounded(products(at, case, q, k, of)).into_iter().map(|x| x * scale).collect()
-}
-
-fn scale(at: &At) -> f64 {
-    1.0 / (at.config.head_dim as f64).sqrt()
+    at.rounded(products(at, case, q, k, of)).into_iter().map(|x| x * at.scale()).collect()
 }
 
 /// Scores of other key heads, of keys for queries, of values, in a wider format.
@@ -185,7 +180,7 @@ fn of_keys(at: &At) -> Option<Formula> {
     let own = own_head(at);
     let wide = |case: &Case| {
         let (q, k) = queries_and_keys(at, case)?;
-        Some(products(at, case, &q, &k, &own).into_iter().map(|x| x * scale(at)).collect())
+        Some(products(at, case, &q, &k, &own).into_iter().map(|x| x * at.scale()).collect())
     };
     if at.dtype != at.own && at.gives(wide) {
         return Formula::new(catalogue::COMPUTED_OTHERWISE, format!("computed in {}", at.dtype));
@@ -218,14 +213,9 @@ fn of_keys(at: &At) -> Option<Formula> {
     if groups == heads && at.gives(exchanged) {
         return Formula::new(catalogue::CACHE_SHIFTED, "queries and keys exchanged");
     }
-    let own_layer = at.site.layer()?;
-    let others = [own_layer.checked_sub(1), Some(own_layer + 1), Some(0)].into_iter().flatten();
-    for layer in others.filter(|n| *n != own_layer) {
+    for layer in other_layers(at) {
         let of_layer = |case: &Case| {
-            let k = case
-                .recorded
-                .get(&ulpscope_llama::Site::Block(layer, BlockSite::KRope))
-                .map(super::numbers)?;
+            let k = case.read(Site::Block(layer, BlockSite::KRope))?;
             Some(scores_of(at, case, &at.read(case, BlockSite::QRope)?, &k, &own))
         };
         if at.gives(of_layer) {
@@ -246,10 +236,9 @@ fn of_cache(at: &At) -> Option<Formula> {
     let quickly = |case: &Case, edit: Edit| {
         let (last, Some((q, mut k))) = (case.tokens - 1, queries_and_keys(at, case)) else { return false };
         edit(&mut k);
-        let score = |j: usize| dot(&q[last * width..][..width], &k[j * width..][..width]) * scale(at);
+        let score = |j: usize| dot(&q[last * width..][..width], &k[j * width..][..width]) * at.scale();
         let row = &case.theirs[last * case.tokens..][..=last];
-        let size = row.iter().fold(0.0, |most: f64, y| most.max(y.abs()));
-        let allowed = 8.0 * at.dtype.unit_roundoff() * size;
+        let allowed = 8.0 * at.dtype.unit_roundoff() * largest(row);
         row.iter().enumerate().all(|(j, y)| (y - score(j)).abs() <= allowed)
     };
     let of = |case: &Case, edit: Edit| {
