@@ -392,6 +392,19 @@ fn a_trace_that_lacks_sites_is_incomplete() {
     assert_eq!(e["causes"][0]["relation"], "trace: positions=bf16, ours: Hugging Face's");
 }
 
+#[test]
+fn a_recording_in_integers_is_told_from_a_foreign_one() {
+    let dir = Dir::new();
+    let (mut found, mut about) = tensors(port("quick-gelu"));
+    about.remove("fault");
+    found.get_mut("model.layers.0.mlp.act_fn").unwrap().dtype = safetensors::Dtype::I16;
+    crate::util::write_trace(dir.join("port.safetensors"), &found, &about);
+    let run = dir.run(["explain", fixture(MODEL).as_str(), "--trace", "port.safetensors"]);
+    run.check(run.code == Some(4), "status 4 expected");
+    let said = "holds 1 tensors that are not in f64, f32, bf16 or f16: model.layers.0.mlp.act_fn";
+    assert!(run.stdout.contains(said), "{}", run.stdout);
+}
+
 /// PyTorch's own traces, in orders of summation that are ours or are not, have no fault.
 #[test]
 fn faithful_recordings_raise_no_alarm() {

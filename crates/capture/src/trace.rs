@@ -9,12 +9,11 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use safetensors::tensor::TensorView;
-use safetensors::{Dtype, SafeTensorError, SafeTensors};
+use safetensors::{Dtype, SafeTensors};
 use ulpscope_floats::{DType, Floats};
 use ulpscope_record::file::{open, replace};
-use ulpscope_record::header::name_twice;
-use ulpscope_record::kind::{Wanted, told};
-use ulpscope_record::text::shortened;
+use ulpscope_record::header::{name_twice, unread};
+use ulpscope_record::text::shown;
 
 use crate::probes::Activation;
 
@@ -66,13 +65,11 @@ impl Trace {
     /// Reads the bytes of the trace at `path`.
     fn parse(path: &Path, bytes: &[u8]) -> Result<Self, TraceError> {
         let format = |reason: String| TraceError::Format { path: path.to_owned(), reason };
-        let unread = |e: SafeTensorError| format(told(bytes, Wanted::Safetensors, || e.to_string()));
         if let Some(name) = name_twice(bytes) {
-            let name = shortened(&name, 100);
-            return Err(format(format!("its header has `{name}` twice; record it again")));
+            return Err(format(format!("its header has `{}` twice; record it again", shown(&name))));
         }
-        let (_, header) = SafeTensors::read_metadata(bytes).map_err(unread)?;
-        let file = SafeTensors::deserialize(bytes).map_err(|e| format(e.to_string()))?;
+        let (_, header) = SafeTensors::read_metadata(bytes).map_err(|e| format(unread(&e, bytes)))?;
+        let file = SafeTensors::deserialize(bytes).map_err(|e| format(unread(&e, bytes)))?;
         let mut trace = Trace::default();
         trace.about.extend(header.metadata().clone().unwrap_or_default());
         for (name, view) in file.tensors() {
@@ -209,6 +206,8 @@ mod tests {
             let error = Trace::read(&path).unwrap_err().to_string();
             assert!(error.contains("t.safetensors"), "{error}");
         }
+        let cut = Trace::read(&path).unwrap_err().to_string();
+        assert!(cut.ends_with("was it cut short?"), "{cut}");
         // Two tensors under one name, of which parsers take the last.
         let mut two = trace();
         for name in ["a.first", "a.other"] {

@@ -3,8 +3,12 @@
 use std::collections::HashSet;
 use std::fmt;
 
+use safetensors::SafeTensorError;
 use serde::Deserializer as _;
 use serde::de::{IgnoredAny, MapAccess, Visitor};
+
+use crate::kind::{Wanted, told};
+use crate::text::shown;
 
 /// A name that the header of a safetensors file has twice. Parsers take the last of them, and none says so; nothing if it is no
 /// such file.
@@ -39,4 +43,48 @@ pub fn name_twice(file: &[u8]) -> Option<String> {
         }
     }
     serde_json::Deserializer::from_slice(json).deserialize_map(Names(None)).ok()?
+}
+
+/// Why a safetensors file can't be read, of which its parser says this: that it is something else, or what is wrong with it, with
+/// the numbers in it.
+pub fn unread(error: &SafeTensorError, file: &[u8]) -> String {
+    told(file, Wanted::Safetensors, || explain(error, file))
+}
+
+/// What the format's own checks found, in a sentence with the numbers in it.
+fn explain(error: &SafeTensorError, file: &[u8]) -> String {
+    let declared = file.get(..8).and_then(|b| b.try_into().ok()).map_or(0, u64::from_le_bytes);
+    let held = file.len();
+    match error {
+        SafeTensorError::HeaderTooSmall if held == 0 => "it is empty".into(),
+        SafeTensorError::HeaderTooSmall => {
+            format!("it has {held} bytes, fewer than the 8 that say how long its header is")
+        }
+        SafeTensorError::HeaderTooLarge => {
+            format!("it announces a header of {declared} bytes; 100 MB is the limit")
+        }
+        SafeTensorError::InvalidHeaderLength => {
+            format!(
+                "it announces a header of {declared} bytes, but has {held} bytes in all; was it cut short?"
+            )
+        }
+        SafeTensorError::InvalidHeader(_) => "its header is not UTF-8".into(),
+        SafeTensorError::InvalidHeaderDeserialization(e) => {
+            format!("its header is not the JSON expected: {}", shown(&e.to_string()))
+        }
+        SafeTensorError::InvalidOffset(name) => {
+            format!(
+                "tensor `{}` does not begin where the one before it ends (a hole, an overlap or a negative length)",
+                shown(name)
+            )
+        }
+        SafeTensorError::TensorInvalidInfo => {
+            "a tensor's shape and dtype do not fill the bytes it is given".into()
+        }
+        SafeTensorError::MetadataIncompleteBuffer => {
+            format!("its tensors do not end where the file does ({held} bytes); was it cut short?")
+        }
+        SafeTensorError::ValidationOverflow => "a tensor's size overflows".into(),
+        other => shown(&other.to_string()),
+    }
 }

@@ -50,6 +50,27 @@ pub fn shortened(text: &str, most: usize) -> String {
     }
 }
 
+/// A name out of a file, as an error may quote it: on one line, printable, and not as long as a page.
+pub fn shown(name: &str) -> String {
+    const MOST: usize = 200;
+    let mut text = String::new();
+    for c in name.chars() {
+        // `escape_debug` leaves marks alone that change the direction of what follows.
+        let odd = c.is_control()
+            || ('\u{200b}'..='\u{200f}').contains(&c)
+            || ('\u{2028}'..='\u{202e}').contains(&c);
+        match odd {
+            true => text.extend(c.escape_unicode()),
+            false => text.push(c),
+        }
+        if text.chars().count() > MOST {
+            text.push('…');
+            break;
+        }
+    }
+    text
+}
+
 /// An error and its causes in one sentence. A cause that its effect already quotes is not said twice.
 ///
 /// ```

@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use ulpscope_llama::ConfigError;
+use ulpscope_record::text::shown;
 
 /// Why a checkpoint can't be used. Every message names the file, the value found and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -177,27 +178,6 @@ impl WeightsError {
     pub(crate) fn io(path: &Path, source: std::io::Error) -> Self {
         WeightsError::Io { path: path.to_owned(), source }
     }
-}
-
-/// A name out of a file, as an error may quote it: on one line, printable, and not as long as a page.
-pub(crate) fn shown(name: &str) -> String {
-    const MOST: usize = 200;
-    let mut text = String::new();
-    for c in name.chars() {
-        // `escape_debug` leaves marks alone that change the direction of what follows.
-        let odd = c.is_control()
-            || ('\u{200b}'..='\u{200f}').contains(&c)
-            || ('\u{2028}'..='\u{202e}').contains(&c);
-        match odd {
-            true => text.extend(c.escape_unicode()),
-            false => text.push(c),
-        }
-        if text.chars().count() > MOST {
-            text.push('…');
-            break;
-        }
-    }
-    text
 }
 
 /// A shape, as an error may quote it.

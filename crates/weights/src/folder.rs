@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
+use ulpscope_record::text::shown;
+
 use crate::WeightsError;
-use crate::error::shown;
 
 /// Whether a file is there. A link that leads nowhere is neither there nor missing.
 ///

@@ -10,9 +10,9 @@ use memmap2::Mmap;
 use memmap2::{Advice, UncheckedAdvice};
 use ulpscope_record::file;
 use ulpscope_record::kind::{Wanted, told};
+use ulpscope_record::text::shown;
 
 use crate::WeightsError;
-use crate::error::shown;
 use crate::lost::Entry;
 use crate::stamp::Stamp;
 

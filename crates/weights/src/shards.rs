@@ -4,13 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::{Component, Path, PathBuf};
 
-use safetensors::tensor::{Dtype, SafeTensorError, SafeTensors};
+use safetensors::tensor::{Dtype, SafeTensors};
 use serde_json::Value;
 use ulpscope_floats::{DType, Floats};
-use ulpscope_record::header::name_twice;
-use ulpscope_record::kind::{Wanted, told};
+use ulpscope_record::header::{name_twice, unread};
+use ulpscope_record::text::shown;
 
-use crate::error::shown;
 use crate::folder::{instead, there};
 use crate::map::{Map, read_json};
 use crate::source::unsafe_name;
@@ -93,8 +92,8 @@ impl Shards {
             let name = shown(&name);
             return Err(header(format!("its header has tensor `{name}` twice; write the file again")));
         }
-        let (length, metadata) = SafeTensors::read_metadata(map.all())
-            .map_err(|e| header(told(map.all(), Wanted::Safetensors, || explain(&e, map.all()))))?;
+        let (length, metadata) =
+            SafeTensors::read_metadata(map.all()).map_err(|e| header(unread(&e, map.all())))?;
         let shard = self.maps.len();
         for (name, info) in metadata.tensors() {
             let (start, end) = info.data_offsets;
@@ -209,42 +208,4 @@ pub(crate) fn weight_map(path: &Path, index: &Value) -> Result<BTreeMap<String, 
             Ok((name.clone(), file.to_owned()))
         })
         .collect()
-}
-
-/// What the format's own checks found, in a sentence with the numbers in it.
-fn explain(error: &SafeTensorError, file: &[u8]) -> String {
-    let declared = file.get(..8).and_then(|b| b.try_into().ok()).map_or(0, u64::from_le_bytes);
-    let held = file.len();
-    match error {
-        SafeTensorError::HeaderTooSmall if held == 0 => "it is empty".into(),
-        SafeTensorError::HeaderTooSmall => {
-            format!("it has {held} bytes, fewer than the 8 that say how long its header is")
-        }
-        SafeTensorError::HeaderTooLarge => {
-            format!("it announces a header of {declared} bytes; 100 MB is the limit")
-        }
-        SafeTensorError::InvalidHeaderLength => {
-            format!(
-                "it announces a header of {declared} bytes, but has {held} bytes in all; was it cut short?"
-            )
-        }
-        SafeTensorError::InvalidHeader(_) => "its header is not UTF-8".into(),
-        SafeTensorError::InvalidHeaderDeserialization(e) => {
-            format!("its header is not the JSON expected: {}", shown(&e.to_string()))
-        }
-        SafeTensorError::InvalidOffset(name) => {
-            format!(
-                "tensor `{}` does not begin where the one before it ends (a hole, an overlap or a negative length)",
-                shown(name)
-            )
-        }
-        SafeTensorError::TensorInvalidInfo => {
-            "a tensor's shape and dtype do not fill the bytes it is given".into()
-        }
-        SafeTensorError::MetadataIncompleteBuffer => {
-            format!("its tensors do not end where the file does ({held} bytes); was it cut short?")
-        }
-        SafeTensorError::ValidationOverflow => "a tensor's size overflows".into(),
-        other => shown(&other.to_string()),
-    }
 }

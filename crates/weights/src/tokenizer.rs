@@ -7,9 +7,9 @@ use tokenizers::models::bpe::BPE;
 use tokenizers::{
     DecoderWrapper, NormalizerWrapper, PostProcessorWrapper, PreTokenizerWrapper, TokenizerImpl,
 };
+use ulpscope_record::text::shown;
 
 use crate::WeightsError;
-use crate::error::shown;
 use crate::guard::guarded;
 use crate::map::{explain_json, read_text};
 

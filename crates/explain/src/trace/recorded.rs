@@ -54,19 +54,21 @@ fn one(plan: &TracePlan, name: &str, trace: &Trace, found: &mut Recorded) -> Res
     let attention = plan.arm.semantics.base.attention;
     let sites: BTreeSet<Site> = Site::all(config, attention).into_iter().collect();
     let mut activations = Activations::new();
-    let mut besides: Vec<&str> = trace.skipped.iter().map(String::as_str).collect();
+    let mut besides: Vec<&str> = Vec::new();
     for (key, activation) in &trace.activations {
         match key.parse::<Site>().ok().filter(|site| sites.contains(site)) {
             Some(site) => _ = activations.insert(site, activation.clone()),
             None => besides.push(key),
         }
     }
-    if !besides.is_empty() {
-        found.besides.push(format!(
-            "{name} holds {} tensors that are no sites of this model with {attention} attention: {}",
-            besides.len(),
-            few(&besides)
-        ));
+    let skipped: Vec<&str> = trace.skipped.iter().map(String::as_str).collect();
+    let kinds = [
+        (besides, format!("are no sites of this model with {attention} attention")),
+        (skipped, "are not in f64, f32, bf16 or f16".to_owned()),
+    ];
+    for (tensors, what) in kinds.into_iter().filter(|(tensors, _)| !tensors.is_empty()) {
+        let said = format!("{name} holds {} tensors that {what}: {}", tensors.len(), few(&tensors));
+        found.besides.push(said);
     }
     // What has another shape can't be read by the operations behind it.
     let held = activations.len();
