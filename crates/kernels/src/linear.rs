@@ -7,7 +7,7 @@ use ulpscope_floats::{DType, Floats, bf16, f16};
 
 use crate::element::Element;
 use crate::exact_row::exact_row;
-use crate::output::{Cell, Output, grid, narrow};
+use crate::output::{Cell, Output, Place, grid};
 use crate::plan::{Leaf, Plan};
 use crate::range::Range;
 use crate::storage::{Storage, WIDTH};
@@ -355,16 +355,14 @@ struct Columns<'a, T> {
     /// Columns of the output.
     range: std::ops::Range<usize>,
     panels: &'a [&'a [T]],
-    ranges: Option<[Range; 2]>,
+    /// Of the cell's rows of x, and of these panels.
+    ranges: Option<(Range, Range)>,
 }
 
 impl<T> Columns<'_, T> {
     /// What the exponents of every row of the cell prove together with those of these panels.
-    fn proved<O>(&self, shared: &Shared, cell: &Cell<O>, claim: fn(Range, Range) -> bool) -> bool {
-        match (&shared.input.ranges, self.ranges) {
-            (Some(x), Some(w)) => x[cell.rows()].iter().all(|x| w.iter().all(|w| claim(*x, *w))),
-            _ => false,
-        }
+    fn proved(&self, claim: fn(Range, Range) -> bool) -> bool {
+        self.ranges.is_some_and(|(x, w)| claim(x, w))
     }
 }
 
@@ -377,7 +375,9 @@ impl<T: Storage> Typed<'_, T> {
             (Some(_), None) => panels_at_once(path, cell.rows().len()),
             (Some(_), Some(_)) => MAX_PANELS,
         };
-        let ranged = shared.input.ranges.is_some();
+        let range = shared.input.ranges.as_ref();
+        let range = range.and_then(|ranges| ranges[cell.rows()].iter().copied().reduce(Range::join));
+        let ranged = range.is_some();
         let end = cell.columns().end;
         let mut pair = packed::Pair::reused();
         // Held from here on: nothing below hands work to other threads.
@@ -390,12 +390,13 @@ impl<T: Storage> Typed<'_, T> {
             } else {
                 self.panels.get(path, first / WIDTH + 1, ranged, b)
             };
-            let ranges = left_range.zip(right_range).map(|(left, right)| [left, right]);
+            let ranges = left_range.zip(right_range).map(|(left, right)| left.join(right));
+            let ranges = range.zip(ranges);
             let panels = &[left, right][..step];
             let columns = Columns { range: first..end.min(first + step * WIDTH), panels, ranges };
             match shared.plan {
                 Some(plan) => match &mut unit {
-                    Some((x, unit)) if columns.proved(shared, &cell, amx::admits) => {
+                    Some((x, unit)) if columns.proved(amx::admits) => {
                         self.tiles(x, unit, plan, &mut cell, columns);
                     }
                     _ => match &shared.packed {
@@ -416,18 +417,17 @@ impl<T: Storage> Typed<'_, T> {
 
     fn columns<O: Output>(&self, shared: &Shared, plan: &Plan, cell: &mut Cell<O>, columns: Columns<T>) {
         let Shared { job, input, .. } = shared;
-        let proved = |claim| columns.proved(shared, cell, claim);
         let mut path = job.path.min(Path::Avx512Bf16);
         let dot = match job.x {
             Floats::Bf16(x) if path == Path::Avx512Bf16 && T::DTYPE == DType::Bf16 => {
-                (plan.leaf == Leaf::OddFirst && proved(Range::never_subnormal)).then_some(x)
+                (plan.leaf == Leaf::OddFirst && columns.proved(Range::never_subnormal)).then_some(x)
             }
             _ => None,
         };
         if path == Path::Avx512Bf16 && dot.is_none() {
             path = Path::Avx512;
         }
-        let exact = path == Path::Portable && proved(Range::exact_products);
+        let exact = path == Path::Portable && columns.proved(Range::exact_products);
 
         let mut sums = [0.0; MAX_ROWS * MAX_PANELS * WIDTH];
         let bias = self.bias.as_ref().map(|bias| &bias[columns.range.clone()]);
@@ -460,14 +460,8 @@ impl<T: Storage> Typed<'_, T> {
                     None => tile.run(&mut Block { plan, x, panels: columns.panels, out: &mut sums }),
                 }
             }
-            let sums = sums.chunks_exact_mut(columns.panels.len() * WIDTH);
-            for (r, sums) in sums.take(block).enumerate() {
-                let sums = &mut sums[..columns.range.len()];
-                if let Some(bias) = bias {
-                    sums.iter_mut().zip(bias).for_each(|(sum, bias)| *sum += bias);
-                }
-                narrow(path, sums, cell.part(row + r, columns.range.clone()));
-            }
+            let place = Place { cell, rows: row..row + block, columns: columns.range.clone() };
+            place.fill(path, &mut sums, columns.panels.len() * WIDTH, bias);
             row += block;
         }
     }
@@ -486,18 +480,13 @@ impl<T: Storage> Typed<'_, T> {
         let bias = self.bias.as_ref().map(|bias| &bias[columns.range.clone()]);
         let mut sums = [0.0; packed::MAX_ROWS * packed::PANELS * WIDTH];
         // The next panels, if they are packed, lie behind these. The first blocks of rows have them fetched.
-        let mut ahead = right.as_ptr_range().end.cast::<u8>();
+        let mut ahead = Ahead::of([left, right]);
         for first in cell.rows().step_by(x.step()) {
-            packed::run(plan, x, first, pair.from(0), ahead, &mut sums);
-            ahead = ahead.wrapping_add(size_of::<Line>() * plan.length.div_ceil(2));
-            let rows = x.rows_of(first);
-            for (r, sums) in sums.chunks_exact_mut(packed::PANELS * WIDTH).take(rows).enumerate() {
-                let sums = &mut sums[..columns.range.len()];
-                if let Some(bias) = bias {
-                    sums.iter_mut().zip(bias).for_each(|(sum, bias)| *sum += bias);
-                }
-                narrow(Path::Avx512, sums, cell.part(first + r, columns.range.clone()));
-            }
+            let next = ahead.next(plan).unwrap_or(pair.from(0).as_ptr().cast());
+            packed::run(plan, x, first, pair.from(0), next, &mut sums);
+            let rows = first..first + x.rows_of(first);
+            let place = Place { cell, rows, columns: columns.range.clone() };
+            place.fill(Path::Avx512, &mut sums, packed::PANELS * WIDTH, bias);
         }
     }
 
@@ -519,13 +508,8 @@ impl<T: Storage> Typed<'_, T> {
         for first in cell.rows().step_by(amx::MAX_ROWS) {
             let rows = amx::MAX_ROWS.min(end - first);
             unit.run(&amx::Block { plan, x, first, rows, panels }, &mut sums);
-            for (r, sums) in sums.0.chunks_exact_mut(panels.len() * WIDTH).take(rows).enumerate() {
-                let sums = &mut sums[..columns.range.len()];
-                if let Some(bias) = bias {
-                    sums.iter_mut().zip(bias).for_each(|(sum, bias)| *sum += bias);
-                }
-                narrow(Path::AmxBf16, sums, cell.part(first + r, columns.range.clone()));
-            }
+            let place = Place { cell, rows: first..first + rows, columns: columns.range.clone() };
+            place.fill(Path::AmxBf16, &mut sums.0, panels.len() * WIDTH, bias);
         }
     }
 
@@ -536,6 +520,22 @@ impl<T: Storage> Typed<'_, T> {
             let x = &input.wide()[row * job.inputs..(row + 1) * job.inputs];
             exact_row(job.path, x, columns.panels[0], bias, cell.part(row, columns.range.clone()));
         }
+    }
+}
+
+/// The memory behind some panels that as many more would take, in portions of a cache line for each pair of indices.
+struct Ahead(std::ops::Range<*const u8>);
+
+impl Ahead {
+    fn of<T>([left, right]: [&[T]; 2]) -> Self {
+        let start = right.as_ptr_range().end.cast::<u8>();
+        Ahead(start..start.wrapping_add(size_of_val(left) + size_of_val(right)))
+    }
+
+    fn next(&mut self, plan: &Plan) -> Option<*const u8> {
+        let start = self.0.start;
+        self.0.start = start.wrapping_add(size_of::<Line>() * plan.length.div_ceil(2));
+        (start < self.0.end).then_some(start)
     }
 }
 

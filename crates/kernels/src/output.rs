@@ -150,6 +150,41 @@ impl<T> Cell<'_, T> {
     }
 }
 
+/// Where the sums of a block go: some rows and columns of a cell.
+pub(crate) struct Place<'c, 'a, T> {
+    pub(crate) cell: &'c mut Cell<'a, T>,
+    pub(crate) rows: Range<usize>,
+    pub(crate) columns: Range<usize>,
+}
+
+impl<O: Output> Place<'_, '_, O> {
+    /// Rounds sums, in rows of `stride`, after adding the bias of each column.
+    pub(crate) fn fill(self, path: Path, sums: &mut [f32], stride: usize, bias: Option<&[f32]>) {
+        #[inline(always)]
+        fn body<O: Output>(place: Place<O>, sums: &mut [f32], stride: usize, bias: Option<&[f32]>) {
+            let Place { cell, rows, columns } = place;
+            for (row, sums) in rows.zip(sums.chunks_exact_mut(stride)) {
+                let sums = &mut sums[..columns.len()];
+                if let Some(bias) = bias {
+                    sums.iter_mut().zip(bias).for_each(|(sum, bias)| *sum += bias);
+                }
+                O::narrow(sums, cell.part(row, columns.clone()));
+            }
+        }
+        #[cfg(target_arch = "x86_64")]
+        #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+        fn wide<O: Output>(place: Place<O>, sums: &mut [f32], stride: usize, bias: Option<&[f32]>) {
+            body(place, sums, stride, bias);
+        }
+        match path {
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: a path that a product runs on has been checked against the CPU.
+            Path::Avx512 | Path::Avx512Bf16 | Path::AmxBf16 => unsafe { wide(self, sums, stride, bias) },
+            _ => body(self, sums, stride, bias),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -64,6 +64,17 @@ impl Range {
         }
     }
 
+    /// The range of the numbers of both runs, which are of one format.
+    pub(crate) fn join(self, other: Range) -> Range {
+        debug_assert_eq!(self.precision, other.precision);
+        Range {
+            smallest: self.smallest.min(other.smallest),
+            largest: self.largest.max(other.largest),
+            subnormal: self.subnormal || other.subnormal,
+            precision: self.precision,
+        }
+    }
+
     /// All finite numbers are below `2^bound`.
     pub(crate) fn bound(self) -> i32 {
         self.largest - BIAS + 1

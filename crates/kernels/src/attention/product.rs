@@ -33,7 +33,8 @@ impl Way {
         let leaf = Plan::new(order, 2).map(|plan| plan.leaf);
         let bf16 = T::DTYPE == DType::Bf16;
         let tiles = path == Path::AmxBf16 && bf16 && leaf == Some(Leaf::Tile32);
-        let packed = path >= Path::Avx512 && tokens >= MANY_TOKENS && leaf.is_some() && !tiles;
+        let dots = path == Path::Avx512Bf16 && Path::dots_are_fast() && bf16 && leaf != Some(Leaf::Tile32);
+        let packed = path >= Path::Avx512 && tokens >= MANY_TOKENS && leaf.is_some() && !tiles && !dots;
         let swapped = !packed && path >= Path::Avx512Bf16 && bf16 && leaf == Some(Leaf::EvenFirst);
         Way { path, order, swapped, packed }
     }

@@ -9,9 +9,14 @@ use ulpscope_floats::bf16;
 
 use super::{AHEAD, Block};
 use crate::plan::{Leaf, Segment, evaluate};
-use crate::storage::WIDTH;
+use crate::storage::{WIDTH, panel_len};
 
 type Sums<const MR: usize, const NV: usize> = [[__m512; NV]; MR];
+
+/// Whether so few rows meet so many panels that these are read as fast as memory gives them.
+const fn few(rows: usize, panels: usize) -> bool {
+    panels == 1 || rows <= 4
+}
 
 /// As [`run`](super::run), for a plan of odd-first chains, on bf16 numbers none of whose sums can be subnormal.
 #[target_feature(enable = "avx512f,avx512bf16")]
@@ -23,7 +28,8 @@ pub(super) fn run<const MR: usize, const NV: usize>(block: &mut Block<bf16, bf16
         plan,
         // SAFETY: the block fits, and plans stay within their length.
         |segment| unsafe { chain::<MR, NV>(block, segment) },
-        |left, right| add(left, right)
+        // SAFETY: this function has the instructions.
+        |left, right| unsafe { add(left, right) }
     );
     for r in 0..MR {
         for v in 0..NV {
@@ -34,79 +40,82 @@ pub(super) fn run<const MR: usize, const NV: usize>(block: &mut Block<bf16, bf16
     }
 }
 
-#[inline]
-#[target_feature(enable = "avx512f,avx512bf16")]
-fn add<const MR: usize, const NV: usize>(mut left: Sums<MR, NV>, right: Sums<MR, NV>) -> Sums<MR, NV> {
+/// # Safety
+/// The CPU has the instructions, here and below, and each function is inlined into one that has them enabled.
+#[inline(always)]
+unsafe fn add<const MR: usize, const NV: usize>(mut left: Sums<MR, NV>, right: Sums<MR, NV>) -> Sums<MR, NV> {
     for r in 0..MR {
         for v in 0..NV {
-            left[r][v] = _mm512_add_ps(left[r][v], right[r][v]);
+            // SAFETY: instructions as promised.
+            left[r][v] = unsafe { _mm512_add_ps(left[r][v], right[r][v]) };
         }
     }
     left
 }
 
 /// # Safety
-/// The segment lies within the plan's length, and the block fits.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bf16")]
+/// As for [`add`]; the segment lies within the plan's length, and the block fits.
+#[inline(always)]
 unsafe fn chain<const MR: usize, const NV: usize>(
     block: &Block<bf16, bf16>,
     segment: &Segment,
 ) -> Sums<MR, NV> {
     let length = block.plan.length;
+    // Few rows wait for what comes next in their panels; many have the time for those behind.
+    let ahead = if few(MR, NV) { AHEAD } else { NV * panel_len(length) * size_of::<bf16>() };
     let x = block.x.as_ptr();
     let mut panels = [std::ptr::null(); NV];
     for v in 0..NV {
         panels[v] = block.panels[v].as_ptr();
     }
-    let mut acc = [[_mm512_setzero_ps(); NV]; MR];
-    // A lone element's other half is zero on both sides, and adding that changes nothing: no sum is -0 here, since
-    // that takes a product too small for f32.
-    if let Some(p) = segment.lone.filter(|_| segment.step < 0) {
-        // SAFETY: a lone pair's even index is below the length.
-        take(&mut acc, &panels, p, |r| unsafe { i32::from((*x.add(r * length + 2 * p)).to_bits()) });
+    // SAFETY: as promised. Both indices of a whole pair are below the length, and so is a lone pair's even one.
+    unsafe {
+        let mut acc = [[_mm512_setzero_ps(); NV]; MR];
+        // A lone element's other half is zero on both sides, and adding that changes nothing: no sum is -0 here, since
+        // that takes a product too small for f32.
+        let lone = |p| move |r| i32::from((*x.add(r * length + 2 * p)).to_bits());
+        if let Some(p) = segment.lone.filter(|_| segment.step < 0) {
+            take(&mut acc, &panels, p, ahead, lone(p));
+        }
+        let mut p = segment.start;
+        for _ in 0..segment.pairs {
+            take(&mut acc, &panels, p, ahead, |r| x.add(r * length + 2 * p).cast::<i32>().read_unaligned());
+            p = p.wrapping_add_signed(segment.step);
+        }
+        if let Some(p) = segment.lone.filter(|_| segment.step > 0) {
+            take(&mut acc, &panels, p, ahead, lone(p));
+        }
+        acc
     }
-    let mut p = segment.start;
-    for _ in 0..segment.pairs {
-        // SAFETY: both indices of a whole pair are below the length.
-        take(&mut acc, &panels, p, |r| unsafe { x.add(r * length + 2 * p).cast::<i32>().read_unaligned() });
-        p = p.wrapping_add_signed(segment.step);
-    }
-    if let Some(p) = segment.lone.filter(|_| segment.step > 0) {
-        // SAFETY: as above.
-        take(&mut acc, &panels, p, |r| unsafe { i32::from((*x.add(r * length + 2 * p)).to_bits()) });
-    }
-    acc
 }
 
-#[inline]
-#[target_feature(enable = "avx512f,avx512bf16")]
-fn take<const MR: usize, const NV: usize>(
+/// # Safety
+/// As for [`add`]; p is a pair of every panel, 32 numbers.
+#[inline(always)]
+unsafe fn take<const MR: usize, const NV: usize>(
     acc: &mut Sums<MR, NV>,
     panels: &[*const bf16; NV],
     p: usize,
+    ahead: usize,
     x: impl Fn(usize) -> i32,
 ) {
-    let mut w = [_mm512_setzero_si512(); NV];
-    for v in 0..NV {
-        if NV == 1 || MR <= 4 {
-            let ahead = panels[v].wrapping_add(p * 2 * WIDTH).cast::<i8>().wrapping_add(AHEAD);
-            _mm_prefetch::<_MM_HINT_T0>(ahead);
-        }
-        // SAFETY: p is a pair of every panel, 32 numbers.
-        w[v] = unsafe { _mm512_loadu_si512(panels[v].add(p * 2 * WIDTH).cast()) };
-    }
-    for r in 0..MR {
-        let pair = _mm512_set1_epi32(x(r));
+    // SAFETY: as promised; both sides of a transmutation are 512 bits without invalid patterns.
+    unsafe {
+        let mut w = [std::mem::transmute::<__m512i, __m512bh>(_mm512_setzero_si512()); NV];
         for v in 0..NV {
-            // SAFETY: both are 512 bits without invalid patterns.
-            let (x, w) = unsafe {
-                (
-                    std::mem::transmute::<__m512i, __m512bh>(pair),
-                    std::mem::transmute::<__m512i, __m512bh>(w[v]),
-                )
-            };
-            acc[r][v] = _mm512_dpbf16_ps(acc[r][v], x, w);
+            let at = panels[v].add(p * 2 * WIDTH);
+            let later = at.cast::<i8>().wrapping_add(ahead);
+            match few(MR, NV) {
+                true => _mm_prefetch::<_MM_HINT_T0>(later),
+                false => _mm_prefetch::<_MM_HINT_T1>(later),
+            }
+            w[v] = std::mem::transmute::<__m512i, __m512bh>(_mm512_loadu_si512(at.cast()));
+        }
+        for r in 0..MR {
+            let pair = std::mem::transmute::<__m512i, __m512bh>(_mm512_set1_epi32(x(r)));
+            for v in 0..NV {
+                acc[r][v] = _mm512_dpbf16_ps(acc[r][v], pair, w[v]);
+            }
         }
     }
 }
