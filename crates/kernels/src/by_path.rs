@@ -1,21 +1,22 @@
 //! Plain loops, compiled once for each path.
 
-/// Defines `$name(path, …)`, which runs `$body::<FMA>(…)` compiled for the path's instructions. `FMA` says whether
-/// `f32::mul_add` is an instruction there; the body has to be `#[inline(always)]`. The bits are the same by every path.
+/// Defines `$name(path, …)`, or `$name::<T>(path, …)`, which runs `$body::<FMA>(…)`, or `$body::<T, FMA>(…)`, compiled for
+/// the path's instructions. `FMA` says whether `f32::mul_add` is an instruction there; the body has to be
+/// `#[inline(always)]`. The bits are the same by every path.
 macro_rules! by_path {
-    ($(#[$meta:meta])* $name:ident($($arg:ident: $type:ty),*) $(-> $result:ty)? = $body:ident) => {
+    ($(#[$meta:meta])* $name:ident$(<$T:ident: $bound:ident>)?($($arg:ident: $type:ty),*) $(-> $result:ty)? = $body:ident) => {
         $(#[$meta])*
         #[allow(unsafe_code)]
-        pub(crate) fn $name(path: $crate::Path, $($arg: $type),*) $(-> $result)? {
+        pub(crate) fn $name$(<$T: $bound>)?(path: $crate::Path, $($arg: $type),*) $(-> $result)? {
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx512f,avx512bw,avx512vl,fma,f16c")]
-            fn avx512($($arg: $type),*) $(-> $result)? {
-                $body::<true>($($arg),*)
+            fn avx512$(<$T: $bound>)?($($arg: $type),*) $(-> $result)? {
+                $body::<$($T,)? true>($($arg),*)
             }
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx2,fma,f16c")]
-            fn avx2($($arg: $type),*) $(-> $result)? {
-                $body::<true>($($arg),*)
+            fn avx2$(<$T: $bound>)?($($arg: $type),*) $(-> $result)? {
+                $body::<$($T,)? true>($($arg),*)
             }
             match path {
                 #[cfg(target_arch = "x86_64")]
@@ -24,7 +25,7 @@ macro_rules! by_path {
                 #[cfg(target_arch = "x86_64")]
                 // SAFETY: as above.
                 $crate::Path::Avx2 => unsafe { avx2($($arg),*) },
-                _ => $body::<false>($($arg),*),
+                _ => $body::<$($T,)? false>($($arg),*),
             }
         }
     };

@@ -21,6 +21,12 @@ pub(crate) trait Element: Storage + Output {
     /// The numbers, borrowed.
     fn view(x: &[Self]) -> Floats<'_>;
 
+    /// Rounds numbers to this format where they lie. `room` is as long; what it holds is lost.
+    fn round(x: &mut [f32], room: &mut [Self]) {
+        Self::narrow(x, room);
+        Self::read(room, x);
+    }
+
     /// A run of numbers in f32.
     fn wide(x: &[Self]) -> Vec<f32> {
         let mut wide = vec![0.0; x.len()];
@@ -53,6 +59,12 @@ impl Element for bf16 {
         Floats::from(x)
     }
 
+    #[inline(always)]
+    fn round(x: &mut [f32], _: &mut [Self]) {
+        x.iter_mut().for_each(|x| *x = round_bf16(*x));
+    }
+
+    #[inline(always)]
     fn read(x: &[Self], out: &mut [f32]) {
         bf16_to_f32(x, out);
     }
@@ -99,6 +111,10 @@ impl Element for f32 {
         Floats::from(x)
     }
 
+    #[inline(always)]
+    fn round(_: &mut [f32], _: &mut [Self]) {}
+
+    #[inline(always)]
     fn read(x: &[Self], out: &mut [f32]) {
         out.copy_from_slice(x);
     }
@@ -147,7 +163,7 @@ pub(crate) fn expect_rows(x: &Floats, row: usize, what: &'static str) -> Result<
 }
 
 /// Elements for which another thread pays.
-const WORTH_A_THREAD: usize = 1 << 13;
+pub(crate) const WORTH_A_THREAD: usize = 1 << 13;
 
 /// [`fill_rows`] of a new array of `len` numbers.
 pub(crate) fn map_rows<T: Element>(
@@ -174,16 +190,6 @@ pub(crate) fn fill_rows<T: Element>(
     });
 }
 
-/// [`fill_pieces`] of a new array of `len` numbers.
-pub(crate) fn pieces<T: Element>(
-    len: usize,
-    fill: impl Fn(std::ops::Range<usize>, &mut [f32], &mut [T]) + Sync,
-) -> Vec<T> {
-    let mut out = vec![T::ZERO; len];
-    fill_pieces(&mut out, fill);
-    out
-}
-
 /// Numbers that stay in the cache between the steps of an operation.
 const PIECE: usize = 512;
 
@@ -203,16 +209,15 @@ pub(crate) fn fill_pieces<T: Element>(
 }
 
 /// Changes a run of numbers by another, which is as long, as [`fill_pieces`] does. `fill` gets the piece with what it
-/// holds, as much f32 to work in, and the other's piece in f32.
+/// holds, the other's, and twice as much f32 to work in.
 pub(crate) fn fill_pairs<T: Element>(
     out: &mut [T],
     other: &[T],
-    fill: impl Fn(&mut [T], &mut [f32], &[f32]) + Sync,
+    fill: impl Fn(&mut [T], &[T], [&mut [f32]; 2]) + Sync,
 ) {
     fill_pieces(out, |range, scratch, out| {
-        let mut room = [0.0; PIECE];
-        let wide = &mut room[..out.len()];
-        T::read(&other[range], wide);
-        fill(out, scratch, wide);
+        let mut more = [0.0; PIECE];
+        let more = &mut more[..out.len()];
+        fill(out, &other[range], [scratch, more]);
     });
 }

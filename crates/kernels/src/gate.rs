@@ -5,10 +5,9 @@ use std::sync::OnceLock;
 use ulpscope_floats::{DType, Floats};
 
 use crate::by_path::by_path;
-use crate::element::{Element, expect, fill_pairs, pieces, with_element};
+use crate::element::{Element, expect, fill_pairs, fill_pieces, with_element};
 use crate::exp::sleef;
-use crate::output::narrow;
-use crate::pairs::mul_in_place;
+use crate::pairs::products;
 use crate::{KernelError, Path};
 
 /// `R(R(x / (1 + exp(-x))) · up)` element by element: the middle of Llama's feed-forward layer.
@@ -34,10 +33,9 @@ pub fn silu_up(gate: &Floats, up: &Floats) -> Result<Floats<'static>, KernelErro
 
 /// [`silu_up`] in the place of the gate; `up` is as long.
 pub(crate) fn gated<T: Element>(path: Path, gate: &mut [T], up: &[T]) {
-    fill_pairs(gate, up, |out, scratch, wide| {
-        silus(path, out, scratch);
-        mul_in_place(path, scratch, wide);
-        narrow(path, scratch, out);
+    fill_pairs(gate, up, |gate, up, room| {
+        silus(path, gate);
+        products(path, gate, up, room);
     });
 }
 
@@ -51,34 +49,29 @@ pub(crate) fn gated<T: Element>(path: Path, gate: &mut [T], up: &[T]) {
 pub fn silu(x: &Floats) -> Result<Floats<'static>, KernelError> {
     let path = Path::detect()?;
     with_element!(x.dtype(), "x", T => {
-        let x = expect::<T>(x, x.len(), "x")?;
-        Ok(T::wrap(pieces::<T>(x.len(), |range, scratch, out| {
-            silus(path, &x[range], scratch);
-            narrow(path, scratch, out);
-        })))
+        let mut y = expect::<T>(x, x.len(), "x")?.to_vec();
+        fill_pieces(&mut y, |_, _, y| silus(path, y));
+        Ok(T::wrap(y))
     })
 }
 
-/// The rounded SiLU of every element, as f32.
-/// # Panics
-/// If the lengths differ.
-fn silus<T: Element>(path: Path, x: &[T], out: &mut [f32]) {
-    T::read(x, out);
+/// The SiLU of every element, in its place.
+fn silus<T: Element>(path: Path, x: &mut [T]) {
     if T::DTYPE == DType::F32 {
-        return in_place(path, out);
+        return in_place(path, bytemuck::cast_slice_mut(x));
     }
     // There are only 65,536 numbers of 16 bits.
-    static TABLES: [OnceLock<Vec<f32>>; 2] = [OnceLock::new(), OnceLock::new()];
+    static TABLES: [OnceLock<Vec<u16>>; 2] = [OnceLock::new(), OnceLock::new()];
     let table = TABLES[usize::from(T::DTYPE == DType::F16)].get_or_init(|| {
-        let numbers: Vec<u16> = (0..=u16::MAX).collect();
-        let mut table = vec![0.0; numbers.len()];
-        T::read(bytemuck::cast_slice(&numbers), &mut table);
-        in_place(path, &mut table);
-        table.iter_mut().for_each(|x| *x = T::rounded(*x));
-        table
+        let mut numbers: Vec<u16> = (0..=u16::MAX).collect();
+        let mut wide = T::wide(bytemuck::cast_slice(&numbers));
+        in_place(path, &mut wide);
+        T::narrow(&wide, bytemuck::cast_slice_mut(&mut numbers));
+        numbers
     });
-    for (out, bits) in out.iter_mut().zip(bytemuck::cast_slice::<T, u16>(x)) {
-        *out = table[usize::from(*bits)];
+    let table: &[u16; 1 << 16] = table.as_slice().try_into().expect("one for each");
+    for bits in bytemuck::cast_slice_mut::<T, u16>(x) {
+        *bits = table[usize::from(*bits)];
     }
 }
 

@@ -159,8 +159,7 @@ impl DecoderLayer<'_> {
         norm(self.input_layernorm, "input_layernorm", x, &mut normed[..x.len()])?;
         let projections = [self.q_proj, self.k_proj, self.v_proj];
         products(path, &normed[..x.len()], &projections, self.order, &mut [&mut *q, &mut *k, &mut *v])?;
-        turn(path, q, queries, cos, sin, head_dim);
-        turn(path, k, keys, cos, sin, head_dim);
+        turn(path, [&mut *q, &mut *k], [cos, sin], head_dim);
         let mixed = &mut normed[..tokens * queries];
         match self.mixing {
             Mixing::Eager => self.attention.eager(path, [q, k, v], mixed),

@@ -4,8 +4,7 @@ use ulpscope_floats::Floats;
 
 use crate::by_path::by_path;
 use crate::element::{Element, expect, expect_rows, fill_rows, with_element};
-use crate::output::{Output, narrow};
-use crate::pairs::mul_in_place as weighted;
+use crate::output::Output;
 use crate::sum::cascade;
 use crate::{KernelError, Path};
 
@@ -57,32 +56,25 @@ pub fn rms_norm_on(
 
 /// [`rms_norm`] into `out`, which is as long as `x`.
 pub(crate) fn normalise<T: Element>(path: Path, x: &[T], weight: &[T], eps: f64, out: &mut [T]) {
-    let width = weight.len();
-    let w: Vec<f32> = weight.iter().map(|w| w.widen()).collect();
-    fill_rows(out, width, |i, scratch, out| {
-        T::read(&x[i * width..(i + 1) * width], scratch);
-        let root = inverse_root(path, scratch, eps as f32);
-        scaled(path, scratch, root);
-        narrow(path, scratch, out);
-        T::read(out, scratch);
-        weighted(path, scratch, &w);
-        narrow(path, scratch, out);
+    let (width, weight) = (weight.len(), T::wide(weight));
+    fill_rows(out, width, |i, wide, out| {
+        row(path, &x[i * width..(i + 1) * width], &weight, eps as f32, wide, out);
     });
 }
 
 #[inline(always)]
-fn scaled_body<const FMA: bool>(x: &mut [f32], by: f32) {
-    x.iter_mut().for_each(|x| *x *= by);
+fn row_body<T: Element, const FMA: bool>(x: &[T], weight: &[f32], eps: f32, wide: &mut [f32], out: &mut [T]) {
+    T::read(x, wide);
+    wide.iter_mut().for_each(|x| *x *= *x);
+    let mean = cascade(wide) / wide.len() as f32;
+    let root = 1.0 / (mean + eps).sqrt();
+    T::read(x, wide);
+    wide.iter_mut().for_each(|x| *x *= root);
+    T::round(wide, out);
+    wide.iter_mut().zip(weight).for_each(|(x, w)| *x *= w);
+    T::narrow(wide, out);
 }
-by_path!(scaled(x: &mut [f32], by: f32) = scaled_body);
-
-#[inline(always)]
-fn inverse_root_body<const FMA: bool>(x: &[f32], eps: f32) -> f32 {
-    let squares: Vec<f32> = x.iter().map(|x| x * x).collect();
-    let mean = cascade(&squares) / x.len() as f32;
-    1.0 / (mean + eps).sqrt()
-}
-by_path!(inverse_root(x: &[f32], eps: f32) -> f32 = inverse_root_body);
+by_path!(row<T: Element>(x: &[T], weight: &[f32], eps: f32, wide: &mut [f32], out: &mut [T]) = row_body);
 
 #[cfg(test)]
 mod tests {

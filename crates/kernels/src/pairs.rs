@@ -4,8 +4,21 @@ use ulpscope_floats::Floats;
 
 use crate::by_path::by_path;
 use crate::element::{Element, expect, fill_pairs, with_element};
-use crate::output::narrow;
 use crate::{KernelError, Path};
+
+/// `$f` of two runs of numbers, element by element.
+macro_rules! pairs {
+    ($x:ident, $y:ident, $f:ident) => {{
+        let path = Path::detect()?;
+        with_element!($x.dtype(), "x", T => {
+            let x = expect::<T>($x, $x.len(), "x")?;
+            let y = expect::<T>($y, $x.len(), "y")?;
+            let mut out = x.to_vec();
+            fill_pairs(&mut out, y, |x, y, room| $f(path, x, y, room));
+            Ok(T::wrap(out))
+        })
+    }};
+}
 
 /// `R(x + y)` element by element.
 ///
@@ -15,7 +28,7 @@ use crate::{KernelError, Path};
 /// # Errors
 /// If formats or lengths do not fit together.
 pub fn add(x: &Floats, y: &Floats) -> Result<Floats<'static>, KernelError> {
-    pairs(x, y, add_in_place)
+    pairs!(x, y, sums)
 }
 
 /// `R(x · y)` element by element.
@@ -26,44 +39,36 @@ pub fn add(x: &Floats, y: &Floats) -> Result<Floats<'static>, KernelError> {
 /// # Errors
 /// If formats or lengths do not fit together.
 pub fn mul(x: &Floats, y: &Floats) -> Result<Floats<'static>, KernelError> {
-    pairs(x, y, mul_in_place)
-}
-
-fn pairs(x: &Floats, y: &Floats, f: fn(Path, &mut [f32], &[f32])) -> Result<Floats<'static>, KernelError> {
-    let path = Path::detect()?;
-    with_element!(x.dtype(), "x", T => {
-        let x = expect::<T>(x, x.len(), "x")?;
-        let y = expect::<T>(y, x.len(), "y")?;
-        let mut out = x.to_vec();
-        in_place(path, &mut out, y, f);
-        Ok(T::wrap(out))
-    })
-}
-
-fn in_place<T: Element>(path: Path, x: &mut [T], y: &[T], f: fn(Path, &mut [f32], &[f32])) {
-    fill_pairs(x, y, |out, left, right| {
-        T::read(out, left);
-        f(path, left, right);
-        narrow(path, left, out);
-    });
+    pairs!(x, y, products)
 }
 
 /// [`add`] in the place of `x`; `y` is as long.
 pub(crate) fn add_to<T: Element>(path: Path, x: &mut [T], y: &[T]) {
-    in_place(path, x, y, add_in_place);
+    fill_pairs(x, y, |x, y, room| sums(path, x, y, room));
 }
 
 #[inline(always)]
-fn add_body<const FMA: bool>(x: &mut [f32], y: &[f32]) {
-    x.iter_mut().zip(y).for_each(|(x, y)| *x += y);
+fn zip_body<T: Element>(x: &mut [T], y: &[T], [left, right]: [&mut [f32]; 2], f: impl Fn(f32, f32) -> f32) {
+    T::read(x, left);
+    T::read(y, right);
+    left.iter_mut().zip(right).for_each(|(x, y)| *x = f(*x, *y));
+    T::narrow(left, x);
 }
-by_path!(add_in_place(x: &mut [f32], y: &[f32]) = add_body);
 
 #[inline(always)]
-fn mul_body<const FMA: bool>(x: &mut [f32], y: &[f32]) {
-    x.iter_mut().zip(y).for_each(|(x, y)| *x *= y);
+fn sums_body<T: Element, const FMA: bool>(x: &mut [T], y: &[T], room: [&mut [f32]; 2]) {
+    zip_body(x, y, room, |x, y| x + y);
 }
-by_path!(mul_in_place(x: &mut [f32], y: &[f32]) = mul_body);
+by_path!(sums<T: Element>(x: &mut [T], y: &[T], room: [&mut [f32]; 2]) = sums_body);
+
+#[inline(always)]
+fn products_body<T: Element, const FMA: bool>(x: &mut [T], y: &[T], room: [&mut [f32]; 2]) {
+    zip_body(x, y, room, |x, y| x * y);
+}
+by_path!(
+    /// [`mul`] in the place of a piece of `x`, of which `y` and the room to work in are as long.
+    products<T: Element>(x: &mut [T], y: &[T], room: [&mut [f32]; 2]) = products_body
+);
 
 #[cfg(test)]
 mod tests {

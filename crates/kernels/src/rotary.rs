@@ -1,10 +1,10 @@
 //! The rotary embedding.
 
-use ulpscope_floats::{DType, Floats, bf16, f16};
+use ulpscope_floats::Floats;
 
 use crate::by_path::by_path;
-use crate::element::{Element, expect, expect_rows, fill_rows, with_element};
-use crate::output::narrow;
+use crate::element::{Element, WORTH_A_THREAD, expect, expect_rows, with_element};
+use crate::team::each_of;
 use crate::{KernelError, Path};
 
 /// `R(R(x·cos) + R(rotate_half(x)·sin))` for every head of every token, where `rotate_half` is `(-second, first)` of
@@ -42,60 +42,62 @@ pub fn rotary(
             return Ok(T::wrap(Vec::new()));
         }
         let mut y = x.to_vec();
-        turn(path, &mut y, width, cos, sin, head_dim);
+        turn(path, [&mut y[..]], [cos, sin], head_dim);
         Ok(T::wrap(y))
     })
 }
 
-/// [`rotary`] in the place of `x`, rows of `width`.
-pub(crate) fn turn<T: Element>(path: Path, x: &mut [T], width: usize, cos: &[T], sin: &[T], head_dim: usize) {
-    let (cos, sin) = (T::wide(cos), T::wide(sin));
-    fill_rows(x, width, |t, scratch, out| {
-        let (cos, sin) = (&cos[t * head_dim..][..head_dim], &sin[t * head_dim..][..head_dim]);
-        T::read(out, scratch);
-        by_dtype::<T>(path, scratch, cos, sin);
-        narrow(path, scratch, out);
+/// [`rotary`] in the place of several runs of heads, each of the same tokens.
+pub(crate) fn turn<T: Element, const N: usize>(
+    path: Path,
+    runs: [&mut [T]; N],
+    [cos, sin]: [&[T]; 2],
+    head_dim: usize,
+) {
+    let tokens = cos.len() / head_dim;
+    let widths = runs.each_ref().map(|x| x.len() / tokens);
+    let portion = WORTH_A_THREAD.div_ceil(widths.iter().sum());
+    let mut rows = widths.into_iter();
+    let mut runs = runs.map(|x| x.chunks_mut(portion * rows.next().expect("one for each run")));
+    let portions = (0..tokens)
+        .step_by(portion)
+        .map(|first| (first, runs.each_mut().map(|run| run.next().expect("all have as many tokens"))));
+    each_of(portions, |(first, mut runs)| {
+        let mut room = vec![0.0; 3 * head_dim];
+        let (tables, wide) = room.split_at_mut(2 * head_dim);
+        let (wide_cos, wide_sin) = tables.split_at_mut(head_dim);
+        for (i, t) in (first..tokens.min(first + portion)).enumerate() {
+            T::read(&cos[t * head_dim..][..head_dim], wide_cos);
+            T::read(&sin[t * head_dim..][..head_dim], wide_sin);
+            for (run, width) in runs.iter_mut().zip(widths) {
+                heads(path, &mut run[i * width..][..width], [wide_cos, wide_sin], wide);
+            }
+        }
     });
 }
 
-/// The two products of every element rounded, and their sum.
-fn by_dtype<T: Element>(path: Path, x: &mut [f32], cos: &[f32], sin: &[f32]) {
-    match T::DTYPE {
-        DType::Bf16 => bf16_heads(path, x, cos, sin),
-        DType::F16 => f16_heads(path, x, cos, sin),
-        DType::F32 | DType::F64 => f32_heads(path, x, cos, sin),
-    }
-}
-
+/// The two products of every element of some heads rounded, and their sum.
 #[inline(always)]
-fn heads<T: Element>(x: &mut [f32], cos: &[f32], sin: &[f32]) {
+fn heads_body<T: Element, const FMA: bool>(x: &mut [T], [cos, sin]: [&[f32]; 2], wide: &mut [f32]) {
     let half = cos.len() / 2;
-    for head in x.chunks_exact_mut(cos.len()) {
-        let (first, second) = head.split_at_mut(half);
-        let (cos, sin) = (cos.split_at(half), sin.split_at(half));
+    let (cos, sin) = (cos.split_at(half), sin.split_at(half));
+    for x in x.chunks_exact_mut(wide.len()) {
+        T::read(x, wide);
+        let (first, second) = wide.split_at_mut(half);
         for (i, (first, second)) in first.iter_mut().zip(second).enumerate() {
             let (a, b) = (*first, *second);
             *first = T::rounded(a * cos.0[i]) + T::rounded(-b * sin.0[i]);
             *second = T::rounded(b * cos.1[i]) + T::rounded(a * sin.1[i]);
         }
+        T::narrow(wide, x);
     }
 }
-
-macro_rules! heads_of {
-    ($name:ident, $body:ident, $t:ty) => {
-        #[inline(always)]
-        fn $body<const FMA: bool>(x: &mut [f32], cos: &[f32], sin: &[f32]) {
-            heads::<$t>(x, cos, sin);
-        }
-        by_path!($name(x: &mut [f32], cos: &[f32], sin: &[f32]) = $body);
-    };
-}
-heads_of!(bf16_heads, bf16_body, bf16);
-heads_of!(f16_heads, f16_body, f16);
-heads_of!(f32_heads, f32_body, f32);
+by_path!(heads<T: Element>(x: &mut [T], tables: [&[f32]; 2], wide: &mut [f32]) = heads_body);
 
 #[cfg(test)]
 mod tests {
+    use ulpscope_floats::{DType, bf16, f16};
+
     use super::*;
 
     /// The formula as four separate operations on whole arrays.
