@@ -52,7 +52,7 @@ pub fn introduced(
     given: &Activation,
     taught: &Activation,
 ) -> SiteDivergence {
-    Measured::new(site, (0, prompt), given, None, taught).record(name)
+    Measured::new(site, (0, prompt), given, None, Some(taught)).record(name)
 }
 
 /// Runs every part of the arm on the recordings' inputs, in its own order of summation and in others.
@@ -86,9 +86,9 @@ pub fn survey(
             states[prompt] = Some(state);
             for (&site, t) in taught.iter().filter(|(site, _)| sites.matches(**site)) {
                 let Some(a) = reference.activations.get(&site) else { continue };
-                let mut measured = Measured::new(site, (0, prompt), a, own.get(&site), t);
+                let mut measured = Measured::new(site, (0, prompt), a, own.get(&site), Some(t));
                 if let Some(own) = own.get(&site).filter(|_| looks.worth(&measured)) {
-                    measured.look(a, own, t);
+                    measured.look(a, own, Some(t));
                 }
                 found.sites.push(measured.record(&arm.name));
             }

@@ -1,12 +1,12 @@
 //! Loading one part of the model for every subject, and comparing the arms' parameters on the way.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 
 use burn::tensor::{Device, Tensor};
 use rayon::prelude::*;
 use ulpscope_floats::{DType, Floats};
-use ulpscope_llama::{Linear, LlamaConfig, Parameters, bridge};
+use ulpscope_llama::{Linear, LlamaConfig, Parameters, Site, bridge};
 use ulpscope_metrics::{Fingerprint, Hints, Relation, Statement, describe, difference, digest};
 use ulpscope_record::{Conversion, TensorDifference, Weights};
 use ulpscope_weights::{Arm, Beside, Checkpoint, StoredTensor};
@@ -189,8 +189,26 @@ impl Part<'_> {
         self.values.clear();
     }
 
+    /// The sites of linear layers whose parameters two subjects share.
+    pub(crate) fn same_products(&self, i: usize, j: usize) -> BTreeSet<Site> {
+        let mut sites: HashMap<Site, bool> = HashMap::new();
+        for ((name, a), b) in self.names.iter().zip(&self.picks[i]).zip(&self.picks[j]) {
+            let layer = match name.rsplit_once('.') {
+                // The head, where it is tied.
+                Some(("model.embed_tokens", _)) => "lm_head",
+                Some((layer, _)) if layer.ends_with("_proj") || layer == "lm_head" => layer,
+                _ => continue,
+            };
+            if let Ok(site) = layer.parse() {
+                *sites.entry(site).or_insert(true) &= a == b;
+            }
+        }
+        sites.into_iter().filter_map(|(site, same)| same.then_some(site)).collect()
+    }
+
     /// Makes this part depend on the parameters of another as well.
     pub(crate) fn also(&mut self, other: &Part) {
+        self.names.extend(other.names.iter().cloned());
         for (own, others) in self.picks.iter_mut().zip(&other.picks) {
             own.extend(others);
         }

@@ -3,7 +3,7 @@
 //! Lockstep runs arms and mixtures of arms. A recorded trace has no arm to take parts from: what its model may have done
 //! otherwise is a [`Setting`], and every operation is judged on the trace's own inputs.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor};
@@ -184,7 +184,8 @@ impl<'a> Parts<'a> {
         }
         let module = self.module(part, setting)?;
         let dtype = setting.compute.unwrap_or(self.arm.dtype());
-        let mut teacher = Teacher::new(given);
+        let none = BTreeSet::new();
+        let mut teacher = Teacher::new(given, &none, &self.device);
         let state = match part.begins_with(setting.config.num_hidden_layers) {
             None => None,
             Some(site) => {

@@ -27,17 +27,22 @@ pub(crate) struct Measured {
 
 impl Measured {
     /// What has accumulated, from the subject's own activation, and what the site introduces, from the one on the
-    /// reference's inputs. Without an activation of its own the two are the same.
+    /// reference's inputs, which is the reference's own where there is none. Without an activation of its own the two are the same.
     pub(crate) fn new(
         site: Site,
         (subject, prompt): (usize, usize),
         a: &Activation,
         own: Option<&Activation>,
-        taught: &Activation,
+        taught: Option<&Activation>,
     ) -> Self {
+        let taught = taught.unwrap_or(a);
         let apart =
             |b: &Activation| difference(&a.values, &b.values).expect("both arms have the same shapes");
-        let new = apart(taught);
+        let len = a.values.len() as u64;
+        let new = match std::ptr::eq(a, taught) && own.is_some() {
+            true => Difference { len, equal: len, finite: len, ..Difference::EMPTY },
+            false => apart(taught),
+        };
         let positions = match (site, own) {
             (Site::Block(_, BlockSite::Output), Some(b)) => {
                 per_row(&a.values, &b.values, a.shape[1]).expect("rows divide the shape")
@@ -66,9 +71,9 @@ impl Measured {
     }
 
     /// Looks closer: at what the site introduces, or at what has accumulated where it introduces nothing.
-    pub(crate) fn look(&mut self, a: &Activation, own: &Activation, taught: &Activation) {
-        let introduces = self.introduces();
-        self.detail = detail(a, if introduces { taught } else { own }, introduces);
+    pub(crate) fn look(&mut self, a: &Activation, own: &Activation, taught: Option<&Activation>) {
+        let introduced = taught.filter(|_| self.introduces());
+        self.detail = detail(a, introduced.unwrap_or(own), introduced.is_some());
     }
 
     /// Adds what was found at the same site on the tokens that follow.

@@ -69,6 +69,6 @@ pub use reference::dot;
 pub use rotary::rotary;
 pub use rounding::{Rounded, round_to_bf16};
 pub use softmax::softmax;
-pub use team::team;
+pub use team::{apart, team};
 pub use tree::SumTree;
 pub use weight::{PackedWeight, Weight};

@@ -36,13 +36,20 @@ pub fn team<R>(f: impl FnOnce() -> R) -> R {
     })
 }
 
+/// Runs `f` on this thread, without a [`team`]: whatever threads of the current rayon pool have nothing else to do take part in
+/// its steps. That pays where many such computations run side by side, each on a thread of the pool.
+pub fn apart<R>(f: impl FnOnce() -> R) -> R {
+    let _within = matches!(PLACE.get(), Place::Alone).then(|| Within::enter(Place::Apart));
+    f()
+}
+
 /// Calls `work` once for every number below `tasks`, from all threads of the team, or of the pool where there is none.
 /// Within such a call, from this thread alone.
 pub(crate) fn each(tasks: usize, work: impl Fn(usize) + Sync) {
     match PLACE.get() {
         _ if tasks < 2 => (0..tasks).for_each(work),
         Place::Working => (0..tasks).for_each(work),
-        Place::Alone => (0..tasks).into_par_iter().with_max_len(1).for_each(|task| {
+        Place::Alone | Place::Apart => (0..tasks).into_par_iter().with_max_len(1).for_each(|task| {
             let _within = Within::enter(Place::Working);
             work(task);
         }),
@@ -76,6 +83,8 @@ pub(crate) fn each_of<T: Send>(items: impl IntoIterator<Item = T>, work: impl Fn
 #[derive(Clone, Copy)]
 enum Place {
     Alone,
+    /// Beside others, none of which has a team.
+    Apart,
     Leading(*const Team),
     /// In the middle of a task.
     Working,
@@ -238,6 +247,18 @@ mod tests {
             team(|| each(10, |_| team(|| each(10, |_| add(&sum, 1)))));
         });
         assert_eq!(sum.into_inner(), 100);
+    }
+
+    #[test]
+    fn computations_side_by_side_share_the_pool() {
+        let sum = AtomicUsize::new(0);
+        pool(3).install(|| {
+            (0..40usize)
+                .into_par_iter()
+                .for_each(|_| apart(|| team(|| each(50, |_| each(2, |_| add(&sum, 1))))));
+            team(|| apart(|| each(100, |_| add(&sum, 1))));
+        });
+        assert_eq!(sum.into_inner(), 40 * 50 * 2 + 100);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use ulpscope_kernels::{
 use crate::arithmetic::Arithmetic;
 use crate::ops::scale;
 use crate::past::Past;
-use crate::probe::Probe;
+use crate::probe::{Probe, product};
 use crate::rotary::RotaryTables;
 use crate::site::{AttentionKind, BlockSite, Site};
 use crate::variant::{Gqa, Scale};
@@ -54,9 +54,9 @@ impl Attention {
     ) -> Tensor<3> {
         let site = |s| Site::Block(layer, s);
         let order = arithmetic.accumulation;
-        let q = probe.at(site(BlockSite::QProj), self.q_proj.forward(x.clone(), order));
-        let k = probe.at(site(BlockSite::KProj), self.k_proj.forward(x.clone(), order));
-        let v = probe.at(site(BlockSite::VProj), self.v_proj.forward(x, order));
+        let q = product(probe, site(BlockSite::QProj), || self.q_proj.forward(x.clone(), order));
+        let k = product(probe, site(BlockSite::KProj), || self.k_proj.forward(x.clone(), order));
+        let v = product(probe, site(BlockSite::VProj), || self.v_proj.forward(x, order));
 
         let variants = arithmetic.variants;
         let mut turn =
@@ -99,7 +99,7 @@ impl Attention {
         let context =
             mixed.swap_dims(1, 2).reshape([batch, tokens, self.num_attention_heads * self.head_dim]);
         let context = probe.at(site(BlockSite::Context), context);
-        probe.at(site(BlockSite::OProj), self.o_proj.forward(context, order))
+        product(probe, site(BlockSite::OProj), || self.o_proj.forward(context, order))
     }
 
     /// `[1, T, heads·D]` to `[1, heads, T, D]`.

@@ -74,5 +74,5 @@ pub use rope::{RopeKind, RopeParameters};
 pub use rotary::{RotaryEmbedding, RotaryTables};
 pub use semantics::{Departure, Layers, Semantics};
 pub use site::{AttentionKind, BlockSite, Site, UnknownSite};
-pub use ulpscope_kernels::{Accumulation, Linear, bridge, name as kernel, owns};
+pub use ulpscope_kernels::{Accumulation, Linear, apart, bridge, name as kernel, owns};
 pub use variant::{Variant, VariantError, Variants};

@@ -6,7 +6,7 @@ use ulpscope_kernels::{Linear, bridge};
 use crate::activation::Activation;
 use crate::arithmetic::Arithmetic;
 use crate::ops::{mul, narrow, wide};
-use crate::probe::Probe;
+use crate::probe::{Probe, product};
 use crate::site::{BlockSite, Site};
 use crate::variant;
 
@@ -35,15 +35,15 @@ impl Mlp {
     ) -> Tensor<3> {
         let site = |s| Site::Block(layer, s);
         let (order, variants) = (arithmetic.accumulation, arithmetic.variants);
-        let gate = probe.at(site(BlockSite::GateProj), self.gate_proj.forward(x.clone(), order));
+        let gate = product(probe, site(BlockSite::GateProj), || self.gate_proj.forward(x.clone(), order));
         // PyTorch evaluates the activation before `up_proj`, but the order of sites follows the layers' names.
-        let up = probe.at(site(BlockSite::UpProj), self.up_proj.forward(x, order));
+        let up = product(probe, site(BlockSite::UpProj), || self.up_proj.forward(x, order));
         let (gate, up) = match variants.mlp {
             Some(variant::Mlp::Swapped) => (up, gate),
             _ => (gate, up),
         };
         let seen = probe.wants(site(BlockSite::ActFn));
-        let product = if let Some(variant::Mlp::Fused) = variants.mlp {
+        let gated = if let Some(variant::Mlp::Fused) = variants.mlp {
             let exact = self.act_fn.unrounded(gate, variants.act);
             let shown = narrow(exact.clone(), up.dtype());
             let act = if seen { probe.at(site(BlockSite::ActFn), shown.clone()) } else { shown.clone() };
@@ -61,7 +61,7 @@ impl Mlp {
         } else {
             self.act_fn.gate(gate, up)
         };
-        let product = probe.at(site(BlockSite::Product), product);
-        probe.at(site(BlockSite::DownProj), self.down_proj.forward(product, order))
+        let gated = probe.at(site(BlockSite::Product), gated);
+        product(probe, site(BlockSite::DownProj), || self.down_proj.forward(gated, order))
     }
 }

@@ -11,7 +11,7 @@ use crate::norm::RmsNorm;
 use crate::ops::{scale, wide};
 use crate::parameters::Parameters;
 use crate::past::Past;
-use crate::probe::Probe;
+use crate::probe::{Probe, product};
 use crate::rotary::RotaryEmbedding;
 use crate::semantics::Semantics;
 use crate::site::Site;
@@ -92,7 +92,7 @@ impl Head {
             // A linear layer rounds to the dtype of its input. The products stay the same.
             x = wide(x);
         }
-        probe.at(Site::LmHead, team(|| self.lm_head.forward(x, arithmetic.accumulation)))
+        product(probe, Site::LmHead, || team(|| self.lm_head.forward(x, arithmetic.accumulation)))
     }
 }
 

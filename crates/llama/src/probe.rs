@@ -27,10 +27,24 @@ pub trait Probe {
     /// have the shape, dtype and device of `x`.
     fn at<const D: usize>(&mut self, site: Site, x: Tensor<D>) -> Tensor<D>;
 
+    /// What a linear layer gives at this site, if that is at hand: the same product of the same input was computed before. It is
+    /// not computed then, and [`Probe::at`] is not called.
+    fn known(&mut self, _site: Site) -> Option<Tensor<3>> {
+        None
+    }
+
     /// Whether the probe has to see this site. Operations around sites that nobody looks at may be fused, which gives
     /// the same bits in less time; [`Probe::at`] is not called at such a site then.
     fn wants(&self, _site: Site) -> bool {
         true
+    }
+}
+
+/// What a linear layer gives, computed if it is not known.
+pub(crate) fn product(probe: &mut impl Probe, site: Site, multiply: impl FnOnce() -> Tensor<3>) -> Tensor<3> {
+    match probe.known(site) {
+        Some(product) => product,
+        None => probe.at(site, multiply()),
     }
 }
 

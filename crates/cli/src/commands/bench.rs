@@ -10,7 +10,7 @@ use rayon::prelude::*;
 use serde_json::json;
 use ulpscope_capture::{Pattern, Recorder};
 use ulpscope_compare::{NamedArm, Plan, compare};
-use ulpscope_llama::{Accumulation, Arithmetic, AttentionKind, Llama, bridge};
+use ulpscope_llama::{Accumulation, Arithmetic, AttentionKind, Llama, apart, bridge};
 use ulpscope_metrics::{Difference, compare_logits, difference};
 use ulpscope_weights::{Arm, Checkpoint, Recipe};
 
@@ -126,22 +126,24 @@ impl Bench<'_> {
         let [a, b] = recipes.map(|recipe| &self.models[&recipe.to_string()]);
         let prompts: Vec<_> = (0..prompts).map(|seed| self.prompt(tokens, seed)).collect::<Result<_>>()?;
         let vocabulary = self.checkpoint.config().vocab_size;
+        let one = |ids: &Vec<u32>| -> Result<()> {
+            let mut recorder = Recorder::new(|_| true);
+            let first = a.forward(ids, arithmetic[0], &mut recorder).into_data();
+            let mut other = Recorder::new(|_| true);
+            let second = b.forward(ids, arithmetic[1], &mut other).into_data();
+            let pairs: Vec<_> = recorder.activations.iter().zip(&other.activations).collect();
+            let found: Vec<Difference> = pairs
+                .par_iter()
+                .map(|((_, a), (_, b))| difference(&a.values, &b.values))
+                .collect::<Result<_, _>>()?;
+            let (first, second) = (bridge::view(&first), bridge::view(&second));
+            let kl = compare_logits(&first, &second, vocabulary, 1)?;
+            std::hint::black_box((found, kl));
+            Ok(())
+        };
         let once = || -> Result<f64> {
             let begun = Instant::now();
-            for ids in &prompts {
-                let mut recorder = Recorder::new(|_| true);
-                let first = a.forward(ids, arithmetic[0], &mut recorder).into_data();
-                let mut other = Recorder::new(|_| true);
-                let second = b.forward(ids, arithmetic[1], &mut other).into_data();
-                let pairs: Vec<_> = recorder.activations.iter().zip(&other.activations).collect();
-                let found: Vec<Difference> = pairs
-                    .par_iter()
-                    .map(|((_, a), (_, b))| difference(&a.values, &b.values))
-                    .collect::<Result<_, _>>()?;
-                let (first, second) = (bridge::view(&first), bridge::view(&second));
-                let kl = compare_logits(&first, &second, vocabulary, 1)?;
-                std::hint::black_box((found, kl));
-            }
+            prompts.par_iter().try_for_each(|ids| apart(|| one(ids)))?;
             Ok(begun.elapsed().as_secs_f64())
         };
         once()?;
