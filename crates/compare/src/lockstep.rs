@@ -227,7 +227,8 @@ impl<'a, 'e> Run<'a, 'e> {
         let most = streams.iter().map(|stream| bytes(self, stream.prompt)).max().unwrap_or(0);
         let fitting = SIDE_BY_SIDE / most.max(1);
         let threads = rayon::current_num_threads();
-        if threads > 1 && fitting.min(streams.len()) >= 2 * threads {
+        let pays = threads > 1 && owns(&self.experiment.device);
+        if pays && fitting.min(streams.len()) >= 2 * threads {
             for streams in streams.chunks_mut(fitting) {
                 streams.par_iter_mut().for_each(|stream| apart(|| work(stream)));
             }

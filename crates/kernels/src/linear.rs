@@ -228,7 +228,7 @@ impl Job<'_> {
             if rows * columns * self.inputs < WORTH_A_THREAD {
                 work.for_each(|(task, cell)| task.run(&shared, cell));
             } else {
-                each_of(work, |(task, cell)| task.run(&shared, cell));
+                each_of(in_strands(work.collect()), |(task, cell)| task.run(&shared, cell));
             }
             if let Some(packed) = shared.packed.and_then(OnceLock::into_inner) {
                 packed.keep();
@@ -521,6 +521,16 @@ impl<T: Storage> Typed<'_, T> {
             exact_row(job.path, x, columns.panels[0], bias, cell.part(row, columns.range.clone()));
         }
     }
+}
+
+/// The same work in an order in which threads that take one after the other each go through a part of it front to back: what a
+/// kernel has fetched ahead is then what its thread needs next.
+fn in_strands<T>(work: Vec<T>) -> impl Iterator<Item = T> {
+    let strands = rayon::current_num_threads();
+    let length = work.len().div_ceil(strands).max(1);
+    let mut work: Vec<Option<T>> = work.into_iter().map(Some).collect();
+    let order = (0..length).flat_map(move |i| (0..strands).map(move |strand| strand * length + i));
+    order.filter_map(move |i| work.get_mut(i).and_then(Option::take))
 }
 
 /// The memory behind some panels that as many more would take, in portions of a cache line for each pair of indices.
