@@ -7,7 +7,7 @@ use ulpscope_floats::{DType, Floats, bf16, f16};
 
 use crate::element::Element;
 use crate::exact_row::exact_row;
-use crate::output::{Cell, Output, Place, grid};
+use crate::output::{Cell, Output, grid};
 use crate::plan::{Leaf, Plan};
 use crate::range::Range;
 use crate::storage::{Storage, WIDTH};
@@ -446,22 +446,22 @@ impl<T: Storage> Typed<'_, T> {
             let block = row_blocks(path, plan.leaf, rows.end - row);
             let tile = Tile { path, rows: block, exact };
             let x = row * job.inputs..(row + block) * job.inputs;
+            let to = cell.patch(row..row + block, columns.range.clone());
             if let Some(values) = dot {
                 let mut panels: [&[bf16]; MAX_PANELS] = [&[]; MAX_PANELS];
                 for (to, panel) in panels.iter_mut().zip(columns.panels) {
                     *to = bytemuck::cast_slice(panel);
                 }
                 let panels = &panels[..columns.panels.len()];
-                tile.run_dot_bf16(&mut Block { plan, x: &values[x], panels, out: &mut sums });
+                tile.run_dot_bf16(&Block { plan, x: &values[x], panels }, to, bias);
             } else {
                 let x = &input.wide()[x];
                 match widened {
-                    Some(panel) => tile.run(&mut Block { plan, x, panels: &[panel], out: &mut sums }),
-                    None => tile.run(&mut Block { plan, x, panels: columns.panels, out: &mut sums }),
+                    Some(panel) => tile.run(&Block { plan, x, panels: &[panel] }, &mut sums),
+                    None => tile.run(&Block { plan, x, panels: columns.panels }, &mut sums),
                 }
+                to.fill(path, &mut sums, columns.panels.len() * WIDTH, bias);
             }
-            let place = Place { cell, rows: row..row + block, columns: columns.range.clone() };
-            place.fill(path, &mut sums, columns.panels.len() * WIDTH, bias);
             row += block;
         }
     }
@@ -485,8 +485,8 @@ impl<T: Storage> Typed<'_, T> {
             let next = ahead.next(plan).unwrap_or(pair.from(0).as_ptr().cast());
             packed::run(plan, x, first, pair.from(0), next, &mut sums);
             let rows = first..first + x.rows_of(first);
-            let place = Place { cell, rows, columns: columns.range.clone() };
-            place.fill(Path::Avx512, &mut sums, packed::PANELS * WIDTH, bias);
+            let to = cell.patch(rows, columns.range.clone());
+            to.fill(Path::Avx512, &mut sums, packed::PANELS * WIDTH, bias);
         }
     }
 
@@ -508,8 +508,8 @@ impl<T: Storage> Typed<'_, T> {
         for first in cell.rows().step_by(amx::MAX_ROWS) {
             let rows = amx::MAX_ROWS.min(end - first);
             unit.run(&amx::Block { plan, x, first, rows, panels }, &mut sums);
-            let place = Place { cell, rows: first..first + rows, columns: columns.range.clone() };
-            place.fill(Path::AmxBf16, &mut sums.0, panels.len() * WIDTH, bias);
+            let to = cell.patch(first..first + rows, columns.range.clone());
+            to.fill(Path::AmxBf16, &mut sums.0, panels.len() * WIDTH, bias);
         }
     }
 

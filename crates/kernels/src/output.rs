@@ -19,6 +19,9 @@ pub(crate) trait Output: Copy + Send + Sync + bytemuck::Zeroable {
 
     /// Whether two results have the same bits.
     fn same(self, other: Self) -> bool;
+
+    /// The rectangle as one that kernels round to themselves, if some do for this format.
+    fn sink(to: Patch<Self>) -> Result<Sink, Patch<Self>>;
 }
 
 impl Output for bf16 {
@@ -36,6 +39,10 @@ impl Output for bf16 {
     fn same(self, other: Self) -> bool {
         self.to_bits() == other.to_bits()
     }
+
+    fn sink(to: Patch<Self>) -> Result<Sink, Patch<Self>> {
+        Ok(Sink::Bf16(to))
+    }
 }
 
 impl Output for f16 {
@@ -51,6 +58,10 @@ impl Output for f16 {
 
     fn same(self, other: Self) -> bool {
         self.to_bits() == other.to_bits()
+    }
+
+    fn sink(to: Patch<Self>) -> Result<Sink, Patch<Self>> {
+        Err(to)
     }
 }
 
@@ -68,6 +79,10 @@ impl Output for f32 {
 
     fn same(self, other: Self) -> bool {
         self.to_bits() == other.to_bits()
+    }
+
+    fn sink(to: Patch<Self>) -> Result<Sink, Patch<Self>> {
+        Ok(Sink::F32(to))
     }
 }
 
@@ -129,52 +144,96 @@ impl<T> Cell<'_, T> {
         self.columns.clone()
     }
 
-    /// Some columns of one row; both counted from the start of the matrix.
+    /// Some columns of some rows; both counted from the start of the matrix.
     ///
     /// # Panics
     /// If they are not this cell's.
-    pub(crate) fn part(&mut self, row: usize, columns: Range<usize>) -> &mut [T] {
-        assert!(self.rows.contains(&row), "row {row} of a cell of rows {:?}", self.rows);
+    pub(crate) fn patch(&mut self, rows: Range<usize>, columns: Range<usize>) -> Patch<'_, T> {
+        let within = |all: &Range<usize>, some: &Range<usize>| all.start <= some.start && some.end <= all.end;
+        assert!(within(&self.rows, &rows), "rows {rows:?} of a cell of rows {:?}", self.rows);
         assert!(
-            self.columns.start <= columns.start
-                && columns.start <= columns.end
-                && columns.end <= self.columns.end,
+            within(&self.columns, &columns),
             "columns {columns:?} of a cell of columns {:?}",
             self.columns
         );
+        Patch {
+            start: self.start.wrapping_add(rows.start * self.stride + columns.start),
+            stride: self.stride,
+            rows: rows.len(),
+            width: columns.len(),
+            owner: PhantomData,
+        }
+    }
+
+    /// [`Cell::patch`] of a single row.
+    pub(crate) fn part(&mut self, row: usize, columns: Range<usize>) -> &mut [T] {
+        let width = columns.len();
+        let mut patch = self.patch(row..row + 1, columns);
         // SAFETY: within the slice that `grid` was given, for as long as it was. Cells of one grid do not overlap, and
         // this one is borrowed mutably for as long as the part lives.
-        unsafe {
-            std::slice::from_raw_parts_mut(self.start.add(row * self.stride + columns.start), columns.len())
-        }
+        unsafe { std::slice::from_raw_parts_mut(patch.row(0), width) }
     }
 }
 
-/// Where the sums of a block go: some rows and columns of a cell.
-pub(crate) struct Place<'c, 'a, T> {
-    pub(crate) cell: &'c mut Cell<'a, T>,
-    pub(crate) rows: Range<usize>,
-    pub(crate) columns: Range<usize>,
+/// A rectangle of numbers for a kernel to write to.
+pub(crate) struct Patch<'a, T> {
+    start: *mut T,
+    /// From one row to the next.
+    stride: usize,
+    rows: usize,
+    width: usize,
+    owner: PhantomData<&'a mut [T]>,
 }
 
-impl<O: Output> Place<'_, '_, O> {
+impl<'a, T> Patch<'a, T> {
+    /// The first `width` numbers of each of some rows, which are `stride` apart.
+    ///
+    /// # Panics
+    /// If there are not as many.
+    pub(crate) fn of(values: &'a mut [T], stride: usize, rows: usize, width: usize) -> Self {
+        assert!(width <= stride && rows.saturating_sub(1) * stride + width <= values.len());
+        Patch { start: values.as_mut_ptr(), stride, rows, width, owner: PhantomData }
+    }
+
+    /// The number of columns.
+    pub(crate) fn width(&self) -> usize {
+        self.width
+    }
+
+    /// Where the row `row` begins, which is followed by as many numbers as the rectangle is wide.
+    ///
+    /// # Panics
+    /// If there is no such row.
+    pub(crate) fn row(&mut self, row: usize) -> *mut T {
+        assert!(row < self.rows);
+        self.start.wrapping_add(row * self.stride)
+    }
+}
+
+/// A rectangle of a format that some kernels round to themselves.
+pub(crate) enum Sink<'a> {
+    F32(Patch<'a, f32>),
+    Bf16(Patch<'a, bf16>),
+}
+
+impl<O: Output> Patch<'_, O> {
     /// Rounds sums, in rows of `stride`, after adding the bias of each column.
     pub(crate) fn fill(self, path: Path, sums: &mut [f32], stride: usize, bias: Option<&[f32]>) {
         #[inline(always)]
-        fn body<O: Output>(place: Place<O>, sums: &mut [f32], stride: usize, bias: Option<&[f32]>) {
-            let Place { cell, rows, columns } = place;
-            for (row, sums) in rows.zip(sums.chunks_exact_mut(stride)) {
-                let sums = &mut sums[..columns.len()];
+        fn body<O: Output>(mut to: Patch<O>, sums: &mut [f32], stride: usize, bias: Option<&[f32]>) {
+            for (row, sums) in (0..to.rows).zip(sums.chunks_exact_mut(stride)) {
+                let sums = &mut sums[..to.width];
                 if let Some(bias) = bias {
                     sums.iter_mut().zip(bias).for_each(|(sum, bias)| *sum += bias);
                 }
-                O::narrow(sums, cell.part(row, columns.clone()));
+                // SAFETY: a row of the rectangle, which was borrowed mutably.
+                O::narrow(sums, unsafe { std::slice::from_raw_parts_mut(to.row(row), to.width) });
             }
         }
         #[cfg(target_arch = "x86_64")]
         #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-        fn wide<O: Output>(place: Place<O>, sums: &mut [f32], stride: usize, bias: Option<&[f32]>) {
-            body(place, sums, stride, bias);
+        fn wide<O: Output>(to: Patch<O>, sums: &mut [f32], stride: usize, bias: Option<&[f32]>) {
+            body(to, sums, stride, bias);
         }
         match path {
             #[cfg(target_arch = "x86_64")]

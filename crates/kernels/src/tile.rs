@@ -24,13 +24,12 @@ const AHEAD: usize = 4096;
 
 /// What one call of a kernel works on.
 ///
-/// `x` is `[rows, K]`; each panel is what [`pack_panel`](crate::storage::pack_panel) makes; `out` receives
+/// `x` is `[rows, K]`; each panel is what [`pack_panel`](crate::storage::pack_panel) makes; what comes out is
 /// `[rows, panels · 16]`.
 pub(crate) struct Block<'a, X, T> {
     pub(crate) plan: &'a Plan,
     pub(crate) x: &'a [X],
     pub(crate) panels: &'a [&'a [T]],
-    pub(crate) out: &'a mut [f32],
 }
 
 impl<X, T> Block<'_, X, T> {
@@ -40,7 +39,6 @@ impl<X, T> Block<'_, X, T> {
         assert!(self.x.len() >= MR * length);
         assert!(self.panels.len() >= NV);
         assert!(self.panels.iter().all(|panel| panel.len() >= panel_len(length)));
-        assert!(self.out.len() >= MR * NV * WIDTH);
     }
 }
 
@@ -51,8 +49,12 @@ type Sums<L, const MR: usize, const NV: usize> = [[L; NV]; MR];
 /// # Safety
 /// The CPU has the instructions of `L`.
 #[inline(always)]
-unsafe fn run<L: Lanes, T: Storage, const MR: usize, const NV: usize>(block: &mut Block<f32, T>) {
+unsafe fn run<L: Lanes, T: Storage, const MR: usize, const NV: usize>(
+    block: &Block<f32, T>,
+    out: &mut [f32],
+) {
     block.assert_fits::<MR, NV>();
+    assert!(out.len() >= MR * NV * WIDTH);
     let plan = block.plan;
     let mut panels = [std::ptr::null(); NV];
     for v in 0..NV {
@@ -66,7 +68,7 @@ unsafe fn run<L: Lanes, T: Storage, const MR: usize, const NV: usize>(block: &mu
         // SAFETY: instructions as promised.
         |left, right| unsafe { add(left, right) }
     );
-    let out = block.out.as_mut_ptr();
+    let out = out.as_mut_ptr();
     for (r, sums) in sums.iter().enumerate() {
         for (v, sum) in sums.iter().enumerate() {
             // SAFETY: instructions as promised; `out` holds MR · NV vectors.

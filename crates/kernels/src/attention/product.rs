@@ -4,7 +4,7 @@ use std::ops::Range as Span;
 
 use crate::element::Element;
 use crate::exact_row::exact_row;
-use crate::output::{Output, narrow};
+use crate::output::{Output, Patch};
 use crate::plan::{Leaf, Plan};
 use crate::range::Range;
 use crate::storage::{WIDTH, pack_panel, panel_len};
@@ -249,7 +249,6 @@ impl<T: Element> Rows<T> {
         if let (Some(x), Some(plan)) = (&self.tiles, plan) {
             return multiply_tiles(x, way, plan, matrix, panels, start, first_row, out, stride);
         }
-        let mut sums = [0.0; MAX_ROWS * MAX_PANELS * WIDTH];
         for panel in panels.clone().step_by(step) {
             let count = step.min(panels.end - panel);
             let both = [matrix.panel(panel, start), matrix.panel(panel + count - 1, start)];
@@ -264,17 +263,23 @@ impl<T: Element> Rows<T> {
                     row += 1;
                     continue;
                 };
-                let block = self.tile(way.path, plan, row, both, &mut sums);
-                for (r, sums) in sums.chunks_exact(count * WIDTH).take(block).enumerate() {
-                    narrow(way.path, &sums[..width], &mut out[(row + r) * stride + column..][..width]);
-                }
-                row += block;
+                row +=
+                    self.tile(way.path, plan, row, both, &mut out[row * stride + column..], [stride, width]);
             }
         }
     }
 
-    /// Multiplies as many rows as a kernel takes, and returns how many those are.
-    fn tile(&self, path: Path, plan: &Plan, row: usize, panels: &[&[T]], out: &mut [f32]) -> usize {
+    /// Multiplies as many rows as a kernel takes, and returns how many those are. In `out`, each takes the first `width` of
+    /// `stride` numbers.
+    fn tile<O: Output>(
+        &self,
+        path: Path,
+        plan: &Plan,
+        row: usize,
+        panels: &[&[T]],
+        out: &mut [O],
+        [stride, width]: [usize; 2],
+    ) -> usize {
         let left = self.proofs.len() - row;
         let all = |rows: usize, claim: fn(&Proof) -> bool| self.proofs[row..row + rows].iter().all(claim);
         let x = |rows: usize| row * self.length..(row + rows) * self.length;
@@ -283,18 +288,16 @@ impl<T: Element> Rows<T> {
             let mut cast: [&[bf16]; MAX_PANELS] = [&[]; MAX_PANELS];
             cast.iter_mut().zip(panels).for_each(|(cast, panel)| *cast = bytemuck::cast_slice(panel));
             let x = bytemuck::cast_slice(&self.values[x(rows)]);
-            Tile { path, rows, exact: false }.run_dot_bf16(&mut Block {
-                plan,
-                x,
-                panels: &cast[..panels.len()],
-                out,
-            });
+            let block = Block { plan, x, panels: &cast[..panels.len()] };
+            Tile { path, rows, exact: false }.run_dot_bf16(&block, Patch::of(out, stride, rows, width), None);
             return rows;
         }
         let path = path.min(Path::Avx512);
         let rows = row_blocks(path, plan.leaf, left);
         let exact = all(rows, |proof| proof.exact_products);
-        Tile { path, rows, exact }.run(&mut Block { plan, x: &self.wide[x(rows)], panels, out });
+        let mut sums = [0.0; MAX_ROWS * MAX_PANELS * WIDTH];
+        Tile { path, rows, exact }.run(&Block { plan, x: &self.wide[x(rows)], panels }, &mut sums);
+        Patch::of(out, stride, rows, width).fill(path, &mut sums, panels.len() * WIDTH, None);
         rows
     }
 }
@@ -312,7 +315,8 @@ fn multiply_packed<T: Element, O: Output>(
     out: &mut [O],
     stride: usize,
 ) {
-    let mut sums = [0.0; packed::MAX_ROWS * packed::PANELS * WIDTH];
+    const OUTPUTS: usize = packed::PANELS * WIDTH;
+    let mut sums = [0.0; packed::MAX_ROWS * OUTPUTS];
     // Blocks of keys begin with whole pairs of panels.
     assert!(panels.start.is_multiple_of(packed::PANELS));
     for panel in panels.clone().step_by(packed::PANELS) {
@@ -320,13 +324,14 @@ fn multiply_packed<T: Element, O: Output>(
         let column = (panel - panels.start) * WIDTH;
         let width = (packed::PANELS.min(panels.end - panel) * WIDTH).min(stride - column);
         let begin = first_row(panel);
+        if begin >= x.rows() {
+            continue;
+        }
         for first in (begin / x.step() * x.step()..x.rows()).step_by(x.step()) {
             packed::run(plan, x, first, pair, pair.as_ptr().cast(), &mut sums);
-            for (r, sums) in sums.chunks_exact(packed::PANELS * WIDTH).take(x.rows_of(first)).enumerate() {
-                if first + r >= begin {
-                    narrow(way.path, &sums[..width], &mut out[(first + r) * stride + column..][..width]);
-                }
-            }
+            let (row, rows) = (first.max(begin), x.rows_of(first));
+            let to = Patch::of(&mut out[row * stride + column..], stride, first + rows - row, width);
+            to.fill(way.path, &mut sums[(row - first) * OUTPUTS..], OUTPUTS, None);
         }
     }
 }
@@ -353,14 +358,15 @@ fn multiply_tiles<T: Element, O: Output>(
         let column = (panel - panels.start) * WIDTH;
         let width = (count * WIDTH).min(stride - column);
         let begin = first_row(panel);
+        if begin >= x.rows() {
+            continue;
+        }
         for first in (begin / amx::ROWS * amx::ROWS..x.rows()).step_by(amx::MAX_ROWS) {
             let rows = amx::MAX_ROWS.min(x.rows() - first);
             unit.run(&amx::Block { plan, x, first, rows, panels: &both[..count] }, &mut sums);
-            for (r, sums) in sums.0.chunks_exact(count * WIDTH).take(rows).enumerate() {
-                if first + r >= begin {
-                    narrow(way.path, &sums[..width], &mut out[(first + r) * stride + column..][..width]);
-                }
-            }
+            let row = first.max(begin);
+            let to = Patch::of(&mut out[row * stride + column..], stride, first + rows - row, width);
+            to.fill(way.path, &mut sums.0[(row - first) * count * WIDTH..], count * WIDTH, None);
         }
     }
 }

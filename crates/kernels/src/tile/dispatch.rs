@@ -7,6 +7,9 @@ use crate::Path;
 use crate::lanes::Portable;
 #[cfg(target_arch = "x86_64")]
 use crate::lanes::{Avx2, Avx512, Lanes};
+#[cfg(target_arch = "x86_64")]
+use crate::output::Sink;
+use crate::output::{Output, Patch};
 use crate::plan::Leaf;
 use crate::storage::Storage;
 #[cfg(target_arch = "x86_64")]
@@ -67,39 +70,59 @@ macro_rules! by_rows {
 
 impl Tile {
     /// Computes a block whose x has been widened to f32.
-    pub(crate) fn run<T: Storage>(self, block: &mut Block<f32, T>) {
+    pub(crate) fn run<T: Storage>(self, block: &Block<f32, T>, out: &mut [f32]) {
         match self.path {
-            Path::Portable if self.exact => by_rows!(self.rows, [1, 2], portable::<true, T, MR, 1>(block)),
-            Path::Portable => by_rows!(self.rows, [1, 2], portable::<false, T, MR, 1>(block)),
+            Path::Portable if self.exact => {
+                by_rows!(self.rows, [1, 2], portable::<true, T, MR, 1>(block, out))
+            }
+            Path::Portable => by_rows!(self.rows, [1, 2], portable::<false, T, MR, 1>(block, out)),
             #[cfg(target_arch = "x86_64")]
-            Path::Avx2 => by_rows!(self.rows, [1, 2, 3, 4, 6], avx2::<T, MR, 1>(block)),
+            Path::Avx2 => by_rows!(self.rows, [1, 2, 3, 4, 6], avx2::<T, MR, 1>(block, out)),
             #[cfg(target_arch = "x86_64")]
             Path::Avx512 | Path::Avx512Bf16 | Path::AmxBf16 if block.panels.len() == 1 => {
-                by_rows!(self.rows, [1, 2, 3, 4, 6], avx512::<T, MR, 1>(block))
+                by_rows!(self.rows, [1, 2, 3, 4, 6], avx512::<T, MR, 1>(block, out))
             }
             #[cfg(target_arch = "x86_64")]
             Path::Avx512 | Path::Avx512Bf16 | Path::AmxBf16 => {
-                by_rows!(self.rows, [1, 2, 3, 4, 6], avx512::<T, MR, 2>(block))
+                by_rows!(self.rows, [1, 2, 3, 4, 6], avx512::<T, MR, 2>(block, out))
             }
             #[cfg(not(target_arch = "x86_64"))]
             _ => unreachable!("the path was checked"),
         }
     }
 
-    /// Computes a block of bf16 numbers that proved free of subnormal sums, by [`Path::Avx512Bf16`] or above.
+    /// Computes a block of bf16 numbers that proved free of subnormal sums, by [`Path::Avx512Bf16`] or above, and rounds the sums
+    /// to where they belong, after adding the bias of each column.
     #[cfg(target_arch = "x86_64")]
-    pub(crate) fn run_dot_bf16(self, block: &mut Block<bf16, bf16>) {
+    pub(crate) fn run_dot_bf16<O: Output>(
+        self,
+        block: &Block<bf16, bf16>,
+        to: Patch<O>,
+        bias: Option<&[f32]>,
+    ) {
+        use super::dot_bf16::run;
         assert!(self.path >= Path::Avx512Bf16);
-        if block.panels.len() == 1 {
-            by_rows!(self.rows, [1, 2, 3, 4, 6, 8], super::dot_bf16::run::<MR, 1>(block))
-        } else {
-            by_rows!(self.rows, [1, 2, 3, 4, 6, 8], super::dot_bf16::run::<MR, 2>(block))
+        let multiply = |to: Sink| match (block.panels.len(), to) {
+            (1, Sink::F32(to)) => by_rows!(self.rows, [1, 2, 3, 4, 6, 8], run::<f32, MR, 1>(block, to)),
+            (_, Sink::F32(to)) => by_rows!(self.rows, [1, 2, 3, 4, 6, 8], run::<f32, MR, 2>(block, to)),
+            (1, Sink::Bf16(to)) => by_rows!(self.rows, [1, 2, 3, 4, 6, 8], run::<bf16, MR, 1>(block, to)),
+            (_, Sink::Bf16(to)) => by_rows!(self.rows, [1, 2, 3, 4, 6, 8], run::<bf16, MR, 2>(block, to)),
+        };
+        let width = block.panels.len() * WIDTH;
+        let whole = to.width() == width && bias.is_none();
+        match if whole { O::sink(to) } else { Err(to) } {
+            Ok(to) => multiply(to),
+            Err(to) => {
+                let mut sums = [0.0; MAX_ROWS * MAX_PANELS * WIDTH];
+                multiply(Sink::F32(Patch::of(&mut sums, width, self.rows, width)));
+                to.fill(self.path, &mut sums, width, bias);
+            }
         }
     }
 
     /// There is no such path here.
     #[cfg(not(target_arch = "x86_64"))]
-    pub(crate) fn run_dot_bf16(self, _: &mut Block<bf16, bf16>) {
+    pub(crate) fn run_dot_bf16<O: Output>(self, _: &Block<bf16, bf16>, _: Patch<O>, _: Option<&[f32]>) {
         unreachable!("the path was checked")
     }
 }
@@ -107,17 +130,18 @@ impl Tile {
 /// # Safety
 /// None needed; it is unsafe to have the signature of its siblings.
 unsafe fn portable<const EXACT: bool, T: Storage, const MR: usize, const NV: usize>(
-    block: &mut Block<f32, T>,
+    block: &Block<f32, T>,
+    out: &mut [f32],
 ) {
     // SAFETY: plain Rust runs everywhere.
-    unsafe { run::<Portable<EXACT>, T, MR, NV>(block) }
+    unsafe { run::<Portable<EXACT>, T, MR, NV>(block, out) }
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn avx2<T: Storage, const MR: usize, const NV: usize>(block: &mut Block<f32, T>) {
+fn avx2<T: Storage, const MR: usize, const NV: usize>(block: &Block<f32, T>, out: &mut [f32]) {
     // SAFETY: this function's callers have the instructions.
-    unsafe { run::<Avx2, T, MR, NV>(block) }
+    unsafe { run::<Avx2, T, MR, NV>(block, out) }
 }
 
 /// A panel for K = `length` as one of f32, which many rows can take without widening each number anew. The CPU must have
@@ -144,7 +168,7 @@ pub(crate) fn widen_panel<T: Storage>(panel: &[T], length: usize, to: &mut [f32]
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-fn avx512<T: Storage, const MR: usize, const NV: usize>(block: &mut Block<f32, T>) {
+fn avx512<T: Storage, const MR: usize, const NV: usize>(block: &Block<f32, T>, out: &mut [f32]) {
     // SAFETY: this function's callers have the instructions.
-    unsafe { run::<Avx512, T, MR, NV>(block) }
+    unsafe { run::<Avx512, T, MR, NV>(block, out) }
 }

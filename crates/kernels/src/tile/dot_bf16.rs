@@ -8,6 +8,7 @@ use std::arch::x86_64::*;
 use ulpscope_floats::bf16;
 
 use super::{AHEAD, Block};
+use crate::output::Patch;
 use crate::plan::{Leaf, Segment, evaluate};
 use crate::storage::{WIDTH, panel_len};
 
@@ -18,10 +19,38 @@ const fn few(rows: usize, panels: usize) -> bool {
     panels == 1 || rows <= 4
 }
 
+/// A format that a kernel rounds to itself.
+pub(super) trait Rounded: Sized {
+    /// Rounds sixteen sums, none of them subnormal.
+    ///
+    /// # Safety
+    /// There is room for sixteen numbers, and the CPU has the instructions.
+    unsafe fn put(to: *mut Self, sums: __m512);
+}
+
+impl Rounded for f32 {
+    #[inline(always)]
+    unsafe fn put(to: *mut f32, sums: __m512) {
+        // SAFETY: as promised.
+        unsafe { _mm512_storeu_ps(to, sums) };
+    }
+}
+
+impl Rounded for bf16 {
+    #[inline(always)]
+    unsafe fn put(to: *mut bf16, sums: __m512) {
+        // SAFETY: as promised; both sides of the transmutation are 256 bits without invalid patterns.
+        unsafe {
+            _mm256_storeu_si256(to.cast(), std::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(sums)))
+        };
+    }
+}
+
 /// As [`run`](super::run), for a plan of odd-first chains, on bf16 numbers none of whose sums can be subnormal.
 #[target_feature(enable = "avx512f,avx512bf16")]
-pub(super) fn run<const MR: usize, const NV: usize>(block: &mut Block<bf16, bf16>) {
+pub(super) fn run<O: Rounded, const MR: usize, const NV: usize>(block: &Block<bf16, bf16>, mut to: Patch<O>) {
     block.assert_fits::<MR, NV>();
+    assert!(to.width() == NV * WIDTH);
     let plan = block.plan;
     assert_eq!(plan.leaf, Leaf::OddFirst);
     let sums = evaluate!(
@@ -32,10 +61,10 @@ pub(super) fn run<const MR: usize, const NV: usize>(block: &mut Block<bf16, bf16
         |left, right| unsafe { add(left, right) }
     );
     for r in 0..MR {
+        let row = to.row(r);
         for v in 0..NV {
-            let out = &mut block.out[(r * NV + v) * WIDTH..][..WIDTH];
-            // SAFETY: `out` has sixteen elements.
-            unsafe { _mm512_storeu_ps(out.as_mut_ptr(), sums[r][v]) };
+            // SAFETY: the row has room for the sums of NV panels.
+            unsafe { O::put(row.add(v * WIDTH), sums[r][v]) };
         }
     }
 }
