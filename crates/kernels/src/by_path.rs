@@ -1,7 +1,7 @@
 //! Plain loops, compiled once for each path.
 
-/// Defines `$name(path, …)`, or `$name::<T>(path, …)`, which runs `$body::<FMA>(…)`, or `$body::<T, FMA>(…)`, compiled for
-/// the path's instructions. `FMA` says whether `f32::mul_add` is an instruction there; the body has to be
+/// Defines `$name(path, …)`, or `$name::<T>(path, …)`, which runs `$body::<FMA>(path, …)`, or `$body::<T, FMA>(path, …)`,
+/// compiled for the path's instructions. `FMA` says whether `f32::mul_add` is an instruction there; the body has to be
 /// `#[inline(always)]`. The bits are the same by every path.
 macro_rules! by_path {
     ($(#[$meta:meta])* $name:ident$(<$T:ident: $bound:ident>)?($($arg:ident: $type:ty),*) $(-> $result:ty)? = $body:ident) => {
@@ -10,22 +10,22 @@ macro_rules! by_path {
         pub(crate) fn $name$(<$T: $bound>)?(path: $crate::Path, $($arg: $type),*) $(-> $result)? {
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx512f,avx512bw,avx512vl,fma,f16c")]
-            fn avx512$(<$T: $bound>)?($($arg: $type),*) $(-> $result)? {
-                $body::<$($T,)? true>($($arg),*)
+            fn avx512$(<$T: $bound>)?(path: $crate::Path, $($arg: $type),*) $(-> $result)? {
+                $body::<$($T,)? true>(path, $($arg),*)
             }
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx2,fma,f16c")]
-            fn avx2$(<$T: $bound>)?($($arg: $type),*) $(-> $result)? {
-                $body::<$($T,)? true>($($arg),*)
+            fn avx2$(<$T: $bound>)?(path: $crate::Path, $($arg: $type),*) $(-> $result)? {
+                $body::<$($T,)? true>(path, $($arg),*)
             }
             match path {
                 #[cfg(target_arch = "x86_64")]
                 // SAFETY: paths are checked against the CPU where they enter the crate.
-                $crate::Path::Avx512 | $crate::Path::Avx512Bf16 | $crate::Path::AmxBf16 => unsafe { avx512($($arg),*) },
+                $crate::Path::Avx512 | $crate::Path::Avx512Bf16 | $crate::Path::AmxBf16 => unsafe { avx512(path, $($arg),*) },
                 #[cfg(target_arch = "x86_64")]
                 // SAFETY: as above.
-                $crate::Path::Avx2 => unsafe { avx2($($arg),*) },
-                _ => $body::<$($T,)? false>($($arg),*),
+                $crate::Path::Avx2 => unsafe { avx2(path, $($arg),*) },
+                _ => $body::<$($T,)? false>(path, $($arg),*),
             }
         }
     };

@@ -2,10 +2,10 @@
 
 use ulpscope_floats::{Floats, bf16, bf16_to_f32, f16, f16_to_f32, round_bf16, round_f16};
 
-use crate::KernelError;
-use crate::output::Output;
+use crate::output::{Output, narrow};
 use crate::storage::Storage;
 use crate::team::each_part;
+use crate::{KernelError, Path};
 
 /// A storage format whose numbers are computed with in f32.
 pub(crate) trait Element: Storage + Output {
@@ -22,8 +22,9 @@ pub(crate) trait Element: Storage + Output {
     fn view(x: &[Self]) -> Floats<'_>;
 
     /// Rounds numbers to this format where they lie. `room` is as long; what it holds is lost.
-    fn round(x: &mut [f32], room: &mut [Self]) {
-        Self::narrow(x, room);
+    #[inline(always)]
+    fn round(path: Path, x: &mut [f32], room: &mut [Self]) {
+        narrow(path, x, room);
         Self::read(room, x);
     }
 
@@ -57,11 +58,6 @@ impl Element for bf16 {
 
     fn view(x: &[Self]) -> Floats<'_> {
         Floats::from(x)
-    }
-
-    #[inline(always)]
-    fn round(x: &mut [f32], _: &mut [Self]) {
-        x.iter_mut().for_each(|x| *x = round_bf16(*x));
     }
 
     #[inline(always)]
@@ -112,7 +108,7 @@ impl Element for f32 {
     }
 
     #[inline(always)]
-    fn round(_: &mut [f32], _: &mut [Self]) {}
+    fn round(_: Path, _: &mut [f32], _: &mut [Self]) {}
 
     #[inline(always)]
     fn read(x: &[Self], out: &mut [f32]) {

@@ -1,5 +1,6 @@
 //! The exponentials that PyTorch's CPU kernels use, to the bit.
 
+use crate::Path;
 use crate::by_path::fma;
 
 /// `e^x` as the vector code of SLEEF computes it (`expf`, error below 1 ulp): PyTorch's softmax and SiLU on CPU.
@@ -73,12 +74,12 @@ fn large_integer(x: f32) -> u32 {
 
 /// `exp(x - minus)` where the numbers lie, with the instructions of whoever calls it.
 #[inline(always)]
-pub(crate) fn exp_body<const FMA: bool>(x: &mut [f32], minus: f32) {
+pub(crate) fn exp_body<const FMA: bool>(_: Path, x: &mut [f32], minus: f32) {
     x.iter_mut().for_each(|x| *x = sleef::<FMA>(*x - minus));
 }
 /// `exp_fast(x - minus)` where the numbers lie, with the instructions of whoever calls it.
 #[inline(always)]
-pub(crate) fn exp_fast_body<const FMA: bool>(x: &mut [f32], minus: f32) {
+pub(crate) fn exp_fast_body<const FMA: bool>(_: Path, x: &mut [f32], minus: f32) {
     x.iter_mut().for_each(|x| *x = malossi::<FMA>(*x - minus));
 }
 #[cfg(test)]

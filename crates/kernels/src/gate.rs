@@ -76,7 +76,7 @@ fn silus<T: Element>(path: Path, x: &mut [T]) {
 }
 
 #[inline(always)]
-fn in_place_body<const FMA: bool>(x: &mut [f32]) {
+fn in_place_body<const FMA: bool>(_: Path, x: &mut [f32]) {
     x.iter_mut().for_each(|x| *x /= 1.0 + sleef::<FMA>(-*x));
 }
 by_path!(in_place(x: &mut [f32]) = in_place_body);

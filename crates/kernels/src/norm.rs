@@ -4,7 +4,7 @@ use ulpscope_floats::Floats;
 
 use crate::by_path::by_path;
 use crate::element::{Element, expect, expect_rows, fill_rows, with_element};
-use crate::output::Output;
+use crate::output::{Output, narrow};
 use crate::sum::cascade;
 use crate::{KernelError, Path};
 
@@ -63,16 +63,23 @@ pub(crate) fn normalise<T: Element>(path: Path, x: &[T], weight: &[T], eps: f64,
 }
 
 #[inline(always)]
-fn row_body<T: Element, const FMA: bool>(x: &[T], weight: &[f32], eps: f32, wide: &mut [f32], out: &mut [T]) {
+fn row_body<T: Element, const FMA: bool>(
+    path: Path,
+    x: &[T],
+    weight: &[f32],
+    eps: f32,
+    wide: &mut [f32],
+    out: &mut [T],
+) {
     T::read(x, wide);
     wide.iter_mut().for_each(|x| *x *= *x);
     let mean = cascade(wide) / wide.len() as f32;
     let root = 1.0 / (mean + eps).sqrt();
     T::read(x, wide);
     wide.iter_mut().for_each(|x| *x *= root);
-    T::round(wide, out);
+    T::round(path, wide, out);
     wide.iter_mut().zip(weight).for_each(|(x, w)| *x *= w);
-    T::narrow(wide, out);
+    narrow(path, wide, out);
 }
 by_path!(row<T: Element>(x: &[T], weight: &[f32], eps: f32, wide: &mut [f32], out: &mut [T]) = row_body);
 

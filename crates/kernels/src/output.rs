@@ -7,9 +7,15 @@ use std::ops::Range;
 use crate::Path;
 use ulpscope_floats::{bf16, bf16_from_f32, bf16_from_f64_exact, f16, f16_from_f64_exact, f32_to_f16};
 
+/// Rounds some sums, on a CPU that has the instructions.
+type Narrow<T> = unsafe fn(&[f32], &mut [T]);
+
 /// A format that sums are rounded to.
 pub(crate) trait Output: Copy + Send + Sync + bytemuck::Zeroable {
     const ZERO: Self;
+
+    /// The same by an instruction, for [`Path::Avx512Bf16`] and above, where there is one.
+    const BY_INSTRUCTION: Option<Narrow<Self>> = None;
 
     /// Rounds f32 sums, to nearest, ties to even.
     fn narrow(sums: &[f32], out: &mut [Self]);
@@ -26,6 +32,8 @@ pub(crate) trait Output: Copy + Send + Sync + bytemuck::Zeroable {
 
 impl Output for bf16 {
     const ZERO: Self = bf16::ZERO;
+    #[cfg(target_arch = "x86_64")]
+    const BY_INSTRUCTION: Option<Narrow<Self>> = Some(by_instruction);
 
     #[inline(always)]
     fn narrow(sums: &[f32], out: &mut [Self]) {
@@ -86,18 +94,48 @@ impl Output for f32 {
     }
 }
 
-/// [`Output::narrow`], compiled for the path's instructions. The bits are the same.
+/// [`Output::narrow`] with the path's instructions. The bits are the same.
 pub(crate) fn narrow<O: Output>(path: Path, sums: &[f32], out: &mut [O]) {
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
     fn wide<O: Output>(sums: &[f32], out: &mut [O]) {
         O::narrow(sums, out);
     }
-    match path {
-        #[cfg(target_arch = "x86_64")]
+    match (path, O::BY_INSTRUCTION) {
         // SAFETY: a path that a product runs on has been checked against the CPU.
-        Path::Avx512 | Path::Avx512Bf16 | Path::AmxBf16 => unsafe { wide(sums, out) },
+        (Path::Avx512Bf16 | Path::AmxBf16, Some(narrow)) => unsafe { narrow(sums, out) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: as above.
+        (Path::Avx512 | Path::Avx512Bf16 | Path::AmxBf16, _) => unsafe { wide(sums, out) },
         _ => O::narrow(sums, out),
+    }
+}
+
+/// [`Output::narrow`] by `vcvtneps2bf16`, which takes subnormal numbers for zero: where there are any, all are rounded once more
+/// without it.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")]
+fn by_instruction(sums: &[f32], out: &mut [bf16]) {
+    use std::arch::x86_64::{
+        __m256bh, __m256i, _mm256_storeu_si256, _mm512_cvtneps_pbh, _mm512_fpclass_ps_mask, _mm512_loadu_ps,
+    };
+    const SUBNORMAL: i32 = 0x20;
+    assert_eq!(sums.len(), out.len());
+    let (sixteens, few) = sums.as_chunks::<16>();
+    let (to, rest) = out.as_chunks_mut::<16>();
+    let mut subnormal = 0;
+    for (sums, to) in sixteens.iter().zip(to) {
+        // SAFETY: sixteen numbers each; both sides of the transmutation are 256 bits without invalid patterns.
+        unsafe {
+            let sums = _mm512_loadu_ps(sums.as_ptr());
+            subnormal |= _mm512_fpclass_ps_mask::<SUBNORMAL>(sums);
+            let rounded = std::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(sums));
+            _mm256_storeu_si256(to.as_mut_ptr().cast(), rounded);
+        }
+    }
+    Output::narrow(few, rest);
+    if subnormal != 0 {
+        Output::narrow(sums, out);
     }
 }
 
@@ -247,6 +285,23 @@ impl<O: Output> Patch<'_, O> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_path_rounds_by_the_definition() {
+        let of = |uppers: std::ops::RangeInclusive<u16>| -> Vec<f32> {
+            let lows = [0, 1, 0x7fff, 0x8000, 0x8001, 0xffff];
+            uppers.flat_map(|upper| lows.map(|low| f32::from_bits(u32::from(upper) << 16 | low))).collect()
+        };
+        // With subnormal numbers among them, and without; infinities and NaN in both.
+        for sums in [of(0..=u16::MAX), of(0x80..=0x7fff), of(0x80..=0x90)] {
+            let want: Vec<u16> = sums.iter().map(|x| bf16_from_f32(*x).to_bits()).collect();
+            for path in Path::available() {
+                let mut out = vec![bf16::ZERO; sums.len()];
+                narrow(path, &sums, &mut out);
+                assert!(out.iter().zip(&want).all(|(out, want)| out.to_bits() == *want), "{path}");
+            }
+        }
+    }
 
     #[test]
     fn cells_cover_a_matrix_once() {

@@ -4,6 +4,7 @@ use ulpscope_floats::Floats;
 
 use crate::by_path::by_path;
 use crate::element::{Element, expect, fill_pairs, with_element};
+use crate::output::narrow;
 use crate::{KernelError, Path};
 
 /// `$f` of two runs of numbers, element by element.
@@ -48,22 +49,28 @@ pub(crate) fn add_to<T: Element>(path: Path, x: &mut [T], y: &[T]) {
 }
 
 #[inline(always)]
-fn zip_body<T: Element>(x: &mut [T], y: &[T], [left, right]: [&mut [f32]; 2], f: impl Fn(f32, f32) -> f32) {
+fn zip_body<T: Element>(
+    path: Path,
+    x: &mut [T],
+    y: &[T],
+    [left, right]: [&mut [f32]; 2],
+    f: impl Fn(f32, f32) -> f32,
+) {
     T::read(x, left);
     T::read(y, right);
     left.iter_mut().zip(right).for_each(|(x, y)| *x = f(*x, *y));
-    T::narrow(left, x);
+    narrow(path, left, x);
 }
 
 #[inline(always)]
-fn sums_body<T: Element, const FMA: bool>(x: &mut [T], y: &[T], room: [&mut [f32]; 2]) {
-    zip_body(x, y, room, |x, y| x + y);
+fn sums_body<T: Element, const FMA: bool>(path: Path, x: &mut [T], y: &[T], room: [&mut [f32]; 2]) {
+    zip_body(path, x, y, room, |x, y| x + y);
 }
 by_path!(sums<T: Element>(x: &mut [T], y: &[T], room: [&mut [f32]; 2]) = sums_body);
 
 #[inline(always)]
-fn products_body<T: Element, const FMA: bool>(x: &mut [T], y: &[T], room: [&mut [f32]; 2]) {
-    zip_body(x, y, room, |x, y| x * y);
+fn products_body<T: Element, const FMA: bool>(path: Path, x: &mut [T], y: &[T], room: [&mut [f32]; 2]) {
+    zip_body(path, x, y, room, |x, y| x * y);
 }
 by_path!(
     /// [`mul`] in the place of a piece of `x`, of which `y` and the room to work in are as long.

@@ -19,7 +19,7 @@ pub enum Path {
     Avx2,
     /// AVX-512 F, BW and VL: products and sums in f32.
     Avx512,
-    /// With `vdpbf16ps` besides, for [`Accumulation::Dot2`](crate::Accumulation::Dot2) of bf16 numbers. It takes
+    /// With AVX-512 DQ and BF16 besides: rounding to bf16 by an instruction, and `vdpbf16ps` for [`Accumulation::Dot2`](crate::Accumulation::Dot2) of bf16 numbers. It takes
     /// subnormal numbers for zero, so that it is used only where their exponents prove that none can occur.
     Avx512Bf16,
     /// With AMX tiles besides, for [`Accumulation::Tile32`](crate::Accumulation::Tile32) and its blocked form of bf16
@@ -43,12 +43,13 @@ impl Path {
             use std::is_x86_feature_detected as has;
             let avx2 = has!("avx2") && has!("fma") && has!("f16c");
             let avx512 = avx2 && has!("avx512f") && has!("avx512bw") && has!("avx512vl");
+            let bf16 = avx512 && has!("avx512dq") && has!("avx512bf16");
             match self {
                 Path::Portable => true,
                 Path::Avx2 => avx2,
                 Path::Avx512 => avx512,
-                Path::Avx512Bf16 => avx512 && has!("avx512bf16"),
-                Path::AmxBf16 => avx512 && has!("avx512bf16") && crate::tile::amx::available(),
+                Path::Avx512Bf16 => bf16,
+                Path::AmxBf16 => bf16 && crate::tile::amx::available(),
             }
         }
         #[cfg(not(target_arch = "x86_64"))]

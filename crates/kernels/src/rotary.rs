@@ -4,6 +4,7 @@ use ulpscope_floats::Floats;
 
 use crate::by_path::by_path;
 use crate::element::{Element, WORTH_A_THREAD, expect, expect_rows, with_element};
+use crate::output::narrow;
 use crate::team::each_of;
 use crate::{KernelError, Path};
 
@@ -78,7 +79,12 @@ pub(crate) fn turn<T: Element, const N: usize>(
 
 /// The two products of every element of some heads rounded, and their sum.
 #[inline(always)]
-fn heads_body<T: Element, const FMA: bool>(x: &mut [T], [cos, sin]: [&[f32]; 2], wide: &mut [f32]) {
+fn heads_body<T: Element, const FMA: bool>(
+    path: Path,
+    x: &mut [T],
+    [cos, sin]: [&[f32]; 2],
+    wide: &mut [f32],
+) {
     let half = cos.len() / 2;
     let (cos, sin) = (cos.split_at(half), sin.split_at(half));
     for x in x.chunks_exact_mut(wide.len()) {
@@ -89,7 +95,7 @@ fn heads_body<T: Element, const FMA: bool>(x: &mut [T], [cos, sin]: [&[f32]; 2],
             *first = T::rounded(a * cos.0[i]) + T::rounded(-b * sin.0[i]);
             *second = T::rounded(b * cos.1[i]) + T::rounded(a * sin.1[i]);
         }
-        T::narrow(wide, x);
+        narrow(path, wide, x);
     }
 }
 by_path!(heads<T: Element>(x: &mut [T], tables: [&[f32]; 2], wide: &mut [f32]) = heads_body);

@@ -51,7 +51,7 @@ pub fn round_to_bf16(x: &[f32], out: &mut [bf16]) -> Rounded {
 const PART: usize = 1 << 16;
 
 #[inline(always)]
-fn part_body<const FMA: bool>(x: &[f32], out: &mut [bf16]) -> [u32; 4] {
+fn part_body<const FMA: bool>(_: Path, x: &[f32], out: &mut [bf16]) -> [u32; 4] {
     const INFINITE: u32 = 0x7f80_0000;
     let mut counts = [0u32; 4];
     for (x, out) in x.iter().zip(out) {

@@ -4,6 +4,7 @@ use ulpscope_floats::DType;
 
 use super::queries::{Queries, Scratch};
 use super::{KEY_BLOCK, LANES};
+use crate::Path;
 use crate::by_path::by_path;
 use crate::element::Element;
 use crate::exp::{exp_body, exp_fast_body};
@@ -84,7 +85,7 @@ pub(super) fn flash<T: Element>(queries: &Queries<T>, scratch: &mut Scratch<T>, 
 }
 
 #[inline(always)]
-fn exponentials_body<const FMA: bool>(scores: &mut [f32], before: State, take: Take) -> State {
+fn exponentials_body<const FMA: bool>(path: Path, scores: &mut [f32], before: State, take: Take) -> State {
     let (seen, masked) = scores.split_at_mut(take.seen.min(scores.len()));
     seen.iter_mut().for_each(|s| *s *= take.scale);
     masked.fill(f32::NEG_INFINITY);
@@ -94,9 +95,9 @@ fn exponentials_body<const FMA: bool>(scores: &mut [f32], before: State, take: T
     let rescale = exact(before.max - max);
     let (vectors, rest) = scores.split_at_mut(take.whole);
     if take.fast {
-        exp_fast_body::<FMA>(vectors, max);
+        exp_fast_body::<FMA>(path, vectors, max);
     } else {
-        exp_body::<FMA>(vectors, max);
+        exp_body::<FMA>(path, vectors, max);
     }
     rest.iter_mut().for_each(|x| *x = exact(*x - max));
     let mut lanes = [0.0; LANES];
