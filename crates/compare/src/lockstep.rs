@@ -1,4 +1,7 @@
 //! Subjects in lockstep: load a part of the model, run every subject and prompt through it, compare, drop it, go on.
+//!
+//! Where a subject is to multiply another's inputs by weights that both share, the product is the other's, and is not computed
+//! again.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -216,25 +219,26 @@ impl<'a, 'e> Run<'a, 'e> {
         Run { experiment, referred: referred.collect() }
     }
 
-    /// Does something for every prompt: for several at a time, each on a thread of its own, where there are enough of them and
-    /// what they hold meanwhile, of which `bytes` is an estimate, is little. Otherwise all threads work on one prompt.
+    /// Does something for every prompt: for several at a time, each on a thread of its own, where there are enough of them of which
+    /// what they hold meanwhile, as `bytes` estimates it, is little. On others all threads work together.
     fn side_by_side(
         &self,
         streams: &mut [Stream],
         bytes: impl Fn(&Self, usize) -> usize,
         work: impl Fn(&mut Stream) + Sync,
     ) {
-        let most = streams.iter().map(|stream| bytes(self, stream.prompt)).max().unwrap_or(0);
-        let fitting = SIDE_BY_SIDE / most.max(1);
-        let threads = rayon::current_num_threads();
-        let pays = threads > 1 && owns(&self.experiment.device);
-        if pays && fitting.min(streams.len()) >= 2 * threads {
-            for streams in streams.chunks_mut(fitting) {
-                streams.par_iter_mut().for_each(|stream| apart(|| work(stream)));
-            }
-        } else {
-            streams.iter_mut().for_each(work);
+        let least = 2 * rayon::current_num_threads();
+        let bytes = |stream: &Stream| bytes(self, stream.prompt).max(1);
+        let (mut small, mut others): (Vec<_>, Vec<_>) =
+            streams.iter_mut().partition(|stream| bytes(stream) <= SIDE_BY_SIDE / least);
+        if least == 2 || small.len() < least || !owns(&self.experiment.device) {
+            others = small.drain(..).chain(others).collect();
         }
+        let most = small.iter().map(|stream| bytes(stream)).max().unwrap_or(1);
+        for small in small.chunks_mut(SIDE_BY_SIDE / most) {
+            small.par_iter_mut().for_each(|stream| apart(|| work(stream)));
+        }
+        others.into_iter().for_each(work);
     }
 
     /// About as many bytes as the activations of a block take for all subjects.

@@ -90,8 +90,7 @@ unsafe fn chain<const MR: usize, const NV: usize>(
     segment: &Segment,
 ) -> Sums<MR, NV> {
     let length = block.plan.length;
-    // Few rows wait for what comes next in their panels; many have the time for those behind.
-    let ahead = if few(MR, NV) { AHEAD } else { NV * panel_len(length) * size_of::<bf16>() };
+    let size = panel_len(length) * size_of::<bf16>();
     let x = block.x.as_ptr();
     let mut panels = [std::ptr::null(); NV];
     for v in 0..NV {
@@ -104,28 +103,28 @@ unsafe fn chain<const MR: usize, const NV: usize>(
         // that takes a product too small for f32.
         let lone = |p| move |r| i32::from((*x.add(r * length + 2 * p)).to_bits());
         if let Some(p) = segment.lone.filter(|_| segment.step < 0) {
-            take(&mut acc, &panels, p, ahead, lone(p));
+            take(&mut acc, &panels, p, size, lone(p));
         }
         let mut p = segment.start;
         for _ in 0..segment.pairs {
-            take(&mut acc, &panels, p, ahead, |r| x.add(r * length + 2 * p).cast::<i32>().read_unaligned());
+            take(&mut acc, &panels, p, size, |r| x.add(r * length + 2 * p).cast::<i32>().read_unaligned());
             p = p.wrapping_add_signed(segment.step);
         }
         if let Some(p) = segment.lone.filter(|_| segment.step > 0) {
-            take(&mut acc, &panels, p, ahead, lone(p));
+            take(&mut acc, &panels, p, size, lone(p));
         }
         acc
     }
 }
 
 /// # Safety
-/// As for [`add`]; p is a pair of every panel, 32 numbers.
+/// As for [`add`]; p is a pair of every panel, 32 numbers, and each panel takes `size` bytes.
 #[inline(always)]
 unsafe fn take<const MR: usize, const NV: usize>(
     acc: &mut Sums<MR, NV>,
     panels: &[*const bf16; NV],
     p: usize,
-    ahead: usize,
+    size: usize,
     x: impl Fn(usize) -> i32,
 ) {
     // SAFETY: as promised; both sides of a transmutation are 512 bits without invalid patterns.
@@ -133,10 +132,14 @@ unsafe fn take<const MR: usize, const NV: usize>(
         let mut w = [std::mem::transmute::<__m512i, __m512bh>(_mm512_setzero_si512()); NV];
         for v in 0..NV {
             let at = panels[v].add(p * 2 * WIDTH);
-            let later = at.cast::<i8>().wrapping_add(ahead);
-            match few(MR, NV) {
-                true => _mm_prefetch::<_MM_HINT_T0>(later),
-                false => _mm_prefetch::<_MM_HINT_T1>(later),
+            let fetch = |ahead| at.cast::<i8>().wrapping_add(ahead);
+            if few(MR, NV) {
+                // What comes next in the panel or, at its end, in that of the next block.
+                let beyond = p * 64 + AHEAD >= size;
+                _mm_prefetch::<_MM_HINT_T0>(fetch(if beyond { AHEAD + (NV - 1) * size } else { AHEAD }));
+            } else {
+                // The next block's panels, for which there is time.
+                _mm_prefetch::<_MM_HINT_T1>(fetch(NV * size));
             }
             w[v] = std::mem::transmute::<__m512i, __m512bh>(_mm512_loadu_si512(at.cast()));
         }
