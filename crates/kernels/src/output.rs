@@ -27,6 +27,10 @@ pub(crate) trait Output: Copy + Send + Sync + bytemuck::Zeroable {
     fn same(self, other: Self) -> bool;
 
     /// The rectangle as one that kernels round to themselves, if some do for this format.
+    #[cfg_attr(
+        not(target_arch = "x86_64"),
+        allow(dead_code, reason = "only some machines have such kernels")
+    )]
     fn sink(to: Patch<Self>) -> Result<Sink, Patch<Self>>;
 }
 
@@ -234,6 +238,7 @@ impl<'a, T> Patch<'a, T> {
     }
 
     /// The number of columns.
+    #[cfg(target_arch = "x86_64")]
     pub(crate) fn width(&self) -> usize {
         self.width
     }
@@ -249,6 +254,7 @@ impl<'a, T> Patch<'a, T> {
 }
 
 /// A rectangle of a format that some kernels round to themselves.
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "only some machines have such kernels"))]
 pub(crate) enum Sink<'a> {
     F32(Patch<'a, f32>),
     Bf16(Patch<'a, bf16>),
@@ -256,7 +262,11 @@ pub(crate) enum Sink<'a> {
 
 impl<O: Output> Patch<'_, O> {
     /// Rounds sums, in rows of `stride`, after adding the bias of each column.
+    ///
+    /// # Panics
+    /// If there are fewer sums.
     pub(crate) fn fill(self, path: Path, sums: &mut [f32], stride: usize, bias: Option<&[f32]>) {
+        assert!(self.width <= stride && sums.len() >= self.rows * stride);
         #[inline(always)]
         fn body<O: Output>(mut to: Patch<O>, sums: &mut [f32], stride: usize, bias: Option<&[f32]>) {
             for (row, sums) in (0..to.rows).zip(sums.chunks_exact_mut(stride)) {
