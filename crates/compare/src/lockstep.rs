@@ -208,6 +208,33 @@ struct Run<'a, 'e> {
     experiment: &'e Experiment<'a>,
     /// For each subject, whether another's sites are compared with its own.
     referred: Vec<bool>,
+    bytes: Bytes,
+}
+
+/// About as many bytes as activations take, of all subjects together, on their own and taught.
+#[derive(Default)]
+struct Bytes {
+    /// Within a block, for each token.
+    token: usize,
+    /// Within a block, for each pair of tokens.
+    pair: usize,
+    /// Behind the head, for each token.
+    logits: usize,
+}
+
+impl Bytes {
+    fn of(experiment: &Experiment) -> Self {
+        let mut bytes = Bytes::default();
+        for (i, subject) in experiment.subjects.iter().enumerate() {
+            let (config, size) = (experiment.config(i), experiment.dtype(i).size());
+            bytes.token += 2 * (10 * config.hidden_size + 4 * config.intermediate_size) * size;
+            if subject.semantics.base.attention == AttentionKind::Eager {
+                bytes.pair += 4 * config.num_attention_heads * size;
+            }
+            bytes.logits += 4 * config.vocab_size * size;
+        }
+        bytes
+    }
 }
 
 impl<'a, 'e> Run<'a, 'e> {
@@ -216,7 +243,7 @@ impl<'a, 'e> Run<'a, 'e> {
         let watches = |s: &&crate::Subject| s.watch != Watch::Logits;
         let referred = (0..subjects.len())
             .map(|i| subjects.iter().filter(watches).any(|s| s.against.first() == Some(&i)));
-        Run { experiment, referred: referred.collect() }
+        Run { experiment, referred: referred.collect(), bytes: Bytes::of(experiment) }
     }
 
     /// Does something for every prompt: for several at a time, each on a thread of its own, where there are enough of them of which
@@ -227,12 +254,12 @@ impl<'a, 'e> Run<'a, 'e> {
         bytes: impl Fn(&Self, usize) -> usize,
         work: impl Fn(&mut Stream) + Sync,
     ) {
-        let least = 2 * rayon::current_num_threads();
-        let bytes = |stream: &Stream| bytes(self, stream.prompt).max(1);
+        let threads = rayon::current_num_threads();
+        let bytes = |stream: &Stream| bytes(self, self.experiment.prompts[stream.prompt].len()).max(1);
         let (mut small, mut others): (Vec<_>, Vec<_>) =
-            streams.iter_mut().partition(|stream| bytes(stream) <= SIDE_BY_SIDE / least);
-        if least == 2 || small.len() < least || !owns(&self.experiment.device) {
-            others = small.drain(..).chain(others).collect();
+            streams.iter_mut().partition(|stream| bytes(stream) <= SIDE_BY_SIDE / (2 * threads));
+        if threads == 1 || small.len() < 2 * threads || !owns(&self.experiment.device) {
+            others.append(&mut small);
         }
         let most = small.iter().map(|stream| bytes(stream)).max().unwrap_or(1);
         for small in small.chunks_mut(SIDE_BY_SIDE / most) {
@@ -242,31 +269,14 @@ impl<'a, 'e> Run<'a, 'e> {
     }
 
     /// About as many bytes as the activations of a block take for all subjects.
-    fn block_bytes(&self, prompt: usize) -> usize {
-        let tokens = self.experiment.prompts[prompt].len();
-        let of = |i: usize| {
-            let config = self.experiment.config(i);
-            let scores = match self.experiment.subjects[i].semantics.base.attention {
-                AttentionKind::Eager => 2 * config.num_attention_heads * tokens,
-                AttentionKind::Sdpa => 0,
-            };
-            // Once on its own, once taught.
-            2 * (10 * config.hidden_size + 4 * config.intermediate_size + scores)
-        };
-        self.widest() * tokens * (0..self.experiment.subjects.len()).map(of).sum::<usize>()
+    fn block_bytes(&self, tokens: usize) -> usize {
+        let Bytes { token, pair, .. } = self.bytes;
+        tokens * (token + pair * tokens)
     }
 
     /// The same of the head.
-    fn head_bytes(&self, prompt: usize) -> usize {
-        let rows = self.experiment.prompts[prompt].len().min(STRETCH);
-        let of = |i: usize| 4 * self.experiment.config(i).vocab_size;
-        self.widest() * rows * (0..self.experiment.subjects.len()).map(of).sum::<usize>()
-    }
-
-    /// Bytes of an element in the widest format that a subject computes in.
-    fn widest(&self) -> usize {
-        let subjects = 0..self.experiment.subjects.len();
-        subjects.map(|i| self.experiment.dtype(i).size()).max().unwrap_or(1)
+    fn head_bytes(&self, tokens: usize) -> usize {
+        tokens.min(STRETCH) * self.bytes.logits
     }
 
     /// Runs the stem for every subject. Its sites have no inputs but the prompt: what differs there is introduced there.

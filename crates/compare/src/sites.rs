@@ -35,13 +35,13 @@ impl Measured {
         own: Option<&Activation>,
         taught: Option<&Activation>,
     ) -> Self {
-        let taught = taught.unwrap_or(a);
         let apart =
             |b: &Activation| difference(&a.values, &b.values).expect("both arms have the same shapes");
         let len = a.values.len() as u64;
-        let new = match std::ptr::eq(a, taught) && own.is_some() {
-            true => Difference { len, equal: len, finite: len, ..Difference::EMPTY },
-            false => apart(taught),
+        let new = match (taught, own) {
+            // Nothing but that is asked of it.
+            (None, Some(_)) => Difference { len, equal: len, finite: len, ..Difference::EMPTY },
+            _ => apart(taught.unwrap_or(a)),
         };
         let positions = match (site, own) {
             (Site::Block(_, BlockSite::Output), Some(b)) => {
@@ -59,7 +59,7 @@ impl Measured {
             shape: a.shape.clone(),
             own: own_difference,
             taught: new,
-            first_nonfinite: [first(a, in_a), first(own.unwrap_or(taught), in_b)],
+            first_nonfinite: [first(a, in_a), first(own.or(taught).unwrap_or(a), in_b)],
             mean_abs_by_position: positions.iter().map(Difference::mean_abs).collect(),
             detail: None,
         }

@@ -1,6 +1,5 @@
 //! The exponentials that PyTorch's CPU kernels use, to the bit.
 
-use crate::Path;
 use crate::by_path::fma;
 
 /// `e^x` as the vector code of SLEEF computes it (`expf`, error below 1 ulp): PyTorch's softmax and SiLU on CPU.
@@ -74,12 +73,12 @@ fn large_integer(x: f32) -> u32 {
 
 /// `exp(x - minus)` where the numbers lie, with the instructions of whoever calls it.
 #[inline(always)]
-pub(crate) fn exp_body<const FMA: bool>(_: Path, x: &mut [f32], minus: f32) {
+pub(crate) fn exp_body<const FMA: bool>(x: &mut [f32], minus: f32) {
     x.iter_mut().for_each(|x| *x = sleef::<FMA>(*x - minus));
 }
 /// `exp_fast(x - minus)` where the numbers lie, with the instructions of whoever calls it.
 #[inline(always)]
-pub(crate) fn exp_fast_body<const FMA: bool>(_: Path, x: &mut [f32], minus: f32) {
+pub(crate) fn exp_fast_body<const FMA: bool>(x: &mut [f32], minus: f32) {
     x.iter_mut().for_each(|x| *x = malossi::<FMA>(*x - minus));
 }
 #[cfg(test)]
@@ -88,8 +87,17 @@ mod tests {
     use crate::Path;
     use crate::by_path::by_path;
 
-    by_path!(exp_in_place(x: &mut [f32], minus: f32) = exp_body);
-    by_path!(exp_fast_in_place(x: &mut [f32], minus: f32) = exp_fast_body);
+    #[inline(always)]
+    fn in_place_body<const FMA: bool>(_: Path, x: &mut [f32], minus: f32) {
+        exp_body::<FMA>(x, minus);
+    }
+    by_path!(exp_in_place(x: &mut [f32], minus: f32) = in_place_body);
+
+    #[inline(always)]
+    fn fast_in_place_body<const FMA: bool>(_: Path, x: &mut [f32], minus: f32) {
+        exp_fast_body::<FMA>(x, minus);
+    }
+    by_path!(exp_fast_in_place(x: &mut [f32], minus: f32) = fast_in_place_body);
 
     fn samples() -> Vec<f32> {
         let specials =

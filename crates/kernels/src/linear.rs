@@ -14,7 +14,7 @@ use crate::storage::{Storage, WIDTH};
 use crate::team::{each_of, each_part};
 #[cfg(target_arch = "x86_64")]
 use crate::tile::widen_panel;
-use crate::tile::{Block, MAX_PANELS, MAX_ROWS, Tile, amx, packed, panels_at_once, row_blocks};
+use crate::tile::{Block, MAX_PANELS, MAX_ROWS, Tile, amx, in_bf16, packed, panels_at_once, row_blocks};
 use crate::weight::{Line, PackedWeight, Panels, Scratch, Weight};
 use crate::{Accumulation, KernelError, Path};
 
@@ -228,7 +228,7 @@ impl Job<'_> {
             if rows * columns * self.inputs < WORTH_A_THREAD {
                 work.for_each(|(task, cell)| task.run(&shared, cell));
             } else {
-                each_of(in_strands(work.collect()), |(task, cell)| task.run(&shared, cell));
+                each_of(in_strands(work), |(task, cell)| task.run(&shared, cell));
             }
             if let Some(packed) = shared.packed.and_then(OnceLock::into_inner) {
                 packed.keep();
@@ -240,7 +240,7 @@ impl Job<'_> {
     /// Whether many rows, too, are best multiplied in pairs of bf16 numbers.
     fn dots(&self) -> bool {
         let bf16 = matches!(self.x, Floats::Bf16(_)) && self.order == Accumulation::Dot2;
-        bf16 && self.path == Path::Avx512Bf16 && Path::dots_are_fast()
+        bf16 && self.path.dots_are_fast()
     }
 
     /// x for AVX-512, if there are many rows of it.
@@ -420,7 +420,8 @@ impl<T: Storage> Typed<'_, T> {
         let mut path = job.path.min(Path::Avx512Bf16);
         let dot = match job.x {
             Floats::Bf16(x) if path == Path::Avx512Bf16 && T::DTYPE == DType::Bf16 => {
-                (plan.leaf == Leaf::OddFirst && columns.proved(Range::never_subnormal)).then_some(x)
+                let proved = plan.leaf == Leaf::OddFirst && columns.proved(Range::never_subnormal);
+                proved.then(|| (x, in_bf16(columns.panels)))
             }
             _ => None,
         };
@@ -447,11 +448,7 @@ impl<T: Storage> Typed<'_, T> {
             let tile = Tile { path, rows: block, exact };
             let x = row * job.inputs..(row + block) * job.inputs;
             let to = cell.patch(row..row + block, columns.range.clone());
-            if let Some(values) = dot {
-                let mut panels: [&[bf16]; MAX_PANELS] = [&[]; MAX_PANELS];
-                for (to, panel) in panels.iter_mut().zip(columns.panels) {
-                    *to = bytemuck::cast_slice(panel);
-                }
+            if let Some((values, panels)) = &dot {
                 let panels = &panels[..columns.panels.len()];
                 tile.run_dot_bf16(&Block { plan, x: &values[x], panels }, to, bias);
             } else {
@@ -499,9 +496,7 @@ impl<T: Storage> Typed<'_, T> {
         cell: &mut Cell<O>,
         columns: Columns<T>,
     ) {
-        let mut cast: [&[bf16]; MAX_PANELS] = [&[]; MAX_PANELS];
-        cast.iter_mut().zip(columns.panels).for_each(|(cast, panel)| *cast = bytemuck::cast_slice(panel));
-        let panels = &cast[..columns.panels.len()];
+        let panels = &in_bf16(columns.panels)[..columns.panels.len()];
         let bias = self.bias.as_ref().map(|bias| &bias[columns.range.clone()]);
         let mut sums = amx::Sums([0.0; amx::SUMS]);
         let end = cell.rows().end;
@@ -525,12 +520,11 @@ impl<T: Storage> Typed<'_, T> {
 
 /// The same work in an order in which threads that take one after the other each go through a part of it front to back: what a
 /// kernel has fetched ahead is then what its thread needs next.
-fn in_strands<T>(work: Vec<T>) -> impl Iterator<Item = T> {
-    let strands = rayon::current_num_threads();
-    let length = work.len().div_ceil(strands).max(1);
-    let mut work: Vec<Option<T>> = work.into_iter().map(Some).collect();
-    let order = (0..length).flat_map(move |i| (0..strands).map(move |strand| strand * length + i));
-    order.filter_map(move |i| work.get_mut(i).and_then(Option::take))
+fn in_strands<T>(work: impl Iterator<Item = T>) -> impl Iterator<Item = T> {
+    let mut work: Vec<(usize, T)> = work.enumerate().collect();
+    let length = work.len().div_ceil(rayon::current_num_threads()).max(1);
+    work.sort_by_key(|(i, _)| (i % length, *i));
+    work.into_iter().map(|(_, work)| work)
 }
 
 /// The memory behind some panels that as many more would take, in portions of a cache line for each pair of indices.

@@ -19,8 +19,9 @@ pub enum Path {
     Avx2,
     /// AVX-512 F, BW and VL: products and sums in f32.
     Avx512,
-    /// With AVX-512 DQ and BF16 besides: rounding to bf16 by an instruction, and `vdpbf16ps` for [`Accumulation::Dot2`](crate::Accumulation::Dot2) of bf16 numbers. It takes
-    /// subnormal numbers for zero, so that it is used only where their exponents prove that none can occur.
+    /// With AVX-512 DQ and BF16 besides: rounding to bf16 by an instruction, and `vdpbf16ps` for
+    /// [`Accumulation::Dot2`](crate::Accumulation::Dot2) of bf16 numbers. Both take subnormal numbers for zero: the second is used
+    /// only where exponents prove that none can occur, and what the first made of any is made again without it.
     Avx512Bf16,
     /// With AMX tiles besides, for [`Accumulation::Tile32`](crate::Accumulation::Tile32) and its blocked form of bf16
     /// numbers. They treat subnormal numbers like `vdpbf16ps`, and are used under the same condition.
@@ -58,16 +59,17 @@ impl Path {
         }
     }
 
-    /// Whether `vdpbf16ps` takes no longer than one of the two fused multiplications that it replaces: on AMD's CPUs it does not,
-    /// on Intel's it takes four times as long.
-    pub(crate) fn dots_are_fast() -> bool {
+    /// Whether this path multiplies many rows, too, best by `vdpbf16ps`: on AMD's CPUs that takes no longer than one of the two fused
+    /// multiplications that it replaces, on Intel's four times as long. (AMX leaves nothing for it to do.)
+    pub(crate) fn dots_are_fast(self) -> bool {
         #[cfg(target_arch = "x86_64")]
         {
             static FAST: OnceLock<bool> = OnceLock::new();
-            *FAST.get_or_init(|| {
-                let vendor = std::arch::x86_64::__cpuid(0);
-                [vendor.ebx, vendor.edx, vendor.ecx].map(u32::to_le_bytes).concat() == b"AuthenticAMD"
-            })
+            self == Path::Avx512Bf16
+                && *FAST.get_or_init(|| {
+                    let vendor = std::arch::x86_64::__cpuid(0);
+                    [vendor.ebx, vendor.edx, vendor.ecx].map(u32::to_le_bytes).concat() == b"AuthenticAMD"
+                })
         }
         #[cfg(not(target_arch = "x86_64"))]
         false

@@ -35,9 +35,9 @@ pub fn softmax(x: &Floats, width: usize) -> Result<Floats<'static>, KernelError>
 }
 
 #[inline(always)]
-fn softmax_row_body<const FMA: bool>(path: Path, row: &mut [f32]) {
+fn softmax_row_body<const FMA: bool>(_: Path, row: &mut [f32]) {
     let max = max(row);
-    exp_body::<FMA>(path, row, max);
+    exp_body::<FMA>(row, max);
     let inverse = 1.0 / sixteen_lanes(row);
     row.iter_mut().for_each(|x| *x *= inverse);
 }
@@ -47,13 +47,13 @@ by_path!(
 );
 
 #[inline(always)]
-fn softmax_seen_body<const FMA: bool>(path: Path, row: &mut [f32], known: usize, width: usize) {
+fn softmax_seen_body<const FMA: bool>(_: Path, row: &mut [f32], known: usize, width: usize) {
     let (vectors, beyond) = row.split_at_mut(known.next_multiple_of(16));
     beyond.fill(0.0);
     // Whole vectors: the exponential of -∞ is +0, which changes no sum.
     vectors[known..].fill(f32::NEG_INFINITY);
     let max = max(vectors);
-    exp_body::<FMA>(path, vectors, max);
+    exp_body::<FMA>(vectors, max);
     let sum = sixteen_lanes(if width < 16 { &vectors[..known] } else { vectors });
     let inverse = 1.0 / sum;
     vectors.iter_mut().for_each(|x| *x *= inverse);

@@ -3,6 +3,8 @@
 // Indices run over several arrays at once, and iterators bring closures that might not be inlined.
 #![allow(clippy::needless_range_loop)]
 
+use ulpscope_floats::bf16;
+
 use crate::lanes::Lanes;
 use crate::plan::{Leaf, Plan, Segment, evaluate};
 use crate::storage::{Storage, WIDTH, panel_len};
@@ -30,6 +32,16 @@ pub(crate) struct Block<'a, X, T> {
     pub(crate) plan: &'a Plan,
     pub(crate) x: &'a [X],
     pub(crate) panels: &'a [&'a [T]],
+}
+
+/// Panels of numbers that are known to be bf16, as such; empty ones behind them.
+///
+/// # Panics
+/// If they have another size.
+pub(crate) fn in_bf16<'a, T: Storage>(panels: &[&'a [T]]) -> [&'a [bf16]; MAX_PANELS] {
+    let mut cast: [&[bf16]; MAX_PANELS] = [&[]; MAX_PANELS];
+    cast.iter_mut().zip(panels).for_each(|(cast, panel)| *cast = bytemuck::cast_slice(panel));
+    cast
 }
 
 impl<X, T> Block<'_, X, T> {

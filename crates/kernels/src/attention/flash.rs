@@ -85,7 +85,7 @@ pub(super) fn flash<T: Element>(queries: &Queries<T>, scratch: &mut Scratch<T>, 
 }
 
 #[inline(always)]
-fn exponentials_body<const FMA: bool>(path: Path, scores: &mut [f32], before: State, take: Take) -> State {
+fn exponentials_body<const FMA: bool>(_: Path, scores: &mut [f32], before: State, take: Take) -> State {
     let (seen, masked) = scores.split_at_mut(take.seen.min(scores.len()));
     seen.iter_mut().for_each(|s| *s *= take.scale);
     masked.fill(f32::NEG_INFINITY);
@@ -95,9 +95,9 @@ fn exponentials_body<const FMA: bool>(path: Path, scores: &mut [f32], before: St
     let rescale = exact(before.max - max);
     let (vectors, rest) = scores.split_at_mut(take.whole);
     if take.fast {
-        exp_fast_body::<FMA>(path, vectors, max);
+        exp_fast_body::<FMA>(vectors, max);
     } else {
-        exp_body::<FMA>(path, vectors, max);
+        exp_body::<FMA>(vectors, max);
     }
     rest.iter_mut().for_each(|x| *x = exact(*x - max));
     let mut lanes = [0.0; LANES];

@@ -8,7 +8,7 @@ use crate::output::{Output, Patch};
 use crate::plan::{Leaf, Plan};
 use crate::range::Range;
 use crate::storage::{WIDTH, pack_panel, panel_len};
-use crate::tile::{Block, MAX_PANELS, MAX_ROWS, Tile, amx, packed, panels_at_once, row_blocks};
+use crate::tile::{Block, MAX_PANELS, MAX_ROWS, Tile, amx, in_bf16, packed, panels_at_once, row_blocks};
 use crate::weight::Line;
 use crate::{Accumulation, Path};
 use ulpscope_floats::{DType, bf16};
@@ -33,7 +33,7 @@ impl Way {
         let leaf = Plan::new(order, 2).map(|plan| plan.leaf);
         let bf16 = T::DTYPE == DType::Bf16;
         let tiles = path == Path::AmxBf16 && bf16 && leaf == Some(Leaf::Tile32);
-        let dots = path == Path::Avx512Bf16 && Path::dots_are_fast() && bf16 && leaf != Some(Leaf::Tile32);
+        let dots = path.dots_are_fast() && bf16 && leaf != Some(Leaf::Tile32);
         let packed = path >= Path::Avx512 && tokens >= MANY_TOKENS && leaf.is_some() && !tiles && !dots;
         let swapped = !packed && path >= Path::Avx512Bf16 && bf16 && leaf == Some(Leaf::EvenFirst);
         Way { path, order, swapped, packed }
@@ -285,8 +285,7 @@ impl<T: Element> Rows<T> {
         let x = |rows: usize| row * self.length..(row + rows) * self.length;
         let rows = row_blocks(path, plan.leaf, left);
         if all(rows, |proof| proof.never_subnormal) {
-            let mut cast: [&[bf16]; MAX_PANELS] = [&[]; MAX_PANELS];
-            cast.iter_mut().zip(panels).for_each(|(cast, panel)| *cast = bytemuck::cast_slice(panel));
+            let cast = in_bf16(panels);
             let x = bytemuck::cast_slice(&self.values[x(rows)]);
             let block = Block { plan, x, panels: &cast[..panels.len()] };
             Tile { path, rows, exact: false }.run_dot_bf16(&block, Patch::of(out, stride, rows, width), None);
