@@ -1,6 +1,7 @@
 //! A whole layer of a Llama as one operation.
 
-use std::cell::Cell;
+use std::cell::RefCell;
+use std::sync::Mutex;
 use std::thread::LocalKey;
 
 use ulpscope_floats::{Floats, bf16, f16};
@@ -13,12 +14,8 @@ use crate::norm::normalise;
 use crate::pairs::add_to;
 use crate::range::Bits;
 use crate::rotary::turn;
-use crate::team::team;
+use crate::team::{each_of, team};
 use crate::{Accumulation, KernelError, Path};
-
-/// Tokens that go through the feed-forward layer together: enough to keep every kernel busy, few enough for what is
-/// between its products to stay small.
-const STRETCH: usize = 768;
 
 /// How attention is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,10 +90,7 @@ impl DecoderLayer<'_> {
             if tokens > 0 {
                 let cos = expect::<T>(cos, tokens * head_dim, "cos")?;
                 let sin = expect::<T>(sin, tokens * head_dim, "sin")?;
-                let mut room = T::room().take();
-                let result = team(|| self.run(path, &mut x, [cos, sin], &mut room));
-                T::room().set(room);
-                result?;
+                team(|| held(|room| self.run(path, &mut x, [cos, sin], room)))?;
             }
             Ok(T::wrap(x))
         })
@@ -138,7 +132,7 @@ impl DecoderLayer<'_> {
         Ok(())
     }
 
-    fn run<T: Element>(
+    fn run<T: Held>(
         &self,
         path: Path,
         x: &mut [T],
@@ -152,37 +146,84 @@ impl DecoderLayer<'_> {
         let norm = |weight, name, x: &[T], out: &mut [T]| {
             expect::<T>(weight, width, name).map(|weight| normalise(path, x, weight, self.rms_norm_eps, out))
         };
-        let [normed, q, k, v, gate, up] = &mut room.0;
-
-        let normed = fit(normed, x.len().max(tokens * queries));
+        let Room([mixed, q, k, v]) = room;
+        let mixed = fit(mixed, tokens * queries);
         let (q, k, v) = (fit(q, tokens * queries), fit(k, tokens * keys), fit(v, tokens * keys));
-        norm(self.input_layernorm, "input_layernorm", x, &mut normed[..x.len()])?;
-        let projections = [self.q_proj, self.k_proj, self.v_proj];
-        products(path, &normed[..x.len()], &projections, self.order, &mut [&mut *q, &mut *k, &mut *v])?;
-        turn(path, [&mut *q, &mut *k], [cos, sin], head_dim);
-        let mixed = &mut normed[..tokens * queries];
+
+        // Tokens have nothing to do with each other, except in attention.
+        let stretches = Stretches::of(path, tokens);
+        let cut = |row: usize| stretches.tokens * row;
+        let inputs = x.chunks(cut(width)).zip(cos.chunks(cut(head_dim)).zip(sin.chunks(cut(head_dim))));
+        let outputs = q.chunks_mut(cut(queries)).zip(k.chunks_mut(cut(keys)).zip(v.chunks_mut(cut(keys))));
+        stretches.each(inputs.zip(outputs), |((x, (cos, sin)), (q, (k, v))), Room([normed, ..])| {
+            let normed = fit(normed, x.len());
+            norm(self.input_layernorm, "input_layernorm", x, normed)?;
+            let projections = [self.q_proj, self.k_proj, self.v_proj];
+            products(path, normed, &projections, self.order, &mut [&mut *q, &mut *k, v])?;
+            turn(path, [q, k], [cos, sin], head_dim);
+            Ok(())
+        })?;
         match self.mixing {
             Mixing::Eager => self.attention.eager(path, [q, k, v], mixed),
             Mixing::Sdpa => self.attention.sdpa(path, [q, k, v], mixed),
         }
-        let attended = fit(gate, x.len());
-        products(path, mixed, &[self.o_proj], self.order, &mut [attended])?;
-        add_to(path, x, attended);
-
-        // Tokens have nothing more to do with each other.
-        let inner = self.gate_proj.weight.outputs();
-        for x in x.chunks_mut(STRETCH * width) {
-            let tokens = x.len() / width;
-            let normed = &mut normed[..x.len()];
-            let (gate, up) = (fit(gate, tokens * inner), fit(up, tokens * inner));
+        let streams = x.chunks_mut(cut(width)).zip(mixed.chunks(cut(queries)));
+        stretches.each(streams, |(x, mixed), Room([normed, gate, up, ..])| {
+            let normed = fit(normed, x.len());
+            products(path, mixed, &[self.o_proj], self.order, &mut [&mut *normed])?;
+            add_to(path, x, normed);
             norm(self.post_attention_layernorm, "post_attention_layernorm", x, normed)?;
+            let inner = x.len() / width * self.gate_proj.weight.outputs();
+            let (gate, up) = (fit(gate, inner), fit(up, inner));
             let projections = [self.gate_proj, self.up_proj];
             products(path, normed, &projections, self.order, &mut [&mut *gate, &mut *up])?;
             gated(path, gate, up);
             products(path, gate, &[self.down_proj], self.order, &mut [&mut *normed])?;
             add_to(path, x, normed);
+            Ok(())
+        })
+    }
+}
+
+/// How tokens go through what is between two attentions.
+struct Stretches {
+    /// The length of a stretch.
+    tokens: usize,
+    /// Each is one thread's, from its first operation to the last, so that what it works on stays in that thread's cache and no
+    /// thread waits for another. Otherwise all threads share every operation.
+    apart: bool,
+}
+
+impl Stretches {
+    fn of(path: Path, tokens: usize) -> Self {
+        /// The longest stretch: enough to keep every kernel busy, few enough for what is between its products to stay small.
+        const MOST: [usize; 2] = [256, 768];
+        // What a thread has to have of its own. Every thread reads all weights then, which takes about as many tokens to
+        // be worth it; AMX is so much faster that it takes more.
+        let least = if path == Path::AmxBf16 { 256 } else { 64 };
+        let threads = rayon::current_num_threads();
+        let apart = tokens >= least * threads;
+        let each = if apart { tokens.div_ceil(threads) } else { tokens };
+        let parts = each.div_ceil(MOST[usize::from(!apart)]).max(1);
+        Stretches { tokens: each.div_ceil(parts).next_multiple_of(8), apart }
+    }
+
+    /// Calls `work` for what there is of each stretch, with room to work in.
+    fn each<T: Held, I: Send>(
+        &self,
+        stretches: impl Iterator<Item = I>,
+        work: impl Fn(I, &mut Room<T>) -> Result<(), KernelError> + Sync,
+    ) -> Result<(), KernelError> {
+        if !self.apart {
+            return stretches.into_iter().try_for_each(|stretch| held(|room| work(stretch, room)));
         }
-        Ok(())
+        let result = Mutex::new(Ok(()));
+        each_of(stretches, |stretch| {
+            if let Err(error) = held(|room| work(stretch, room)) {
+                *result.lock().expect("nothing panics while it is held") = Err(error);
+            }
+        });
+        result.into_inner().expect("nothing panics while it is held")
     }
 }
 
@@ -196,35 +237,43 @@ fn fit<T: Element>(buffer: &mut Vec<T>, len: usize) -> &mut [T] {
 
 /// What a layer holds between its operations, kept for the next one: memory of this size is costly to get anew.
 #[derive(Default)]
-struct Room<T>([Vec<T>; 6]);
+struct Room<T>([Vec<T>; 4]);
 
 /// Formats that a layer runs in.
-trait Held: Element {
-    /// This thread's room.
-    fn room() -> &'static LocalKey<Cell<Room<Self>>>;
+trait Held: Element + Default {
+    /// What this thread has kept.
+    fn rooms() -> &'static LocalKey<RefCell<Vec<Room<Self>>>>;
 
     /// The numbers, owned.
     fn take(x: Floats<'static>) -> Result<Vec<Self>, KernelError>;
 }
 
+/// Calls `f` with some room that nobody else has at the time.
+fn held<T: Held, R>(f: impl FnOnce(&mut Room<T>) -> R) -> R {
+    let mut room = T::rooms().with_borrow_mut(Vec::pop).unwrap_or_default();
+    let result = f(&mut room);
+    T::rooms().with_borrow_mut(|rooms| rooms.push(room));
+    result
+}
+
 macro_rules! held {
     ($t:ty, $variant:ident) => {
         impl Held for $t {
-            fn room() -> &'static LocalKey<Cell<Room<Self>>> {
+            fn rooms() -> &'static LocalKey<RefCell<Vec<Room<Self>>>> {
                 thread_local! {
-                    static ROOM: Cell<Room<$t>> = const {
-                        Cell::new(Room([Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new()]))
-                    };
+                    static ROOMS: RefCell<Vec<Room<$t>>> = const { RefCell::new(Vec::new()) };
                 }
-                &ROOM
+                &ROOMS
             }
 
             fn take(x: Floats<'static>) -> Result<Vec<Self>, KernelError> {
                 match x {
                     Floats::$variant(x) => Ok(x.into_owned()),
-                    other => {
-                        Err(KernelError::Mixed { what: "x", expected: <$t as Bits>::DTYPE, got: other.dtype() })
-                    }
+                    other => Err(KernelError::Mixed {
+                        what: "x",
+                        expected: <$t as Bits>::DTYPE,
+                        got: other.dtype(),
+                    }),
                 }
             }
         }

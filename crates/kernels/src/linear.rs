@@ -11,16 +11,18 @@ use crate::output::{Cell, Output, grid};
 use crate::plan::{Leaf, Plan};
 use crate::range::Range;
 use crate::storage::{Storage, WIDTH};
-use crate::team::{each_of, each_part};
+use crate::team::{each_of, each_part, threads};
 #[cfg(target_arch = "x86_64")]
 use crate::tile::widen_panel;
-use crate::tile::{Block, MAX_PANELS, MAX_ROWS, Tile, amx, in_bf16, packed, panels_at_once, row_blocks};
-use crate::weight::{Line, PackedWeight, Panels, Scratch, Weight};
+use crate::tile::{
+    Block, MAX_PANELS, MAX_ROWS, Tile, amx, in_bf16, packed, panels_at_once, row_blocks, run_dot_bf16,
+};
+use crate::weight::{Line, PackedWeight, Panels, Scratch, Weight, in_large_pages};
 use crate::{Accumulation, KernelError, Path};
 
-/// Rows of x that stay in a core's cache while panels pass by, in bytes of f32.
+/// Rows of x that stay in a core's cache while panels pass by, in bytes.
 const ROWS_IN_CACHE: usize = 192 << 10;
-/// The same for kernels that take many rows: the next cache holds them beside a panel.
+/// The same in bytes of f32 for kernels that take many rows: the next cache holds them beside a panel.
 const PACKED_IN_CACHE: usize = 768 << 10;
 /// Rows from which on it pays to pack x.
 const MANY_ROWS: usize = 16;
@@ -180,6 +182,7 @@ impl Job<'_> {
         // Pages that are zero already, so that each is touched first by the thread that fills it.
         let zeros = |p: &Projection| bytemuck::allocation::zeroed_vec(rows * p.weight.outputs());
         let mut all: Vec<Vec<O>> = projections.iter().map(zeros).collect();
+        all.iter_mut().for_each(|all| in_large_pages(all));
         let mut outs: Vec<&mut [O]> = all.iter_mut().map(Vec::as_mut_slice).collect();
         self.run_into(projections, &mut outs)?;
         Ok(all.into_iter().map(wrap).collect())
@@ -215,11 +218,13 @@ impl Job<'_> {
             let (fitting, multiple) = match (&tiles, many) {
                 (Some(_), _) => (TILES_IN_CACHE / (2 * self.inputs), BLOCKS),
                 (None, true) => (PACKED_IN_CACHE / (4 * self.inputs), BLOCKS),
-                (None, false) => (ROWS_IN_CACHE / (4 * self.inputs), FEW_BLOCKS),
+                (None, false) => {
+                    (ROWS_IN_CACHE / (if self.dots() { 2 } else { 4 } * self.inputs), FEW_BLOCKS)
+                }
             };
             let height = (fitting / multiple).max(1) * multiple;
             let columns: usize = projections.iter().map(|p| p.weight.outputs()).sum();
-            let wanted = (16 * rayon::current_num_threads()).div_ceil(rows.div_ceil(height));
+            let wanted = (16 * threads()).div_ceil(rows.div_ceil(height));
             let panels = columns.div_ceil(WIDTH).div_ceil(wanted);
             let width = WIDTH * panels.next_multiple_of(MAX_PANELS).min(64);
             let work = outs.iter_mut().zip(projections).zip(&tasks).flat_map(|((y, p), task)| {
@@ -425,14 +430,17 @@ impl<T: Storage> Typed<'_, T> {
             }
             _ => None,
         };
-        if path == Path::Avx512Bf16 && dot.is_none() {
-            path = Path::Avx512;
+        let bias = self.bias.as_ref().map(|bias| &bias[columns.range.clone()]);
+        let rows = cell.rows();
+        if let Some((values, panels)) = dot {
+            let x = &values[rows.start * job.inputs..rows.end * job.inputs];
+            let block = Block { plan, x, panels: &panels[..columns.panels.len()] };
+            return run_dot_bf16(path, &block, cell.patch(rows, columns.range.clone()), bias);
         }
+        path = path.min(Path::Avx512);
         let exact = path == Path::Portable && columns.proved(Range::exact_products);
 
         let mut sums = [0.0; MAX_ROWS * MAX_PANELS * WIDTH];
-        let bias = self.bias.as_ref().map(|bias| &bias[columns.range.clone()]);
-        let rows = cell.rows();
         let mut scratch = Scratch::default();
         #[allow(unused_mut, reason = "only some machines have a path that widens beforehand")]
         let mut widened: Option<&[f32]> = None;
@@ -446,19 +454,13 @@ impl<T: Storage> Typed<'_, T> {
         while row < rows.end {
             let block = row_blocks(path, plan.leaf, rows.end - row);
             let tile = Tile { path, rows: block, exact };
-            let x = row * job.inputs..(row + block) * job.inputs;
             let to = cell.patch(row..row + block, columns.range.clone());
-            if let Some((values, panels)) = &dot {
-                let panels = &panels[..columns.panels.len()];
-                tile.run_dot_bf16(&Block { plan, x: &values[x], panels }, to, bias);
-            } else {
-                let x = &input.wide()[x];
-                match widened {
-                    Some(panel) => tile.run(&Block { plan, x, panels: &[panel] }, &mut sums),
-                    None => tile.run(&Block { plan, x, panels: columns.panels }, &mut sums),
-                }
-                to.fill(path, &mut sums, columns.panels.len() * WIDTH, bias);
+            let x = &input.wide()[row * job.inputs..(row + block) * job.inputs];
+            match widened {
+                Some(panel) => tile.run(&Block { plan, x, panels: &[panel] }, &mut sums),
+                None => tile.run(&Block { plan, x, panels: columns.panels }, &mut sums),
             }
+            to.fill(path, &mut sums, columns.panels.len() * WIDTH, bias);
             row += block;
         }
     }
@@ -522,7 +524,7 @@ impl<T: Storage> Typed<'_, T> {
 /// kernel has fetched ahead is then what its thread needs next.
 fn in_strands<T>(work: impl Iterator<Item = T>) -> impl Iterator<Item = T> {
     let mut work: Vec<(usize, T)> = work.enumerate().collect();
-    let length = work.len().div_ceil(rayon::current_num_threads()).max(1);
+    let length = work.len().div_ceil(threads()).max(1);
     work.sort_by_key(|(i, _)| (i % length, *i));
     work.into_iter().map(|(_, work)| work)
 }

@@ -243,6 +243,16 @@ impl<'a, T> Patch<'a, T> {
         self.width
     }
 
+    /// Some of the rows.
+    ///
+    /// # Panics
+    /// If there are fewer.
+    pub(crate) fn rows(&mut self, first: usize, count: usize) -> Patch<'_, T> {
+        assert!(first + count <= self.rows);
+        let start = self.start.wrapping_add(first * self.stride);
+        Patch { start, rows: count, owner: PhantomData, ..*self }
+    }
+
     /// Where the row `row` begins, which is followed by as many numbers as the rectangle is wide.
     ///
     /// # Panics

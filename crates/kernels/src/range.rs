@@ -29,16 +29,9 @@ impl Range {
     /// The range of `values`.
     #[inline(always)]
     pub(crate) fn of<T: Bits>(values: &[T]) -> Self {
-        // Of magnitudes as integers, which order as the numbers do; zero wraps round to the far end.
-        let (mut low, mut high) = (u32::MAX, 0);
-        for value in values {
-            let magnitude = value.magnitude();
-            low = low.min(magnitude.wrapping_sub(1));
-            high = high.max(if magnitude < T::INFINITY { magnitude } else { 0 });
-        }
+        let [low, high] = T::extremes(values);
         let precision = T::DTYPE.precision() as i32;
         let exponent = |magnitude: u32| T::exponent(magnitude.min(T::INFINITY - 1)).max(1);
-        let low = low.wrapping_add(1);
         let subnormal = low != 0 && low < T::SMALLEST_NORMAL && T::DTYPE != DType::F16;
         Range {
             smallest: if low == 0 { 255 } else { exponent(low) },
@@ -113,9 +106,29 @@ pub(crate) trait Bits: Pod {
     /// The bits without the sign.
     fn magnitude(self) -> u32;
 
+    /// The smallest magnitude that is not zero, 0 if there is none, and the largest that is finite.
+    fn extremes(values: &[Self]) -> [u32; 2];
+
     /// The biased exponent that a number of this magnitude has in f32; subnormal numbers count as in their lowest
     /// binade, with all the bits below it.
     fn exponent(magnitude: u32) -> i32;
+}
+
+/// [`Bits::extremes`] on integers of the format's own width, of which a vector holds the most.
+macro_rules! extremes {
+    ($bits:ty) => {
+        #[inline(always)]
+        fn extremes(values: &[Self]) -> [u32; 2] {
+            // Magnitudes as integers order as the numbers do; zero wraps round to the far end.
+            let (mut low, mut high) = (<$bits>::MAX, 0);
+            for value in values {
+                let magnitude = value.to_bits() & (<$bits>::MAX >> 1);
+                low = low.min(magnitude.wrapping_sub(1));
+                high = high.max(if magnitude < (<Self as Bits>::INFINITY as $bits) { magnitude } else { 0 });
+            }
+            [low.wrapping_add(1).into(), high.into()]
+        }
+    };
 }
 
 impl Bits for bf16 {
@@ -127,6 +140,8 @@ impl Bits for bf16 {
     fn magnitude(self) -> u32 {
         u32::from(self.to_bits() & 0x7fff)
     }
+
+    extremes!(u16);
 
     fn exponent(magnitude: u32) -> i32 {
         (magnitude >> 7) as i32
@@ -143,6 +158,8 @@ impl Bits for f16 {
         u32::from(self.to_bits() & 0x7fff)
     }
 
+    extremes!(u16);
+
     fn exponent(magnitude: u32) -> i32 {
         // f16's subnormal numbers share the quantum of its lowest binade.
         (magnitude >> 10).max(1) as i32 - 15 + BIAS
@@ -158,6 +175,8 @@ impl Bits for f32 {
     fn magnitude(self) -> u32 {
         self.to_bits() & 0x7fff_ffff
     }
+
+    extremes!(u32);
 
     fn exponent(magnitude: u32) -> i32 {
         (magnitude >> 23) as i32

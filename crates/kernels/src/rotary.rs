@@ -90,10 +90,11 @@ fn heads_body<T: Element, const FMA: bool>(
     for x in x.chunks_exact_mut(wide.len()) {
         T::read(x, wide);
         let (first, second) = wide.split_at_mut(half);
-        for (i, (first, second)) in first.iter_mut().zip(second).enumerate() {
+        let tables = cos.0.iter().zip(sin.0).zip(cos.1.iter().zip(sin.1));
+        for ((first, second), ((cos, sin), (cos_2, sin_2))) in first.iter_mut().zip(second).zip(tables) {
             let (a, b) = (*first, *second);
-            *first = T::rounded(a * cos.0[i]) + T::rounded(-b * sin.0[i]);
-            *second = T::rounded(b * cos.1[i]) + T::rounded(a * sin.1[i]);
+            *first = T::rounded(a * cos) + T::rounded(-b * sin);
+            *second = T::rounded(b * cos_2) + T::rounded(a * sin_2);
         }
         narrow(path, wide, x);
     }

@@ -64,33 +64,19 @@ by_path!(
     softmax_seen(row: &mut [f32], known: usize, width: usize) = softmax_seen_body
 );
 
-/// The largest number, NaN if there is one.
+/// The largest number, NaN if there is one; of zeros of both signs, +0.
 #[inline(always)]
 pub(crate) fn max(row: &[f32]) -> f32 {
-    // Lanes, so that the compiler can vectorise; any order gives the same maximum but for the sign of a zero, which
-    // the difference to it does not show.
-    let mut lanes = [f32::NEG_INFINITY; 16];
-    let mut nan = [false; 16];
-    let (vectors, rest) = row.as_chunks::<16>();
-    for vector in vectors {
-        for i in 0..16 {
-            lanes[i] = if vector[i] > lanes[i] { vector[i] } else { lanes[i] };
-            nan[i] |= vector[i].is_nan();
-        }
-    }
-    for (i, x) in rest.iter().enumerate() {
-        lanes[i] = if *x > lanes[i] { *x } else { lanes[i] };
-        nan[i] |= x.is_nan();
-    }
-    if nan.contains(&true) {
-        return f32::NAN;
-    }
-    for distance in [8, 4, 2, 1] {
-        for i in 0..distance {
-            lanes[i] = if lanes[i + distance] > lanes[i] { lanes[i + distance] } else { lanes[i] };
-        }
-    }
-    lanes[0]
+    // As integers, whose order the compiler knows to be one, and makes vector code of: below zero it is turned round. Above
+    // infinity's magnitude are NaNs alone.
+    const MAGNITUDE: i32 = 0x7fff_ffff;
+    let key = |bits: i32| bits ^ ((bits >> 31) & MAGNITUDE);
+    let (largest, magnitude) =
+        row.iter().fold((key(f32::NEG_INFINITY.to_bits() as i32), 0), |(largest, magnitude), x| {
+            let bits = x.to_bits() as i32;
+            (key(bits).max(largest), magnitude.max(bits & MAGNITUDE))
+        });
+    if magnitude > f32::INFINITY.to_bits() as i32 { f32::NAN } else { f32::from_bits(key(largest) as u32) }
 }
 
 #[cfg(test)]

@@ -58,6 +58,14 @@ pub(crate) fn each(tasks: usize, work: impl Fn(usize) + Sync) {
     }
 }
 
+/// How many threads take part in what is called from here.
+pub(crate) fn threads() -> usize {
+    match PLACE.get() {
+        Place::Working => 1,
+        _ => rayon::current_num_threads(),
+    }
+}
+
 /// Calls `work` once for every stretch of `size` values (the last may be shorter), as [`each`] does.
 pub(crate) fn each_part<T: Send>(values: &mut [T], size: usize, work: impl Fn(usize, &mut [T]) + Sync) {
     struct Start<T>(*mut T);

@@ -198,7 +198,7 @@ impl Weight<'_> {
 
 /// Asks for memory that was not touched yet to come in large pages, if it is much: getting it by pages of 4 KiB takes
 /// longer than packing a weight into it, and reading it ends at the end of each.
-fn in_large_pages(room: &mut [MaybeUninit<Line>]) {
+pub(crate) fn in_large_pages<T>(room: &mut [T]) {
     #[cfg(not(target_os = "linux"))]
     let _ = room;
     #[cfg(target_os = "linux")]

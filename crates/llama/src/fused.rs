@@ -108,23 +108,27 @@ mod tests {
             "rms_norm_eps": 1e-5, "attention_bias": true, "mlp_bias": true,
         }))
         .unwrap();
-        for dtype in DTYPES {
-            let block = Block::new(&config, 0, &mut Noise { dtype, seed: 0 }).unwrap();
-            for tokens in [1, 3, 16, 37, 800] {
-                let rope = RotaryTables {
-                    cos: noise([1, tokens, 16], 77, dtype),
-                    sin: noise([1, tokens, 16], 78, dtype),
-                };
-                let x: Tensor<3> = noise([1, tokens, 48], 99, dtype);
-                for accumulation in [Accumulation::Tile32, Accumulation::Dot2, Accumulation::Pairwise] {
-                    for attention in [AttentionKind::Eager, AttentionKind::Sdpa] {
-                        let arithmetic = Arithmetic { accumulation, ..attention.into() };
-                        assert!(block.fuses(&x, &rope, arithmetic));
-                        let fused = block.fused(x.clone(), &rope, arithmetic);
-                        let steps = block.forward_after(x.clone(), &rope, arithmetic, None, &mut ());
-                        assert_eq!(flips(&fused, &steps), 0, "{dtype} {tokens} {accumulation} {attention}");
-                    }
-                }
+        // Threads take stretches of tokens apart where there are enough for all of them.
+        for (threads, lengths) in [(1, &[1, 3, 37, 300][..]), (3, &[16, 200]), (16, &[800])] {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            for dtype in DTYPES {
+                let block = Block::new(&config, 0, &mut Noise { dtype, seed: 0 }).unwrap();
+                lengths.iter().for_each(|&tokens| pool.install(|| compare(&block, dtype, tokens)));
+            }
+        }
+    }
+
+    fn compare(block: &Block, dtype: DType, tokens: usize) {
+        let rope =
+            RotaryTables { cos: noise([1, tokens, 16], 77, dtype), sin: noise([1, tokens, 16], 78, dtype) };
+        let x: Tensor<3> = noise([1, tokens, 48], 99, dtype);
+        for accumulation in [Accumulation::Tile32, Accumulation::Dot2, Accumulation::Pairwise] {
+            for attention in [AttentionKind::Eager, AttentionKind::Sdpa] {
+                let arithmetic = Arithmetic { accumulation, ..attention.into() };
+                assert!(block.fuses(&x, &rope, arithmetic));
+                let fused = block.fused(x.clone(), &rope, arithmetic);
+                let steps = block.forward_after(x.clone(), &rope, arithmetic, None, &mut ());
+                assert_eq!(flips(&fused, &steps), 0, "{dtype} {tokens} {accumulation} {attention}");
             }
         }
     }

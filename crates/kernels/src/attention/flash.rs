@@ -7,7 +7,7 @@ use super::{KEY_BLOCK, LANES};
 use crate::Path;
 use crate::by_path::by_path;
 use crate::element::Element;
-use crate::exp::{exp_body, exp_fast_body};
+use crate::exp::{malossi, sleef};
 use crate::output::narrow;
 use crate::softmax::max;
 use crate::sum::halve;
@@ -65,22 +65,11 @@ pub(super) fn flash<T: Element>(queries: &Queries<T>, scratch: &mut Scratch<T>, 
             let fill = |i: usize, probs: &mut [T]| narrow(way.path, &scores[i * stride..][..length], probs);
             mixed.resize(piece.len() * width, 0.0);
             queries.mix(p, piece.len(), length, start..start + count, fill, mixed);
-            let totals = total[piece.start * width..].chunks_exact_mut(width);
-            for ((total, mixed), state) in totals.zip(mixed.chunks_exact(width)).zip(&states[piece]) {
-                for (total, mixed) in total.iter_mut().zip(mixed) {
-                    *total = if start == 0 { *mixed } else { *total * state.rescale + mixed };
-                }
-            }
+            let totals = &mut total[piece.start * width..piece.end * width];
+            accumulate(way.path, totals, mixed, &states[piece], start == 0);
         }
     }
-    for (total, state) in total.chunks_exact_mut(width).zip(&states) {
-        // A block that was left out would have added +0, which makes +0 of -0, and NaN where the maximum is infinite.
-        let left_out = reach.next_multiple_of(KEY_BLOCK) < tokens;
-        let (rest, rescale) =
-            if left_out { (0.0, if state.max.is_finite() { 1.0 } else { f32::NAN }) } else { (-0.0, 1.0) };
-        let inverse = 1.0 / (state.sum * rescale);
-        total.iter_mut().for_each(|x| *x = (*x * rescale + rest) * inverse);
-    }
+    normalise(way.path, &mut total, &states, reach.next_multiple_of(KEY_BLOCK) < tokens);
     narrow(way.path, &total, out);
 }
 
@@ -88,22 +77,15 @@ pub(super) fn flash<T: Element>(queries: &Queries<T>, scratch: &mut Scratch<T>, 
 fn exponentials_body<const FMA: bool>(_: Path, scores: &mut [f32], before: State, take: Take) -> State {
     let (seen, masked) = scores.split_at_mut(take.seen.min(scores.len()));
     seen.iter_mut().for_each(|s| *s *= take.scale);
+    let max = max(seen);
     masked.fill(f32::NEG_INFINITY);
-    let max = max(scores);
     // NaN must win, as it does in PyTorch's maximum.
     let max = if before.max > max { before.max } else { max };
     let rescale = exact(before.max - max);
     let (vectors, rest) = scores.split_at_mut(take.whole);
-    if take.fast {
-        exp_fast_body::<FMA>(vectors, max);
-    } else {
-        exp_body::<FMA>(vectors, max);
-    }
+    let lanes =
+        if take.fast { add_up::<FMA, true>(vectors, max) } else { add_up::<FMA, false>(vectors, max) };
     rest.iter_mut().for_each(|x| *x = exact(*x - max));
-    let mut lanes = [0.0; LANES];
-    for vector in vectors.chunks_exact(LANES) {
-        lanes.iter_mut().zip(vector).for_each(|(lane, x)| *lane += x);
-    }
     let sum = rest.iter().fold(halve(lanes), |sum, x| sum + x);
     State { max, sum: before.sum * rescale + sum, rescale }
 }
@@ -112,7 +94,60 @@ by_path!(
     exponentials(scores: &mut [f32], before: State, take: Take) -> State = exponentials_body
 );
 
+/// Turns whole vectors into exponentials, which it adds up lane by lane.
+#[inline(always)]
+fn add_up<const FMA: bool, const FAST: bool>(vectors: &mut [f32], max: f32) -> [f32; LANES] {
+    let mut lanes = [0.0; LANES];
+    for vector in vectors.as_chunks_mut::<LANES>().0 {
+        for (x, lane) in vector.iter_mut().zip(&mut lanes) {
+            let difference = *x - max;
+            *x = if FAST { malossi::<FMA>(difference) } else { sleef::<FMA>(difference) };
+            *lane += *x;
+        }
+    }
+    lanes
+}
+
+/// Adds what a block of keys gave to what those before it did, or begins with it.
+#[inline(always)]
+fn accumulate_body<const FMA: bool>(
+    _: Path,
+    totals: &mut [f32],
+    mixed: &[f32],
+    states: &[State],
+    first: bool,
+) {
+    if first {
+        return totals.copy_from_slice(mixed);
+    }
+    let width = totals.len() / states.len();
+    let rows = totals.chunks_exact_mut(width).zip(mixed.chunks_exact(width));
+    for ((total, mixed), state) in rows.zip(states) {
+        total.iter_mut().zip(mixed).for_each(|(total, mixed)| *total = *total * state.rescale + mixed);
+    }
+}
+by_path!(accumulate(totals: &mut [f32], mixed: &[f32], states: &[State], first: bool) = accumulate_body);
+
+/// Divides by the sums of the exponentials. A block that was left out would have added +0, which makes +0 of -0, and NaN
+/// where the maximum is infinite.
+#[inline(always)]
+fn normalise_body<const FMA: bool>(_: Path, totals: &mut [f32], states: &[State], left_out: bool) {
+    let width = totals.len() / states.len();
+    for (total, state) in totals.chunks_exact_mut(width).zip(states) {
+        let (rest, rescale) =
+            if left_out { (0.0, if state.max.is_finite() { 1.0 } else { f32::NAN }) } else { (-0.0, 1.0) };
+        let inverse = 1.0 / (state.sum * rescale);
+        total.iter_mut().for_each(|x| *x = (*x * rescale + rest) * inverse);
+    }
+}
+by_path!(normalise(totals: &mut [f32], states: &[State], left_out: bool) = normalise_body);
+
 /// The exponential of a math library that rounds correctly.
 fn exact(x: f32) -> f32 {
-    f64::from(x).exp() as f32
+    match x {
+        // Of the first block of keys, and of all that hold no new maximum.
+        f32::NEG_INFINITY => 0.0,
+        0.0 => 1.0,
+        _ => f64::from(x).exp() as f32,
+    }
 }

@@ -8,7 +8,9 @@ use crate::output::{Output, Patch};
 use crate::plan::{Leaf, Plan};
 use crate::range::Range;
 use crate::storage::{WIDTH, pack_panel, panel_len};
-use crate::tile::{Block, MAX_PANELS, MAX_ROWS, Tile, amx, in_bf16, packed, panels_at_once, row_blocks};
+use crate::tile::{
+    Block, MAX_PANELS, MAX_ROWS, Tile, amx, in_bf16, packed, panels_at_once, row_blocks, run_dot_bf16,
+};
 use crate::weight::Line;
 use crate::{Accumulation, Path};
 use ulpscope_floats::{DType, bf16};
@@ -283,13 +285,13 @@ impl<T: Element> Rows<T> {
         let left = self.proofs.len() - row;
         let all = |rows: usize, claim: fn(&Proof) -> bool| self.proofs[row..row + rows].iter().all(claim);
         let x = |rows: usize| row * self.length..(row + rows) * self.length;
-        let rows = row_blocks(path, plan.leaf, left);
-        if all(rows, |proof| proof.never_subnormal) {
+        let proved = self.proofs[row..].iter().take_while(|proof| proof.never_subnormal).count();
+        if proved > 0 {
             let cast = in_bf16(panels);
-            let x = bytemuck::cast_slice(&self.values[x(rows)]);
+            let x = bytemuck::cast_slice(&self.values[x(proved)]);
             let block = Block { plan, x, panels: &cast[..panels.len()] };
-            Tile { path, rows, exact: false }.run_dot_bf16(&block, Patch::of(out, stride, rows, width), None);
-            return rows;
+            run_dot_bf16(path, &block, Patch::of(out, stride, proved, width), None);
+            return proved;
         }
         let path = path.min(Path::Avx512);
         let rows = row_blocks(path, plan.leaf, left);

@@ -90,41 +90,59 @@ impl Tile {
             _ => unreachable!("the path was checked"),
         }
     }
+}
 
-    /// Computes a block of bf16 numbers that proved free of subnormal sums, by [`Path::Avx512Bf16`] or above, and rounds the sums
-    /// to where they belong, after adding the bias of each column.
-    #[cfg(target_arch = "x86_64")]
-    pub(crate) fn run_dot_bf16<O: Output>(
-        self,
-        block: &Block<bf16, bf16>,
-        to: Patch<O>,
-        bias: Option<&[f32]>,
-    ) {
-        use super::dot_bf16::run;
-        assert!(self.path >= Path::Avx512Bf16);
-        let multiply = |to: Sink| match (block.panels.len(), to) {
-            (1, Sink::F32(to)) => by_rows!(self.rows, [1, 2, 3, 4, 6, 8], run::<f32, MR, 1>(block, to)),
-            (_, Sink::F32(to)) => by_rows!(self.rows, [1, 2, 3, 4, 6, 8], run::<f32, MR, 2>(block, to)),
-            (1, Sink::Bf16(to)) => by_rows!(self.rows, [1, 2, 3, 4, 6, 8], run::<bf16, MR, 1>(block, to)),
-            (_, Sink::Bf16(to)) => by_rows!(self.rows, [1, 2, 3, 4, 6, 8], run::<bf16, MR, 2>(block, to)),
-        };
-        let width = block.panels.len() * WIDTH;
-        let whole = to.width() == width && bias.is_none();
-        match if whole { O::sink(to) } else { Err(to) } {
-            Ok(to) => multiply(to),
-            Err(to) => {
-                let mut sums = [0.0; MAX_ROWS * MAX_PANELS * WIDTH];
-                multiply(Sink::F32(Patch::of(&mut sums, width, self.rows, width)));
-                to.fill(self.path, &mut sums, width, bias);
+/// Computes all rows of a block of bf16 numbers that proved free of subnormal sums, by [`Path::Avx512Bf16`] or above, and
+/// rounds the sums to where they belong, after adding the bias of each column.
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn run_dot_bf16<O: Output>(
+    path: Path,
+    block: &Block<bf16, bf16>,
+    to: Patch<O>,
+    bias: Option<&[f32]>,
+) {
+    assert!(path >= Path::Avx512Bf16);
+    let Block { plan, x, panels } = *block;
+    let rows = x.len() / plan.length;
+    let width = panels.len() * WIDTH;
+    let whole = to.width() == width && bias.is_none();
+    match if whole { O::sink(to) } else { Err(to) } {
+        Ok(Sink::F32(mut to)) => dot_rows(block, &mut to),
+        Ok(Sink::Bf16(mut to)) => dot_rows(block, &mut to),
+        Err(mut to) => {
+            let mut sums = [0.0; MAX_ROWS * MAX_PANELS * WIDTH];
+            for first in (0..rows).step_by(MAX_ROWS) {
+                let count = MAX_ROWS.min(rows - first);
+                let x = &x[first * plan.length..(first + count) * plan.length];
+                dot_rows(&Block { plan, x, panels }, &mut Patch::of(&mut sums, width, count, width));
+                to.rows(first, count).fill(path, &mut sums, width, bias);
             }
         }
     }
+}
 
-    /// There is no such path here.
-    #[cfg(not(target_arch = "x86_64"))]
-    pub(crate) fn run_dot_bf16<O: Output>(self, _: &Block<bf16, bf16>, _: Patch<O>, _: Option<&[f32]>) {
-        unreachable!("the path was checked")
+#[cfg(target_arch = "x86_64")]
+fn dot_rows<O: super::dot_bf16::Rounded>(block: &Block<bf16, bf16>, to: &mut Patch<O>) {
+    use super::dot_bf16::run;
+    let Block { plan, x, panels } = *block;
+    let rows = x.len() / plan.length;
+    let mut first = 0;
+    while first < rows {
+        let size = row_blocks(Path::Avx512Bf16, plan.leaf, rows - first);
+        let end = rows - (rows - first) % size;
+        let block = Block { plan, x: &x[first * plan.length..end * plan.length], panels };
+        match panels.len() {
+            1 => by_rows!(size, [1, 2, 3, 4, 6, 8], run::<O, MR, 1>(&block, to, first)),
+            _ => by_rows!(size, [1, 2, 3, 4, 6, 8], run::<O, MR, 2>(&block, to, first)),
+        }
+        first = end;
     }
+}
+
+/// There is no such path here.
+#[cfg(not(target_arch = "x86_64"))]
+pub(crate) fn run_dot_bf16<O: Output>(_: Path, _: &Block<bf16, bf16>, _: Patch<O>, _: Option<&[f32]>) {
+    unreachable!("the path was checked")
 }
 
 /// # Safety

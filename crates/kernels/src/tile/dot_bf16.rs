@@ -46,25 +46,33 @@ impl Rounded for bf16 {
     }
 }
 
-/// As [`run`](super::run), for a plan of odd-first chains, on bf16 numbers none of whose sums can be subnormal.
+/// As [`run`](super::run), for a plan of odd-first chains, on bf16 numbers none of whose sums can be subnormal, and for MR rows
+/// after the other: all that x has, which are whole blocks of MR. They go to the rows of `to` from `first` on.
 #[target_feature(enable = "avx512f,avx512bf16")]
-pub(super) fn run<O: Rounded, const MR: usize, const NV: usize>(block: &Block<bf16, bf16>, mut to: Patch<O>) {
+pub(super) fn run<O: Rounded, const MR: usize, const NV: usize>(
+    block: &Block<bf16, bf16>,
+    to: &mut Patch<O>,
+    first: usize,
+) {
     block.assert_fits::<MR, NV>();
     assert!(to.width() == NV * WIDTH);
     let plan = block.plan;
     assert_eq!(plan.leaf, Leaf::OddFirst);
-    let sums = evaluate!(
-        plan,
-        // SAFETY: the block fits, and plans stay within their length.
-        |segment| unsafe { chain::<MR, NV>(block, segment) },
-        // SAFETY: this function has the instructions.
-        |left, right| unsafe { add(left, right) }
-    );
-    for r in 0..MR {
-        let row = to.row(r);
-        for v in 0..NV {
-            // SAFETY: the row has room for the sums of NV panels.
-            unsafe { O::put(row.add(v * WIDTH), sums[r][v]) };
+    for (i, x) in block.x.chunks_exact(MR * plan.length).enumerate() {
+        let at = Cursor::<MR, NV>::new(block, x);
+        let sums = evaluate!(
+            plan,
+            // SAFETY: the block fits, and plans stay within their length.
+            |segment| unsafe { at.chain(segment) },
+            // SAFETY: this function has the instructions.
+            |left, right| unsafe { add(left, right) }
+        );
+        for r in 0..MR {
+            let row = to.row(first + i * MR + r);
+            for v in 0..NV {
+                // SAFETY: the row has room for the sums of NV panels.
+                unsafe { O::put(row.add(v * WIDTH), sums[r][v]) };
+            }
         }
     }
 }
@@ -82,71 +90,93 @@ unsafe fn add<const MR: usize, const NV: usize>(mut left: Sums<MR, NV>, right: S
     left
 }
 
-/// # Safety
-/// As for [`add`]; the segment lies within the plan's length, and the block fits.
-#[inline(always)]
-unsafe fn chain<const MR: usize, const NV: usize>(
-    block: &Block<bf16, bf16>,
-    segment: &Segment,
-) -> Sums<MR, NV> {
-    let length = block.plan.length;
-    let size = panel_len(length) * size_of::<bf16>();
-    let x = block.x.as_ptr();
-    let mut panels = [std::ptr::null(); NV];
-    for v in 0..NV {
-        panels[v] = block.panels[v].as_ptr();
-    }
-    // SAFETY: as promised. Both indices of a whole pair are below the length, and so is a lone pair's even one.
-    unsafe {
-        let mut acc = [[_mm512_setzero_ps(); NV]; MR];
-        // A lone element's other half is zero on both sides, and adding that changes nothing: no sum is -0 here, since
-        // that takes a product too small for f32.
-        let lone = |p| move |r| i32::from((*x.add(r * length + 2 * p)).to_bits());
-        if let Some(p) = segment.lone.filter(|_| segment.step < 0) {
-            take(&mut acc, &panels, p, size, lone(p));
-        }
-        let mut p = segment.start;
-        for _ in 0..segment.pairs {
-            take(&mut acc, &panels, p, size, |r| x.add(r * length + 2 * p).cast::<i32>().read_unaligned());
-            p = p.wrapping_add_signed(segment.step);
-        }
-        if let Some(p) = segment.lone.filter(|_| segment.step > 0) {
-            take(&mut acc, &panels, p, size, lone(p));
-        }
-        acc
-    }
+/// Where the numbers of a block are. Its methods may only be called on a CPU that has the instructions, and are inlined
+/// into a function that has them enabled.
+struct Cursor<const MR: usize, const NV: usize> {
+    x: *const bf16,
+    length: usize,
+    panels: [*const bf16; NV],
+    /// Bytes of a panel.
+    size: usize,
 }
 
-/// # Safety
-/// As for [`add`]; p is a pair of every panel, 32 numbers, and each panel takes `size` bytes.
-#[inline(always)]
-unsafe fn take<const MR: usize, const NV: usize>(
-    acc: &mut Sums<MR, NV>,
-    panels: &[*const bf16; NV],
-    p: usize,
-    size: usize,
-    x: impl Fn(usize) -> i32,
-) {
-    // SAFETY: as promised; both sides of a transmutation are 512 bits without invalid patterns.
-    unsafe {
-        let mut w = [std::mem::transmute::<__m512i, __m512bh>(_mm512_setzero_si512()); NV];
+impl<const MR: usize, const NV: usize> Cursor<MR, NV> {
+    #[inline(always)]
+    fn new(block: &Block<bf16, bf16>, x: &[bf16]) -> Self {
+        let length = block.plan.length;
+        let mut panels = [std::ptr::null(); NV];
         for v in 0..NV {
-            let at = panels[v].add(p * 2 * WIDTH);
-            let fetch = |ahead| at.cast::<i8>().wrapping_add(ahead);
-            if few(MR, NV) {
-                // What comes next in the panel or, at its end, in that of the next block.
-                let beyond = p * 64 + AHEAD >= size;
-                _mm_prefetch::<_MM_HINT_T0>(fetch(if beyond { AHEAD + (NV - 1) * size } else { AHEAD }));
-            } else {
-                // The next block's panels, for which there is time.
-                _mm_prefetch::<_MM_HINT_T1>(fetch(NV * size));
-            }
-            w[v] = std::mem::transmute::<__m512i, __m512bh>(_mm512_loadu_si512(at.cast()));
+            panels[v] = block.panels[v].as_ptr();
         }
-        for r in 0..MR {
-            let pair = std::mem::transmute::<__m512i, __m512bh>(_mm512_set1_epi32(x(r)));
+        Cursor { x: x.as_ptr(), length, panels, size: panel_len(length) * size_of::<bf16>() }
+    }
+
+    /// # Safety
+    /// The segment lies within the plan's length, and the block fits.
+    #[inline(always)]
+    unsafe fn chain(&self, segment: &Segment) -> Sums<MR, NV> {
+        // SAFETY: as promised. Both indices of a whole pair are below the length, and so is a lone pair's even one.
+        unsafe {
+            let mut acc = [[_mm512_setzero_ps(); NV]; MR];
+            if let Some(p) = segment.lone.filter(|_| segment.step < 0) {
+                self.take(&mut acc, p, |x| Self::lone(x));
+            }
+            let mut p = segment.start;
+            for _ in 0..segment.pairs {
+                self.take(&mut acc, p, |x| Self::pair(x));
+                p = p.wrapping_add_signed(segment.step);
+            }
+            if let Some(p) = segment.lone.filter(|_| segment.step > 0) {
+                self.take(&mut acc, p, |x| Self::lone(x));
+            }
+            acc
+        }
+    }
+
+    /// A lone element's other half is zero on both sides, and adding that changes nothing: no sum is -0 here, since that
+    /// takes a product too small for f32.
+    #[inline(always)]
+    unsafe fn lone(x: *const bf16) -> i32 {
+        // SAFETY: as promised.
+        unsafe { i32::from((*x).to_bits()) }
+    }
+
+    #[inline(always)]
+    unsafe fn pair(x: *const bf16) -> i32 {
+        // SAFETY: as promised.
+        unsafe { x.cast::<i32>().read_unaligned() }
+    }
+
+    /// # Safety
+    /// p is a pair of every panel, 32 numbers.
+    #[inline(always)]
+    unsafe fn take(&self, acc: &mut Sums<MR, NV>, p: usize, x: impl Fn(*const bf16) -> i32) {
+        // SAFETY: as promised; both sides of a transmutation are 512 bits without invalid patterns.
+        unsafe {
+            let mut w = [std::mem::transmute::<__m512i, __m512bh>(_mm512_setzero_si512()); NV];
             for v in 0..NV {
-                acc[r][v] = _mm512_dpbf16_ps(acc[r][v], pair, w[v]);
+                let at = self.panels[v].add(p * 2 * WIDTH);
+                let fetch = |ahead| at.cast::<i8>().wrapping_add(ahead);
+                if few(MR, NV) {
+                    // What comes next in the panel or, at its end, in that of the next block.
+                    let beyond = p * 64 + AHEAD >= self.size;
+                    _mm_prefetch::<_MM_HINT_T0>(fetch(if beyond {
+                        AHEAD + (NV - 1) * self.size
+                    } else {
+                        AHEAD
+                    }));
+                } else {
+                    // The next block's panels, for which there is time.
+                    _mm_prefetch::<_MM_HINT_T1>(fetch(NV * self.size));
+                }
+                w[v] = std::mem::transmute::<__m512i, __m512bh>(_mm512_loadu_si512(at.cast()));
+            }
+            for r in 0..MR {
+                let pair = x(self.x.add(r * self.length + 2 * p));
+                let pair = std::mem::transmute::<__m512i, __m512bh>(_mm512_set1_epi32(pair));
+                for v in 0..NV {
+                    acc[r][v] = _mm512_dpbf16_ps(acc[r][v], pair, w[v]);
+                }
             }
         }
     }
