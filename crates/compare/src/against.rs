@@ -226,8 +226,7 @@ pub fn free(
         };
         let mut heads = Heads::new(&experiment, prompt);
         let first = recorded.unwrap_or_else(|| logits[0].clone());
-        let all: Vec<Tensor<3>> = std::iter::once(first).chain(logits).collect();
-        heads.add(0, &all);
+        heads.add(0, std::iter::once(first).chain(logits).collect());
         compared.extend(heads.finish());
     }
     Ok(compared)

@@ -12,7 +12,7 @@ const CHANNELS: usize = 6;
 /// (Sun et al., Massive Activations in Large Language Models, 2024).
 const MASSIVE: [f64; 2] = [100.0, 1000.0];
 /// Elements of a tensor up to which it is looked at.
-const LARGEST: usize = 1 << 22;
+pub(crate) const LARGEST: usize = 1 << 22;
 
 /// Looks at `b` beside the reference's `a`; nothing where they do not differ, have no channels, or are too large.
 pub(crate) fn detail(a: &Activation, b: &Activation, introduced: bool) -> Option<SiteDetail> {
@@ -77,15 +77,21 @@ fn median_magnitude(values: &mut [f64]) -> f64 {
     *values.select_nth_unstable_by(middle, f64::total_cmp).1
 }
 
-/// Indices of elements whose values differ, or of formats that differ, whose values do.
+/// Indices of elements whose bits differ, or of formats that differ, whose values do.
 fn differing(a: &Floats, b: &Floats) -> Vec<usize> {
-    let same_format = a.dtype() == b.dtype();
-    let size = a.dtype().size();
-    let same = |i: usize| match same_format {
-        true => a.bytes()[i * size..][..size] == b.bytes()[i * size..][..size],
-        false => a.get(i) == b.get(i) || a.get(i).is_nan() && b.get(i).is_nan(),
-    };
-    (0..a.len()).filter(|&i| !same(i)).collect()
+    fn bits<const SIZE: usize>(a: &Floats, b: &Floats) -> Vec<usize> {
+        let pairs = a.bytes().as_chunks::<SIZE>().0.iter().zip(b.bytes().as_chunks::<SIZE>().0);
+        pairs.enumerate().filter(|(_, (a, b))| a != b).map(|(i, _)| i).collect()
+    }
+    match a.dtype().size() {
+        _ if a.dtype() != b.dtype() => {
+            let same = |i: usize| a.get(i) == b.get(i) || a.get(i).is_nan() && b.get(i).is_nan();
+            (0..a.len()).filter(|&i| !same(i)).collect()
+        }
+        2 => bits::<2>(a, b),
+        4 => bits::<4>(a, b),
+        _ => bits::<8>(a, b),
+    }
 }
 
 /// The power of two at or below a positive number.

@@ -3,7 +3,7 @@
 use burn::tensor::Tensor;
 use ulpscope_floats::Floats;
 use ulpscope_llama::bridge;
-use ulpscope_metrics::{Difference, compare_logits, nll, per_row};
+use ulpscope_metrics::{Difference, compare_logits, per_row};
 use ulpscope_record::{LogitDivergence, PositionDivergence, Sample};
 
 use crate::likely::{Kept, likely};
@@ -61,11 +61,12 @@ impl<'e> Heads<'e> {
     }
 
     /// Adds the logits of every subject, `[1, rows, V]`, for the tokens from `start` on.
-    pub(crate) fn add(&mut self, start: usize, logits: &[Tensor<3>]) {
+    pub(crate) fn add(&mut self, start: usize, logits: Vec<Tensor<3>>) {
         let ids = self.ids;
-        let values: Vec<Floats> = logits.iter().map(bridge::floats).collect();
+        let shapes: Vec<_> = logits.iter().map(Tensor::dims).collect();
+        let values: Vec<Floats> = logits.into_iter().map(bridge::into_floats).collect();
         for pair in &mut self.pairs {
-            let [_, rows, vocabulary] = logits[pair.subject].dims();
+            let [_, rows, vocabulary] = shapes[pair.subject];
             let piece =
                 Piece { ids, start, rows, vocabulary, a: &values[pair.with], b: &values[pair.subject] };
             pair.add(&piece);
@@ -96,9 +97,8 @@ impl Pair {
         // The prompt's own next tokens, of which the last position has none. Only a record asks for them.
         let next = &ids[(start + 1).min(ids.len())..(start + 1 + rows).min(ids.len())];
         let next = if self.named.is_some() { next } else { &[] };
-        let likelihoods = [a, b].map(|x| nll(x, vocabulary, next));
         for (i, (row, position)) in each.iter().zip(&kl.positions).enumerate() {
-            let [of_a, of_b] = [a, b].map(|x| x.slice(i * vocabulary..(i + 1) * vocabulary));
+            let both = [a, b].map(|x| x.slice(i * vocabulary..(i + 1) * vocabulary));
             let named = self.named.as_mut().is_some_and(|kept| kept.takes(start + i, position.agrees()));
             self.found.by_position.push(PositionDivergence {
                 equal: row.equal_fraction(),
@@ -107,8 +107,15 @@ impl Pair {
                 kl: position.kl,
                 top1: position.top1.map(|id| u32::try_from(id).expect("token ids are u32")),
                 margin: position.margin,
-                nll: [0, 1].map(|side| likelihoods[side].get(i).copied().unwrap_or(f64::NAN)),
-                top: if named { [&of_a, &of_b].map(|x| likely(x, TOP)) } else { Default::default() },
+                nll: [0, 1].map(|side| match next.get(i) {
+                    Some(&id) => position.logsumexp[side] - both[side].get(id as usize),
+                    None => f64::NAN,
+                }),
+                top: if named {
+                    [0, 1].map(|side| likely(&both[side], TOP, position.logsumexp[side]))
+                } else {
+                    Default::default()
+                },
             });
             self.difference = self.difference.merge(*row);
         }

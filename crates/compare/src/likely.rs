@@ -1,7 +1,6 @@
 //! The most likely tokens at some positions, for people to read.
 
 use ulpscope_floats::Floats;
-use ulpscope_metrics::nll;
 use ulpscope_record::Candidate;
 
 /// Evenly spaced positions of a prompt that are kept, and as many flips beside them.
@@ -31,9 +30,9 @@ impl Kept {
     }
 }
 
-/// The `most` largest of one row of logits, largest first: of equal ones the lower index, NaN before all, as in the
-/// rest of the record.
-pub(crate) fn likely(row: &Floats, most: usize) -> Vec<Candidate> {
+/// The `most` largest of one row of logits, `logsumexp` of which is `ln Σ e^logit`, largest first: of equal ones the lower
+/// index, NaN before all, as in the rest of the record.
+pub(crate) fn likely(row: &Floats, most: usize, logsumexp: f64) -> Vec<Candidate> {
     let logits = row.to_f64();
     let mut top: Vec<(usize, f64)> = Vec::with_capacity(most + 1);
     let before = |a: f64, b: f64| a > b || (a.is_nan() && !b.is_nan());
@@ -45,11 +44,9 @@ pub(crate) fn likely(row: &Floats, most: usize) -> Vec<Candidate> {
         top.insert(place, (id, logit));
         top.truncate(most);
     }
-    let Some(&(first, largest)) = top.first() else { return Vec::new() };
     let id = |id: usize| u32::try_from(id).expect("token ids are u32");
-    let log_sum = nll(row, row.len(), &[id(first)])[0] + largest;
     (top.into_iter())
-        .map(|(place, logit)| Candidate { id: id(place), logit, probability: (logit - log_sum).exp() })
+        .map(|(place, logit)| Candidate { id: id(place), logit, probability: (logit - logsumexp).exp() })
         .collect()
 }
 
@@ -60,18 +57,18 @@ mod tests {
     #[test]
     fn the_largest_come_first_with_their_probabilities() {
         let row = Floats::from(vec![0.0f64, 3f64.ln(), -1e9, 3f64.ln(), 2f64.ln()]);
-        let top = likely(&row, 3);
+        let top = likely(&row, 3, 9f64.ln());
         assert_eq!(top.iter().map(|c| c.id).collect::<Vec<_>>(), [1, 3, 4]);
         for (candidate, ninths) in top.iter().zip([3.0, 3.0, 2.0]) {
             assert!((candidate.probability - ninths / 9.0).abs() < 1e-15, "{candidate:?}");
         }
-        assert_eq!(likely(&row, 9).len(), 5);
-        assert!(likely(&Floats::from(Vec::<f64>::new()), 3).is_empty());
+        assert_eq!(likely(&row, 9, 9f64.ln()).len(), 5);
+        assert!(likely(&Floats::from(Vec::<f64>::new()), 3, f64::NAN).is_empty());
     }
 
     #[test]
     fn nan_comes_first_and_has_no_probability() {
-        let top = likely(&Floats::from(vec![1.0f64, f64::NAN, f64::INFINITY]), 2);
+        let top = likely(&Floats::from(vec![1.0f64, f64::NAN, f64::INFINITY]), 2, f64::NAN);
         assert_eq!((top[0].id, top[1].id), (1, 2));
         assert!(top.iter().all(|c| c.probability.is_nan()));
     }

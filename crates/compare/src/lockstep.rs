@@ -16,6 +16,7 @@ use ulpscope_llama::{
 use ulpscope_record::{LogitDivergence, SiteDivergence, Weights};
 
 use crate::CompareError;
+use crate::detail::LARGEST;
 use crate::heads::{Compared, Heads};
 use crate::parts::{Differing, Loader, Part};
 use crate::sites::{Looks, Measured};
@@ -209,6 +210,8 @@ struct Run<'a, 'e> {
     /// For each subject, whether another's sites are compared with its own.
     referred: Vec<bool>,
     bytes: Bytes,
+    /// Tokens whose logits are computed at a time: as many as a closer look takes, at least.
+    stretch: usize,
 }
 
 /// About as many bytes as activations take, of all subjects together, on their own and taught.
@@ -243,7 +246,13 @@ impl<'a, 'e> Run<'a, 'e> {
         let watches = |s: &&crate::Subject| s.watch != Watch::Logits;
         let referred = (0..subjects.len())
             .map(|i| subjects.iter().filter(watches).any(|s| s.against.first() == Some(&i)));
-        Run { experiment, referred: referred.collect(), bytes: Bytes::of(experiment) }
+        let vocabulary = (0..subjects.len()).map(|i| experiment.config(i).vocab_size).max().unwrap_or(1);
+        Run {
+            experiment,
+            referred: referred.collect(),
+            bytes: Bytes::of(experiment),
+            stretch: STRETCH.max(LARGEST / vocabulary),
+        }
     }
 
     /// Does something for every prompt: for several at a time, each on a thread of its own, where there are enough of them of which
@@ -276,7 +285,7 @@ impl<'a, 'e> Run<'a, 'e> {
 
     /// The same of the head.
     fn head_bytes(&self, tokens: usize) -> usize {
-        tokens.min(STRETCH) * self.bytes.logits
+        tokens.min(self.stretch) * self.bytes.logits
     }
 
     /// Runs the stem for every subject. Its sites have no inputs but the prompt: what differs there is introduced there.
@@ -312,13 +321,18 @@ impl<'a, 'e> Run<'a, 'e> {
         }
     }
 
-    /// The head works on each token alone, so that long prompts run through it in stretches.
+    /// The head works on each token alone, so that long prompts run through its product in stretches.
     fn head(&self, stream: &mut Stream, heads: &[Head], same: &[BTreeSet<Site>]) {
         let experiment = self.experiment;
-        let lanes = std::mem::take(&mut stream.lanes);
+        let mut lanes = std::mem::take(&mut stream.lanes);
+        let norm = |i: usize, lane: &Lane, semantics: &Semantics, probe: &mut Probes| {
+            heads[i].norm(lane.x.clone(), semantics.at(None), probe)
+        };
+        let normed = self.part(stream, &lanes, same, norm);
+        lanes.iter_mut().zip(normed).for_each(|(lane, normed)| lane.x = normed);
         let tokens = experiment.prompts[stream.prompt].len();
         let ours = owns(&experiment.device) && (0..lanes.len()).all(|i| experiment.dtype(i) != DType::F64);
-        let stretch = if ours { STRETCH } else { tokens };
+        let stretch = if ours { self.stretch } else { tokens };
         let mut whole = Heads::new(experiment, stream.prompt);
         let before = stream.sites.len();
         for start in (0..tokens).step_by(stretch) {
@@ -327,11 +341,11 @@ impl<'a, 'e> Run<'a, 'e> {
             let starts: Vec<Lane> =
                 lanes.iter().map(|lane| Lane { x: cut(&lane.x), rope: lane.rope.clone() }).collect();
             let forward = |i: usize, lane: &Lane, semantics: &Semantics, probe: &mut Probes| {
-                heads[i].forward(lane.x.clone(), semantics.at(None), probe)
+                heads[i].logits(lane.x.clone(), semantics.at(None), probe)
             };
             let piece = stream.sites.len();
             let logits = self.part(stream, &starts, same, forward);
-            whole.add(start, &logits);
+            whole.add(start, logits);
             if start > 0 {
                 let later = stream.sites.split_off(piece);
                 stream.sites[before..].iter_mut().zip(&later).for_each(|(site, later)| site.join(later));
@@ -452,8 +466,9 @@ impl<'a, 'e> Run<'a, 'e> {
     }
 }
 
-/// Tokens that go through the head at a time.
-const STRETCH: usize = 512;
+/// Tokens that go through the head's product at a time: enough to keep its kernel busy, few enough for what is made of their
+/// logits to stay in a cache.
+const STRETCH: usize = 64;
 /// Bytes that activations of prompts may take that run side by side.
 const SIDE_BY_SIDE: usize = 256 << 20;
 

@@ -159,7 +159,7 @@ impl<'a> Floats<'a> {
     ///
     /// # Panics
     /// If there are fewer than `start + out.len()` elements.
-    #[inline]
+    #[inline(always)]
     pub fn read_f32(&self, start: usize, out: &mut [f32]) {
         let range = start..start + out.len();
         match self {

@@ -88,7 +88,7 @@ pub fn f32_to_bf16(src: &[f32], dst: &mut [bf16]) {
 ///
 /// # Panics
 /// If the lengths differ.
-#[inline]
+#[inline(always)]
 pub fn bf16_to_f32(src: &[bf16], dst: &mut [f32]) {
     assert_eq!(src.len(), dst.len(), "source and destination differ in length");
     for (d, &s) in dst.iter_mut().zip(src) {

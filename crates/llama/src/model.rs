@@ -86,13 +86,22 @@ impl Head {
 
     /// `[1, T, C]` to logits `[1, T, V]`, in the storage dtype, unless a variant keeps them wide.
     pub fn forward(&self, x: Tensor<3>, arithmetic: Arithmetic, probe: &mut impl Probe) -> Tensor<3> {
-        let normed = team(|| self.norm.forward(x, arithmetic.variants.norm));
-        let mut x = probe.at(Site::Norm, normed);
+        let normed = self.norm(x, arithmetic, probe);
+        self.logits(normed, arithmetic, probe)
+    }
+
+    /// `model.norm` alone: `[1, T, C]`, returns the same.
+    pub fn norm(&self, x: Tensor<3>, arithmetic: Arithmetic, probe: &mut impl Probe) -> Tensor<3> {
+        probe.at(Site::Norm, team(|| self.norm.forward(x, arithmetic.variants.norm)))
+    }
+
+    /// `lm_head` alone, on what [`norm`](Head::norm) gives: `[1, T, C]` to `[1, T, V]`.
+    pub fn logits(&self, mut normed: Tensor<3>, arithmetic: Arithmetic, probe: &mut impl Probe) -> Tensor<3> {
         if let Some(variant::Head::F32) = arithmetic.variants.head {
             // A linear layer rounds to the dtype of its input. The products stay the same.
-            x = wide(x);
+            normed = wide(normed);
         }
-        product(probe, Site::LmHead, || team(|| self.lm_head.forward(x, arithmetic.accumulation)))
+        product(probe, Site::LmHead, || team(|| self.lm_head.forward(normed, arithmetic.accumulation)))
     }
 }
 

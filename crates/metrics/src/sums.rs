@@ -12,9 +12,9 @@ use crate::vector::{Loops, vectorised};
 /// Elements of a block, the unit of parallel work.
 pub(crate) const BLOCK: usize = 4096;
 
-/// Independent partial sums: enough that an addition need not wait for the one before it, and few enough
-/// that the running values of [`Lanes`] mostly stay in registers.
-const LANES: usize = 4;
+/// Independent partial sums: enough that an addition need not wait for the one before it, and as many as a register of AVX-512
+/// holds.
+const LANES: usize = 8;
 
 /// Elements widened at a time; two pieces in f64 stay within the first-level cache.
 const PIECE: usize = 1024;
@@ -218,8 +218,8 @@ fn all_close<W: Wide>(a: &[W], b: &[W]) -> bool {
 }
 
 #[inline(always)]
-fn pairwise(lanes: [f64; LANES]) -> f64 {
-    (lanes[0] + lanes[1]) + (lanes[2] + lanes[3])
+fn pairwise(l: [f64; LANES]) -> f64 {
+    ((l[0] + l[1]) + (l[2] + l[3])) + ((l[4] + l[5]) + (l[6] + l[7]))
 }
 
 #[inline(always)]

@@ -2,20 +2,36 @@
 
 use crate::vector::{Loops, exp, inverse_factorials};
 
-/// KL(p ‖ q) and KL(q ‖ p) in nats of two rows of logits; `None` if one of them is NaN or infinity, or if all are minus infinity.
-/// A token of that logit has a probability of 0: where the other side's is not, the divergence from it is infinite.
+/// Two rows of logits, whose divergences are wanted.
 pub(super) struct Divergences<'l>(pub(super) &'l [f64], pub(super) &'l [f64]);
 
+/// What two rows of logits come to.
+#[derive(Debug)]
+pub(super) struct Apart {
+    /// KL(p ‖ q) and KL(q ‖ p) in nats; `None` if a logit is NaN or infinity, or if all of one side are minus infinity. A token of
+    /// that logit has a probability of 0: where the other side's is not, the divergence from it is infinite.
+    pub(super) kl: Option<(f64, f64)>,
+    /// `ln Σ e^logit` of each, NaN as above.
+    pub(super) logsumexp: [f64; 2],
+}
+
 impl Loops for Divergences<'_> {
-    type Output = Option<(f64, f64)>;
+    type Output = Apart;
 
     #[inline(always)]
-    fn run(self) -> Option<(f64, f64)> {
-        Some(Softmax::of(self.0)?.divergences(&Softmax::of(self.1)?))
+    fn run(self) -> Apart {
+        let (p, q) = (Softmax::of(self.0), Softmax::of(self.1));
+        let sum = |side: &Option<Softmax>| side.as_ref().map_or(f64::NAN, |side| side.max + side.log_sum);
+        // No closure, which might not be inlined.
+        let kl = match (&p, &q) {
+            (Some(p), Some(q)) => Some(p.divergences(q)),
+            _ => None,
+        };
+        Apart { kl, logsumexp: [sum(&p), sum(&q)] }
     }
 }
 
-/// `ln p` of one token under a row of logits; `None` as for [`Divergences`].
+/// `ln p` of one token under a row of logits; `None` as for [`Apart::kl`].
 pub(super) struct LogOf<'l>(pub(super) &'l [f64], pub(super) usize);
 
 impl Loops for LogOf<'_> {
@@ -43,7 +59,7 @@ const LANES: usize = 8;
 const PIECE: usize = 512;
 
 impl<'l> Softmax<'l> {
-    /// `None` as for [`Divergences`].
+    /// `None` as for [`Apart::kl`].
     #[inline(always)]
     fn of(logits: &'l [f64]) -> Option<Self> {
         // `&` and no early exit make vector code.
@@ -168,12 +184,14 @@ mod tests {
     #[test]
     fn what_is_never_chosen_has_a_probability_of_0() {
         const NEVER: f64 = f64::NEG_INFINITY;
-        let of = |p: &[f64], q: &[f64]| Divergences(p, q).run().unwrap();
+        let of = |p: &[f64], q: &[f64]| Divergences(p, q).run().kl.unwrap();
         // A third of the other side's probability lies where this one has none.
         let (forward, reverse) = of(&[NEVER, 0.0, 0.0], &[0.0; 3]);
         assert!((forward - 1.5f64.ln()).abs() < 1e-15, "{forward}");
         assert_eq!((reverse, of(&[NEVER, 0.0], &[NEVER, 0.0])), (f64::INFINITY, (0.0, 0.0)));
-        assert_eq!(Divergences(&[NEVER; 2], &[0.0; 2]).run(), None);
+        let one_side = Divergences(&[NEVER; 2], &[0.0; 2]).run();
+        assert_eq!(one_side.kl, None);
+        assert!(one_side.logsumexp[0].is_nan() && (one_side.logsumexp[1] - 2f64.ln()).abs() < 1e-15);
     }
 
     #[test]

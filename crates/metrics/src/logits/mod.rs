@@ -9,7 +9,7 @@ use ulpscope_floats::Floats;
 use crate::MetricsError;
 use crate::difference::same_length;
 use crate::vector::vectorised;
-use divergence::{Divergences, LogOf};
+use divergence::{Apart, Divergences, LogOf};
 use ranking::Ranking;
 
 /// One position: reference distribution p against candidate distribution q.
@@ -28,6 +28,9 @@ pub struct Position {
     pub margin: [f64; 2],
     /// Share of the reference's `top_k` tokens that are also among the candidate's, between 0 and 1.
     pub overlap: f64,
+    /// `ln Σ e^logit` of the reference and of the candidate (`torch.logsumexp`), which less a token's logit is its negative
+    /// log-likelihood in nats; NaN if a logit of the row is NaN or plus infinity, or if all are minus infinity.
+    pub logsumexp: [f64; 2],
 }
 
 impl Position {
@@ -138,13 +141,15 @@ fn position(reference: &Floats, candidate: &Floats, start: usize, vocab: usize, 
     reference.read_f64(start, &mut x);
     candidate.read_f64(start, &mut y);
     let (p, q) = (Ranking::of(&x, top_k), Ranking::of(&y, top_k));
-    let (kl, reverse_kl) = vectorised(Divergences(&x, &y)).unwrap_or((f64::NAN, f64::NAN));
+    let Apart { kl, logsumexp } = vectorised(Divergences(&x, &y));
+    let (kl, reverse_kl) = kl.unwrap_or((f64::NAN, f64::NAN));
     Position {
         kl,
         reverse_kl,
         top1: [p.top1(), q.top1()],
         margin: [p.margin(), q.margin()],
         overlap: p.overlap(&q, top_k),
+        logsumexp,
     }
 }
 
