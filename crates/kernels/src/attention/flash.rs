@@ -56,13 +56,20 @@ pub(super) fn flash<T: Element>(queries: &Queries<T>, scratch: &mut Scratch<T>, 
             let scores = &mut scores[piece.start * stride..piece.end * stride];
             let seen = |row: usize| (queries.token(row) + 1).saturating_sub(start).min(count);
             let length = if full { count } else { seen(piece.end - 1).next_multiple_of(LANES).min(count) };
-            for (row, scores) in piece.clone().zip(scores.chunks_exact_mut(stride)) {
-                let whole = length.min(count / LANES * LANES);
-                let fast = T::DTYPE != DType::F32;
-                let take = Take { seen: seen(row), whole, scale: shape.scale as f32, fast };
-                states[row] = exponentials(way.path, &mut scores[..length], states[row], take);
-            }
-            let fill = |i: usize, probs: &mut [T]| narrow(way.path, &scores[i * stride..][..length], probs);
+            let whole = length.min(count / LANES * LANES);
+            let mut done = 0;
+            let fill = |i: usize, probs: &mut [T]| {
+                let scores = &mut scores[i * stride..][..length];
+                // Rows are asked for in order, and then perhaps once more.
+                if i == done {
+                    let row = piece.start + i;
+                    let fast = T::DTYPE != DType::F32;
+                    let take = Take { seen: seen(row), whole, scale: shape.scale as f32, fast };
+                    states[row] = exponentials(way.path, scores, states[row], take);
+                    done += 1;
+                }
+                narrow(way.path, scores, probs);
+            };
             mixed.resize(piece.len() * width, 0.0);
             queries.mix(p, piece.len(), length, start..start + count, fill, mixed);
             let totals = &mut total[piece.start * width..piece.end * width];

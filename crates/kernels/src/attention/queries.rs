@@ -91,14 +91,14 @@ impl<T: Element> Queries<'_, T> {
     }
 
     /// `[rows, D]`: the values of the tokens `block`, weighted with probabilities of which all from the `length`-th of
-    /// the block on are zeros. `fill` writes the others, row by row.
+    /// the block on are zeros. `fill` writes the others, row by row, and if need be all of them twice.
     pub(super) fn mix<O: Output>(
         &self,
         p: &mut Rows<T>,
         rows: usize,
         length: usize,
         block: Span<usize>,
-        fill: impl Fn(usize, &mut [T]),
+        mut fill: impl FnMut(usize, &mut [T]),
         out: &mut [O],
     ) {
         let mut multiply = |total: usize, out: &mut [O]| {
