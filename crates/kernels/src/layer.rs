@@ -211,11 +211,11 @@ impl Stretches {
     /// Calls `work` for what there is of each stretch, with room to work in.
     fn each<T: Held, I: Send>(
         &self,
-        stretches: impl Iterator<Item = I>,
+        mut stretches: impl Iterator<Item = I>,
         work: impl Fn(I, &mut Room<T>) -> Result<(), KernelError> + Sync,
     ) -> Result<(), KernelError> {
         if !self.apart {
-            return stretches.into_iter().try_for_each(|stretch| held(|room| work(stretch, room)));
+            return stretches.try_for_each(|stretch| held(|room| work(stretch, room)));
         }
         let result = Mutex::new(Ok(()));
         each_of(stretches, |stretch| {
