@@ -219,7 +219,8 @@ impl Job<'_> {
                 (Some(_), _) => (TILES_IN_CACHE / (2 * self.inputs), BLOCKS),
                 (None, true) => (PACKED_IN_CACHE / (4 * self.inputs), BLOCKS),
                 (None, false) => {
-                    (ROWS_IN_CACHE / (if self.dots() { 2 } else { 4 } * self.inputs), FEW_BLOCKS)
+                    let size = if self.dots() { 2 } else { 4 };
+                    (ROWS_IN_CACHE / (size * self.inputs), FEW_BLOCKS)
                 }
             };
             let height = (fitting / multiple).max(1) * multiple;

@@ -107,14 +107,14 @@ pub(crate) fn run_dot_bf16<O: Output>(
     let width = panels.len() * WIDTH;
     let whole = to.width() == width && bias.is_none();
     match if whole { O::sink(to) } else { Err(to) } {
-        Ok(Sink::F32(mut to)) => dot_rows(block, &mut to),
-        Ok(Sink::Bf16(mut to)) => dot_rows(block, &mut to),
+        Ok(Sink::F32(to)) => dot_rows(block, to),
+        Ok(Sink::Bf16(to)) => dot_rows(block, to),
         Err(mut to) => {
             let mut sums = [0.0; MAX_ROWS * MAX_PANELS * WIDTH];
             for first in (0..rows).step_by(MAX_ROWS) {
                 let count = MAX_ROWS.min(rows - first);
                 let x = &x[first * plan.length..(first + count) * plan.length];
-                dot_rows(&Block { plan, x, panels }, &mut Patch::of(&mut sums, width, count, width));
+                dot_rows(&Block { plan, x, panels }, Patch::of(&mut sums, width, count, width));
                 to.rows(first, count).fill(path, &mut sums, width, bias);
             }
         }
@@ -122,7 +122,7 @@ pub(crate) fn run_dot_bf16<O: Output>(
 }
 
 #[cfg(target_arch = "x86_64")]
-fn dot_rows<O: super::dot_bf16::Rounded>(block: &Block<bf16, bf16>, to: &mut Patch<O>) {
+fn dot_rows<O: super::dot_bf16::Rounded>(block: &Block<bf16, bf16>, mut to: Patch<O>) {
     use super::dot_bf16::run;
     let Block { plan, x, panels } = *block;
     let rows = x.len() / plan.length;
@@ -131,9 +131,10 @@ fn dot_rows<O: super::dot_bf16::Rounded>(block: &Block<bf16, bf16>, to: &mut Pat
         let size = row_blocks(Path::Avx512Bf16, plan.leaf, rows - first);
         let end = rows - (rows - first) % size;
         let block = Block { plan, x: &x[first * plan.length..end * plan.length], panels };
+        let to = to.rows(first, end - first);
         match panels.len() {
-            1 => by_rows!(size, [1, 2, 3, 4, 6, 8], run::<O, MR, 1>(&block, to, first)),
-            _ => by_rows!(size, [1, 2, 3, 4, 6, 8], run::<O, MR, 2>(&block, to, first)),
+            1 => by_rows!(size, [1, 2, 3, 4, 6, 8], run::<O, MR, 1>(&block, to)),
+            _ => by_rows!(size, [1, 2, 3, 4, 6, 8], run::<O, MR, 2>(&block, to)),
         }
         first = end;
     }

@@ -47,13 +47,9 @@ impl Rounded for bf16 {
 }
 
 /// As [`run`](super::run), for a plan of odd-first chains, on bf16 numbers none of whose sums can be subnormal, and for MR rows
-/// after the other: all that x has, which are whole blocks of MR. They go to the rows of `to` from `first` on.
+/// after the other: all that x has, which are whole blocks of MR.
 #[target_feature(enable = "avx512f,avx512bf16")]
-pub(super) fn run<O: Rounded, const MR: usize, const NV: usize>(
-    block: &Block<bf16, bf16>,
-    to: &mut Patch<O>,
-    first: usize,
-) {
+pub(super) fn run<O: Rounded, const MR: usize, const NV: usize>(block: &Block<bf16, bf16>, mut to: Patch<O>) {
     block.assert_fits::<MR, NV>();
     assert!(to.width() == NV * WIDTH);
     let plan = block.plan;
@@ -68,7 +64,7 @@ pub(super) fn run<O: Rounded, const MR: usize, const NV: usize>(
             |left, right| unsafe { add(left, right) }
         );
         for r in 0..MR {
-            let row = to.row(first + i * MR + r);
+            let row = to.row(i * MR + r);
             for v in 0..NV {
                 // SAFETY: the row has room for the sums of NV panels.
                 unsafe { O::put(row.add(v * WIDTH), sums[r][v]) };
