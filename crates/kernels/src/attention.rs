@@ -15,9 +15,13 @@ use crate::{Accumulation, KernelError, Path};
 
 mod eager;
 mod flash;
+mod mkl;
 mod product;
 mod queries;
 
+pub use flash::exp_scores;
+
+use mkl::Mkl;
 use product::{Matrix, Way};
 use queries::{Queries, Scratch};
 
@@ -41,7 +45,8 @@ pub struct Attention {
     pub head_dim: usize,
     /// What scores are multiplied by, `1 / √D` as a rule; rounded to f32.
     pub scale: f64,
-    /// The order of summation of both products, scores (over D) and context (over keys).
+    /// The order of summation of both products, scores (over D) and context (over keys); of fused attention it is
+    /// [`Accumulation::within_sdpa`].
     pub order: Accumulation,
 }
 
@@ -76,9 +81,9 @@ pub fn attention_eager(
 /// # Precision
 /// Scores stay in f32. `P = R(exp(s - m))` is rounded before it is normalised, the sum is of the unrounded
 /// exponentials, and `R(P v · (1 / Σ))` is rounded once. Keys come in blocks of 512; m is the maximum up to and including
-/// the block, and what was summed before is rescaled. 16-bit formats take [`exp_fast`](crate::exp_fast) for whole
-/// vectors of 16 keys and the correctly rounded exponential for the rest of a block; f32 takes
-/// [`exp`](crate::exp()).
+/// the block, and what was summed before is rescaled. Whole vectors of 16 keys take [`exp_fast`](crate::exp_fast), or in
+/// f32 [`exp_u20`](crate::exp_u20), and are added up lane by lane, those of 16-bit formats with every other vector apart; the
+/// rest of a block takes glibc's `expf`.
 ///
 /// # Errors
 /// If formats or lengths do not fit together.
@@ -131,18 +136,20 @@ impl Attention {
 
     /// [`attention_eager`] of checked arguments.
     pub(crate) fn eager<T: Element>(&self, path: Path, qkv: [&[T]; 3], out: &mut [T]) {
-        self.by_group(path, qkv, usize::MAX, out, eager::eager);
+        self.by_group(path, Some(self.order), qkv, usize::MAX, out, eager::eager);
     }
 
     /// [`attention_sdpa`] of checked arguments.
     pub(crate) fn sdpa<T: Element>(&self, path: Path, qkv: [&[T]; 3], out: &mut [T]) {
-        self.by_group(path, qkv, KEY_BLOCK, out, flash::flash);
+        self.by_group(path, self.order.within_sdpa(), qkv, KEY_BLOCK, out, flash::flash);
     }
 
-    /// Runs `mix` for every group and span of tokens. It holds scores of up to `keys` keys at once.
+    /// Runs `mix` for every group and span of tokens. It holds scores of up to `keys` keys at once. Without an order, products
+    /// have those of [`Mkl`].
     fn by_group<T: Element>(
         &self,
         path: Path,
+        order: Option<Accumulation>,
         [q, k, v]: [&[T]; 3],
         keys: usize,
         out: &mut [T],
@@ -154,8 +161,10 @@ impl Attention {
         if rows == 0 {
             return;
         }
-        let (share, way) = (heads / groups, Way::new::<T>(path, self.order, tokens));
+        let (share, way) =
+            (heads / groups, Way::new::<T>(path, order.unwrap_or(Accumulation::Sequential), tokens));
         let parallel = heads * rows * tokens * head_dim >= WORTH_A_THREAD;
+        let small = order.is_none() && mkl::has_small(rows, tokens);
         let pack = |group: usize| {
             let head = |x: &[T]| -> Vec<T> {
                 let mut rows = Vec::with_capacity(tokens * head_dim);
@@ -164,18 +173,21 @@ impl Attention {
                 }
                 rows
             };
-            (Matrix::of_rows(way, &head(k), head_dim), Matrix::of_columns(way, &head(v), head_dim))
+            let (k, v) = (head(k), head(v));
+            let matrices = (Matrix::of_rows(way, &k, head_dim), Matrix::of_columns(way, &v, head_dim));
+            (matrices, if small { (k, v) } else { Default::default() })
         };
-        let mut packed: Vec<Option<(Matrix<T>, Matrix<T>)>> = (0..groups).map(|_| None).collect();
+        let mut packed: Vec<_> = (0..groups).map(|_| None).collect();
         each_part(&mut packed, if parallel { 1 } else { groups }, |first, packed| {
             packed.iter_mut().enumerate().for_each(|(i, packed)| *packed = Some(pack(first + i)));
         });
-        let packed: Vec<(Matrix<T>, Matrix<T>)> = packed.into_iter().flatten().collect();
+        let packed: Vec<_> = packed.into_iter().flatten().collect();
 
         let work = |scratch: &mut Scratch<T>, mut cell: Cell<T>| {
             let (columns, span) = (cell.columns(), first + cell.rows().start..first + cell.rows().end);
-            let (keys, values) = &packed[columns.start / (share * head_dim)];
-            let queries = Queries { way, shape: self, keys, values, tokens, span: span.clone() };
+            let ((keys, values), (k, v)) = &packed[columns.start / (share * head_dim)];
+            let mkl = order.is_none().then(|| Mkl::new(k, v, head_dim, rows, span.start - first));
+            let queries = Queries { way, shape: self, keys, values, tokens, span: span.clone(), mkl };
             // A token's heads lie side by side, in q as in the output.
             let place = |token: usize, columns: &Range<usize>| {
                 let row = (token - first) * heads * head_dim;

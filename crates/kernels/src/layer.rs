@@ -53,7 +53,7 @@ pub struct DecoderLayer<'a> {
     pub down_proj: Projection<'a>,
     /// ε of both norms.
     pub rms_norm_eps: f64,
-    /// Heads, their scale, and the order of summation within attention.
+    /// Heads, their scale, and the order of summation of attention.
     pub attention: Attention,
     /// How attention is computed.
     pub mixing: Mixing,

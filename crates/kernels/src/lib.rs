@@ -51,10 +51,10 @@ mod tree;
 mod tree_text;
 mod weight;
 
-pub use attention::{Attention, attention_eager, attention_sdpa};
+pub use attention::{Attention, attention_eager, attention_sdpa, exp_scores};
 pub use error::KernelError;
 pub use exact::ExactSum;
-pub use exp::{exp, exp_fast};
+pub use exp::{exp, exp_fast, exp_u20};
 pub use gate::{silu, silu_up};
 pub use layer::{DecoderLayer, Mixing};
 pub use linear::{Projection, linear, linear_group_on, linear_on};

@@ -86,11 +86,12 @@ impl Attention {
                 matmul(probs, v, order, dtype)
             }
             AttentionKind::Sdpa => {
-                let order = if handles(&q) { order_within(AttentionKind::Sdpa, order) } else { order };
                 let scaling = scaling.iter().product();
                 if whole {
                     by_kernel(attention_sdpa, q, k, v, scaling, order)
                 } else {
+                    // A departure from Hugging Face's arithmetic has no orders by shape.
+                    let order = order.within_sdpa().unwrap_or(Accumulation::Sequential);
                     sdpa::by_formula(q, k, v, scaling, variants, order)
                 }
             }
@@ -121,15 +122,6 @@ impl Attention {
 /// What scores are multiplied by in Hugging Face's arithmetic: `1 / √D`.
 pub(crate) fn usual_scale(head_dim: usize) -> f64 {
     (head_dim as f64).powf(-0.5)
-}
-
-/// The order of summation of this machine's kernels within attention, where linear layers have `order`.
-pub(crate) fn order_within(attention: AttentionKind, order: Accumulation) -> Accumulation {
-    match (attention, order) {
-        // PyTorch's flash attention has an order of its own where its linear layers have this one.
-        (AttentionKind::Sdpa, Accumulation::Dot2) => Accumulation::Sequential,
-        _ => order,
-    }
 }
 
 /// The queries, and the factors that scores are multiplied by, one after the other.

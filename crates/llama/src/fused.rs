@@ -6,7 +6,7 @@ use ulpscope_kernels::{Attention as Shape, DecoderLayer, Mixing, bridge, handles
 
 use crate::activation::Activation;
 use crate::arithmetic::Arithmetic;
-use crate::attention::{order_within, usual_scale};
+use crate::attention::usual_scale;
 use crate::block::Block;
 use crate::norm::RmsNorm;
 use crate::rotary::RotaryTables;
@@ -67,7 +67,7 @@ impl Block {
                 groups: attention.num_key_value_heads,
                 head_dim: attention.head_dim,
                 scale: usual_scale(attention.head_dim),
-                order: order_within(arithmetic.attention, order),
+                order,
             },
             mixing,
             order,

@@ -1,16 +1,16 @@
 //! The fused attention, for a block of queries.
 
-use ulpscope_floats::DType;
+use ulpscope_floats::{DType, Floats};
 
 use super::queries::{Queries, Scratch};
 use super::{KEY_BLOCK, LANES};
-use crate::Path;
-use crate::by_path::by_path;
-use crate::element::Element;
-use crate::exp::{malossi, sleef};
+use crate::by_path::{by_path, fma};
+use crate::element::{Element, expect_rows};
+use crate::exp::{expf, malossi, u20};
 use crate::output::narrow;
 use crate::softmax::max;
 use crate::sum::halve;
+use crate::{KernelError, Path};
 
 /// What is known of a row after some blocks of keys.
 #[derive(Clone, Copy)]
@@ -19,6 +19,11 @@ pub(crate) struct State {
     sum: f32,
     /// What the last block's maximum did to everything before.
     rescale: f32,
+}
+
+impl State {
+    /// Before the first block.
+    const NONE: State = State { max: f32::NEG_INFINITY, sum: 0.0, rescale: 0.0 };
 }
 
 /// How a row's scores of one block of keys become exponentials.
@@ -43,22 +48,24 @@ pub(super) fn flash<T: Element>(queries: &Queries<T>, scratch: &mut Scratch<T>, 
     let full = !values.finite;
     let plan = way.plan(width, width);
     scratch.q.ready(way, plan.as_ref(), keys);
-    let mut states = vec![State { max: f32::NEG_INFINITY, sum: 0.0, rescale: 0.0 }; rows];
+    let mut states = vec![State::NONE; rows];
     let mut total = vec![0.0; rows * width];
 
     let reach = if full { tokens } else { queries.span.end };
     for start in (0..reach).step_by(KEY_BLOCK) {
         let count = KEY_BLOCK.min(tokens - start);
         let columns = count.min(reach - start);
-        let Scratch { q, p, wide: scores, mixed, .. } = scratch;
-        let stride = queries.scores(q, plan.as_ref(), start..start + columns, false, scores);
+        let Scratch { q, p, wide: scores, narrow: probs, mixed, .. } = scratch;
+        let block = start..start + columns;
+        let small = queries.mkl.as_ref().and_then(|mkl| mkl.scores(way, q, block.clone(), count, scores));
+        let stride = small.unwrap_or_else(|| queries.scores(q, plan.as_ref(), block, false, scores));
         for piece in queries.pieces() {
             let scores = &mut scores[piece.start * stride..piece.end * stride];
             let seen = |row: usize| (queries.token(row) + 1).saturating_sub(start).min(count);
             let length = if full { count } else { seen(piece.end - 1).next_multiple_of(LANES).min(count) };
             let whole = length.min(count / LANES * LANES);
             let mut done = 0;
-            let fill = |i: usize, probs: &mut [T]| {
+            let mut fill = |i: usize, probs: &mut [T]| {
                 let scores = &mut scores[i * stride..][..length];
                 // Rows are asked for in order, and then perhaps once more.
                 if i == done {
@@ -70,14 +77,44 @@ pub(super) fn flash<T: Element>(queries: &Queries<T>, scratch: &mut Scratch<T>, 
                 }
                 narrow(way.path, scores, probs);
             };
-            mixed.resize(piece.len() * width, 0.0);
-            queries.mix(p, piece.len(), length, start..start + count, fill, mixed);
             let totals = &mut total[piece.start * width..piece.end * width];
-            accumulate(way.path, totals, mixed, &states[piece], start == 0);
+            mixed.resize(totals.len(), 0.0);
+            match &queries.mkl {
+                None => {
+                    queries.mix(p, piece.len(), length, start..start + count, fill, mixed);
+                    rescale(way.path, totals, &states[piece]);
+                    accumulate(way.path, totals, mixed, start == 0);
+                }
+                Some(mkl) => {
+                    probs.resize(piece.len() * length, T::ZERO);
+                    probs.chunks_exact_mut(length).enumerate().for_each(|(i, probs)| fill(i, probs));
+                    rescale(way.path, totals, &states[piece]);
+                    mkl.mix(queries, p, probs, [start, count], mixed, totals);
+                }
+            }
         }
     }
     normalise(way.path, &mut total, &states, reach.next_multiple_of(KEY_BLOCK) < tokens);
     narrow(way.path, &total, out);
+}
+
+/// `exp(s - max)` of the rows of `[rows, keys]` where they lie, and their sums, as [`attention_sdpa`](super::attention_sdpa)
+/// takes them of a model stored in `storage`, all keys as one block. A row that is -∞ throughout is 0 throughout.
+///
+/// # Errors
+/// If the scores are no whole number of rows.
+pub fn exp_scores(scores: &mut [f32], keys: usize, storage: DType) -> Result<Vec<f32>, KernelError> {
+    let path = Path::detect()?;
+    expect_rows(&Floats::from(&*scores), keys, "the scores")?;
+    let take = Take { seen: keys, whole: keys / LANES * LANES, scale: 1.0, fast: storage != DType::F32 };
+    let row = |scores: &mut [f32]| match exponentials(path, scores, State::NONE, take) {
+        State { max: f32::NEG_INFINITY, .. } => {
+            scores.fill(0.0);
+            0.0
+        }
+        State { sum, .. } => sum,
+    };
+    Ok(scores.chunks_exact_mut(keys).map(row).collect())
 }
 
 #[inline(always)]
@@ -88,52 +125,60 @@ fn exponentials_body<const FMA: bool>(_: Path, scores: &mut [f32], before: State
     masked.fill(f32::NEG_INFINITY);
     // NaN must win, as it does in PyTorch's maximum.
     let max = if before.max > max { before.max } else { max };
-    let rescale = exact(before.max - max);
+    let rescale = single(before.max - max);
     let (vectors, rest) = scores.split_at_mut(take.whole);
     let lanes =
         if take.fast { add_up::<FMA, true>(vectors, max) } else { add_up::<FMA, false>(vectors, max) };
-    rest.iter_mut().for_each(|x| *x = exact(*x - max));
+    rest.iter_mut().for_each(|x| *x = single(*x - max));
     let sum = rest.iter().fold(halve(lanes), |sum, x| sum + x);
-    State { max, sum: before.sum * rescale + sum, rescale }
+    State { max, sum: fma::<FMA>(before.sum, rescale, sum), rescale }
 }
 by_path!(
     /// Turns a row's scores into exponentials and adds them up.
     exponentials(scores: &mut [f32], before: State, take: Take) -> State = exponentials_body
 );
 
-/// Turns whole vectors into exponentials, which it adds up lane by lane.
+/// Turns whole vectors into exponentials, which it adds up lane by lane: of 16-bit formats, which PyTorch makes two vectors
+/// of at a time, every other vector apart.
 #[inline(always)]
 fn add_up<const FMA: bool, const FAST: bool>(vectors: &mut [f32], max: f32) -> [f32; LANES] {
-    let mut lanes = [0.0; LANES];
-    for vector in vectors.as_chunks_mut::<LANES>().0 {
-        for (x, lane) in vector.iter_mut().zip(&mut lanes) {
+    let mut sums = [[0.0; LANES]; 2];
+    let take = |vector: &mut [f32; LANES], lanes: &mut [f32; LANES]| {
+        for (x, lane) in vector.iter_mut().zip(lanes) {
             let difference = *x - max;
-            *x = if FAST { malossi::<FMA>(difference) } else { sleef::<FMA>(difference) };
+            *x = if FAST { malossi::<FMA>(difference) } else { u20::<FMA>(difference) };
             *lane += *x;
         }
+    };
+    let [first, second] = &mut sums;
+    let (pairs, rest) = vectors.as_chunks_mut::<LANES>().0.as_chunks_mut::<2>();
+    for [even, odd] in pairs {
+        take(even, first);
+        take(odd, if FAST { second } else { first });
     }
-    lanes
+    rest.iter_mut().for_each(|vector| take(vector, first));
+    std::array::from_fn(|i| sums[0][i] + sums[1][i])
 }
 
-/// Adds what a block of keys gave to what those before it did, or begins with it.
+/// What a new maximum does to what was summed before.
 #[inline(always)]
-fn accumulate_body<const FMA: bool>(
-    _: Path,
-    totals: &mut [f32],
-    mixed: &[f32],
-    states: &[State],
-    first: bool,
-) {
+fn rescale_body<const FMA: bool>(_: Path, totals: &mut [f32], states: &[State]) {
+    let width = totals.len() / states.len();
+    for (total, state) in totals.chunks_exact_mut(width).zip(states) {
+        total.iter_mut().for_each(|total| *total *= state.rescale);
+    }
+}
+by_path!(rescale(totals: &mut [f32], states: &[State]) = rescale_body);
+
+/// Adds to what was summed before, or begins.
+#[inline(always)]
+fn accumulate_body<const FMA: bool>(_: Path, totals: &mut [f32], mixed: &[f32], first: bool) {
     if first {
         return totals.copy_from_slice(mixed);
     }
-    let width = totals.len() / states.len();
-    let rows = totals.chunks_exact_mut(width).zip(mixed.chunks_exact(width));
-    for ((total, mixed), state) in rows.zip(states) {
-        total.iter_mut().zip(mixed).for_each(|(total, mixed)| *total = *total * state.rescale + mixed);
-    }
+    totals.iter_mut().zip(mixed).for_each(|(total, mixed)| *total += mixed);
 }
-by_path!(accumulate(totals: &mut [f32], mixed: &[f32], states: &[State], first: bool) = accumulate_body);
+by_path!(accumulate(totals: &mut [f32], mixed: &[f32], first: bool) = accumulate_body);
 
 /// Divides by the sums of the exponentials. A block that was left out would have added +0, which makes +0 of -0, and NaN
 /// where the maximum is infinite.
@@ -149,12 +194,12 @@ fn normalise_body<const FMA: bool>(_: Path, totals: &mut [f32], states: &[State]
 }
 by_path!(normalise(totals: &mut [f32], states: &[State], left_out: bool) = normalise_body);
 
-/// The exponential of a math library that rounds correctly.
-fn exact(x: f32) -> f32 {
+/// [`expf`], with its most frequent arguments first.
+fn single(x: f32) -> f32 {
     match x {
         // Of the first block of keys, and of all that hold no new maximum.
         f32::NEG_INFINITY => 0.0,
         0.0 => 1.0,
-        _ => f64::from(x).exp() as f32,
+        _ => expf(x),
     }
 }

@@ -182,6 +182,11 @@ impl<T: Element> Rows<T> {
         &mut self.values
     }
 
+    /// The rows, arranged once they are [`Rows::ready`].
+    pub(super) fn values(&self) -> &[T] {
+        &self.values
+    }
+
     /// To be called when the rows are written and before they are multiplied by `matrix`.
     pub(super) fn ready(&mut self, way: Way, plan: Option<&Plan>, matrix: &Matrix<T>) {
         if let (true, Some(plan)) = (way.packed, plan) {

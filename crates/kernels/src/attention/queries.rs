@@ -3,6 +3,7 @@
 use std::ops::Range as Span;
 
 use super::Attention;
+use super::mkl::Mkl;
 use super::product::{Matrix, Rows, Way};
 use crate::element::Element;
 use crate::output::Output;
@@ -24,6 +25,8 @@ pub(super) struct Queries<'a, T> {
     /// T.
     pub(super) tokens: usize,
     pub(super) span: Span<usize>,
+    /// Where products have orders that depend on their shapes.
+    pub(super) mkl: Option<Mkl<'a, T>>,
 }
 
 /// Buffers that a thread uses again.

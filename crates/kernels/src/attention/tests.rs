@@ -3,7 +3,8 @@
 use ulpscope_floats::DType;
 
 use super::*;
-use crate::{dot, exp, exp_fast};
+use crate::exp::expf;
+use crate::{dot, exp, exp_fast, exp_u20};
 
 /// Rounds to a format, as f32.
 fn round(dtype: DType, x: f32) -> f32 {
@@ -52,8 +53,16 @@ fn lanes(e: &[f32], wide: bool) -> f32 {
     if !wide {
         return e.iter().fold(0.0, |sum, e| sum + e);
     }
+    halved(lanes_of(e))
+}
+
+fn lanes_of(e: &[f32]) -> [f32; 16] {
     let mut lanes = [0.0f32; 16];
     e.iter().enumerate().for_each(|(i, e)| lanes[i % 16] += e);
+    lanes
+}
+
+fn halved(mut lanes: [f32; 16]) -> f32 {
     for distance in [8, 4, 2, 1] {
         (0..distance).for_each(|i| lanes[i] += lanes[i + distance]);
     }
@@ -66,14 +75,23 @@ fn sdpa_row(shape: &Attention, q: &Floats, k: &Floats, v: &Floats, h: usize, t: 
     let group = h / (shape.heads / shape.groups);
     let query = head(q, shape.heads, width, h, t);
     let (mut max, mut sum, mut out) = (f32::NEG_INFINITY, 0.0f32, vec![0.0f32; width]);
+    let by_shape = shape.order.within_sdpa().is_none();
+    let height = if tokens < 192 { 32 } else { [64, 256][usize::from(tokens >= 768)] };
+    let block = t / height * height..tokens.min(t / height * height + height);
     for start in (0..tokens).step_by(512) {
         let keys: Vec<usize> = (start..tokens.min(start + 512)).collect();
         let s: Vec<f32> = keys
             .iter()
             .map(|&key| {
+                let w = head(k, shape.groups, width, group, key);
+                let order = if by_shape {
+                    score_by_mkl(block.len(), keys.len(), key - start)
+                } else {
+                    Ok(shape.order)
+                };
                 let s =
-                    dot(shape.order, &query, &head(k, shape.groups, width, group, key)) * shape.scale as f32;
-                if key > t { f32::NEG_INFINITY } else { s }
+                    order.map_or_else(|lanes| in_lanes(&query, &w, lanes), |order| dot(order, &query, &w));
+                if key > t { f32::NEG_INFINITY } else { s * shape.scale as f32 }
             })
             .collect();
         let before = max;
@@ -81,23 +99,115 @@ fn sdpa_row(shape: &Attention, q: &Floats, k: &Floats, v: &Floats, h: usize, t: 
         let whole = s.len() / 16 * 16;
         let e: Vec<f32> = (0..s.len())
             .map(|i| match (i < whole, dtype) {
-                (true, DType::F32) => exp(s[i] - max),
+                (true, DType::F32) => exp_u20(s[i] - max),
                 (true, _) => exp_fast(s[i] - max),
-                (false, _) => f64::from(s[i] - max).exp() as f32,
+                (false, _) => expf(s[i] - max),
             })
             .collect();
-        let rescale = f64::from(before - max).exp() as f32;
-        sum = sum * rescale + e[whole..].iter().fold(lanes(&e[..whole], true), |sum, e| sum + e);
+        let rescale = expf(before - max);
+        let every_other = |first: usize| -> Vec<f32> {
+            e[..whole].chunks(16).skip(first).step_by(2).flatten().copied().collect()
+        };
+        let vectors = match dtype {
+            DType::F32 => lanes_of(&e[..whole]),
+            _ => {
+                let (even, odd) = (lanes_of(&every_other(0)), lanes_of(&every_other(1)));
+                std::array::from_fn(|i| even[i] + odd[i])
+            }
+        };
+        sum = sum.mul_add(rescale, e[whole..].iter().fold(halved(vectors), |sum, e| sum + e));
         let p: Vec<f32> = e.into_iter().map(|e| round(dtype, e)).collect();
         for (d, out) in out.iter_mut().enumerate() {
             let values: Vec<f32> =
                 keys.iter().map(|&key| head(v, shape.groups, width, group, key)[d]).collect();
-            let mixed = dot(shape.order, &p, &values);
-            *out = if start == 0 { mixed } else { *out * rescale + mixed };
+            // Of sums that begin on their own, nothing comes before the first.
+            let before = if start == 0 && block.len() >= 4 { -0.0 } else { *out * rescale };
+            *out = match (by_shape, start) {
+                (true, _) => mix_by_mkl(block.len(), &p, &values, before),
+                (false, 0) => dot(shape.order, &p, &values),
+                (false, _) => before + dot(shape.order, &p, &values),
+            };
         }
     }
     let inverse = 1.0 / sum;
     out.into_iter().map(|x| round(dtype, x * inverse)).collect()
+}
+
+/// The order of a score, or in how many lanes it is summed.
+fn score_by_mkl(queries: usize, keys: usize, key: usize) -> Result<Accumulation, usize> {
+    let small = queries < 4 || keys < 12;
+    match small {
+        true if queries == 1 || keys == 1 || key < keys / 4 * 4 => Err(4),
+        true => Err(8),
+        false => Ok(Accumulation::Sequential),
+    }
+}
+
+fn in_lanes(x: &[f32], w: &[f32], lanes: usize) -> f32 {
+    let mut sums: Vec<f32> = (0..lanes)
+        .map(|lane| (lane..x.len()).step_by(lanes).fold(0.0, |sum, k| x[k].mul_add(w[k], sum)))
+        .collect();
+    while sums.len() > 1 {
+        let upper = sums.split_off(sums.len() / 2);
+        sums.iter_mut().zip(upper).for_each(|(sum, upper)| *sum += upper);
+    }
+    sums[0]
+}
+
+/// The sums of weighted values that are added to what came before.
+/// The sum of weighted values, and of what came before.
+fn mix_by_mkl(queries: usize, p: &[f32], v: &[f32], before: f32) -> f32 {
+    let product = |k: usize, more: f32| p[k].mul_add(v[k], more);
+    let sequence = |part: std::ops::Range<usize>| part.fold(0.0, |sum, k| product(k, sum));
+    let keys = p.len();
+    match queries {
+        1 => {
+            let fours = (0..keys / 4).map(|i| 4 * i).fold(before, |sum, k| {
+                sum + (product(k + 2, p[k] * v[k]) + product(k + 3, p[k + 1] * v[k + 1]))
+            });
+            (keys / 4 * 4..keys).rev().fold(fours, |sum, k| product(k, sum))
+        }
+        2 | 3 => (0..keys).fold(before, |sum, k| product(k, sum)),
+        _ if keys <= 192 => before + sequence(0..keys),
+        _ if keys <= 384 => before + sequence(0..keys / 2) + sequence(keys / 2..keys),
+        _ => (0..keys).step_by(192).fold(before, |sum, start| sum + sequence(start..keys.min(start + 192))),
+    }
+}
+
+/// Prompts around every length at which MKL takes another way on AMD CPUs.
+#[test]
+fn orders_by_shape_follow_their_definition() {
+    let order = Accumulation::Dot2;
+    for dtype in [DType::Bf16, DType::F32] {
+        for (tokens, width) in [
+            (1, 16),
+            (2, 16),
+            (3, 12),
+            (4, 16),
+            (7, 5),
+            (11, 16),
+            (12, 16),
+            (33, 24),
+            (34, 8),
+            (35, 8),
+            (36, 8),
+            (65, 8),
+            (191, 4),
+            (194, 8),
+            (255, 8),
+            (385, 8),
+            (513, 8),
+            (514, 8),
+            (523, 8),
+            (705, 4),
+            (771, 4),
+        ] {
+            let shape = Attention { heads: 2, groups: 1, head_dim: width, scale: 0.3, order };
+            let q = wave(&shape, 2, tokens, 0.71, dtype);
+            let (k, v) = (wave(&shape, 1, tokens, 0.37, dtype), wave(&shape, 1, tokens, 0.23, dtype));
+            check(&shape, &q, &k, &v, |t| tokens < 40 || t % 61 == 0 || t + 4 > tokens);
+        }
+    }
 }
 
 type Whole = fn(&Attention, &Floats, &Floats, &Floats) -> Result<Floats<'static>, KernelError>;
@@ -246,21 +356,33 @@ fn an_infinite_score_is_not_forgotten() {
     check(&shape, &q, &k, &v, |t| t % 100 == 3);
 }
 
-/// Compares some tokens of both attentions with the definitions, which compute every masked score.
+/// Compares some tokens of both attentions, by every path, with the definitions, which compute every masked score.
 fn check(shape: &Attention, q: &Floats, k: &Floats, v: &Floats, which: impl Fn(usize) -> bool) {
     let bits = |x: &[f32]| -> Vec<u32> {
         x.iter().map(|x| if x.is_nan() { u32::MAX } else { x.to_bits() }).collect()
     };
     let tokens = k.len() / shape.groups / shape.head_dim;
-    let both: [(&str, Whole, Row); 2] =
-        [("eager", attention_eager, eager_row), ("sdpa", attention_sdpa, sdpa_row)];
-    for (name, whole, row) in both {
-        let got = whole(shape, q, k, v).unwrap();
+    for (name, row) in [("eager", eager_row as Row), ("sdpa", sdpa_row)] {
+        let by_path = |path: &Path| -> Result<Floats<'static>, KernelError> {
+            with_element!(q.dtype(), "q", T => {
+                let kernel = if name == "eager" { Attention::eager::<T> } else { Attention::sdpa::<T> };
+                shape.checked::<T>(*path, [q, k, v], kernel)
+            })
+        };
+        let paths = Path::available();
+        let all: Vec<Floats> = paths.iter().map(|path| by_path(path).unwrap()).collect();
         for t in (0..tokens).filter(|t| which(*t)) {
             for h in 0..shape.heads {
-                let (got, want) = (head(&got, shape.heads, shape.head_dim, h, t), row(shape, q, k, v, h, t));
-                let what = format!("{name} {} {}: head {h}, token {t} of {tokens}", shape.order, q.dtype());
-                assert_eq!(bits(&got), bits(&want), "{what}: {got:?} is not {want:?}");
+                let want = row(shape, q, k, v, h, t);
+                for (path, got) in paths.iter().zip(&all) {
+                    let got = head(got, shape.heads, shape.head_dim, h, t);
+                    let what = format!(
+                        "{name} {} {} by {path}: head {h}, token {t} of {tokens}",
+                        shape.order,
+                        q.dtype()
+                    );
+                    assert_eq!(bits(&got), bits(&want), "{what}: {got:?} is not {want:?}");
+                }
             }
         }
     }
@@ -294,6 +416,8 @@ fn the_last_tokens_alone_get_their_rows_of_the_whole() {
                 let q = wave(&shape, 4, tokens, 0.37, dtype);
                 let (k, v) = (wave(&shape, 2, tokens, 0.11, dtype), wave(&shape, 2, tokens, 0.23, dtype));
                 let cut = |x: &Floats| x.slice((tokens - last) * 32..tokens * 32).into_owned();
+                // Orders by shape are not those of a row alone.
+                let kernels = if order.within_sdpa().is_some() { &kernels[..] } else { &kernels[..1] };
                 for (i, kernel) in kernels.iter().enumerate() {
                     let whole = kernel(&shape, &q, &k, &v).unwrap();
                     let alone = kernel(&shape, &cut(&q), &k, &v).unwrap();

@@ -2,15 +2,12 @@
 
 use burn::tensor::Tensor;
 use ulpscope_floats::{DType, Floats};
-use ulpscope_kernels::{Accumulation, bridge, exp, exp_fast, handles, matmul, matmul_transposed};
+use ulpscope_kernels::{Accumulation, bridge, exp_scores, handles, matmul, matmul_transposed};
 
 use super::eager;
 use super::mask::{Masked, mask};
 use crate::ops::{map, narrow};
 use crate::variant::{Softmax, Variants};
-
-/// Keys that PyTorch's vectorised exponential takes at once.
-const LANES: usize = 16;
 
 /// `R(P v / Σ)` with `P = R(exp(s - max))`: scores stay wide, probabilities are rounded before they are normalised. All
 /// keys at once. A query that sees no key gets zeros.
@@ -54,34 +51,11 @@ fn exact(scores: Tensor<4>) -> (Tensor<4>, Tensor<4>) {
     (e, sum)
 }
 
-/// The same in f32 as PyTorch's CPU code has it: whole vectors of keys by its fast exponential if the model is stored in
-/// 16 bits, the rest by an exact one; sums in 16 lanes.
+/// The same in f32 as PyTorch's CPU code has it.
 fn as_pytorch(scores: Tensor<4>, storage: DType) -> (Tensor<4>, Tensor<4>) {
     let ([batch, heads, tokens, keys], device) = (scores.dims(), scores.device());
     let mut e = bridge::floats(&scores).to_f32();
-    let mut sums = Vec::with_capacity(e.len() / keys);
-    for row in e.chunks_exact_mut(keys) {
-        let max =
-            row.iter().copied().fold(f32::NEG_INFINITY, |max, s| if s > max || s.is_nan() { s } else { max });
-        let max = if max == f32::NEG_INFINITY { 0.0 } else { max };
-        let (vectors, rest) = row.split_at_mut(keys / LANES * LANES);
-        let fast = if storage == DType::F32 { exp } else { exp_fast };
-        vectors.iter_mut().for_each(|s| *s = fast(*s - max));
-        rest.iter_mut().for_each(|s| *s = f64::from(*s - max).exp() as f32);
-        let mut lanes = [0.0f32; LANES];
-        for vector in vectors.chunks_exact(LANES) {
-            lanes.iter_mut().zip(vector).for_each(|(lane, e)| *lane += e);
-        }
-        let mut width = LANES;
-        while width > 1 {
-            width /= 2;
-            for i in 0..width {
-                lanes[i] += lanes[i + width];
-            }
-        }
-        sums.push(rest.iter().fold(lanes[0], |sum, e| sum + e));
-    }
-    let shape = [batch, heads, tokens, keys];
+    let sums = exp_scores(&mut e, keys, storage).expect("a CPU that kernels run on, and whole rows");
     let sums = bridge::tensor(Floats::from(sums), [batch, heads, tokens, 1], &device);
-    (bridge::tensor(Floats::from(e), shape, &device), sums)
+    (bridge::tensor(Floats::from(e), [batch, heads, tokens, keys], &device), sums)
 }
