@@ -47,10 +47,10 @@ pub enum Accumulation {
     /// at 512 keys at a time.
     /// - Scores of a lone query, or of a lone key, are summed in four lanes (the n-th takes every fourth product; then the second
     ///   half is added to the first, and so on); of two or three queries, or fewer than twelve keys, in four lanes
-    ///   for whole fours of keys and in eight for the rest; all others in sequence.
+    ///   for whole fours of keys and in eight for the rest; all others in sequence, or in stretches as values are.
     /// - Weighted values of a lone query are summed by fours of keys, `sum += (0 + 2) + (1 + 3)`, what is left over
-    ///   last key first; of two or three queries, or up to 192 keys, in sequence; of up to 384 in two halves, the first
-    ///   one the shorter, and of more in stretches of 192, added up in order.
+    ///   last key first; of two or three queries, or up to 192 keys, in sequence; of up to 384 in stretches of half as many,
+    ///   rounded down, and of more in stretches of 192, added up in order.
     ///
     /// So the bits of a token depend on how many come with it, as they do in PyTorch.
     Dot2,

@@ -84,6 +84,17 @@ impl Plan {
             Accumulation::Dot2Lanes => {}
             _ => segments.iter_mut().skip(1).for_each(|segment| segment.merges = 1),
         }
+        Some(Plan::of(leaf, segments, length))
+    }
+
+    /// The plan for products that are summed in sequence, in blocks of so many (an even number, unless there is only one).
+    pub(crate) fn sequential(length: usize, block: usize) -> Self {
+        let mut segments = blocks(length, block);
+        segments.iter_mut().skip(1).for_each(|segment| segment.merges = 1);
+        Plan::of(Leaf::EvenFirst, segments, length)
+    }
+
+    fn of(leaf: Leaf, segments: Vec<Segment>, length: usize) -> Self {
         let mut height = 0;
         let mut depth = 0;
         for segment in &segments {
@@ -91,8 +102,8 @@ impl Plan {
             depth = depth.max(height);
             height -= segment.merges;
         }
-        debug_assert_eq!(height, 1, "{order} over {length} leaves one sum");
-        Some(Plan { leaf, segments, depth, length })
+        debug_assert_eq!(height, 1, "{segments:?} leave one sum");
+        Plan { leaf, segments, depth, length }
     }
 }
 

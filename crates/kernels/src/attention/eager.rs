@@ -48,7 +48,8 @@ pub(super) fn eager<T: Element>(queries: &Queries<T>, scratch: &mut Scratch<T>, 
             probs.copy_from_slice(&scores[(piece.start + i) * stride..][..length]);
         };
         let out = &mut out[piece.start * width..piece.end * width];
-        queries.mix(p, piece.len(), length, 0..tokens, fill, out);
+        let plan = |length| way.plan(length, tokens);
+        queries.mix(p, piece.len(), length, 0..tokens, plan, fill, out);
     }
 }
 

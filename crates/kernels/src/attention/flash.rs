@@ -46,7 +46,7 @@ pub(super) fn flash<T: Element>(queries: &Queries<T>, scratch: &mut Scratch<T>, 
     let Queries { way, shape, keys, values, tokens, .. } = *queries;
     let (width, rows) = (shape.head_dim, queries.rows());
     let full = !values.finite;
-    let plan = way.plan(width, width);
+    let plan = queries.mkl.as_ref().map_or_else(|| way.plan(width, width), |mkl| Some(mkl.plan(way)));
     scratch.q.ready(way, plan.as_ref(), keys);
     let mut states = vec![State::NONE; rows];
     let mut total = vec![0.0; rows * width];
@@ -80,16 +80,21 @@ pub(super) fn flash<T: Element>(queries: &Queries<T>, scratch: &mut Scratch<T>, 
             let totals = &mut total[piece.start * width..piece.end * width];
             mixed.resize(totals.len(), 0.0);
             match &queries.mkl {
-                None => {
-                    queries.mix(p, piece.len(), length, start..start + count, fill, mixed);
-                    rescale(way.path, totals, &states[piece]);
-                    accumulate(way.path, totals, mixed, start == 0);
-                }
-                Some(mkl) => {
+                Some(mkl) if mkl.planned(start, count).is_none() => {
                     probs.resize(piece.len() * length, T::ZERO);
                     probs.chunks_exact_mut(length).enumerate().for_each(|(i, probs)| fill(i, probs));
                     rescale(way.path, totals, &states[piece]);
                     mkl.mix(queries, p, probs, [start, count], mixed, totals);
+                }
+                mkl => {
+                    let stretch = mkl.as_ref().and_then(|mkl| mkl.planned(start, count));
+                    let plan = |length| match stretch {
+                        Some(stretch) => Some(way.blocks(length, stretch)),
+                        None => way.plan(length, count),
+                    };
+                    queries.mix(p, piece.len(), length, start..start + count, plan, fill, mixed);
+                    rescale(way.path, totals, &states[piece]);
+                    accumulate(way.path, totals, mixed, start == 0);
                 }
             }
         }

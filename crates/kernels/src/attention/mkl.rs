@@ -9,9 +9,10 @@ use super::queries::Queries;
 use crate::Path;
 use crate::by_path::{by_path, fma};
 use crate::element::Element;
+use crate::plan::Plan;
 use crate::storage::{CHUNK, WIDTH};
 
-/// Weighted values that are summed in sequence; more are cut.
+/// Products that are summed in sequence; more are summed in stretches.
 const SEQUENCE: usize = 192;
 
 /// Queries and keys from which on products are no longer small.
@@ -54,6 +55,13 @@ impl<'a, T: Element> Mkl<'a, T> {
         Mkl { keys, values, width, rows }
     }
 
+    /// The plan for scores, unless their product is a small one.
+    pub(super) fn plan(&self, way: Way) -> Plan {
+        // Plans go by whole pairs; heads of such a width are not known.
+        let stretch = Some(stretch(self.width)).filter(|stretch| stretch.is_multiple_of(2));
+        way.blocks(self.width, stretch.unwrap_or(self.width))
+    }
+
     /// As [`Queries::scores`], of a block of keys that has `count` of them, if the product is a small one.
     pub(super) fn scores(
         &self,
@@ -79,6 +87,15 @@ impl<'a, T: Element> Mkl<'a, T> {
         Some(stride)
     }
 
+    /// The length of the stretches by which a plan takes `count` keys, the first of which is `start`, if one does as
+    /// [`Mkl::mix`].
+    pub(super) fn planned(&self, start: usize, count: usize) -> Option<usize> {
+        let stretch = stretch(count);
+        // What came before is added to the first stretch alone, and plans go by whole pairs.
+        let planned = stretch == count || start == 0 && stretch.is_multiple_of(2);
+        Some(stretch).filter(|_| planned && self.rows >= FEW_QUERIES)
+    }
+
     /// Adds to `totals`, `[rows, D]`, the values of the block of keys that begins at `start` and has `count` of them, weighted with
     /// `probs`, in which each row has as many as it needs. `mixed` is room for as many numbers.
     pub(super) fn mix(
@@ -101,34 +118,34 @@ impl<'a, T: Element> Mkl<'a, T> {
             }
             return;
         }
-        let mut part = 0..0;
-        for end in ends(count) {
-            part = part.end..end;
-            if part.start < length {
-                // Panels are read by whole chunks and end with whole pairs: zeros meet what belongs to other parts.
-                let from = part.start / CHUNK * CHUNK;
-                let end = if end < count { end.next_multiple_of(2) } else { end };
+        for first in (0..count).step_by(stretch(count)) {
+            let last = count.min(first + stretch(count));
+            if first < length {
+                // Panels are read by whole chunks and end with whole pairs: zeros meet what belongs to other stretches.
+                let from = first / CHUNK * CHUNK;
+                let end = if last < count { last.next_multiple_of(2) } else { last };
                 let to = end.min(length);
                 let fill = |row: usize, some: &mut [T]| {
                     some.copy_from_slice(&probs[row * length..][from..to]);
-                    some[..part.start - from].fill(T::ZERO);
-                    some[(part.end - from).min(to - from)..].fill(T::ZERO);
+                    some[..first - from].fill(T::ZERO);
+                    some[(last - from).min(to - from)..].fill(T::ZERO);
                 };
-                queries.mix(p, rows, to - from, start + from..start + end, fill, mixed);
+                let plan = |length| Some(queries.way.blocks(length, length));
+                queries.mix(p, rows, to - from, start + from..start + end, plan, fill, mixed);
             } else {
                 mixed.fill(0.0);
             }
-            accumulate(path, totals, mixed, start + part.start == 0);
+            accumulate(path, totals, mixed, start + first == 0);
         }
     }
 }
 
-/// Where the parts of a block of `count` keys end whose weighted values are summed apart.
-fn ends(count: usize) -> Vec<usize> {
+/// The length of the stretches of `count` products that are summed apart, but for the last one.
+fn stretch(count: usize) -> usize {
     match count {
-        ..=SEQUENCE => vec![count],
-        _ if count <= 2 * SEQUENCE => vec![count / 2, count],
-        _ => (SEQUENCE..count).step_by(SEQUENCE).chain([count]).collect(),
+        ..=SEQUENCE => count,
+        _ if count <= 2 * SEQUENCE => count / 2,
+        _ => SEQUENCE,
     }
 }
 

@@ -43,11 +43,16 @@ impl Way {
 
     /// The plan for the first `length` of `whole` products, when all the others are zeros.
     pub(super) fn plan(&self, length: usize, whole: usize) -> Option<Plan> {
-        let mut plan = Plan::cut(self.order, length, whole)?;
-        if self.swapped {
-            plan.leaf = Leaf::OddFirst;
-        }
-        Some(plan)
+        Plan::cut(self.order, length, whole).map(|plan| self.swap(plan))
+    }
+
+    /// The plan for products that are summed in sequence, in blocks of so many.
+    pub(super) fn blocks(&self, length: usize, block: usize) -> Plan {
+        self.swap(Plan::sequential(length, block))
+    }
+
+    fn swap(&self, plan: Plan) -> Plan {
+        if self.swapped { Plan { leaf: Leaf::OddFirst, ..plan } } else { plan }
     }
 
     /// Puts a row, or a run of whole rows of even length, in the order of pairs that products want.

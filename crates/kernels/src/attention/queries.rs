@@ -94,13 +94,16 @@ impl<T: Element> Queries<'_, T> {
     }
 
     /// `[rows, D]`: the values of the tokens `block`, weighted with probabilities of which all from the `length`-th of
-    /// the block on are zeros. `fill` writes the others, row by row, and if need be all of them twice.
+    /// the block on are zeros. `fill` writes the others, row by row, and if need be all of them twice. `plan` is for the first
+    /// so many.
+    #[allow(clippy::too_many_arguments)] // most of them plain coordinates
     pub(super) fn mix<O: Output>(
         &self,
         p: &mut Rows<T>,
         rows: usize,
         length: usize,
         block: Span<usize>,
+        plan: impl Fn(usize) -> Option<Plan>,
         mut fill: impl FnMut(usize, &mut [T]),
         out: &mut [O],
     ) {
@@ -110,7 +113,7 @@ impl<T: Element> Queries<'_, T> {
                 fill(i, known);
                 zeros.fill(T::ZERO);
             }
-            let plan = self.way.plan(total, block.len());
+            let plan = plan(total);
             p.ready(self.way, plan.as_ref(), self.values);
             let (panels, width) = (self.values.panels(), self.shape.head_dim);
             p.multiply(self.way, plan.as_ref(), self.values, panels, block.start, |_| 0, out, width);

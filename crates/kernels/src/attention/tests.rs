@@ -84,13 +84,10 @@ fn sdpa_row(shape: &Attention, q: &Floats, k: &Floats, v: &Floats, h: usize, t: 
             .iter()
             .map(|&key| {
                 let w = head(k, shape.groups, width, group, key);
-                let order = if by_shape {
-                    score_by_mkl(block.len(), keys.len(), key - start)
-                } else {
-                    Ok(shape.order)
+                let s = match by_shape {
+                    true => score_by_mkl(block.len(), keys.len(), key - start, &query, &w),
+                    false => dot(shape.order, &query, &w),
                 };
-                let s =
-                    order.map_or_else(|lanes| in_lanes(&query, &w, lanes), |order| dot(order, &query, &w));
                 if key > t { f32::NEG_INFINITY } else { s * shape.scale as f32 }
             })
             .collect();
@@ -133,14 +130,23 @@ fn sdpa_row(shape: &Attention, q: &Floats, k: &Floats, v: &Floats, h: usize, t: 
     out.into_iter().map(|x| round(dtype, x * inverse)).collect()
 }
 
-/// The order of a score, or in how many lanes it is summed.
-fn score_by_mkl(queries: usize, keys: usize, key: usize) -> Result<Accumulation, usize> {
-    let small = queries < 4 || keys < 12;
-    match small {
-        true if queries == 1 || keys == 1 || key < keys / 4 * 4 => Err(4),
-        true => Err(8),
-        false => Ok(Accumulation::Sequential),
+/// The score of the `key`-th of some keys, for one of some queries.
+fn score_by_mkl(queries: usize, keys: usize, key: usize, x: &[f32], w: &[f32]) -> f32 {
+    match queries < 4 || keys < 12 {
+        true if queries == 1 || keys == 1 || key < keys / 4 * 4 => in_lanes(x, w, 4),
+        true => in_lanes(x, w, 8),
+        false => in_stretches(x, w, -0.0),
     }
+}
+
+fn in_stretches(x: &[f32], w: &[f32], before: f32) -> f32 {
+    let stretch = match x.len() {
+        length @ ..=192 => length,
+        length @ 193..=384 => length / 2,
+        _ => 192,
+    };
+    let sums = x.chunks(stretch).zip(w.chunks(stretch)).map(|(x, w)| dot(Accumulation::Sequential, x, w));
+    sums.fold(before, |sum, more| sum + more)
 }
 
 fn in_lanes(x: &[f32], w: &[f32], lanes: usize) -> f32 {
@@ -154,11 +160,9 @@ fn in_lanes(x: &[f32], w: &[f32], lanes: usize) -> f32 {
     sums[0]
 }
 
-/// The sums of weighted values that are added to what came before.
 /// The sum of weighted values, and of what came before.
 fn mix_by_mkl(queries: usize, p: &[f32], v: &[f32], before: f32) -> f32 {
     let product = |k: usize, more: f32| p[k].mul_add(v[k], more);
-    let sequence = |part: std::ops::Range<usize>| part.fold(0.0, |sum, k| product(k, sum));
     let keys = p.len();
     match queries {
         1 => {
@@ -168,9 +172,7 @@ fn mix_by_mkl(queries: usize, p: &[f32], v: &[f32], before: f32) -> f32 {
             (keys / 4 * 4..keys).rev().fold(fours, |sum, k| product(k, sum))
         }
         2 | 3 => (0..keys).fold(before, |sum, k| product(k, sum)),
-        _ if keys <= 192 => before + sequence(0..keys),
-        _ if keys <= 384 => before + sequence(0..keys / 2) + sequence(keys / 2..keys),
-        _ => (0..keys).step_by(192).fold(before, |sum, start| sum + sequence(start..keys.min(start + 192))),
+        _ => in_stretches(p, v, before),
     }
 }
 
@@ -191,6 +193,8 @@ fn orders_by_shape_follow_their_definition() {
             (34, 8),
             (35, 8),
             (36, 8),
+            (13, 200),
+            (12, 388),
             (65, 8),
             (191, 4),
             (194, 8),
