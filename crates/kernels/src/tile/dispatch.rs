@@ -16,7 +16,7 @@ use crate::storage::Storage;
 use crate::storage::{WIDTH, panel_len};
 
 /// The most rows and panels that any kernel takes at once.
-pub(crate) const MAX_ROWS: usize = 8;
+pub(crate) const MAX_ROWS: usize = 12;
 /// See [`MAX_ROWS`].
 pub(crate) const MAX_PANELS: usize = 2;
 
@@ -27,7 +27,7 @@ pub(crate) const MAX_PANELS: usize = 2;
 pub(crate) fn panels_at_once(path: Path, rows: usize) -> usize {
     match path {
         Path::Portable | Path::Avx2 => 1,
-        Path::Avx512 | Path::Avx512Bf16 | Path::AmxBf16 if rows == 1 || rows > 4 && rows <= MAX_ROWS => 1,
+        Path::Avx512 | Path::Avx512Bf16 | Path::AmxBf16 if rows == 1 || rows > 4 && rows <= 8 => 1,
         Path::Avx512 | Path::Avx512Bf16 | Path::AmxBf16 => 2,
     }
 }
@@ -40,7 +40,7 @@ pub(crate) fn row_blocks(path: Path, leaf: Leaf, rows: usize) -> usize {
         Path::Avx2 if leaf == Leaf::Tile32 => &[3, 2, 1],
         Path::Avx2 => &[6, 4, 3, 2, 1],
         Path::Avx512 => &[6, 4, 3, 2, 1],
-        Path::Avx512Bf16 | Path::AmxBf16 => &[8, 6, 4, 3, 2, 1],
+        Path::Avx512Bf16 | Path::AmxBf16 => &[12, 8, 6, 4, 3, 2, 1],
     };
     sizes.iter().copied().find(|&size| size <= rows).unwrap_or(1)
 }
@@ -133,8 +133,8 @@ fn dot_rows<O: super::dot_bf16::Rounded>(block: &Block<bf16, bf16>, mut to: Patc
         let block = Block { plan, x: &x[first * plan.length..end * plan.length], panels };
         let to = to.rows(first, end - first);
         match panels.len() {
-            1 => by_rows!(size, [1, 2, 3, 4, 6, 8], run::<O, MR, 1>(&block, to)),
-            _ => by_rows!(size, [1, 2, 3, 4, 6, 8], run::<O, MR, 2>(&block, to)),
+            1 => by_rows!(size, [1, 2, 3, 4, 6, 8, 12], run::<O, MR, 1>(&block, to)),
+            _ => by_rows!(size, [1, 2, 3, 4, 6, 8, 12], run::<O, MR, 2>(&block, to)),
         }
         first = end;
     }
