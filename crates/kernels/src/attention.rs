@@ -82,8 +82,8 @@ pub fn attention_eager(
 /// Scores stay in f32. `P = R(exp(s - m))` is rounded before it is normalised, the sum is of the unrounded
 /// exponentials, and `R(P v · (1 / Σ))` is rounded once. Keys come in blocks of 512; m is the maximum up to and including
 /// the block, and what was summed before is rescaled. Whole vectors of 16 keys take [`exp_fast`](crate::exp_fast), or in
-/// f32 [`exp_u20`](crate::exp_u20), and are added up lane by lane, those of 16-bit formats with every other vector apart; the
-/// rest of a block takes glibc's `expf`.
+/// f32 [`exp_u20`](crate::exp_u20), and are added up lane by lane, those of 16-bit formats with every other vector apart;
+/// the rest of a block takes glibc's `expf`.
 ///
 /// # Errors
 /// If formats or lengths do not fit together.
@@ -144,8 +144,8 @@ impl Attention {
         self.by_group(path, self.order.within_sdpa(), qkv, KEY_BLOCK, out, flash::flash);
     }
 
-    /// Runs `mix` for every group and span of tokens. It holds scores of up to `keys` keys at once. Without an order, products
-    /// have those of [`Mkl`].
+    /// Runs `mix` for every group and span of tokens. It holds scores of up to `keys` keys at once. Without an order,
+    /// products have those of [`Mkl`].
     fn by_group<T: Element>(
         &self,
         path: Path,

@@ -42,21 +42,22 @@ pub enum Accumulation {
     /// does. K above 512 is cut into blocks of 512, above 1024 into blocks of 1024, summed apart and added up in
     /// order: oneDNN on CPUs with AVX512_BF16 but no AMX, for two rows or more.
     ///
-    /// In [`attention_sdpa`](crate::attention_sdpa) it stands for what MKL does there on AMD's CPUs, orders by the shape of a
-    /// product. (On Intel's they are not known.) PyTorch has blocks of 32 queries, 64 from 192 on, 256 from 768 on, and looks
-    /// at 512 keys at a time.
-    /// - Scores of a lone query, or of a lone key, are summed in four lanes (the n-th takes every fourth product; then the second
-    ///   half is added to the first, and so on); of two or three queries, or fewer than twelve keys, in four lanes
+    /// In [`attention_sdpa`](crate::attention_sdpa) it stands for what MKL does there on AMD's CPUs, orders by the shape of
+    /// a product. (On Intel's they are not known.) PyTorch has blocks of 32 queries, 64 from 192 on, 256 from 768 on, and
+    /// looks at 512 keys at a time.
+    /// - Scores of a lone query, or of a lone key, are summed in four lanes (the n-th takes every fourth product; then the
+    ///   second half is added to the first, and so on); of two or three queries, or fewer than twelve keys, in four lanes
     ///   for whole fours of keys and in eight for the rest; all others in sequence, or in stretches as values are.
-    /// - Weighted values of a lone query are summed by fours of keys, `sum += (0 + 2) + (1 + 3)`, what is left over
-    ///   last key first; of two or three queries, or up to 192 keys, in sequence; of up to 384 in stretches of half as many,
-    ///   rounded down, and of more in stretches of 192, added up in order.
+    /// - Weighted values of a lone query are summed by fours of keys, `sum += (0 + 2) + (1 + 3)`, what is left over last
+    ///   key first; of two or three queries in sequence; both begin with the sum of the keys before. Of more queries, up to
+    ///   192 keys are summed in sequence, up to 384 in stretches of half as many, rounded down, and more in stretches of
+    ///   192, each added to the sum of those before.
     ///
     /// So the bits of a token depend on how many come with it, as they do in PyTorch.
     Dot2,
     /// Sixteen accumulators, the n-th taking the pairs (k, k+1) with `k / 2 ≡ n (mod 16)`, odd index first, combined
-    /// at distances 8, 4, 1, 2: oneDNN with AVX512_BF16 for a single row. In [`attention_sdpa`](crate::attention_sdpa) it is
-    /// [`Accumulation::Dot2`].
+    /// at distances 8, 4, 1, 2: oneDNN with AVX512_BF16 for a single row. In [`attention_sdpa`](crate::attention_sdpa) it
+    /// is [`Accumulation::Dot2`].
     Dot2Lanes,
     /// One accumulator, k ascending.
     Sequential,

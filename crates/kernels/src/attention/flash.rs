@@ -103,8 +103,9 @@ pub(super) fn flash<T: Element>(queries: &Queries<T>, scratch: &mut Scratch<T>, 
     narrow(way.path, &total, out);
 }
 
-/// `exp(s - max)` of the rows of `[rows, keys]` where they lie, and their sums, as [`attention_sdpa`](super::attention_sdpa)
-/// takes them of a model stored in `storage`, all keys as one block. A row that is -∞ throughout is 0 throughout.
+/// `exp(s - max)` of the rows of `[rows, keys]` where they lie, and their sums, as
+/// [`attention_sdpa`](super::attention_sdpa) takes them of a model stored in `storage`, all keys as one block. A row that is
+/// -∞ throughout is 0 throughout.
 ///
 /// # Errors
 /// If the scores are no whole number of rows.
@@ -143,8 +144,8 @@ by_path!(
     exponentials(scores: &mut [f32], before: State, take: Take) -> State = exponentials_body
 );
 
-/// Turns whole vectors into exponentials, which it adds up lane by lane: of 16-bit formats, which PyTorch makes two vectors
-/// of at a time, every other vector apart.
+/// Turns whole vectors into exponentials, which it adds up lane by lane: of 16-bit formats, which PyTorch makes two
+/// vectors of at a time, every other vector apart.
 #[inline(always)]
 fn add_up<const FMA: bool, const FAST: bool>(vectors: &mut [f32], max: f32) -> [f32; LANES] {
     let mut sums = [[0.0; LANES]; 2];

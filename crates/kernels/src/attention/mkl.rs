@@ -34,8 +34,8 @@ pub(super) fn has_small(queries: usize, tokens: usize) -> bool {
     last(queries, block_of(queries)) < FEW_QUERIES || last(tokens, KEY_BLOCK) < FEW_KEYS
 }
 
-/// One of PyTorch's blocks of queries, and keys and values of the group. [`Accumulation::Dot2`](crate::Accumulation::Dot2) says
-/// what its orders are.
+/// One of PyTorch's blocks of queries, and keys and values of the group.
+/// [`Accumulation::Dot2`](crate::Accumulation::Dot2) says what its orders are.
 pub(super) struct Mkl<'a, T> {
     /// `[T, D]`, if [some are small](has_small).
     keys: &'a [T],
@@ -96,8 +96,8 @@ impl<'a, T: Element> Mkl<'a, T> {
         Some(stretch).filter(|_| planned && self.rows >= FEW_QUERIES)
     }
 
-    /// Adds to `totals`, `[rows, D]`, the values of the block of keys that begins at `start` and has `count` of them, weighted with
-    /// `probs`, in which each row has as many as it needs. `mixed` is room for as many numbers.
+    /// Adds to `totals`, `[rows, D]`, the values of the block of keys that begins at `start` and has `count` of them,
+    /// weighted with `probs`, in which each row has as many as it needs. `mixed` is room for as many numbers as `totals`.
     pub(super) fn mix(
         &self,
         queries: &Queries<T>,
@@ -186,8 +186,8 @@ fn in_sequence_body<const FMA: bool>(_: Path, probs: &[f32], values: &[f32], tot
 }
 by_path!(in_sequence(probs: &[f32], values: &[f32], total: &mut [f32]) = in_sequence_body);
 
-/// Adds weighted values of `[keys, D]`, four keys at a time, of which the first is added to the third and the second to the
-/// fourth; then what is left over, last key first.
+/// Adds weighted values of `[keys, D]`, four keys at a time, of which the first is added to the third and the second to
+/// the fourth; then what is left over, last key first.
 #[inline(always)]
 fn by_fours_body<const FMA: bool>(path: Path, probs: &[f32], values: &[f32], total: &mut [f32]) {
     let width = total.len();

@@ -94,8 +94,8 @@ impl<T: Element> Queries<'_, T> {
     }
 
     /// `[rows, D]`: the values of the tokens `block`, weighted with probabilities of which all from the `length`-th of
-    /// the block on are zeros. `fill` writes the others, row by row, and if need be all of them twice. `plan` is for the first
-    /// so many.
+    /// the block on are zeros. `fill` writes the others, row by row, and if need be all of them twice. `plan` is for the
+    /// first so many.
     #[allow(clippy::too_many_arguments)] // most of them plain coordinates
     pub(super) fn mix<O: Output>(
         &self,
