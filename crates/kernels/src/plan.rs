@@ -73,25 +73,19 @@ impl Plan {
             Accumulation::Dot2Lanes => lanes(length),
             _ => blocks(length, order.block(whole)),
         };
-        match order {
-            Accumulation::Pairwise => {
-                for (i, segment) in segments.iter_mut().enumerate() {
-                    segment.merges = (i + 1).trailing_zeros() as usize;
-                }
-                let left = segments.len().count_ones() as usize - 1;
-                segments.last_mut()?.merges += left;
+        if order == Accumulation::Pairwise {
+            for (i, segment) in segments.iter_mut().enumerate() {
+                segment.merges = (i + 1).trailing_zeros() as usize;
             }
-            Accumulation::Dot2Lanes => {}
-            _ => segments.iter_mut().skip(1).for_each(|segment| segment.merges = 1),
+            let left = segments.len().count_ones() as usize - 1;
+            segments.last_mut()?.merges += left;
         }
         Some(Plan::of(leaf, segments, length))
     }
 
     /// The plan for products that are summed in sequence, in blocks of so many (an even number, unless there is only one).
     pub(crate) fn sequential(length: usize, block: usize) -> Self {
-        let mut segments = blocks(length, block);
-        segments.iter_mut().skip(1).for_each(|segment| segment.merges = 1);
-        Plan::of(Leaf::EvenFirst, segments, length)
+        Plan::of(Leaf::EvenFirst, blocks(length, block), length)
     }
 
     fn of(leaf: Leaf, segments: Vec<Segment>, length: usize) -> Self {
@@ -136,14 +130,15 @@ macro_rules! evaluate {
 }
 pub(crate) use evaluate;
 
-/// Contiguous blocks of `block` products, ascending. `block` is even unless there is only one.
+/// Contiguous blocks of `block` products, ascending, each added to those before it. `block` is even unless there is only one.
 fn blocks(length: usize, block: usize) -> Vec<Segment> {
     (0..length)
         .step_by(block)
         .map(|start| {
             let end = length.min(start + block);
             let lone = (end == length && length % 2 == 1).then_some(length / 2);
-            Segment { start: start / 2, pairs: (end - start) / 2, step: 1, lone, merges: 0 }
+            let merges = usize::from(start > 0);
+            Segment { start: start / 2, pairs: (end - start) / 2, step: 1, lone, merges }
         })
         .collect()
 }

@@ -69,10 +69,12 @@ pub(crate) fn sixteen_lanes(x: &[f32]) -> f32 {
     halve(sums)
 }
 
-/// The sum of sixteen lanes at distances 8, 4, 2, 1.
+/// The sum of a power of two of lanes: the second half is added to the first, and so on.
 #[inline(always)]
-pub(crate) fn halve(mut sums: [f32; 16]) -> f32 {
-    for distance in [8, 4, 2, 1] {
+pub(crate) fn halve<const N: usize>(mut sums: [f32; N]) -> f32 {
+    let mut distance = N;
+    while distance > 1 {
+        distance /= 2;
         for i in 0..distance {
             sums[i] += sums[i + distance];
         }

@@ -59,6 +59,7 @@ pub(super) fn flash<T: Element>(queries: &Queries<T>, scratch: &mut Scratch<T>, 
         let block = start..start + columns;
         let small = queries.mkl.as_ref().and_then(|mkl| mkl.scores(way, q, block.clone(), count, scores));
         let stride = small.unwrap_or_else(|| queries.scores(q, plan.as_ref(), block, false, scores));
+        let stretch = queries.mkl.as_ref().and_then(|mkl| mkl.planned(start, count));
         for piece in queries.pieces() {
             let scores = &mut scores[piece.start * stride..piece.end * stride];
             let seen = |row: usize| (queries.token(row) + 1).saturating_sub(start).min(count);
@@ -80,20 +81,23 @@ pub(super) fn flash<T: Element>(queries: &Queries<T>, scratch: &mut Scratch<T>, 
             let totals = &mut total[piece.start * width..piece.end * width];
             mixed.resize(totals.len(), 0.0);
             match &queries.mkl {
-                Some(mkl) if mkl.planned(start, count).is_none() => {
+                Some(mkl) if stretch.is_none() => {
                     probs.resize(piece.len() * length, T::ZERO);
                     probs.chunks_exact_mut(length).enumerate().for_each(|(i, probs)| fill(i, probs));
-                    rescale(way.path, totals, &states[piece]);
+                    if start > 0 {
+                        rescale(way.path, totals, &states[piece]);
+                    }
                     mkl.mix(queries, p, probs, [start, count], mixed, totals);
                 }
-                mkl => {
-                    let stretch = mkl.as_ref().and_then(|mkl| mkl.planned(start, count));
+                _ => {
                     let plan = |length| match stretch {
                         Some(stretch) => Some(way.blocks(length, stretch)),
                         None => way.plan(length, count),
                     };
                     queries.mix(p, piece.len(), length, start..start + count, plan, fill, mixed);
-                    rescale(way.path, totals, &states[piece]);
+                    if start > 0 {
+                        rescale(way.path, totals, &states[piece]);
+                    }
                     accumulate(way.path, totals, mixed, start == 0);
                 }
             }
@@ -131,11 +135,11 @@ fn exponentials_body<const FMA: bool>(_: Path, scores: &mut [f32], before: State
     masked.fill(f32::NEG_INFINITY);
     // NaN must win, as it does in PyTorch's maximum.
     let max = if before.max > max { before.max } else { max };
-    let rescale = single(before.max - max);
+    let rescale = expf(before.max - max);
     let (vectors, rest) = scores.split_at_mut(take.whole);
     let lanes =
         if take.fast { add_up::<FMA, true>(vectors, max) } else { add_up::<FMA, false>(vectors, max) };
-    rest.iter_mut().for_each(|x| *x = single(*x - max));
+    rest.iter_mut().for_each(|x| *x = expf(*x - max));
     let sum = rest.iter().fold(halve(lanes), |sum, x| sum + x);
     State { max, sum: fma::<FMA>(before.sum, rescale, sum), rescale }
 }
@@ -199,13 +203,3 @@ fn normalise_body<const FMA: bool>(_: Path, totals: &mut [f32], states: &[State]
     }
 }
 by_path!(normalise(totals: &mut [f32], states: &[State], left_out: bool) = normalise_body);
-
-/// [`expf`], with its most frequent arguments first.
-fn single(x: f32) -> f32 {
-    match x {
-        // Of the first block of keys, and of all that hold no new maximum.
-        f32::NEG_INFINITY => 0.0,
-        0.0 => 1.0,
-        _ => expf(x),
-    }
-}

@@ -11,6 +11,7 @@ use crate::by_path::{by_path, fma};
 use crate::element::Element;
 use crate::plan::Plan;
 use crate::storage::{CHUNK, WIDTH};
+use crate::sum::halve;
 
 /// Products that are summed in sequence; more are summed in stretches.
 const SEQUENCE: usize = 192;
@@ -158,7 +159,7 @@ fn in_lanes_body<const FMA: bool>(_: Path, q: &[f32], keys: &[f32], by_four: usi
 }
 by_path!(in_lanes(q: &[f32], keys: &[f32], by_four: usize, out: &mut [f32]) = in_lanes_body);
 
-/// N accumulators, the n-th of which takes every N-th product; then the second half is added to the first, and so on.
+/// N accumulators, the n-th of which takes every N-th product.
 #[inline(always)]
 fn lanes<const FMA: bool, const N: usize>(x: &[f32], w: &[f32]) -> f32 {
     let mut lanes = [0.0; N];
@@ -167,14 +168,7 @@ fn lanes<const FMA: bool, const N: usize>(x: &[f32], w: &[f32]) -> f32 {
             *lane = fma::<FMA>(*x, *w, *lane);
         }
     }
-    let mut half = N;
-    while half > 1 {
-        half /= 2;
-        for i in 0..half {
-            lanes[i] += lanes[i + half];
-        }
-    }
-    lanes[0]
+    halve(lanes)
 }
 
 /// Adds weighted values of `[keys, D]`, key by key.

@@ -403,6 +403,7 @@ fn mistakes_are_named() {
     assert!(call(&Attention { groups: 3, ..shape }, x(32), x(16), x(16)).contains("heads"));
     assert!(call(&Attention { groups: 0, ..shape }, x(32), x(16), x(16)).contains("groups"));
     assert!(attention_sdpa(&shape, &x(0), &x(0), &x(0)).unwrap().is_empty());
+    assert!(exp_scores(&mut [0.0; 5], 2, DType::Bf16).unwrap_err().to_string().contains("the scores"));
 }
 
 #[test]
