@@ -1,6 +1,7 @@
 //! Runs that are killed, that meet another, or whose model changes under them. `cargo xtask torture` does more of it.
 
 use std::fs;
+use std::path::PathBuf;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
@@ -27,6 +28,12 @@ fn wait_for(what: &str, holds: impl Fn() -> bool) {
     }
 }
 
+/// What the run in `run` has finished so far: a file per group of prompts.
+fn units(dir: &Dir) -> Vec<PathBuf> {
+    let all = fs::read_dir(dir.join("run/.ulpscope-partial")).into_iter().flatten().flatten();
+    all.map(|unit| unit.path()).filter(|path| path.extension().is_some_and(|e| e == "json")).collect()
+}
+
 #[test]
 fn a_run_that_is_killed_goes_on_from_what_was_finished() {
     let dir = Dir::new();
@@ -35,12 +42,7 @@ fn a_run_that_is_killed_goes_on_from_what_was_finished() {
         start.into_iter().chain(long(12)).chain(["--out".to_owned(), out.to_owned()]).collect()
     };
     dir.run(args("whole")).ok();
-    let units = || {
-        let all = fs::read_dir(dir.join("run/.ulpscope-partial")).into_iter().flatten().flatten();
-        let all = all.map(|unit| unit.path()).filter(|path| path.extension().is_some_and(|e| e == "json"));
-        all.collect::<Vec<_>>()
-    };
-    let kept = || !units().is_empty();
+    let kept = || !units(&dir).is_empty();
     let mut child = start(&dir, &args("run"));
     wait_for("the first unit", || kept() || dir.join("run/record.json").exists());
     child.kill().unwrap();
@@ -48,7 +50,7 @@ fn a_run_that_is_killed_goes_on_from_what_was_finished() {
     let interrupted = kept() && !dir.join("run/record.json").exists();
     // Left by another: a unit whose name is right and whose content is not.
     let mut spoilt = 0;
-    for unit in units().into_iter().skip(1) {
+    for unit in units(&dir).into_iter().skip(1) {
         fs::write(unit, "{}").unwrap();
         spoilt += 1;
     }
@@ -73,10 +75,10 @@ fn a_checkpoint_that_is_cut_short_while_it_is_read_is_an_error() {
         fs::copy(fixture(&format!("tiny-llama/{file}")), dir.join("model").join(file)).unwrap();
     }
     let args: Vec<String> = ["compare", "model", "--quiet", "--out", "run"].map(str::to_owned).into();
-    let args: Vec<String> = args.into_iter().chain(long(12)).collect();
+    // After the first of 24 groups, so that all the others read what is no longer there.
+    let args: Vec<String> = args.into_iter().chain(long(96)).collect();
     let child = start(&dir, &args);
-    wait_for("the run", || dir.join("run").exists());
-    std::thread::sleep(Duration::from_millis(300));
+    wait_for("the first unit", || !units(&dir).is_empty());
     fs::File::options().write(true).open(dir.join("model/model.safetensors")).unwrap().set_len(100).unwrap();
     let run = Run::new(args, child.wait_with_output().unwrap());
     run.fails(&["model/model.safetensors", "is 100 now", "run again"]);
