@@ -11,6 +11,9 @@ const CHANNELS: usize = 6;
 /// Magnitude from which an activation is called massive, if it is also this many times the tensor's median magnitude
 /// (Sun et al., Massive Activations in Large Language Models, 2024).
 const MASSIVE: [f64; 2] = [100.0, 1000.0];
+/// The exponent of f64's smallest number, and how many of its numbers have.
+const LOWEST_EXPONENT: i32 = -1074;
+const EXPONENTS: usize = 1074 + 1024;
 /// Elements of a tensor up to which it is looked at.
 pub(crate) const LARGEST: usize = 1 << 22;
 
@@ -22,42 +25,44 @@ pub(crate) fn detail(a: &Activation, b: &Activation, introduced: bool) -> Option
         return None;
     }
     let (x, y) = (a.values.to_f64(), b.values.to_f64());
-    let differing = differing(&a.values, &b.values);
 
     let mut sums = vec![(0.0, 0.0f64); width];
-    let mut exponents: Vec<i32> = Vec::with_capacity(differing.len());
-    for (i, (x, y)) in x.iter().zip(&y).enumerate() {
-        let (sum, largest) = &mut sums[i % width];
-        let apart = (x - y).abs();
-        // NaN where both are the same infinity or NaN, which is no difference.
-        *sum += if x == y { 0.0 } else { apart };
-        *largest = largest.max(x.abs());
-        if apart > 0.0 && apart.is_finite() {
-            exponents.push(exponent(apart));
+    let mut exponents = [0; EXPONENTS];
+    for (x, y) in x.chunks_exact(width).zip(y.chunks_exact(width)) {
+        for ((sum, largest), (x, y)) in sums.iter_mut().zip(x.iter().zip(y)) {
+            let apart = (x - y).abs();
+            // NaN where both are the same infinity or NaN, which is no difference.
+            *sum += if x == y { 0.0 } else { apart };
+            *largest = largest.max(x.abs());
+            if apart > 0.0 && apart.is_finite() {
+                exponents[(exponent(apart) - LOWEST_EXPONENT) as usize] += 1;
+            }
         }
     }
-    let lowest_exponent = exponents.iter().copied().min().unwrap_or(0);
-    let highest = exponents.iter().copied().max().unwrap_or(-1);
-    let mut by_exponent = vec![0; usize::try_from(highest - lowest_exponent + 1).unwrap_or(0)];
-    for exponent in exponents {
-        by_exponent[(exponent - lowest_exponent) as usize] += 1;
-    }
+    let found = exponents.iter().position(|&n| n > 0).zip(exponents.iter().rposition(|&n| n > 0));
+    let (lowest_exponent, by_exponent) = found.map_or((0, Vec::new()), |(lowest, highest)| {
+        (LOWEST_EXPONENT + lowest as i32, exponents[lowest..=highest].to_vec())
+    });
 
     let rows = (len / width).max(1) as f64;
     let mut channels: Vec<Channel> = (sums.iter().enumerate())
         .map(|(index, &(sum, largest))| Channel { index, mean_abs: sum / rows, largest })
         .collect();
-    let least = MASSIVE[0].max(MASSIVE[1] * median_magnitude(&mut x.clone()));
+    let [least, times] = MASSIVE;
     let mut massive: Vec<Channel> =
         channels.iter().filter(|channel| channel.largest > least).copied().collect();
+    if !massive.is_empty() {
+        let least = times * median_magnitude(&mut x.clone());
+        massive.retain(|channel| channel.largest > least);
+    }
     massive.sort_by(|a, b| b.largest.total_cmp(&a.largest));
     massive.truncate(CHANNELS);
     channels.retain(|channel| channel.mean_abs != 0.0);
     channels.sort_by(|a, b| b.mean_abs.total_cmp(&a.mean_abs));
     channels.truncate(CHANNELS);
 
-    let elements: Vec<Element> = (differing.iter().take(ELEMENTS))
-        .map(|&i| Element {
+    let elements: Vec<Element> = (differing(&a.values, &b.values, ELEMENTS).into_iter())
+        .map(|i| Element {
             index: place(i, &a.shape),
             values: [x[i], y[i]],
             bits: [bits(&a.values, i), bits(&b.values, i)],
@@ -77,20 +82,20 @@ fn median_magnitude(values: &mut [f64]) -> f64 {
     *values.select_nth_unstable_by(middle, f64::total_cmp).1
 }
 
-/// Indices of elements whose bits differ, or of formats that differ, whose values do.
-fn differing(a: &Floats, b: &Floats) -> Vec<usize> {
-    fn bits<const SIZE: usize>(a: &Floats, b: &Floats) -> Vec<usize> {
+/// The first `most` indices of elements whose bits differ, or of formats that differ, whose values do.
+fn differing(a: &Floats, b: &Floats, most: usize) -> Vec<usize> {
+    fn bits<const SIZE: usize>(a: &Floats, b: &Floats, most: usize) -> Vec<usize> {
         let pairs = a.bytes().as_chunks::<SIZE>().0.iter().zip(b.bytes().as_chunks::<SIZE>().0);
-        pairs.enumerate().filter(|(_, (a, b))| a != b).map(|(i, _)| i).collect()
+        pairs.enumerate().filter(|(_, (a, b))| a != b).map(|(i, _)| i).take(most).collect()
     }
     match a.dtype().size() {
         _ if a.dtype() != b.dtype() => {
             let same = |i: usize| a.get(i) == b.get(i) || a.get(i).is_nan() && b.get(i).is_nan();
-            (0..a.len()).filter(|&i| !same(i)).collect()
+            (0..a.len()).filter(|&i| !same(i)).take(most).collect()
         }
-        2 => bits::<2>(a, b),
-        4 => bits::<4>(a, b),
-        _ => bits::<8>(a, b),
+        2 => bits::<2>(a, b, most),
+        4 => bits::<4>(a, b, most),
+        _ => bits::<8>(a, b, most),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Subjects in lockstep: load a part of the model, run every subject and prompt through it, compare, drop it, go on.
 //!
 //! Where a subject is to multiply another's inputs by weights that both share, the product is the other's, and is not computed
-//! again.
+//! again. Nor is anything of a part that is the same function for both.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -106,7 +106,7 @@ pub fn observe(experiment: &Experiment, mut progress: impl FnMut(Step)) -> Resul
     for n in 0..total - 2 {
         let part = loader.load(parts.next().unwrap_or_default())?;
         let blocks = loader.build(&part, |_, config, p| Block::new(config, n, p))?;
-        let same = run.same_products(&part);
+        let same = run.shared(&loader, &part, Some(n));
         loader.release(part);
         for (own, &i) in kept_blocks.iter_mut().zip(&kept) {
             own.push(blocks[i].clone());
@@ -126,7 +126,7 @@ pub fn observe(experiment: &Experiment, mut progress: impl FnMut(Step)) -> Resul
         })
         .collect();
     drop((embeddings, stem));
-    let same = run.same_products(&part);
+    let same = run.shared(&loader, &part, None);
     loader.release(part);
     run.side_by_side(&mut streams, Run::head_bytes, |stream| run.head(stream, &heads, &same));
     progress(Step { done: total, total });
@@ -170,6 +170,12 @@ pub(crate) struct Lane {
 }
 
 impl Lane {
+    /// Whether the same state would be held in the same formats.
+    fn is_held_as(&self, other: &Lane) -> bool {
+        let formats = |lane: &Lane| [lane.x.dtype(), lane.rope.cos.dtype(), lane.rope.sin.dtype()];
+        formats(self) == formats(other)
+    }
+
     /// The same state in the formats of another's: rounded or widened. Tables may have another than the rest.
     fn as_held_in(&self, other: &Lane) -> Lane {
         let cast = |x: &Tensor<3>, like: &Tensor<3>| x.clone().cast(like.dtype());
@@ -304,13 +310,13 @@ impl<'a, 'e> Run<'a, 'e> {
         }
         for i in 0..experiment.subjects.len() {
             if let Some(&reference) = self.watched(i, stream.prompt) {
-                let taught = (&seen[i], &BTreeSet::new());
-                self.compare(stream, i, &seen[reference], Some(&seen[i]), taught);
+                let own = Some(&seen[i]);
+                self.compare(stream, i, &seen[reference], own, Taught::Seen(&seen[i], &BTreeSet::new()));
             }
         }
     }
 
-    fn block(&self, stream: &mut Stream, layer: usize, blocks: &[Block], same: &[BTreeSet<Site>]) {
+    fn block(&self, stream: &mut Stream, layer: usize, blocks: &[Block], same: &[Shared]) {
         let starts = stream.lanes.clone();
         let forward = |i: usize, lane: &Lane, semantics: &Semantics, probe: &mut Probes| {
             blocks[i].forward(lane.x.clone(), &lane.rope, semantics.at(Some(layer)), probe)
@@ -322,7 +328,7 @@ impl<'a, 'e> Run<'a, 'e> {
     }
 
     /// The head works on each token alone, so that long prompts run through its product in stretches.
-    fn head(&self, stream: &mut Stream, heads: &[Head], same: &[BTreeSet<Site>]) {
+    fn head(&self, stream: &mut Stream, heads: &[Head], same: &[Shared]) {
         let experiment = self.experiment;
         let mut lanes = std::mem::take(&mut stream.lanes);
         let norm = |i: usize, lane: &Lane, semantics: &Semantics, probe: &mut Probes| {
@@ -360,7 +366,7 @@ impl<'a, 'e> Run<'a, 'e> {
         &self,
         stream: &mut Stream,
         lanes: &[Lane],
-        same: &[BTreeSet<Site>],
+        same: &[Shared],
         forward: impl Fn(usize, &Lane, &Semantics, &mut Probes) -> Tensor<3>,
     ) -> Vec<Tensor<3>> {
         let (experiment, prompt) = (self.experiment, stream.prompt);
@@ -380,35 +386,38 @@ impl<'a, 'e> Run<'a, 'e> {
         for i in 0..lanes.len() {
             let Some(&reference) = self.watched(i, prompt) else { continue };
             let given = recorded[reference].as_ref().expect("it is referred to");
-            let forced = lanes[reference].as_held_in(&lanes[i]);
-            let mut probe = Probes::Teach(Teacher::new(given, &same[i], &experiment.device));
-            forward(i, &forced, &experiment.subjects[i].semantics, &mut probe);
-            let Probes::Teach(Teacher { taught, .. }) = probe else { unreachable!("it was just made") };
             let everything = experiment.subjects[i].watch == Watch::Everything;
             let own = recorded[i].as_ref().filter(|_| everything);
-            self.compare(stream, i, given, own, (&taught, &same[i]));
+            if same[i].whole && lanes[i].is_held_as(&lanes[reference]) {
+                self.compare(stream, i, given, own, Taught::Nothing);
+                continue;
+            }
+            let forced = lanes[reference].as_held_in(&lanes[i]);
+            let products = &same[i].products;
+            let mut probe = Probes::Teach(Teacher::new(given, products, &experiment.device));
+            forward(i, &forced, &experiment.subjects[i].semantics, &mut probe);
+            let Probes::Teach(Teacher { taught, .. }) = probe else { unreachable!("it was just made") };
+            self.compare(stream, i, given, own, Taught::Seen(&taught, products));
         }
         outputs
     }
 
-    /// For each subject, the sites of a part where it multiplies by the weights of the subject that its sites are compared with, in
-    /// the same order and formats.
-    fn same_products(&self, part: &Part) -> Vec<BTreeSet<Site>> {
+    /// What each subject shares of a part with the subject that its sites are compared with.
+    fn shared(&self, loader: &Loader, part: &Part, layer: Option<usize>) -> Vec<Shared> {
         let experiment = self.experiment;
         let of = |i: usize| {
             let subject = &experiment.subjects[i];
-            let Some(&reference) = subject.against.first().filter(|_| owns(&experiment.device)) else {
-                return BTreeSet::new();
-            };
-            let [ours, its] = [subject, &experiment.subjects[reference]].map(|subject| &subject.semantics);
-            let alike = |site: &Site| {
-                let [ours, its] = [ours, its].map(|semantics| semantics.at(site.layer()));
-                ours.accumulation == its.accumulation && ours.variants.head == its.variants.head
-            };
-            match experiment.dtype(i) == experiment.dtype(reference) {
-                true => part.same_products(i, reference).into_iter().filter(alike).collect(),
-                false => BTreeSet::new(),
-            }
+            let reference = subject.against.first().filter(|_| owns(&experiment.device));
+            let alike = |&&reference: &&usize| experiment.dtype(i) == experiment.dtype(reference);
+            let Some(&reference) = reference.filter(alike) else { return Shared::default() };
+            let [ours, its] =
+                [subject, &experiment.subjects[reference]].map(|subject| subject.semantics.at(layer));
+            let products =
+                match ours.accumulation == its.accumulation && ours.variants.head == its.variants.head {
+                    true => part.same_products(i, reference),
+                    false => BTreeSet::new(),
+                };
+            Shared { products, whole: ours == its && loader.same_module(part, i, reference) }
         };
         (0..experiment.subjects.len()).map(of).collect()
     }
@@ -424,21 +433,26 @@ impl<'a, 'e> Run<'a, 'e> {
         self.experiment.prompts[prompt].len() <= self.experiment.longest_watched
     }
 
-    /// Enters what subject `i` did at each site, on its own, if that is watched, and when taught: the activations, and sites that
-    /// have the reference's.
+    /// Enters what subject `i` did at each site, on its own, if that is watched, and when taught.
     fn compare(
         &self,
         stream: &mut Stream,
         i: usize,
         reference: &Activations,
         own: Option<&Activations>,
-        (taught, same): (&Activations, &BTreeSet<Site>),
+        taught: Taught,
     ) {
         // A map of activations is sorted by site, and sites are ordered as the forward pass visits them.
         let sites: Vec<Site> = reference.keys().copied().collect();
         let measure = |site: &Site| {
-            let (a, t) = (reference.get(site)?, taught.get(site));
-            t.or(same.contains(site).then_some(a))?;
+            let a = reference.get(site)?;
+            let t = match taught {
+                Taught::Nothing => None,
+                Taught::Seen(taught, same) => match taught.get(site) {
+                    None if same.contains(site) => None,
+                    activation => Some(activation?),
+                },
+            };
             let own = match own {
                 Some(own) => Some(own.get(site)?),
                 None => None,
@@ -464,6 +478,24 @@ impl<'a, 'e> Run<'a, 'e> {
         });
         stream.sites.extend(closer.into_iter().map(|(measured, _)| measured));
     }
+}
+
+/// What a subject shares of a part with the subject that its sites are compared with.
+#[derive(Default)]
+struct Shared {
+    /// Sites where it multiplies by the same weights, in the same order and formats.
+    products: BTreeSet<Site>,
+    /// All of it: on the same inputs in the same formats, every site gives the same.
+    whole: bool,
+}
+
+/// What a subject made of the reference's inputs.
+#[derive(Clone, Copy)]
+enum Taught<'a> {
+    /// Nothing that the reference did not make of them, at any site.
+    Nothing,
+    /// These activations, and the reference's own at some sites.
+    Seen(&'a Activations, &'a BTreeSet<Site>),
 }
 
 /// Tokens that go through the head's product at a time: enough to keep its kernel busy, few enough for what is made of their

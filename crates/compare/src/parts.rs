@@ -153,7 +153,7 @@ impl<'a, 'e> Loader<'a, 'e> {
     ) -> Result<Vec<M>, CompareError> {
         let mut modules: Vec<M> = Vec::with_capacity(part.picks.len());
         for i in 0..part.picks.len() {
-            if let Some(twin) = (0..i).find(|&j| part.same(i, j) && self.same_settings(i, j)) {
+            if let Some(twin) = (0..i).find(|&j| self.same_module(part, i, j)) {
                 modules.push(modules[twin].clone());
                 continue;
             }
@@ -169,6 +169,11 @@ impl<'a, 'e> Loader<'a, 'e> {
         self.experiment.checkpoints().into_iter().for_each(Checkpoint::release);
     }
 
+    /// Whether two subjects have the same module for a part.
+    pub(crate) fn same_module(&self, part: &Part, i: usize, j: usize) -> bool {
+        part.same(i, j) && self.same_settings(i, j)
+    }
+
     /// Whether what is not a parameter but shapes a module is the same for two subjects.
     fn same_settings(&self, i: usize, j: usize) -> bool {
         let settings = |c: &LlamaConfig| {
@@ -180,7 +185,7 @@ impl<'a, 'e> Loader<'a, 'e> {
 
 impl Part<'_> {
     /// Whether two subjects hold the same bits.
-    pub(crate) fn same(&self, i: usize, j: usize) -> bool {
+    fn same(&self, i: usize, j: usize) -> bool {
         self.picks[i] == self.picks[j]
     }
 
