@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use burn::tensor::Device;
 use rayon::prelude::*;
 use serde_json::json;
-use ulpscope_capture::{Pattern, Recorder};
+use ulpscope_capture::{Activation, Observer, Pattern, Recorder};
 use ulpscope_compare::{NamedArm, Plan, compare};
 use ulpscope_llama::{Accumulation, Arithmetic, AttentionKind, Llama, apart, bridge};
 use ulpscope_metrics::{Difference, compare_logits, difference};
@@ -114,7 +114,7 @@ impl Bench<'_> {
     }
 
     /// Seconds for each of `repeat` audits of two models in memory: every activation of the one compared with the
-    /// other's, and their logits. `turns.py` does the same with hooks.
+    /// other's as that comes, and their logits. `turns.py` does the same with hooks.
     fn audit(
         &mut self,
         recipes: [&Recipe; 2],
@@ -129,13 +129,12 @@ impl Bench<'_> {
         let one = |ids: &Vec<u32>| -> Result<()> {
             let mut recorder = Recorder::new(|_| true);
             let first = a.forward(ids, arithmetic[0], &mut recorder).into_data();
-            let mut other = Recorder::new(|_| true);
-            let second = b.forward(ids, arithmetic[1], &mut other).into_data();
-            let pairs: Vec<_> = recorder.activations.iter().zip(&other.activations).collect();
-            let found: Vec<Difference> = pairs
-                .par_iter()
-                .map(|((_, a), (_, b))| difference(&a.values, &b.values))
-                .collect::<Result<_, _>>()?;
+            let mut found: Vec<Difference> = Vec::with_capacity(recorder.activations.len());
+            let mut compare = Observer(|site, b: Activation| {
+                let a = recorder.activations.remove(&site).expect("both models have the same sites");
+                found.push(difference(&a.values, &b.values).expect("and activations of the same shapes"));
+            });
+            let second = b.forward(ids, arithmetic[1], &mut compare).into_data();
             let (first, second) = (bridge::view(&first), bridge::view(&second));
             let kl = compare_logits(&first, &second, vocabulary, 1)?;
             std::hint::black_box((found, kl));
