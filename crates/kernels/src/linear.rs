@@ -378,7 +378,7 @@ impl<T: Storage> Typed<'_, T> {
         let path = shared.job.path;
         let step = match (shared.plan, &shared.packed) {
             (None, _) => 1,
-            (Some(_), None) => panels_at_once(path, cell.rows().len()),
+            (Some(_), None) => panels_at_once(path, cell.rows().len(), shared.job.dots()),
             (Some(_), Some(_)) => MAX_PANELS,
         };
         let range = shared.input.ranges.as_ref();

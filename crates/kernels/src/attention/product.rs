@@ -254,7 +254,7 @@ impl<T: Element> Rows<T> {
         out: &mut [O],
         stride: usize,
     ) {
-        let step = if plan.is_some() { panels_at_once(way.path, usize::MAX) } else { 1 };
+        let step = if plan.is_some() { panels_at_once(way.path, usize::MAX, false) } else { 1 };
         if let (true, Some(plan)) = (way.packed, plan) {
             return multiply_packed(&self.packed, way, plan, matrix, panels, start, first_row, out, stride);
         }

@@ -20,14 +20,16 @@ pub(crate) const MAX_ROWS: usize = 12;
 /// See [`MAX_ROWS`].
 pub(crate) const MAX_PANELS: usize = 2;
 
-/// How many panels the kernels of a path should take at once for this many rows.
+/// How many panels the kernels of a path should take at once for this many rows; `dots` says whether they take bf16 numbers
+/// in pairs.
 ///
 /// Few rows wait for the memory, which delivers one panel after the other faster than two at a time. Many rows want
 /// every number in a register used often, as far as there are registers.
-pub(crate) fn panels_at_once(path: Path, rows: usize) -> usize {
+pub(crate) fn panels_at_once(path: Path, rows: usize, dots: bool) -> usize {
+    let few = if dots { 8 } else { 15 };
     match path {
         Path::Portable | Path::Avx2 => 1,
-        Path::Avx512 | Path::Avx512Bf16 | Path::AmxBf16 if rows == 1 || rows > 4 && rows <= 8 => 1,
+        Path::Avx512 | Path::Avx512Bf16 | Path::AmxBf16 if rows <= few => 1,
         Path::Avx512 | Path::Avx512Bf16 | Path::AmxBf16 => 2,
     }
 }

@@ -14,11 +14,6 @@ use crate::storage::{WIDTH, panel_len};
 
 type Sums<const MR: usize, const NV: usize> = [[__m512; NV]; MR];
 
-/// Whether so few rows meet so many panels that these are read as fast as memory gives them.
-const fn few(rows: usize, panels: usize) -> bool {
-    panels == 1 || rows <= 4
-}
-
 /// A format that a kernel rounds to itself.
 pub(super) trait Rounded: Sized {
     /// Rounds sixteen sums, none of them subnormal.
@@ -153,14 +148,9 @@ impl<const MR: usize, const NV: usize> Cursor<MR, NV> {
             for v in 0..NV {
                 let at = self.panels[v].add(p * 2 * WIDTH);
                 let fetch = |ahead| at.cast::<i8>().wrapping_add(ahead);
-                if few(MR, NV) {
-                    // What comes next in the panel or, at its end, in that of the next block.
-                    let beyond = p * 64 + AHEAD >= self.size;
-                    _mm_prefetch::<_MM_HINT_T0>(fetch(if beyond {
-                        AHEAD + (NV - 1) * self.size
-                    } else {
-                        AHEAD
-                    }));
+                if NV == 1 {
+                    // A single panel is read as fast as memory gives it, and the next one follows right behind it.
+                    _mm_prefetch::<_MM_HINT_T0>(fetch(AHEAD));
                 } else {
                     // The next block's panels, for which there is time.
                     _mm_prefetch::<_MM_HINT_T1>(fetch(NV * self.size));
