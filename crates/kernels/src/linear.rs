@@ -214,7 +214,7 @@ impl Job<'_> {
             }
 
             // Cells are rows whose x fits the cache, and enough columns to give every thread several, so that none
-            // waits long at the end.
+            // waits long at the end; of few rows not so many, since reading on is faster than beginning anew.
             let (fitting, multiple) = match (&tiles, many) {
                 (Some(_), _) => (TILES_IN_CACHE / (2 * self.inputs), BLOCKS),
                 (None, true) => (PACKED_IN_CACHE / (4 * self.inputs), BLOCKS),
@@ -225,7 +225,8 @@ impl Job<'_> {
             };
             let height = (fitting / multiple).max(1) * multiple;
             let columns: usize = projections.iter().map(|p| p.weight.outputs()).sum();
-            let wanted = (16 * threads()).div_ceil(rows.div_ceil(height));
+            let several = if rows < MANY_ROWS { 4 } else { 16 };
+            let wanted = (several * threads()).div_ceil(rows.div_ceil(height));
             let panels = columns.div_ceil(WIDTH).div_ceil(wanted);
             let width = WIDTH * panels.next_multiple_of(MAX_PANELS).min(64);
             let work = outs.iter_mut().zip(projections).zip(&tasks).flat_map(|((y, p), task)| {
