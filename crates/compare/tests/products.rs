@@ -1,12 +1,12 @@
-//! Products that are computed once for several arms, and prompts that run side by side: what is found does not show it.
+//! What is computed once for several arms, and prompts that run side by side: what is found does not show it.
 
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
 use safetensors::SafeTensors;
-use ulpscope_capture::Pattern;
+use ulpscope_capture::{Force, Pattern, Recorder};
 use ulpscope_compare::{Findings, NamedArm, Plan, compare};
-use ulpscope_llama::Semantics;
+use ulpscope_llama::{Semantics, Site};
 use ulpscope_weights::{Arm, Checkpoint};
 
 fn tiny() -> PathBuf {
@@ -27,11 +27,13 @@ fn with_another(tensor: &str) -> tempfile::TempDir {
     folder
 }
 
+/// The semantics of each arm are an order of summation, and departures behind it.
 fn found(checkpoints: [&Checkpoint; 2], semantics: [&str; 2], prompts: Vec<Vec<u32>>) -> Findings {
     let arms = checkpoints.into_iter().zip(["a", "b"]).zip(semantics);
-    let arm = |((checkpoint, name), order): ((_, &str), &str)| {
-        let mut semantics = Semantics::default();
-        semantics.base.accumulation = order.parse().unwrap();
+    let arm = |((checkpoint, name), text): ((_, &str), &str)| {
+        let (mut semantics, mut words) = (Semantics::default(), text.split(' '));
+        semantics.base.accumulation = words.next().unwrap().parse().unwrap();
+        words.for_each(|departure| semantics.add(departure.parse().unwrap()).unwrap());
         NamedArm { name: name.to_owned(), arm: Arm::new(checkpoint, "load(f32)".parse().unwrap()), semantics }
     };
     let plan = Plan {
@@ -62,7 +64,13 @@ fn prompts(n: u32) -> Vec<Vec<u32>> {
 #[test]
 fn only_a_layer_with_a_weight_of_its_own_introduces_anything() {
     let reference = Checkpoint::open(&tiny()).unwrap();
-    for layer in ["model.layers.1.self_attn.v_proj", "model.layers.0.mlp.down_proj"] {
+    let layers = [
+        "model.layers.1.self_attn.v_proj",
+        "model.layers.0.mlp.down_proj",
+        "model.layers.2.input_layernorm",
+        "model.norm",
+    ];
+    for layer in layers {
         let folder = with_another(&format!("{layer}.weight"));
         let other = Checkpoint::open(folder.path()).unwrap();
         let findings = found([&reference, &other], ["tile32"; 2], prompts(2));
@@ -81,6 +89,40 @@ fn another_order_of_summation_is_another_product() {
     let sites = introducing(&findings);
     assert!(sites.contains(&"model.layers.0.mlp.down_proj"), "{sites:?}");
     assert!(introducing(&found([&checkpoint; 2], ["pairwise"; 2], prompts(2))).is_empty());
+}
+
+#[test]
+fn only_a_block_with_an_arithmetic_of_its_own_introduces_anything() {
+    let checkpoint = Checkpoint::open(&tiny()).unwrap();
+    let introduced = |departure: &str| -> Vec<String> {
+        let findings = found([&checkpoint; 2], ["tile32", &format!("tile32 {departure}")], prompts(2));
+        introducing(&findings).into_iter().map(str::to_owned).collect()
+    };
+    assert_eq!(introduced("scale=none[1]"), ["model.layers.1.self_attn.context"]);
+    assert_eq!(introduced("residual=skip-mlp[2]"), ["model.layers.2"]);
+}
+
+/// A part that is the same function for both arms is not run for the second one on the first one's inputs: it would give
+/// the first one's bits.
+#[test]
+fn what_is_not_run_again_would_show_nothing() {
+    let checkpoint = Checkpoint::open(&tiny()).unwrap();
+    let [a, b] = ["load(bf16)", "load(f32).to(bf16)"]
+        .map(|recipe| Arm::new(&checkpoint, recipe.parse().unwrap()).load(&Device::flex()).unwrap().0);
+    let (ids, arithmetic) = ([5, 200, 31, 77, 4, 12, 9], Semantics::default().at(None));
+    let mut reference = Recorder::new(|_| true);
+    a.forward(&ids, arithmetic, &mut reference);
+    let reference = reference.activations;
+    let mut differing: Vec<Site> = Vec::new();
+    let mut seen = 0;
+    let observe = |site, own: ulpscope_capture::Activation| {
+        seen += 1;
+        if own.values.bytes() != reference[&site].values.bytes() {
+            differing.push(site);
+        }
+    };
+    b.forward(&ids, arithmetic, &mut Force::new(&reference, observe));
+    assert_eq!((seen, differing), (reference.len(), vec![Site::RotaryCos, Site::RotarySin]));
 }
 
 #[test]
