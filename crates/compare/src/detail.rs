@@ -52,7 +52,7 @@ pub(crate) fn detail(a: &Activation, b: &Activation, introduced: bool) -> Option
     let mut massive: Vec<Channel> =
         channels.iter().filter(|channel| channel.largest > least).copied().collect();
     if !massive.is_empty() {
-        let least = times * median_magnitude(&mut x.clone());
+        let least = least.max(times * median_magnitude(&mut x.clone()));
         massive.retain(|channel| channel.largest > least);
     }
     massive.sort_by(|a, b| b.largest.total_cmp(&a.largest));
