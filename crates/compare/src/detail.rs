@@ -11,9 +11,9 @@ const CHANNELS: usize = 6;
 /// Magnitude from which an activation is called massive, if it is also this many times the tensor's median magnitude
 /// (Sun et al., Massive Activations in Large Language Models, 2024).
 const MASSIVE: [f64; 2] = [100.0, 1000.0];
-/// The exponent of f64's smallest number, and how many of its numbers have.
+/// The exponent of f64's smallest number, and how many there are up to that of its largest.
 const LOWEST_EXPONENT: i32 = -1074;
-const EXPONENTS: usize = 1074 + 1024;
+const EXPONENTS: usize = (f64::MAX_EXP - LOWEST_EXPONENT) as usize;
 /// Elements of a tensor up to which it is looked at.
 pub(crate) const LARGEST: usize = 1 << 22;
 

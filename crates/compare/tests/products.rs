@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
 use safetensors::SafeTensors;
-use ulpscope_capture::{Force, Pattern, Recorder};
+use ulpscope_capture::{Activation, Force, Pattern, Recorder};
 use ulpscope_compare::{Findings, NamedArm, Plan, compare};
 use ulpscope_llama::{Semantics, Site};
 use ulpscope_weights::{Arm, Checkpoint};
@@ -115,7 +115,7 @@ fn what_is_not_run_again_would_show_nothing() {
     let reference = reference.activations;
     let mut differing: Vec<Site> = Vec::new();
     let mut seen = 0;
-    let observe = |site, own: ulpscope_capture::Activation| {
+    let observe = |site, own: Activation| {
         seen += 1;
         if own.values.bytes() != reference[&site].values.bytes() {
             differing.push(site);

@@ -15,7 +15,8 @@ use crate::team::{each_of, each_part, threads};
 #[cfg(target_arch = "x86_64")]
 use crate::tile::widen_panel;
 use crate::tile::{
-    Block, MAX_PANELS, MAX_ROWS, Tile, amx, in_bf16, packed, panels_at_once, row_blocks, run_dot_bf16,
+    Block, MANY_ROWS, MAX_PANELS, MAX_ROWS, Tile, amx, in_bf16, packed, panels_at_once, row_blocks,
+    run_dot_bf16,
 };
 use crate::weight::{Line, PackedWeight, Panels, Scratch, Weight, in_large_pages};
 use crate::{Accumulation, KernelError, Path};
@@ -24,8 +25,6 @@ use crate::{Accumulation, KernelError, Path};
 const ROWS_IN_CACHE: usize = 192 << 10;
 /// The same in bytes of f32 for kernels that take many rows: the next cache holds them beside a panel.
 const PACKED_IN_CACHE: usize = 768 << 10;
-/// Rows from which on it pays to pack x.
-const MANY_ROWS: usize = 16;
 /// A multiple of the rows of every kernel's blocks.
 const BLOCKS: usize = 96;
 /// The same of those that take few rows at once.

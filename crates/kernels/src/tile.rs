@@ -18,7 +18,7 @@ pub(crate) mod packed;
 
 #[cfg(target_arch = "x86_64")]
 pub(crate) use dispatch::widen_panel;
-pub(crate) use dispatch::{MAX_PANELS, MAX_ROWS, Tile, panels_at_once, row_blocks, run_dot_bf16};
+pub(crate) use dispatch::{MANY_ROWS, MAX_PANELS, MAX_ROWS, Tile, panels_at_once, row_blocks, run_dot_bf16};
 
 /// How far ahead of the numbers in use memory is asked for more, in bytes: the hardware's own prefetching stops at
 /// the end of each page.

@@ -119,8 +119,9 @@ impl<'a, T: Element> Mkl<'a, T> {
             }
             return;
         }
-        for first in (0..count).step_by(stretch(count)) {
-            let last = count.min(first + stretch(count));
+        let stretch = stretch(count);
+        for first in (0..count).step_by(stretch) {
+            let last = count.min(first + stretch);
             if first < length {
                 // Panels are read by whole chunks and end with whole pairs: zeros meet what belongs to other stretches.
                 let from = first / CHUNK * CHUNK;

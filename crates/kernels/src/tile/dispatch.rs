@@ -15,6 +15,8 @@ use crate::storage::Storage;
 #[cfg(target_arch = "x86_64")]
 use crate::storage::{WIDTH, panel_len};
 
+/// Rows from which on it pays to pack x, for kernels that widen numbers.
+pub(crate) const MANY_ROWS: usize = 16;
 /// The most rows and panels that any kernel takes at once.
 pub(crate) const MAX_ROWS: usize = 12;
 /// See [`MAX_ROWS`].
@@ -26,10 +28,10 @@ pub(crate) const MAX_PANELS: usize = 2;
 /// Few rows wait for the memory, which delivers one panel after the other faster than two at a time. Many rows want
 /// every number in a register used often, as far as there are registers.
 pub(crate) fn panels_at_once(path: Path, rows: usize, dots: bool) -> usize {
-    let few = if dots { 8 } else { 15 };
+    let many = if dots { 9 } else { MANY_ROWS };
     match path {
         Path::Portable | Path::Avx2 => 1,
-        Path::Avx512 | Path::Avx512Bf16 | Path::AmxBf16 if rows <= few => 1,
+        Path::Avx512 | Path::Avx512Bf16 | Path::AmxBf16 if rows < many => 1,
         Path::Avx512 | Path::Avx512Bf16 | Path::AmxBf16 => 2,
     }
 }
