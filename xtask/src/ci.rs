@@ -160,5 +160,44 @@ fn invariants() -> Result<()> {
     if let Some(line) = users.lines().find(|line| !line.starts_with("ulpscope v") && !line.is_empty()) {
         bail!("nothing may depend on the command-line crate, but {line} does");
     }
+    no_family_is_named()
+}
+
+/// Only the families' own crates, and tests, name a family: all others ask the description.
+fn no_family_is_named() -> Result<()> {
+    const FAMILIES: [&str; 2] = ["crates/llama/", "crates/families/"];
+    // What tokenizers are called there are not families.
+    const TOKENIZERS: [&str; 2] = ["gguf/tokenizer.rs", "gguf/rules.rs"];
+    let listed =
+        Command::new("git").args(["ls-files", "crates/*/src/*.rs"]).current_dir(shell::root()).output()?;
+    let read = |path: &str| std::fs::read_to_string(shell::root().join(path));
+    let listed = String::from_utf8_lossy(&listed.stdout);
+    // A family says its name, and then that of its class.
+    let mut names = vec!["ulpscope_llama".to_owned(), "LlamaConfig".to_owned()];
+    for path in listed.lines().filter(|path| FAMILIES.iter().any(|of| path.starts_with(of))) {
+        for family in read(path)?.split("Family::new(").skip(1) {
+            let mut quoted = family.split('"').skip(1).step_by(2);
+            names.extend(quoted.next().map(|name| format!("\"{name}\"")));
+            names.extend(quoted.next().map(str::to_owned));
+        }
+    }
+    for path in listed.lines() {
+        let exempt =
+            FAMILIES.iter().any(|of| path.starts_with(of)) || TOKENIZERS.iter().any(|of| path.ends_with(of));
+        let test = ["/testing.rs", "/tests.rs", "/fuzz.rs"].iter().any(|end| path.ends_with(end));
+        if exempt || test {
+            continue;
+        }
+        let text = read(path)?;
+        let code = text
+            .lines()
+            .take_while(|line| *line != "#[cfg(test)]")
+            .filter(|line| !line.trim_start().starts_with("//"));
+        for line in code {
+            if let Some(name) = names.iter().find(|name| line.contains(name.as_str())) {
+                bail!("{path} names a family ({name}); ask the description instead: {}", line.trim());
+            }
+        }
+    }
     Ok(())
 }

@@ -1,18 +1,22 @@
 //! Probes that record, force and patch activations, and the files that activations are kept in.
 //!
-//! Everything here is a [`Probe`](ulpscope_llama::Probe), an argument of the forward pass: there are no hooks to
+//! Everything here is a [`Probe`](ulpscope_decoder::Probe), an argument of the forward pass: there are no hooks to
 //! register, and none to remove.
 //!
 //! ```
 //! use burn::tensor::{Device, Tensor};
 //! use ulpscope_capture::Recorder;
 //! use ulpscope_floats::Floats;
-//! use ulpscope_llama::{Probe, Site, bridge};
+//! use ulpscope_decoder::{Probe, bridge};
+//! # let config = serde_json::json!({ "model_type": "llama", "num_hidden_layers": 0 });
+//! # let model = ulpscope_llama::LlamaConfig::from_json(&config)?.architecture();
 //!
-//! let mut recorder = Recorder::new(|site| site == Site::Norm);
+//! let norm = model.site("model.norm")?;
+//! let mut recorder = Recorder::new(|site| site == norm);
 //! let x: Tensor<1> = bridge::tensor(Floats::from(vec![0.5f32]), [1], &Device::flex());
-//! recorder.at(Site::Norm, x); // the model does this
-//! assert_eq!(recorder.activations[&Site::Norm].values.get(0), 0.5);
+//! recorder.at(norm, x); // the model does this
+//! assert_eq!(recorder.activations[&norm].values.get(0), 0.5);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
 //! `python/capture.py` in this crate's folder records a trace of the same form from a Llama in transformers: one file,

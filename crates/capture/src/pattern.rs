@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use ulpscope_llama::Site;
+use ulpscope_decoder::Site;
 
 /// A glob over site names: `*` stands for any run of characters, `?` for one; several patterns are joined by commas.
 ///
@@ -11,9 +11,9 @@ use ulpscope_llama::Site;
 /// use ulpscope_capture::Pattern;
 ///
 /// let pattern: Pattern = "model.layers.0.*,lm_head".parse()?;
-/// assert!(pattern.matches("model.layers.0.mlp.up_proj".parse()?));
-/// assert!(!pattern.matches("model.layers.10".parse()?));
-/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// assert!(pattern.matches_name("model.layers.0.mlp.up_proj"));
+/// assert!(!pattern.matches_name("model.layers.10"));
+/// # Ok::<(), ulpscope_capture::PatternError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pattern(String);

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use burn::tensor::Tensor;
+use ulpscope_decoder::{Probe, Site, bridge};
 use ulpscope_floats::Floats;
-use ulpscope_llama::{Probe, Site, bridge};
 
 /// The activation at one site.
 #[derive(Clone, Debug, PartialEq)]
@@ -156,6 +156,14 @@ impl Probe for Patch<'_> {
 mod tests {
     use super::*;
     use burn::tensor::Device;
+    use ulpscope_llama::LlamaConfig;
+
+    /// The sites of a model's last norm and of its logits.
+    fn sites() -> [Site; 2] {
+        let config = serde_json::json!({ "model_type": "llama", "num_hidden_layers": 0 });
+        let model = LlamaConfig::from_json(&config).unwrap().architecture();
+        ["model.norm", "lm_head"].map(|name| model.site(name).unwrap())
+    }
 
     fn at(probe: &mut impl Probe, site: Site, values: &[f32]) -> Vec<f32> {
         let x: Tensor<1> = bridge::tensor(Floats::from(values), [values.len()], &Device::flex());
@@ -164,26 +172,28 @@ mod tests {
 
     #[test]
     fn force_shows_the_sites_own_output_and_returns_the_references() {
+        let [norm, head] = sites();
         let mut reference = Recorder::new(|_| true);
-        at(&mut reference, Site::Norm, &[1.0, 2.0]);
+        at(&mut reference, norm, &[1.0, 2.0]);
         let mut seen = Vec::new();
         let mut force = Force::new(&reference.activations, |site, a| seen.push((site, a.values.to_f32())));
-        assert_eq!(at(&mut force, Site::Norm, &[3.0, 4.0]), [1.0, 2.0]);
-        assert_eq!(at(&mut force, Site::Norm, &[5.0]), [5.0], "another shape is left alone");
-        assert_eq!(at(&mut force, Site::LmHead, &[6.0]), [6.0], "so is an unknown site");
-        assert_eq!(seen, [(Site::Norm, vec![3.0, 4.0]), (Site::Norm, vec![5.0]), (Site::LmHead, vec![6.0])]);
+        assert_eq!(at(&mut force, norm, &[3.0, 4.0]), [1.0, 2.0]);
+        assert_eq!(at(&mut force, norm, &[5.0]), [5.0], "another shape is left alone");
+        assert_eq!(at(&mut force, head, &[6.0]), [6.0], "so is an unknown site");
+        assert_eq!(seen, [(norm, vec![3.0, 4.0]), (norm, vec![5.0]), (head, vec![6.0])]);
     }
 
     #[test]
     fn patch_replaces_only_what_it_was_given() {
-        let mut recorded = Recorder::new(|site| site == Site::Norm);
-        at(&mut recorded, Site::Norm, &[1.0]);
-        at(&mut recorded, Site::LmHead, &[2.0]);
+        let [norm, head] = sites();
+        let mut recorded = Recorder::new(|site| site == norm);
+        at(&mut recorded, norm, &[1.0]);
+        at(&mut recorded, head, &[2.0]);
         assert_eq!(recorded.activations.len(), 1);
         let mut patch = Patch::new(&recorded.activations);
-        assert_eq!(at(&mut patch, Site::Norm, &[9.0]), [1.0]);
-        assert_eq!(at(&mut patch, Site::LmHead, &[9.0]), [9.0]);
-        assert_eq!(at(&mut patch, Site::Norm, &[9.0, 9.0]), [9.0, 9.0]);
-        assert_eq!((patch.replaced, patch.refused), (vec![Site::Norm], vec![Site::Norm]));
+        assert_eq!(at(&mut patch, norm, &[9.0]), [1.0]);
+        assert_eq!(at(&mut patch, head, &[9.0]), [9.0]);
+        assert_eq!(at(&mut patch, norm, &[9.0, 9.0]), [9.0, 9.0]);
+        assert_eq!((patch.replaced, patch.refused), (vec![norm], vec![norm]));
     }
 }

@@ -7,8 +7,8 @@ use std::str::FromStr;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Parser, Subcommand, ValueHint};
 use ulpscope_capture::Pattern;
+use ulpscope_decoder::{Accumulation, Arithmetic, AttentionKind, Departure, Semantics, Variant};
 use ulpscope_floats::DType;
-use ulpscope_llama::{Accumulation, Arithmetic, AttentionKind, Departure, Semantics, Variant};
 use ulpscope_record::Settings;
 use ulpscope_weights::{ModelRef, Recipe};
 
@@ -75,6 +75,8 @@ pub(crate) enum Command {
     /// List the sites that can be observed in a model
     #[command(after_long_help = examples::SITES)]
     Sites(SitesArgs),
+    /// List the families of models that are read, and how each was verified
+    Families(FamiliesArgs),
     /// Find out in which order a matrix product adds, by adding
     #[command(after_long_help = examples::ORDER)]
     Order(OrderArgs),
@@ -392,6 +394,14 @@ pub(crate) struct SitesArgs {
 
     #[command(flatten)]
     pub(crate) source: SourceArgs,
+}
+
+/// Arguments of `families`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct FamiliesArgs {
+    /// Print JSON instead of a table
+    #[arg(long, help_heading = "Output")]
+    pub(crate) json: bool,
 }
 
 /// Arguments of `order`.

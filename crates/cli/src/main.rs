@@ -90,6 +90,7 @@ fn run(args: Args) -> anyhow::Result<Outcome> {
         Command::Plot(args) => commands::plot::run(&args, &talk),
         Command::Report(args) => commands::report::run(&args, &talk),
         Command::Sites(args) => commands::sites::run(&args, &talk),
+        Command::Families(args) => commands::families::run(&args),
         Command::Order(args) => commands::order::run(&args, &talk),
         Command::Bench(args) => commands::bench::run(&args, &talk),
         Command::Completions(args) => commands::shell::completions(&args),

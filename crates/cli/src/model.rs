@@ -38,8 +38,8 @@ pub(crate) fn open(sources: &[String], args: &SourceArgs, talk: &Talk) -> Result
         let bytes = std::fs::metadata(file).map_or(0, |m| m.len());
         talk.detail(|| format!("  {}, {bytes} bytes", file.display()));
     }
-    for key in &checkpoint.config().ignored {
-        talk.say(&format!("config.json: `{key}` is not used, as in transformers' Llama"));
+    for key in &checkpoint.architecture().ignored {
+        talk.say(&format!("config.json: `{key}` is not used, as in transformers"));
     }
     Ok(Opened { checkpoint, located, tokenizer: OnceLock::new() })
 }

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, bail};
 use ulpscope_capture::Pattern;
-use ulpscope_llama::{Accumulation, AttentionKind, LlamaConfig, Site, Variant};
+use ulpscope_decoder::{Accumulation, Architecture, AttentionKind, Site, Variant};
 
 /// So many names are offered.
 const OFFERED: usize = 3;
@@ -40,20 +40,20 @@ fn offer(name: Option<String>) -> String {
 /// the pattern that match none, if others do.
 pub(crate) fn sites(
     pattern: &Pattern,
-    arms: &[(&LlamaConfig, AttentionKind)],
+    arms: &[(&Architecture, AttentionKind)],
     model: &str,
 ) -> Result<Vec<String>> {
     let Some((first, others)) = arms.split_first() else { return Ok(Vec::new()) };
     if *pattern == Pattern::all() {
         return Ok(Vec::new());
     }
-    let mut sites = Site::all(first.0, first.1);
+    let mut sites = first.0.sites(first.1);
     if !others.is_empty() {
-        let theirs: Vec<Vec<Site>> = others.iter().map(|(config, kind)| Site::all(config, *kind)).collect();
+        let theirs: Vec<Vec<Site>> = others.iter().map(|(of, kind)| of.sites(*kind)).collect();
         sites.retain(|site| theirs.iter().any(|theirs| theirs.contains(site)));
     }
     if !sites.iter().any(|site| pattern.matches(*site)) {
-        let eager = Site::all(first.0, AttentionKind::Eager);
+        let eager = first.0.sites(AttentionKind::Eager);
         if eager.iter().any(|site| pattern.matches(*site)) {
             bail!("--sites {pattern}: only eager attention has such sites; add --attention eager");
         }

@@ -7,7 +7,7 @@
 use burn::tensor::Device;
 use ulpscope_capture::Pattern;
 use ulpscope_compare::{NamedArm, Plan, compare};
-use ulpscope_llama::Semantics;
+use ulpscope_decoder::Semantics;
 use ulpscope_weights::{Arm, Checkpoint};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

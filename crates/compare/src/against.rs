@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use burn::tensor::{Device, Tensor};
 use ulpscope_capture::{Activation, Activations, Pattern};
-use ulpscope_llama::{Accumulation, BlockSite, Site, bridge};
+use ulpscope_decoder::{Accumulation, Part, Site, bridge};
 use ulpscope_metrics::difference;
 use ulpscope_record::SiteDivergence;
 
@@ -15,7 +15,7 @@ use crate::CompareError;
 use crate::heads::{Compared, Heads};
 use crate::lockstep::Step;
 use crate::plan::NamedArm;
-use crate::setting::{Part, Parts, Setting, State};
+use crate::setting::{Parts, Setting, State};
 use crate::sites::{Looks, Measured};
 use crate::subject::{Experiment, Made, Subject, Watch};
 
@@ -63,7 +63,7 @@ pub fn introduced(
 /// [`CompareError`] if parameters can't be read.
 ///
 /// # Panics
-/// If an activation has not the shape of its site ([`Site::shape`]).
+/// If an activation has not the shape of its site ([`Architecture::shape`](ulpscope_decoder::Architecture::shape)).
 pub fn survey(
     arm: &NamedArm,
     references: &mut [Reference],
@@ -74,7 +74,7 @@ pub fn survey(
 ) -> Result<Survey, CompareError> {
     let base = Setting::of(arm);
     let mut parts = Parts::new(&arm.arm, device);
-    let list = Part::all(base.config.num_hidden_layers);
+    let list = base.architecture.parts();
     let others: Vec<Setting> = orders.iter().map(|&order| in_order(&base, order)).collect();
     let mut states: Vec<Option<State>> = vec![None; references.len()];
     let mut looks = Looks::default();
@@ -101,12 +101,7 @@ pub fn survey(
                     }
                 }
             }
-            let layers = base.config.num_hidden_layers;
-            let needed = |site: &Site| match *site {
-                Site::EmbedTokens | Site::RotaryCos | Site::RotarySin => true,
-                Site::Block(n, BlockSite::Output) => n < layers,
-                _ => false,
-            };
+            let needed = |site: &Site| site.part() == Part::Stem || site.is_output();
             for (site, t) in taught.into_iter().filter(|(site, _)| needed(site)) {
                 let usable = reference.activations.get(&site).is_some_and(|a| a.shape == t.shape);
                 if !usable {
@@ -183,7 +178,7 @@ pub fn free(
     mut progress: impl FnMut(Step),
 ) -> Result<Vec<Compared>, CompareError> {
     let mut parts = Parts::new(&arm.arm, device);
-    let list = Part::all(arm.arm.config().num_hidden_layers);
+    let list = arm.arm.architecture().parts();
     let mut states: Vec<Vec<Option<State>>> = vec![vec![None; references.len()]; runs.len()];
     for (done, &part) in list.iter().enumerate() {
         for (run, states) in runs.iter().zip(&mut states) {
@@ -198,7 +193,7 @@ pub fn free(
     for (prompt, reference) in references.iter().enumerate() {
         let logits: Vec<Tensor<3>> =
             states.iter().map(|s| s[prompt].clone().expect("it ran").into_stream()).collect();
-        let recorded = reference.activations.get(&Site::LmHead).and_then(|a| {
+        let recorded = reference.activations.get(&arm.arm.architecture().logits()).and_then(|a| {
             let shape: [usize; 3] = a.shape.clone().try_into().ok()?;
             (shape == logits[0].dims()).then(|| bridge::tensor(a.values.view(), shape, device))
         });

@@ -1,21 +1,17 @@
 //! Comparing the buffers that no state dict holds.
 
+use ulpscope_decoder::RotaryEmbedding;
 use ulpscope_floats::Floats;
-use ulpscope_llama::RotaryEmbedding;
 use ulpscope_metrics::{difference, max_relative, relation};
 use ulpscope_record::Buffer;
-use ulpscope_weights::BUFFERS;
 
 /// How many elements of each buffer a record shows.
 const HEAD: usize = 8;
 
-/// Each buffer of `rotary` beside the reference's.
-pub(crate) fn compare(arm: &str, reference: &RotaryEmbedding, rotary: &RotaryEmbedding) -> Vec<Buffer> {
-    let pairs = [
-        (BUFFERS[0], &reference.inv_freq, &rotary.inv_freq),
-        (BUFFERS[1], &reference.original_inv_freq, &rotary.original_inv_freq),
-    ];
-    pairs.into_iter().map(|(name, a, b)| buffer(name, arm, a, b)).collect()
+/// Each buffer of some rotary embeddings beside the reference's.
+pub(crate) fn compare(arm: &str, reference: &[RotaryEmbedding], rotary: &[RotaryEmbedding]) -> Vec<Buffer> {
+    let pairs = reference.iter().zip(rotary).flat_map(|(a, b)| a.buffers().into_iter().zip(b.buffers()));
+    pairs.map(|((name, a), (_, b))| buffer(name, arm, a, b)).collect()
 }
 
 fn buffer(name: &str, arm: &str, a: &Floats, b: &Floats) -> Buffer {

@@ -2,9 +2,8 @@
 
 use burn::tensor::Device;
 use ulpscope_capture::Pattern;
-use ulpscope_llama::Site;
+use ulpscope_decoder::Site;
 use ulpscope_record::{Arm, Buffer, Coverage, First, LogitDivergence, SiteDivergence, Weights};
-use ulpscope_weights::BUFFERS;
 
 use crate::buffers;
 use crate::error::CompareError;
@@ -103,8 +102,7 @@ impl Findings {
         let rotary: Vec<_> = arms.iter().map(|arm| arm.arm.rotary()).collect();
         let described = arms.iter().enumerate().map(|(i, arm)| {
             let buffers = rotary[i].1.iter().cloned().map(conversion_record);
-            let mut conversions: Vec<_> = observed.conversions[i].iter().cloned().chain(buffers).collect();
-            conversions.sort_by_key(|c| BUFFERS.contains(&c.name.as_str())); // parameters first
+            let conversions = observed.conversions[i].iter().cloned().chain(buffers).collect();
             Arm { conversions, ..arm.described(&plan.device) }
         });
         let buffers = arms[1..]
@@ -149,7 +147,7 @@ impl Findings {
 fn coverage(plan: &Plan) -> Coverage {
     let mut coverage = Coverage::default();
     let reference = &plan.arms[0];
-    let sites_of = |arm: &NamedArm| Site::all(arm.arm.config(), arm.semantics.base.attention);
+    let sites_of = |arm: &NamedArm| arm.arm.architecture().sites(arm.semantics.base.attention);
     for arm in &plan.arms[1..] {
         let (ours, theirs) = (sites_of(reference), sites_of(arm));
         let common: Vec<Site> = theirs.iter().copied().filter(|s| ours.contains(s)).collect();

@@ -1,8 +1,8 @@
 //! Comparing logits, stretch by stretch of tokens.
 
 use burn::tensor::Tensor;
+use ulpscope_decoder::bridge;
 use ulpscope_floats::Floats;
-use ulpscope_llama::bridge;
 use ulpscope_metrics::{Difference, compare_logits, per_row};
 use ulpscope_record::{LogitDivergence, PositionDivergence, Sample};
 

@@ -82,7 +82,7 @@ pub fn observe_keeping(
         None => Observed::default(),
     };
     for (group, unit) in units {
-        add(&mut whole, group.start, unit);
+        add(experiment, &mut whole, group.start, unit);
     }
     if count > 1 {
         let place: BTreeMap<&str, usize> =
@@ -106,7 +106,7 @@ fn unit(observed: &mut Observed) -> Unit {
 }
 
 /// Puts it back, behind that of the groups before.
-fn add(whole: &mut Observed, start: usize, unit: Unit) {
+fn add(experiment: &Experiment, whole: &mut Observed, start: usize, unit: Unit) {
     let Unit { mut sites, logits, first } = unit;
     sites.iter_mut().for_each(|site| site.prompt += start);
     whole.sites.extend(sites);
@@ -115,7 +115,7 @@ fn add(whole: &mut Observed, start: usize, unit: Unit) {
         Compared { subject, with, logits }
     }));
     for (subject, prompt, site) in first {
-        if let Ok(site) = site.parse() {
+        if let Ok(site) = experiment.architecture(subject).site(&site) {
             whole.first.insert((subject, start + prompt), site);
         }
     }

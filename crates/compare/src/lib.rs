@@ -12,7 +12,7 @@
 //! use burn::tensor::Device;
 //! use ulpscope_capture::Pattern;
 //! use ulpscope_compare::{NamedArm, Plan, compare};
-//! use ulpscope_llama::Semantics;
+//! use ulpscope_decoder::Semantics;
 //! use ulpscope_weights::{Arm, Checkpoint};
 //!
 //! let checkpoint = Checkpoint::open("SmolLM2-135M".as_ref())?;
@@ -56,5 +56,5 @@ pub use keep::{Keep, observe_keeping};
 pub use lockstep::{Observed, Step, observe};
 pub use parts::Differing;
 pub use plan::{NamedArm, Plan};
-pub use setting::{Part, Parts, Setting, State};
+pub use setting::{Parts, Setting, State};
 pub use subject::{Experiment, Made, Mix, Subject, Take, Watch};

@@ -8,17 +8,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use burn::tensor::Tensor;
 use rayon::prelude::*;
 use ulpscope_capture::{Activations, Recorder};
-use ulpscope_floats::DType;
-use ulpscope_llama::{
-    AttentionKind, Block, Embedding, Head, Llama, Probe, RotaryEmbedding, RotaryTables, Semantics, Site,
-    apart, layer_of, owns,
+use ulpscope_decoder::{
+    Architecture, AttentionKind, Block, Embedding, Head, Model, Part, Probe, RotaryEmbedding, RotaryTables,
+    Semantics, Site, Tables, apart, owns,
 };
+use ulpscope_floats::DType;
 use ulpscope_record::{LogitDivergence, SiteDivergence, Weights};
 
 use crate::CompareError;
 use crate::detail::LARGEST;
 use crate::heads::{Compared, Heads};
-use crate::parts::{Differing, Loader, Part};
+use crate::parts::{Differing, Loader, PartWeights};
 use crate::sites::{Looks, Measured};
 use crate::subject::{Experiment, Watch};
 use crate::teach::Teacher;
@@ -40,7 +40,7 @@ pub struct Observed {
     /// are watched.
     pub first: BTreeMap<(usize, usize), Site>,
     /// The arms' models, where the experiment was to keep them. Parameters of equal bits are held once.
-    pub models: Vec<Llama>,
+    pub models: Vec<Model>,
 }
 
 impl Observed {
@@ -87,15 +87,15 @@ pub(crate) fn read(
 pub fn observe(experiment: &Experiment, mut progress: impl FnMut(Step)) -> Result<Observed, CompareError> {
     experiment.check()?;
     let subjects = experiment.subjects.len();
-    let rotary: Vec<RotaryEmbedding> = (0..subjects).map(|i| experiment.rotary(i)).collect();
+    let rotary: Vec<Vec<RotaryEmbedding>> = (0..subjects).map(|i| experiment.rotary(i)).collect();
     let mut parts = part_names(experiment).into_iter();
     let total = parts.len();
     let mut loader = Loader::new(experiment);
-    let run = Run::new(experiment);
+    let run = Run::new(experiment, loader.of.clone());
 
     // The stem: embedding and rotary tables.
     let mut stem = loader.load(parts.next().unwrap_or_default())?;
-    let embeddings = loader.build(&stem, |_, config, p| Embedding::new(config, p))?;
+    let embeddings = loader.build(&stem, |_, of, p| Embedding::new(of, p))?;
     stem.forget_values();
     let mut streams: Vec<Stream> = (0..experiment.prompts.len()).map(Stream::of).collect();
     run.side_by_side(&mut streams, Run::block_bytes, |stream| run.stem(stream, &embeddings, &rotary));
@@ -105,7 +105,7 @@ pub fn observe(experiment: &Experiment, mut progress: impl FnMut(Step)) -> Resul
 
     for n in 0..total - 2 {
         let part = loader.load(parts.next().unwrap_or_default())?;
-        let blocks = loader.build(&part, |_, config, p| Block::new(config, n, p))?;
+        let blocks = loader.build(&part, |_, of, p| Block::new(of, n, p))?;
         let same = run.shared(&loader, &part, Some(n));
         loader.release(part);
         for (own, &i) in kept_blocks.iter_mut().zip(&kept) {
@@ -119,10 +119,10 @@ pub fn observe(experiment: &Experiment, mut progress: impl FnMut(Step)) -> Resul
     if experiment.tied() {
         part.also(&stem);
     }
-    let heads = loader.build(&part, |i, config, p| Head::new(config, &embeddings[i], p))?;
+    let heads = loader.build(&part, |i, of, p| Head::new(of, &embeddings[i], p))?;
     let models = (kept.iter().zip(kept_blocks))
         .map(|(&i, blocks)| {
-            Llama::from_parts(embeddings[i].clone(), rotary[i].clone(), blocks, heads[i].clone())
+            Model::from_parts(&run.of[i], embeddings[i].clone(), rotary[i].clone(), blocks, heads[i].clone())
         })
         .collect();
     drop((embeddings, stem));
@@ -151,7 +151,7 @@ pub fn observe(experiment: &Experiment, mut progress: impl FnMut(Step)) -> Resul
 
 fn of_weights(experiment: &Experiment, mut loader: Loader) -> Observed {
     if experiment.tied() {
-        count_tied_head(&mut loader.weights);
+        count_tied_head(&loader.of[0], &mut loader.weights);
     }
     Observed {
         weights: loader.weights,
@@ -166,22 +166,31 @@ fn of_weights(experiment: &Experiment, mut loader: Loader) -> Observed {
 pub(crate) struct Lane {
     /// The residual stream, `[1, T, C]`.
     pub(crate) x: Tensor<3>,
-    rope: RotaryTables,
+    tables: Tables,
 }
 
 impl Lane {
     /// Whether the same state would be held in the same formats.
     fn is_held_as(&self, other: &Lane) -> bool {
-        let formats = |lane: &Lane| [lane.x.dtype(), lane.rope.cos.dtype(), lane.rope.sin.dtype()];
+        let formats = |lane: &Lane| {
+            let tables = lane.tables.ropes.iter().flat_map(|rope| [rope.cos.dtype(), rope.sin.dtype()]);
+            tables.chain([lane.x.dtype()]).collect::<Vec<_>>()
+        };
         formats(self) == formats(other)
     }
 
     /// The same state in the formats of another's: rounded or widened. Tables may have another than the rest.
     fn as_held_in(&self, other: &Lane) -> Lane {
         let cast = |x: &Tensor<3>, like: &Tensor<3>| x.clone().cast(like.dtype());
-        let (cos, sin) = (&other.rope.cos, &other.rope.sin);
-        let rope = RotaryTables { cos: cast(&self.rope.cos, cos), sin: cast(&self.rope.sin, sin) };
-        Lane { x: cast(&self.x, &other.x), rope }
+        let pairs = self.tables.ropes.iter().zip(&other.tables.ropes);
+        let ropes = pairs
+            .map(|(own, like)| RotaryTables {
+                cos: cast(&own.cos, &like.cos),
+                sin: cast(&own.sin, &like.sin),
+            })
+            .collect();
+        let tables = Tables { ropes, positions: self.tables.positions.clone() };
+        Lane { x: cast(&self.x, &other.x), tables }
     }
 }
 
@@ -213,6 +222,8 @@ impl Stream {
 /// How every prompt runs.
 struct Run<'a, 'e> {
     experiment: &'e Experiment<'a>,
+    /// What each subject runs.
+    of: Vec<Architecture>,
     /// For each subject, whether another's sites are compared with its own.
     referred: Vec<bool>,
     bytes: Bytes,
@@ -232,31 +243,33 @@ struct Bytes {
 }
 
 impl Bytes {
-    fn of(experiment: &Experiment) -> Self {
+    fn of(experiment: &Experiment, of: &[Architecture]) -> Self {
         let mut bytes = Bytes::default();
-        for (i, subject) in experiment.subjects.iter().enumerate() {
-            let (config, size) = (experiment.config(i), experiment.dtype(i).size());
-            bytes.token += 2 * (10 * config.hidden_size + 4 * config.intermediate_size) * size;
+        for (i, (subject, of)) in experiment.subjects.iter().zip(of).enumerate() {
+            let size = experiment.dtype(i).size();
+            bytes.logits += 4 * of.vocab * size;
+            let Some(layer) = of.layers.first() else { continue };
+            bytes.token += 2 * (10 * of.width + 4 * layer.feed_forward.width) * size;
             if subject.semantics.base.attention == AttentionKind::Eager {
-                bytes.pair += 4 * config.num_attention_heads * size;
+                bytes.pair += 4 * layer.attention.heads * size;
             }
-            bytes.logits += 4 * config.vocab_size * size;
         }
         bytes
     }
 }
 
 impl<'a, 'e> Run<'a, 'e> {
-    fn new(experiment: &'e Experiment<'a>) -> Self {
+    fn new(experiment: &'e Experiment<'a>, of: Vec<Architecture>) -> Self {
         let subjects = &experiment.subjects;
         let watches = |s: &&crate::Subject| s.watch != Watch::Logits;
         let referred = (0..subjects.len())
             .map(|i| subjects.iter().filter(watches).any(|s| s.against.first() == Some(&i)));
-        let vocabulary = (0..subjects.len()).map(|i| experiment.config(i).vocab_size).max().unwrap_or(1);
+        let vocabulary = of.iter().map(|of| of.vocab).max().unwrap_or(1);
         Run {
             experiment,
             referred: referred.collect(),
-            bytes: Bytes::of(experiment),
+            bytes: Bytes::of(experiment, &of),
+            of,
             stretch: STRETCH.max(LARGEST / vocabulary),
         }
     }
@@ -295,17 +308,17 @@ impl<'a, 'e> Run<'a, 'e> {
     }
 
     /// Runs the stem for every subject. Its sites have no inputs but the prompt: what differs there is introduced there.
-    fn stem(&self, stream: &mut Stream, embeddings: &[Embedding], rotary: &[RotaryEmbedding]) {
+    fn stem(&self, stream: &mut Stream, embeddings: &[Embedding], rotary: &[Vec<RotaryEmbedding>]) {
         let experiment = self.experiment;
         let ids = &experiment.prompts[stream.prompt];
         let mut seen = Vec::with_capacity(experiment.subjects.len());
         for i in 0..experiment.subjects.len() {
             let mut own = Recorder::new(|_| true);
             let arithmetic = experiment.subjects[i].semantics.at(None);
-            let x = embeddings[i].forward(ids, arithmetic, &mut own);
+            let x = embeddings[i].forward(&self.of[i], ids, arithmetic, &mut own);
             let (dtype, device) = (experiment.dtype(i), &experiment.device);
-            let rope = rotary[i].forward(ids.len(), dtype, arithmetic, device, &mut own);
-            stream.lanes.push(Lane { x, rope });
+            let tables = Tables::new(&rotary[i], 0..ids.len(), dtype, arithmetic, device, &mut own);
+            stream.lanes.push(Lane { x, tables });
             seen.push(own.activations);
         }
         for i in 0..experiment.subjects.len() {
@@ -319,7 +332,7 @@ impl<'a, 'e> Run<'a, 'e> {
     fn block(&self, stream: &mut Stream, layer: usize, blocks: &[Block], same: &[Shared]) {
         let starts = stream.lanes.clone();
         let forward = |i: usize, lane: &Lane, semantics: &Semantics, probe: &mut Probes| {
-            blocks[i].forward(lane.x.clone(), &lane.rope, semantics.at(Some(layer)), probe)
+            blocks[i].forward(&self.of[i], lane.x.clone(), &lane.tables, semantics.at(Some(layer)), probe)
         };
         let outputs = self.part(stream, &starts, same, forward);
         for (lane, x) in stream.lanes.iter_mut().zip(outputs) {
@@ -332,7 +345,7 @@ impl<'a, 'e> Run<'a, 'e> {
         let experiment = self.experiment;
         let mut lanes = std::mem::take(&mut stream.lanes);
         let norm = |i: usize, lane: &Lane, semantics: &Semantics, probe: &mut Probes| {
-            heads[i].norm(lane.x.clone(), semantics.at(None), probe)
+            heads[i].norm(&self.of[i], lane.x.clone(), semantics.at(None), probe)
         };
         let normed = self.part(stream, &lanes, same, norm);
         lanes.iter_mut().zip(normed).for_each(|(lane, normed)| lane.x = normed);
@@ -345,9 +358,9 @@ impl<'a, 'e> Run<'a, 'e> {
             let rows = stretch.min(tokens - start);
             let cut = |x: &Tensor<3>| x.clone().narrow(1, start, rows);
             let starts: Vec<Lane> =
-                lanes.iter().map(|lane| Lane { x: cut(&lane.x), rope: lane.rope.clone() }).collect();
+                lanes.iter().map(|lane| Lane { x: cut(&lane.x), tables: lane.tables.clone() }).collect();
             let forward = |i: usize, lane: &Lane, semantics: &Semantics, probe: &mut Probes| {
-                heads[i].logits(lane.x.clone(), semantics.at(None), probe)
+                heads[i].logits(&self.of[i], lane.x.clone(), semantics.at(None), probe)
             };
             let piece = stream.sites.len();
             let logits = self.part(stream, &starts, same, forward);
@@ -403,7 +416,7 @@ impl<'a, 'e> Run<'a, 'e> {
     }
 
     /// What each subject shares of a part with the subject that its sites are compared with.
-    fn shared(&self, loader: &Loader, part: &Part, layer: Option<usize>) -> Vec<Shared> {
+    fn shared(&self, loader: &Loader, part: &PartWeights, layer: Option<usize>) -> Vec<Shared> {
         let experiment = self.experiment;
         let of = |i: usize| {
             let subject = &experiment.subjects[i];
@@ -412,12 +425,13 @@ impl<'a, 'e> Run<'a, 'e> {
             let Some(&reference) = reference.filter(alike) else { return Shared::default() };
             let [ours, its] =
                 [subject, &experiment.subjects[reference]].map(|subject| subject.semantics.at(layer));
-            let products =
-                match ours.accumulation == its.accumulation && ours.variants.head == its.variants.head {
-                    true => part.same_products(i, reference),
-                    false => BTreeSet::new(),
-                };
-            Shared { products, whole: ours == its && loader.same_module(part, i, reference) }
+            let products = match ours.accumulation == its.accumulation
+                && ours.variants.head == its.variants.head
+            {
+                true => part.same_products(&self.of[i], layer.map_or(Part::Head, Part::Block), i, reference),
+                false => BTreeSet::new(),
+            };
+            Shared { products, whole: ours == its && loader.same_function(part, layer, i, reference) }
         };
         (0..experiment.subjects.len()).map(of).collect()
     }
@@ -535,29 +549,20 @@ impl Probe for Probes<'_> {
 /// The parameters of each part of the model: the embedding, each block, norm and head.
 fn part_names(experiment: &Experiment) -> Vec<Vec<String>> {
     // An arm whose head is not tied has the most parameters.
-    let arms: Vec<_> = experiment.arms().map(|i| experiment.arm(i).config()).collect();
-    let most = arms.iter().find(|config| !config.tie_word_embeddings).unwrap_or(&arms[0]);
-    let layers = most.num_hidden_layers;
-    let mut parts = vec![Vec::new(); layers + 2];
-    for (name, _) in most.parameters() {
-        let place = match layer_of(&name) {
-            Some((n, _)) => 1 + usize::min(n, layers),
-            None if name.starts_with("model.embed_tokens.") => 0,
-            None => layers + 1,
-        };
-        parts[place].push(name);
-    }
-    parts
+    let arms: Vec<_> = experiment.arms().map(|i| experiment.arm(i).architecture()).collect();
+    let most = arms.iter().find(|of| !of.tied).unwrap_or(&arms[0]);
+    let names = |part| most.parameters_of(part).into_iter().map(|p| p.name).collect();
+    most.parts().into_iter().map(names).collect()
 }
 
-/// PyTorch's state dict lists a tied `lm_head.weight` beside the embedding it is; so does the count.
-fn count_tied_head(weights: &mut Weights) {
-    let embedding = "model.embed_tokens.weight";
+/// PyTorch's state dict lists a tied output layer beside the embedding it is; so does the count.
+fn count_tied_head(of: &Architecture, weights: &mut Weights) {
+    let embedding = of.embedding_weight();
     let differs: Vec<_> = weights.different.iter().filter(|d| d.name == embedding).cloned().collect();
     weights.compared += 1;
     weights.identical += usize::from(differs.is_empty());
     let renamed = differs
         .into_iter()
-        .map(|d| ulpscope_record::TensorDifference { name: "lm_head.weight".to_owned(), ..d });
+        .map(|d| ulpscope_record::TensorDifference { name: of.head_weight().to_owned(), ..d });
     weights.different.extend(renamed);
 }

@@ -5,8 +5,8 @@ use std::fmt;
 
 use burn::tensor::{Device, Tensor};
 use rayon::prelude::*;
+use ulpscope_decoder::{Architecture, Linear, Op, ParameterKind, Parameters, Part, Site, bridge};
 use ulpscope_floats::{DType, Floats};
-use ulpscope_llama::{Linear, LlamaConfig, Parameters, Site, bridge};
 use ulpscope_metrics::{Fingerprint, Hints, Relation, Statement, describe, difference, digest};
 use ulpscope_record::{Conversion, TensorDifference, Weights};
 use ulpscope_weights::{Arm, Beside, Checkpoint, StoredTensor};
@@ -17,7 +17,8 @@ use crate::subject::Experiment;
 /// Reads parameters part by part, applies the recipes, and compares the arms on the way.
 pub(crate) struct Loader<'a, 'e> {
     experiment: &'e Experiment<'a>,
-    configs: Vec<LlamaConfig>,
+    /// What each subject runs.
+    pub(crate) of: Vec<Architecture>,
     /// How the arms' state dicts compare so far.
     pub(crate) weights: Weights,
     /// The same tensors as those of `weights` that differ.
@@ -39,7 +40,7 @@ struct Read<'a> {
 }
 
 /// The parameters of one part of the model: each distinct value once, and for each subject which of them are its own.
-pub(crate) struct Part<'c> {
+pub(crate) struct PartWeights<'c> {
     values: HashMap<String, Vec<Floats<'c>>>,
     /// One list of indices for each subject, parameters in the order of the names that were loaded.
     picks: Vec<Vec<usize>>,
@@ -50,10 +51,14 @@ impl<'a, 'e> Loader<'a, 'e> {
     pub(crate) fn new(experiment: &'e Experiment<'a>) -> Self {
         let subjects = experiment.subjects.len();
         let tied = experiment.tied();
-        let config = |i| LlamaConfig { tie_word_embeddings: tied, ..experiment.config(i) };
+        let of = |i| {
+            let mut of = experiment.architecture(i);
+            of.tied = tied;
+            of
+        };
         Loader {
             experiment,
-            configs: (0..subjects).map(config).collect(),
+            of: (0..subjects).map(of).collect(),
             weights: Weights::default(),
             differing: Vec::new(),
             conversions: vec![Vec::new(); subjects],
@@ -63,12 +68,12 @@ impl<'a, 'e> Loader<'a, 'e> {
     /// Reads the parameters `names` for every subject, and compares those of the arms with the first arm's.
     ///
     /// A checkpoint that serves several arms is read, and its blocks dequantised, once. Equal bits are held once.
-    pub(crate) fn load(&mut self, names: Vec<String>) -> Result<Part<'a>, CompareError> {
+    pub(crate) fn load(&mut self, names: Vec<String>) -> Result<PartWeights<'a>, CompareError> {
         self.experiment.unchanged()?;
         let read: Vec<Read<'a>> =
             names.par_iter().map(|name| self.read(name)).collect::<Result<_, CompareError>>()?;
         let mut part =
-            Part { values: HashMap::new(), picks: vec![Vec::new(); self.configs.len()], names: Vec::new() };
+            PartWeights { values: HashMap::new(), picks: vec![Vec::new(); self.of.len()], names: Vec::new() };
         for (name, read) in names.into_iter().zip(read) {
             self.weights.compared += 1;
             self.weights.identical += usize::from(read.differing.is_empty());
@@ -128,7 +133,7 @@ impl<'a, 'e> Loader<'a, 'e> {
             if pick != first && experiment.describe {
                 let (shape, a, b) = (&tensor.shape, &distinct[first], &distinct[pick]);
                 let of_files = [first_place, place].map(|place| &stored[place].1.values);
-                let differing = differing(name, i, shape, [a, b], of_files, arm.config());
+                let differing = differing(name, i, shape, [a, b], of_files, arm.architecture());
                 let arm_name = &experiment.subjects[i].name;
                 let difference = tensor_difference(arm_name, shape.clone(), a, b, &differing);
                 found.push((differing, difference));
@@ -145,45 +150,42 @@ impl<'a, 'e> Loader<'a, 'e> {
         Ok(Read { distinct, picks, conversions, differing: found })
     }
 
-    /// Builds a module for every subject: once for all that hold the same bits and settings.
+    /// Builds a module for every subject: once for all that hold the same bits.
     pub(crate) fn build<M: Clone>(
         &self,
-        part: &Part,
-        mut build: impl FnMut(usize, &LlamaConfig, &mut PartParameters) -> Result<M, CompareError>,
+        part: &PartWeights,
+        mut build: impl FnMut(usize, &Architecture, &mut PartParameters) -> Result<M, CompareError>,
     ) -> Result<Vec<M>, CompareError> {
         let mut modules: Vec<M> = Vec::with_capacity(part.picks.len());
         for i in 0..part.picks.len() {
-            if let Some(twin) = (0..i).find(|&j| self.same_module(part, i, j)) {
+            if let Some(twin) = (0..i).find(|&j| part.same(i, j)) {
                 modules.push(modules[twin].clone());
                 continue;
             }
             let mut parameters = PartParameters { part, subject: i, device: &self.experiment.device };
-            modules.push(build(i, &self.configs[i], &mut parameters)?);
+            modules.push(build(i, &self.of[i], &mut parameters)?);
         }
         Ok(modules)
     }
 
     /// Gives back the memory of a part that modules were built of, and that of the files it was read from.
-    pub(crate) fn release(&self, part: Part) {
+    pub(crate) fn release(&self, part: PartWeights) {
         drop(part);
         self.experiment.checkpoints().into_iter().for_each(Checkpoint::release);
     }
 
-    /// Whether two subjects have the same module for a part.
-    pub(crate) fn same_module(&self, part: &Part, i: usize, j: usize) -> bool {
-        part.same(i, j) && self.same_settings(i, j)
-    }
-
-    /// Whether what is not a parameter but shapes a module is the same for two subjects.
-    fn same_settings(&self, i: usize, j: usize) -> bool {
-        let settings = |c: &LlamaConfig| {
-            (c.rms_norm_eps.to_bits(), c.hidden_act, c.attention_bias, c.mlp_bias, c.tie_word_embeddings)
+    /// Whether two subjects compute the same function with a part: they hold the same bits and settings.
+    pub(crate) fn same_function(&self, part: &PartWeights, layer: Option<usize>, i: usize, j: usize) -> bool {
+        let [a, b] = [&self.of[i], &self.of[j]];
+        let settings = match layer {
+            Some(n) => a.layers[n] == b.layers[n],
+            None => a.norm == b.norm,
         };
-        settings(&self.configs[i]) == settings(&self.configs[j])
+        part.same(i, j) && settings
     }
 }
 
-impl Part<'_> {
+impl PartWeights<'_> {
     /// Whether two subjects hold the same bits.
     fn same(&self, i: usize, j: usize) -> bool {
         self.picks[i] == self.picks[j]
@@ -195,16 +197,16 @@ impl Part<'_> {
     }
 
     /// The sites of linear layers whose parameters two subjects share.
-    pub(crate) fn same_products(&self, i: usize, j: usize) -> BTreeSet<Site> {
+    pub(crate) fn same_products(&self, of: &Architecture, part: Part, i: usize, j: usize) -> BTreeSet<Site> {
+        let parameters = of.parameters_of(part);
+        let site = |name: &str| match parameters.iter().find(|p| p.name == name) {
+            Some(parameter) => Some(parameter.site).filter(|site| site.op() == Op::Linear),
+            // The output layer, where it is the embedding.
+            None => (name == of.embedding_weight()).then(|| of.logits()),
+        };
         let mut sites: HashMap<Site, bool> = HashMap::new();
         for ((name, a), b) in self.names.iter().zip(&self.picks[i]).zip(&self.picks[j]) {
-            let layer = match name.rsplit_once('.') {
-                // The head, where it is tied.
-                Some(("model.embed_tokens", _)) => "lm_head",
-                Some((layer, _)) if layer.ends_with("_proj") || layer == "lm_head" => layer,
-                _ => continue,
-            };
-            if let Ok(site) = layer.parse() {
+            if let Some(site) = site(name) {
                 *sites.entry(site).or_insert(true) &= a == b;
             }
         }
@@ -212,7 +214,7 @@ impl Part<'_> {
     }
 
     /// Makes this part depend on the parameters of another as well.
-    pub(crate) fn also(&mut self, other: &Part) {
+    pub(crate) fn also(&mut self, other: &PartWeights) {
         self.names.extend(other.names.iter().cloned());
         for (own, others) in self.picks.iter_mut().zip(&other.picks) {
             own.extend(others);
@@ -243,7 +245,7 @@ fn same_bits(a: &Floats, b: &Floats) -> bool {
 
 /// Hands one subject's parameters to its module.
 pub(crate) struct PartParameters<'p> {
-    part: &'p Part<'p>,
+    part: &'p PartWeights<'p>,
     subject: usize,
     device: &'p Device,
 }
@@ -275,8 +277,9 @@ impl Parameters for PartParameters<'_> {
 
 /// A parameter as stored. A tied head is the embedding under another name.
 pub(crate) fn stored_tensor<'c>(arm: &Arm<'c>, name: &str) -> Result<StoredTensor<'c>, CompareError> {
-    if name == "lm_head.weight" && arm.config().tie_word_embeddings {
-        let embedding = arm.checkpoint().tensor("model.embed_tokens.weight")?;
+    let of = arm.architecture();
+    if of.tied && name == of.head_weight() {
+        let embedding = arm.checkpoint().tensor(of.embedding_weight())?;
         return Ok(StoredTensor { name: name.to_owned(), ..embedding });
     }
     Ok(arm.checkpoint().tensor(name)?)
@@ -287,6 +290,8 @@ pub(crate) fn stored_tensor<'c>(arm: &Arm<'c>, name: &str) -> Result<StoredTenso
 pub struct Differing {
     /// Name in the state dict.
     pub name: String,
+    /// What it is.
+    pub kind: ParameterKind,
     /// Index of the arm.
     pub arm: usize,
     /// What the two have to do with each other.
@@ -312,9 +317,9 @@ fn differing(
     shape: &[usize],
     of_recipes: [&Floats; 2],
     of_files: [&Floats; 2],
-    config: &LlamaConfig,
+    of: &Architecture,
 ) -> Differing {
-    let heads = [config.num_attention_heads, config.num_key_value_heads];
+    let heads = of.layers.first().map_or([1; 2], |layer| [layer.attention.heads, layer.attention.groups]);
     let hints = Hints { heads: &heads };
     let [a, b] = of_recipes;
     let print = |x: &Floats| Fingerprint {
@@ -335,7 +340,8 @@ fn differing(
     } else {
         [print(a), print(b)]
     };
-    Differing { name: name.to_owned(), arm, statement, stored, of_recipes: same, fingerprints }
+    let kind = of.kind(name).expect("it is a parameter of the model");
+    Differing { name: name.to_owned(), kind, arm, statement, stored, of_recipes: same, fingerprints }
 }
 
 /// What two stored tensors have to do with each other, where a recipe rounds one of them: a truncation, a grid or a

@@ -2,8 +2,8 @@
 
 use burn::tensor::Device;
 use ulpscope_capture::Pattern;
+use ulpscope_decoder::{Architecture, Semantics};
 use ulpscope_floats::DType;
-use ulpscope_llama::{LlamaConfig, Semantics};
 use ulpscope_weights::Arm;
 
 use crate::CompareError;
@@ -24,7 +24,7 @@ impl NamedArm<'_> {
     /// Whether it sums in its declared order on this device: f64, and all on devices that are not ours, is left to the
     /// device's own operations.
     pub fn sums_in_order(&self, device: &Device) -> bool {
-        self.arm.dtype() != DType::F64 && ulpscope_llama::owns(device)
+        self.arm.dtype() != DType::F64 && ulpscope_decoder::owns(device)
     }
 
     /// How a record describes it, where it runs on this device; without what its recipe did to the parameters.
@@ -70,21 +70,21 @@ impl Plan<'_> {
     /// [`CompareError`] says what does not fit.
     pub fn check(&self) -> Result<(), CompareError> {
         check_arms(&self.arms)?;
-        let configs: Vec<_> = self.arms.iter().map(|a| (a.name.as_str(), a.arm.config())).collect();
-        check_prompts(&self.prompts, &configs)
+        let named: Vec<_> = self.arms.iter().map(|a| (a.name.as_str(), a.arm.architecture())).collect();
+        check_prompts(&self.prompts, &named)
     }
 }
 
 impl Experiment<'_> {
     /// Checks that every prompt can be run through every subject.
     pub(crate) fn check(&self) -> Result<(), CompareError> {
-        let configs: Vec<_> = (0..self.subjects.len()).map(|i| self.config(i)).collect();
-        let named: Vec<_> = self.subjects.iter().map(|s| s.name.as_str()).zip(&configs).collect();
+        let of: Vec<_> = (0..self.subjects.len()).map(|i| self.architecture(i)).collect();
+        let named: Vec<_> = self.subjects.iter().map(|s| s.name.as_str()).zip(&of).collect();
         check_prompts(&self.prompts, &named)
     }
 }
 
-fn check_prompts(prompts: &[Vec<u32>], configs: &[(&str, &LlamaConfig)]) -> Result<(), CompareError> {
+fn check_prompts(prompts: &[Vec<u32>], named: &[(&str, &Architecture)]) -> Result<(), CompareError> {
     if prompts.is_empty() {
         return Err(CompareError::NoPrompt);
     }
@@ -92,9 +92,9 @@ fn check_prompts(prompts: &[Vec<u32>], configs: &[(&str, &LlamaConfig)]) -> Resu
         if ids.is_empty() {
             return Err(CompareError::EmptyPrompt { index });
         }
-        for (name, config) in configs {
+        for (name, of) in named {
             let (arm, tokens) = ((*name).to_owned(), ids.len());
-            let (most, vocabulary) = (config.max_tokens(), config.vocab_size);
+            let (most, vocabulary) = (of.max_tokens(), of.vocab);
             if tokens > most {
                 return Err(CompareError::PromptTooLong { index, tokens, arm, most });
             }
@@ -116,26 +116,21 @@ pub(crate) fn check_arms(arms: &[NamedArm]) -> Result<(), CompareError> {
             return Err(CompareError::DuplicateArm(arm.name.clone()));
         }
     }
-    let shape = |c: &LlamaConfig| {
-        [
-            ("num_hidden_layers", c.num_hidden_layers),
-            ("hidden_size", c.hidden_size),
-            ("intermediate_size", c.intermediate_size),
-            ("num_attention_heads", c.num_attention_heads),
-            ("num_key_value_heads", c.num_key_value_heads),
-            ("head_dim", c.head_dim),
-            ("vocab_size", c.vocab_size),
-            ("attention_bias", usize::from(c.attention_bias)),
-            ("mlp_bias", usize::from(c.mlp_bias)),
-        ]
-    };
-    let reference = shape(arms[0].arm.config());
+    let reference = arms[0].arm.architecture();
     for other in &arms[1..] {
-        for ((field, ours), (_, theirs)) in reference.into_iter().zip(shape(other.arm.config())) {
+        let of = other.arm.architecture();
+        let error = |field, ours, theirs| {
+            let (reference, arm) = (arms[0].name.clone(), other.name.clone());
+            Err(CompareError::Shape { reference, arm, field, ours, theirs })
+        };
+        for ((field, ours), (_, theirs)) in reference.sizes().into_iter().zip(of.sizes()) {
             if ours != theirs {
-                let (reference, arm) = (arms[0].name.clone(), other.name.clone());
-                return Err(CompareError::Shape { reference, arm, field, ours, theirs });
+                return error(field, ours, theirs);
             }
+        }
+        let blocks = reference.layers.iter().zip(&of.layers);
+        if let Some((ours, theirs)) = blocks.map(|(a, b)| (a.nodes(), b.nodes())).find(|(a, b)| a != b) {
+            return error("operations of a block", ours.len(), theirs.len());
         }
     }
     Ok(())

@@ -8,11 +8,11 @@ use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor};
 use ulpscope_capture::{Activation, Activations};
-use ulpscope_floats::{DType, Floats};
-use ulpscope_llama::{
-    Activation as Function, Block, BlockSite, Embedding, Head, LlamaConfig, Parameters, Probe,
-    RotaryEmbedding, RotaryTables, Semantics, Site, bridge,
+use ulpscope_decoder::{
+    Architecture, Block, Embedding, Head, Parameters, Part, Probe, RotaryEmbedding, RotaryTables, Semantics,
+    Site, Tables, bridge,
 };
+use ulpscope_floats::{DType, Floats};
 use ulpscope_weights::Arm;
 
 use crate::CompareError;
@@ -20,54 +20,13 @@ use crate::parts::stored_tensor;
 use crate::plan::NamedArm;
 use crate::teach::Teacher;
 
-/// A part of a model: what is built, run and dropped together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Part {
-    /// Embedding and rotary tables.
-    Stem,
-    /// One block.
-    Block(usize),
-    /// Final norm and output layer.
-    Head,
-}
-
-impl Part {
-    /// The parts of a model of this many blocks, in forward order.
-    pub fn all(layers: usize) -> Vec<Part> {
-        let blocks = (0..layers).map(Part::Block);
-        std::iter::once(Part::Stem).chain(blocks).chain([Part::Head]).collect()
-    }
-
-    /// The part that a site is in.
-    pub fn of(site: Site) -> Part {
-        match site {
-            Site::EmbedTokens | Site::RotaryCos | Site::RotarySin => Part::Stem,
-            Site::Block(n, _) => Part::Block(n),
-            Site::Norm | Site::LmHead => Part::Head,
-        }
-    }
-
-    /// The site whose activation the part begins with, in a model of this many blocks; the stem begins with ids.
-    pub fn begins_with(self, layers: usize) -> Option<Site> {
-        let after = |blocks: usize| match blocks.checked_sub(1) {
-            None => Site::EmbedTokens,
-            Some(last) => Site::Block(last, BlockSite::Output),
-        };
-        match self {
-            Part::Stem => None,
-            Part::Block(n) => Some(after(n)),
-            Part::Head => Some(after(layers)),
-        }
-    }
-}
-
 /// How a part is computed: an arm's way, with whatever was changed.
 #[derive(Clone, Debug)]
 pub struct Setting {
-    /// The architecture.
-    pub config: LlamaConfig,
-    /// The rotary embedding with its buffers.
-    pub rotary: RotaryEmbedding,
+    /// The description.
+    pub architecture: Architecture,
+    /// The rotary embeddings with their buffers.
+    pub rotary: Vec<RotaryEmbedding>,
     /// Attention, order of summation, departures from Hugging Face's arithmetic.
     pub semantics: Semantics,
     /// Parameters that are other than the arm's, by key of the state dict.
@@ -82,7 +41,7 @@ impl Setting {
     /// An arm as it is.
     pub fn of(arm: &NamedArm) -> Self {
         Setting {
-            config: arm.arm.config().clone(),
+            architecture: arm.arm.architecture().clone(),
             rotary: arm.arm.rotary().0,
             semantics: arm.semantics.clone(),
             parameters: BTreeMap::new(),
@@ -96,7 +55,7 @@ impl Setting {
 #[derive(Clone, Debug)]
 pub struct State {
     x: Tensor<3>,
-    rope: RotaryTables,
+    tables: Tables,
 }
 
 impl State {
@@ -125,14 +84,28 @@ enum Module {
     Head(Box<Head>),
 }
 
-/// What shapes a module: two settings with the same key share it.
-#[derive(Clone, PartialEq)]
+/// What shapes a module: two settings with the same key share it. It holds what it compares by address.
 struct Key {
-    eps: u64,
-    act: Function,
     tied: bool,
     compute: Option<DType>,
-    parameters: Vec<(String, *const Floats<'static>)>,
+    parameters: BTreeMap<String, Arc<Floats<'static>>>,
+}
+
+impl Key {
+    fn of(setting: &Setting) -> Self {
+        let (tied, compute) = (setting.architecture.tied, setting.compute);
+        Key { tied, compute, parameters: setting.parameters.clone() }
+    }
+
+    fn fits(&self, other: &Key) -> bool {
+        (self.tied, self.compute) == (other.tied, other.compute)
+            && self.parameters.len() == other.parameters.len()
+            && self
+                .parameters
+                .iter()
+                .zip(&other.parameters)
+                .all(|((a, x), (b, y))| a == b && Arc::ptr_eq(x, y))
+    }
 }
 
 impl<'a> Parts<'a> {
@@ -186,26 +159,29 @@ impl<'a> Parts<'a> {
         let dtype = setting.compute.unwrap_or(self.arm.dtype());
         let none = BTreeSet::new();
         let mut teacher = Teacher::new(given, &none, &self.device);
-        let state = match part.begins_with(setting.config.num_hidden_layers) {
+        let of = &setting.architecture;
+        let state = match of.begins_with(part) {
             None => None,
             Some(site) => {
                 let Some(start) = given.get(&site).and_then(|a| stream(a, dtype, &self.device)) else {
                     return Ok(Activations::new());
                 };
-                // Tables keep the format that they were recorded in, which may be wider than the rest.
-                let table = |site| {
-                    let a: &Activation = given.get(&site)?;
-                    let fits = a.shape == [1, ids.len(), setting.config.head_dim];
-                    stream(a, a.values.dtype(), &self.device).filter(|_| fits)
-                };
-                let rope = match (table(Site::RotaryCos), table(Site::RotarySin)) {
-                    (Some(cos), Some(sin)) => RotaryTables { cos, sin },
-                    _ => {
-                        let arithmetic = setting.semantics.at(None);
-                        setting.rotary.forward(ids.len(), dtype, arithmetic, &self.device, &mut ())
+                let arithmetic = setting.semantics.at(None);
+                let tokens = 0..ids.len();
+                let mut tables =
+                    Tables::new(&setting.rotary, tokens, dtype, arithmetic, &self.device, &mut ());
+                for (i, rope) in tables.ropes.iter_mut().enumerate() {
+                    // Tables keep the format that they were recorded in, which may be wider than the rest.
+                    let table = |site| {
+                        let a: &Activation = given.get(&site)?;
+                        let fits = a.shape == of.shape(site, ids.len());
+                        stream(a, a.values.dtype(), &self.device).filter(|_| fits)
+                    };
+                    if let [Some(cos), Some(sin)] = of.tables(i).map(table) {
+                        *rope = RotaryTables { cos, sin };
                     }
-                };
-                Some(State { x: start, rope })
+                }
+                Some(State { x: start, tables })
             }
         };
         module.run(setting, ids, dtype, state, &self.device, &mut teacher);
@@ -226,7 +202,7 @@ impl<'a> Parts<'a> {
         let module = self.module(part, setting)?;
         let dtype = setting.compute.unwrap_or(self.arm.dtype());
         let mut probe = Rewire { rewired: &setting.rewired, seen: Activations::new() };
-        if let (Some(state), Some(site)) = (&state, part.begins_with(setting.config.num_hidden_layers)) {
+        if let (Some(state), Some(site)) = (&state, setting.architecture.begins_with(part)) {
             probe.seen.insert(site, Activation::of(&state.x));
         }
         let begins = probe.seen.keys().next().copied();
@@ -244,24 +220,18 @@ impl<'a> Parts<'a> {
             self.values.clear();
             self.part = part;
         }
-        let key = Key {
-            eps: setting.config.rms_norm_eps.to_bits(),
-            act: setting.config.hidden_act,
-            tied: setting.config.tie_word_embeddings,
-            compute: setting.compute,
-            parameters: setting.parameters.iter().map(|(n, v)| (n.clone(), Arc::as_ptr(v))).collect(),
-        };
-        if let Some((_, module)) = self.built.iter().find(|(k, _)| *k == key) {
+        let key = Key::of(setting);
+        if let Some((_, module)) = self.built.iter().find(|(k, _)| k.fits(&key)) {
             return Ok(module.clone());
         }
-        let config = &setting.config;
+        let of = &setting.architecture;
         let mut source = Source { parts: self, setting };
         let module = match part {
-            Part::Stem => Module::Stem(Embedding::new(config, &mut source)?),
-            Part::Block(n) => Module::Block(Box::new(Block::new(config, n, &mut source)?)),
+            Part::Stem => Module::Stem(Embedding::new(of, &mut source)?),
+            Part::Block(n) => Module::Block(Box::new(Block::new(of, n, &mut source)?)),
             Part::Head => {
-                let embedding = Embedding::new(config, &mut source)?;
-                Module::Head(Box::new(Head::new(config, &embedding, &mut source)?))
+                let embedding = Embedding::new(of, &mut source)?;
+                Module::Head(Box::new(Head::new(of, &embedding, &mut source)?))
             }
         };
         if self.built.len() >= KEPT {
@@ -283,19 +253,20 @@ impl Module {
         device: &Device,
         probe: &mut impl Probe,
     ) -> State {
+        let of = &setting.architecture;
+        let outside = setting.semantics.at(None);
         match (self, state) {
             (Module::Stem(embedding), _) => {
-                let arithmetic = setting.semantics.at(None);
-                let x = embedding.forward(ids, arithmetic, probe);
-                let rope = setting.rotary.forward(ids.len(), dtype, arithmetic, device, probe);
-                State { x, rope }
+                let x = embedding.forward(of, ids, outside, probe);
+                let tables = Tables::new(&setting.rotary, 0..ids.len(), dtype, outside, device, probe);
+                State { x, tables }
             }
-            (Module::Block(block), Some(State { x, rope })) => {
+            (Module::Block(block), Some(State { x, tables })) => {
                 let arithmetic = setting.semantics.at(Some(block.index()));
-                State { x: block.forward(x, &rope, arithmetic, probe), rope }
+                State { x: block.forward(of, x, &tables, arithmetic, probe), tables }
             }
-            (Module::Head(head), Some(State { x, rope })) => {
-                State { x: head.forward(x, setting.semantics.at(None), probe), rope }
+            (Module::Head(head), Some(State { x, tables })) => {
+                State { x: head.forward(of, x, outside, probe), tables }
             }
             (_, None) => panic!("blocks and the head run on a state"),
         }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use ulpscope_capture::Activation;
-use ulpscope_llama::{BlockSite, Site};
+use ulpscope_decoder::Site;
 use ulpscope_metrics::{Difference, difference, per_row};
 use ulpscope_record::{Introduced, SiteDetail, SiteDivergence};
 
@@ -43,8 +43,8 @@ impl Measured {
             (None, Some(_)) => Difference { len, equal: len, finite: len, ..Difference::EMPTY },
             _ => apart(taught.unwrap_or(a)),
         };
-        let positions = match (site, own) {
-            (Site::Block(_, BlockSite::Output), Some(b)) => {
+        let positions = match own {
+            Some(b) if site.is_output() => {
                 per_row(&a.values, &b.values, a.shape[1]).expect("rows divide the shape")
             }
             _ => Vec::new(),
@@ -132,7 +132,7 @@ const MOST_LOOKED_AT: usize = 16;
 impl Looks {
     /// Whether this site is one, which then counts as looked at.
     pub(crate) fn worth(&mut self, measured: &Measured) -> bool {
-        if matches!(measured.site, Site::Block(_, BlockSite::Output)) {
+        if measured.site.is_output() {
             return true;
         }
         let looked_at = self.0.entry((measured.subject, measured.prompt)).or_default();

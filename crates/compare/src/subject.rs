@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use burn::tensor::Device;
 use ulpscope_capture::Pattern;
+use ulpscope_decoder::{Architecture, Field, RotaryEmbedding, Semantics};
 use ulpscope_floats::DType;
-use ulpscope_llama::{LlamaConfig, RotaryEmbedding, Semantics};
 use ulpscope_weights::{Arm, Checkpoint};
 
 use crate::CompareError;
@@ -89,12 +89,8 @@ pub struct Take {
     pub parameters: BTreeSet<String>,
     /// What the recipe did to the buffers that no state dict holds.
     pub buffers: bool,
-    /// Base and scaling of the rotary embedding, and the length it was made for.
-    pub rope: bool,
-    /// `rms_norm_eps`.
-    pub rms_norm_eps: bool,
-    /// `hidden_act`.
-    pub hidden_act: bool,
+    /// Settings of config.json.
+    pub fields: BTreeSet<Field>,
     /// The format of parameters and activations.
     pub dtype: bool,
 }
@@ -105,9 +101,7 @@ impl Take {
     pub fn and(mut self, other: &Take) -> Take {
         self.parameters.extend(other.parameters.iter().cloned());
         self.buffers |= other.buffers;
-        self.rope |= other.rope;
-        self.rms_norm_eps |= other.rms_norm_eps;
-        self.hidden_act |= other.hidden_act;
+        self.fields.extend(&other.fields);
         self.dtype |= other.dtype;
         self
     }
@@ -149,31 +143,23 @@ impl<'a> Experiment<'a> {
     }
 
     /// The architecture that a subject runs.
-    pub(crate) fn config(&self, index: usize) -> LlamaConfig {
-        let Made::Mix(mix) = &self.subjects[index].made else { return self.arm(index).config().clone() };
-        let (base, donor) = (self.arm(mix.base).config(), self.arm(mix.donor).config());
-        let mut config = base.clone();
-        if mix.take.rope {
-            config.rope = donor.rope.clone();
-            config.max_position_embeddings = donor.max_position_embeddings;
-        }
-        if mix.take.rms_norm_eps {
-            config.rms_norm_eps = donor.rms_norm_eps;
-        }
-        if mix.take.hidden_act {
-            config.hidden_act = donor.hidden_act;
-        }
-        config
+    pub(crate) fn architecture(&self, index: usize) -> Architecture {
+        let Made::Mix(mix) = &self.subjects[index].made else {
+            return self.arm(index).architecture().clone();
+        };
+        let mut mixed = self.arm(mix.base).architecture().clone();
+        mix.take.fields.iter().for_each(|field| field.take(&mut mixed, self.arm(mix.donor).architecture()));
+        mixed
     }
 
-    /// The rotary embedding of a subject: computed from its config, then what the recipe does to buffers.
-    pub(crate) fn rotary(&self, index: usize) -> RotaryEmbedding {
+    /// The rotary embeddings of a subject: computed from its description, then what the recipe does to buffers.
+    pub(crate) fn rotary(&self, index: usize) -> Vec<RotaryEmbedding> {
         let recipe = match &self.subjects[index].made {
             Made::Arm(arm) => arm.recipe(),
             Made::Mix(mix) if mix.take.buffers => self.arm(mix.donor).recipe(),
             Made::Mix(mix) => self.arm(mix.base).recipe(),
         };
-        recipe.rotary(&self.config(index)).0
+        recipe.rotary(&self.architecture(index)).0
     }
 
     /// The format that a subject holds its parameters and activations in.
@@ -203,6 +189,6 @@ impl<'a> Experiment<'a> {
     /// Whether the output layer is the embedding, in every arm. Where it is in some, all of them hold a head of their
     /// own, which has the embedding's bits in those.
     pub(crate) fn tied(&self) -> bool {
-        self.arms().all(|i| self.arm(i).config().tie_word_embeddings)
+        self.arms().all(|i| self.arm(i).architecture().tied)
     }
 }

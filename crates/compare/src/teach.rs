@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use burn::tensor::{Device, Tensor};
 use ulpscope_capture::{Activations, Force};
-use ulpscope_llama::{Probe, Site, bridge};
+use ulpscope_decoder::{Probe, Site, bridge};
 
 /// The probe: every operation works on the reference's inputs, and what it makes of them is kept.
 pub(crate) struct Teacher<'r> {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use burn::tensor::Device;
 use ulpscope_capture::Pattern;
 use ulpscope_compare::{CompareError, Findings, Keep, NamedArm, Plan, compare, compare_keeping};
-use ulpscope_llama::{Departure, Semantics};
+use ulpscope_decoder::{Departure, Semantics};
 use ulpscope_record::unit::Unit;
 use ulpscope_weights::{Arm, Checkpoint, WeightsError};
 

@@ -7,8 +7,6 @@
 
 use std::fmt;
 
-use ulpscope_llama::layer_of;
-
 use crate::factor::Factor;
 use crate::proof::Proof;
 use crate::stats::short;
@@ -55,16 +53,9 @@ fn without_each(set: &[usize]) -> impl Iterator<Item = Vec<usize>> {
 
 /// Factors whose tensors lie in the same attention or MLP of a layer, its norm included, or all outside of the layers.
 fn parts(factors: &[Factor], of: &[usize]) -> Vec<Vec<usize>> {
-    let places = |i: usize| -> Vec<(Option<usize>, bool)> {
-        let place = |name: &String| {
-            let (layer, place) = layer_of(name).map_or((None, ""), |(layer, place)| (Some(layer), place));
-            (layer, place.starts_with("mlp") || place.starts_with("post_attention"))
-        };
-        factors[i].take.parameters.iter().map(place).collect()
-    };
     let mut parts: Vec<(Vec<usize>, Vec<_>)> = Vec::new();
     for &i in of {
-        let own = places(i);
+        let own = factors[i].places.clone();
         // All parts that this factor has a tensor in are one.
         let (near, mut rest): (Vec<_>, Vec<_>) =
             parts.into_iter().partition(|(_, theirs)| own.iter().any(|place| theirs.contains(place)));
@@ -192,10 +183,13 @@ pub(crate) fn equivalent(
 mod tests {
     use super::*;
     use crate::catalogue;
+    use crate::testing::llama;
 
     fn factor(names: &[&str]) -> Factor {
         let mut factor = Factor::new("weights", catalogue::SCALED);
         factor.take.parameters = names.iter().map(|name| (*name).to_owned()).collect();
+        let place = |name: &&str| llama().kind(name).map(|kind| (kind.layer, kind.branch));
+        factor.places = names.iter().filter_map(place).collect();
         factor
     }
 

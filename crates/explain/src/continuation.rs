@@ -1,8 +1,8 @@
 //! Greedy continuations: what both arms say after a prompt, and where they begin to say something else.
 
 use ulpscope_compare::{NamedArm, Plan};
+use ulpscope_decoder::{Accumulation, Model, Parameter, Semantics, bridge};
 use ulpscope_floats::Floats;
-use ulpscope_llama::{Accumulation, Llama, Semantics, bridge};
 use ulpscope_metrics::{compare_logits, difference, nll};
 use ulpscope_record::ShapeFloor;
 
@@ -42,9 +42,9 @@ pub(crate) struct Fork {
 /// Why continuations can't be had, if they can't: both arms have to fit in memory.
 pub(crate) fn too_large(plan: &Plan) -> Option<String> {
     let size = |arm: &NamedArm| -> u64 {
-        let elements = |(_, shape): (String, Vec<usize>)| shape.iter().map(|&n| n as u64).product::<u64>();
+        let elements = |p: Parameter| p.param.shape.iter().map(|&n| n as u64).product::<u64>();
         let width = arm.arm.dtype().size() as u64;
-        arm.arm.config().parameters().into_iter().map(elements).sum::<u64>() * width
+        arm.arm.architecture().parameters().into_iter().map(elements).sum::<u64>() * width
     };
     let (a, b) = (&plan.arms[0], &plan.arms[1]);
     // What has equal bits is held once, which is nearly everything where only the way of loading differs.
@@ -67,13 +67,13 @@ pub(crate) fn too_large(plan: &Plan) -> Option<String> {
 /// of a margin is noise.
 pub(crate) fn continuations(
     plan: &Plan,
-    models: &[Llama],
+    models: &[Model],
     orders: &[Accumulation],
     count: usize,
 ) -> Vec<Continuation> {
     let [a, b] = models else { return Vec::new() };
     let semantics = [0, 1].map(|i| &plan.arms[i].semantics);
-    let most = [0, 1].map(|i| plan.arms[i].arm.config().max_tokens()).into_iter().min().unwrap_or(0);
+    let most = [0, 1].map(|i| plan.arms[i].arm.architecture().max_tokens()).into_iter().min().unwrap_or(0);
     let one = |(prompt, ids): (usize, &Vec<u32>)| {
         let context = &ids[ids.len() - ids.len().min(CONTEXT)..];
         let count = count.min(most.saturating_sub(context.len()));
@@ -117,7 +117,7 @@ struct Greedy {
     logits: Vec<Floats<'static>>,
 }
 
-fn greedy(model: &Llama, semantics: &Semantics, prompt: &[u32], count: usize) -> Greedy {
+fn greedy(model: &Model, semantics: &Semantics, prompt: &[u32], count: usize) -> Greedy {
     let mut past = Vec::new();
     let mut said = Greedy { ids: Vec::with_capacity(count), logits: Vec::with_capacity(count) };
     let mut next = prompt.to_vec();

@@ -6,12 +6,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ulpscope_compare::{Differing, NamedArm, Take};
-use ulpscope_floats::{DType, Floats};
-use ulpscope_llama::{
-    Accumulation, AttentionKind, Departure, RopeParameters, RotaryEmbedding, Semantics, Variant, layer_of,
+use ulpscope_decoder::{
+    Accumulation, Architecture, AttentionKind, Branch, Departure, Field, RopeParameters, RotaryEmbedding,
+    Semantics, Variant,
 };
+use ulpscope_floats::{DType, Floats};
 use ulpscope_metrics::{Description, Relation, Statement, relation};
-use ulpscope_weights::BUFFERS;
 
 use crate::across::{by_key, class, ranges, together};
 use crate::bisect::FEW;
@@ -29,6 +29,8 @@ pub(crate) struct Factor {
     pub(crate) fault: &'static Fault,
     /// The parts of an arm that are exchanged with it.
     pub(crate) take: Take,
+    /// The layers and branches that its parameters are in.
+    pub(crate) places: Vec<(Option<usize>, Option<Branch>)>,
     /// The choice of arithmetic that is exchanged with it.
     pub(crate) choice: Option<Choice>,
     /// What a rotary buffer is off by, largest first.
@@ -55,6 +57,7 @@ impl Factor {
             relation: None,
             fault,
             take: Take::default(),
+            places: Vec::new(),
             choice: None,
             rotation: None,
             ruled: false,
@@ -104,7 +107,7 @@ pub(crate) fn many(differing: &[Differing], elsewhere: &[Elsewhere]) -> Option<V
         return None;
     }
     // What was done to all of them alike, or on purpose, has no few that matter.
-    let fault = |d: &Differing| catalogue::of_statement(&d.name, &d.statement);
+    let fault = |d: &Differing| catalogue::of_statement(d.kind, &d.statement);
     let one = changed.iter().all(|d| {
         let first = changed[0];
         let alike = !fault(d).fault || d.statement.to_string() == first.statement.to_string();
@@ -139,7 +142,7 @@ pub(crate) fn factors(
     let (of_recipes, of_files): (Vec<&Differing>, Vec<&Differing>) =
         differing.iter().partition(|d| d.of_recipes);
     found.extend(recipes(a, b, &of_recipes));
-    let layers = a.arm.config().num_hidden_layers;
+    let layers = a.arm.architecture().layers.len();
     found.extend(parameters(layers, &of_files, elsewhere, named));
     found
 }
@@ -156,7 +159,7 @@ fn recipes(a: &NamedArm, b: &NamedArm, differing: &[&Differing]) -> Option<Facto
         formats.windows(2).any(|pair| pair == [DType::F16, DType::Bf16])
     };
     let fault = if twice(a) != twice(b) { catalogue::TWICE } else { catalogue::ROUNDED };
-    let factor = Factor::new(subject(&changed, a.arm.config().num_hidden_layers), fault).related(format!(
+    let factor = Factor::new(subject(&changed, a.arm.architecture().layers.len()), fault).related(format!(
         "a = {}, b = {} of the same stored values",
         a.arm.recipe(),
         b.arm.recipe()
@@ -206,45 +209,67 @@ fn arithmetic(a: &Semantics, b: &Semantics) -> Vec<Factor> {
 }
 
 fn config(a: &NamedArm, b: &NamedArm) -> Vec<Factor> {
-    let (ours, theirs) = (a.arm.config(), b.arm.config());
-    let mut found = Vec::new();
-    if ours.rms_norm_eps.to_bits() != theirs.rms_norm_eps.to_bits() {
-        let factor = Factor::new("rms_norm_eps", catalogue::EPS);
-        found.push(
-            factor
-                .related(format!("a: {:e}, b: {:e}", ours.rms_norm_eps, theirs.rms_norm_eps))
-                .taking(|take| take.rms_norm_eps = true),
-        );
+    let (ours, theirs) = (a.arm.architecture(), b.arm.architecture());
+    let differing = Field::ALL.iter().filter(|field| field.differs(ours, theirs));
+    differing
+        .map(|&field| setting(field, ours, theirs).taking(|take| _ = take.fields.insert(field)))
+        .collect()
+}
+
+/// A setting in which two models differ.
+fn setting(field: Field, ours: &Architecture, theirs: &Architecture) -> Factor {
+    let of = |fault, said: &dyn Fn(&Architecture) -> String| {
+        Factor::new(field.key(), fault).related(format!("a: {}, b: {}", said(ours), said(theirs)))
+    };
+    let layer = |of: &Architecture, i: usize| of.layers.get(i).cloned();
+    match field {
+        Field::NormEps => of(catalogue::EPS, &|of| format!("{:e}", of.norm.eps)),
+        Field::Activation => {
+            let act = |of: &Architecture| layer(of, 0).map(|layer| layer.feed_forward.act);
+            of(catalogue::ACTIVATION, &|of| act(of).map_or(String::new(), |act| format!("{act:?}")))
+        }
+        Field::Mask => {
+            // The first block that differs says what is otherwise.
+            let first = ours
+                .layers
+                .iter()
+                .zip(&theirs.layers)
+                .position(|(a, b)| a.attention.mask != b.attention.mask);
+            let mask = |of: &Architecture| layer(of, first.unwrap_or(0)).map(|layer| layer.attention.mask);
+            of(catalogue::WINDOW, &|of| mask(of).map_or(String::new(), |mask| mask.to_string()))
+        }
+        Field::QueryScale => {
+            let scale = |of: &Architecture| layer(of, 0).and_then(|layer| layer.attention.query_scale);
+            of(catalogue::TEMPERATURE, &|of| {
+                scale(of).map_or("none".to_owned(), |scale| scale.beta.to_string())
+            })
+        }
+        Field::EmbedScale => of(catalogue::EMBEDDING, &|of| {
+            of.embed_scale.map_or("none".to_owned(), |scale| scale.to_string())
+        }),
+        _ => rope(ours, theirs),
     }
-    if ours.hidden_act != theirs.hidden_act {
-        let factor = Factor::new("hidden_act", catalogue::ACTIVATION);
-        found.push(
-            factor
-                .related(format!("a: {:?}, b: {:?}", ours.hidden_act, theirs.hidden_act))
-                .taking(|take| take.hidden_act = true),
-        );
-    }
-    // What the length is for depends on the kind of scaling; the default kind does not read it.
-    let reads_length = |rope: &RopeParameters| rope.growth() != 1.0;
-    let lengths = ours.max_position_embeddings != theirs.max_position_embeddings
-        && (reads_length(&ours.rope) || reads_length(&theirs.rope));
-    if ours.rope != theirs.rope || lengths {
-        let theta = ours.rope.rope_theta != theirs.rope.rope_theta;
-        let scaling =
-            ours.rope.kind != theirs.rope.kind || ours.rope.factors != theirs.rope.factors || lengths;
-        let (subject, fault) = match (theta, scaling) {
-            (true, false) => ("rope_theta", catalogue::ROPE_THETA),
-            (false, _) => ("rope_scaling", catalogue::ROPE_SCALING),
-            (true, true) => ("rope_theta and rope_scaling", catalogue::ROPE_THETA),
-        };
-        let mut factor = Factor::new(subject, fault)
-            .related(rotary(&ours.rope, &theirs.rope))
-            .taking(|take| take.rope = true);
-        let (x, y) = (RotaryEmbedding::new(ours).inv_freq, RotaryEmbedding::new(theirs).inv_freq);
-        factor.rotation = Some(largest(&x, &y));
-        found.push(factor);
-    }
-    found
+}
+
+/// Rotary embeddings that differ in base or scaling, or in the length that scaling goes by.
+fn rope(ours: &Architecture, theirs: &Architecture) -> Factor {
+    let pairs = || ours.ropes.iter().zip(&theirs.ropes).map(|(a, b)| (&a.parameters, &b.parameters));
+    let theta = pairs().any(|(a, b)| a.rope_theta != b.rope_theta);
+    let scaling = pairs().any(|(a, b)| a.kind != b.kind || a.factors != b.factors)
+        || ours.max_positions != theirs.max_positions
+            && pairs().any(|(a, b)| a.growth() != 1.0 || b.growth() != 1.0);
+    let (subject, fault) = match (theta, scaling) {
+        (true, false) => ("rope_theta", catalogue::ROPE_THETA),
+        (false, _) => ("rope_scaling", catalogue::ROPE_SCALING),
+        (true, true) => ("rope_theta and rope_scaling", catalogue::ROPE_THETA),
+    };
+    let (a, b) =
+        pairs().find(|(a, b)| a != b).unwrap_or((&ours.ropes[0].parameters, &theirs.ropes[0].parameters));
+    let mut factor = Factor::new(subject, fault).related(rotary(a, b));
+    let frequencies = |of| RotaryEmbedding::all(of).into_iter().map(|rope| rope.inv_freq);
+    factor.rotation =
+        frequencies(ours).zip(frequencies(theirs)).map(|(x, y)| largest(&x, &y)).reduce(f64::max);
+    factor
 }
 
 /// In what two rotary embeddings differ. Of one kind of scaling, only the fields that are not alike.
@@ -278,21 +303,25 @@ fn rotary(ours: &RopeParameters, theirs: &RopeParameters) -> String {
     format!("a: {a}; b: {b}")
 }
 
-/// What the recipes do to the buffers that no state dict holds, on the buffers of one config.
+/// What the recipes do to the buffers that no state dict holds, on the buffers of one description.
 fn buffers(a: &NamedArm, b: &NamedArm) -> Option<Factor> {
-    let made = |arm: &NamedArm| arm.arm.recipe().rotary(a.arm.config()).0.inv_freq;
-    let (x, y) = (made(a), made(b));
-    if x == y || x.cast(DType::F64).bytes() == y.cast(DType::F64).bytes() {
-        return None;
-    }
-    let mut factor = Factor::new(BUFFERS[0], catalogue::ROTARY_BUFFER).taking(|take| take.buffers = true);
-    factor.relation = relation(&x, &y).map(|r| r.to_string());
-    factor.rotation = Some(largest(&x, &y));
+    let of = a.arm.architecture();
+    let made = |arm: &NamedArm| arm.arm.recipe().rotary(of).0.into_iter().map(|rope| rope.inv_freq);
+    let wide = |x: &Floats| x.cast(DType::F64);
+    let differing: Vec<(usize, Floats, Floats)> = (made(a).zip(made(b)).enumerate())
+        .map(|(i, (x, y))| (i, x, y))
+        .filter(|(_, x, y)| x != y && wide(x).bytes() != wide(y).bytes())
+        .collect();
+    let (first, x, y) = differing.first()?;
+    let subject = of.ropes[*first].buffers[0];
+    let mut factor = Factor::new(subject, catalogue::ROTARY_BUFFER).taking(|take| take.buffers = true);
+    factor.relation = relation(x, y).map(|r| r.to_string());
+    factor.rotation = differing.iter().map(|(_, x, y)| largest(x, y)).reduce(f64::max);
     Some(factor)
 }
 
 /// The largest `|a - b|`.
-fn largest(a: &Floats, b: &Floats) -> f64 {
+pub(crate) fn largest(a: &Floats, b: &Floats) -> f64 {
     (0..a.len().min(b.len())).map(|i| (a.get(i) - b.get(i)).abs()).fold(0.0, f64::max)
 }
 
@@ -331,7 +360,7 @@ fn parameters(
     let constants = constants(&left);
     let mut groups: BTreeMap<(&'static str, String), Vec<&Differing>> = BTreeMap::new();
     for &d in &left {
-        let fault = catalogue::of_statement(&d.name, &d.statement);
+        let fault = catalogue::of_statement(d.kind, &d.statement);
         let set = named.and_then(|sets| sets.iter().find(|set| set.contains(&d.name)));
         let own = match (named, set) {
             // What was done on purpose to many was done to all of them.
@@ -348,7 +377,7 @@ fn parameters(
     }
     let groups = across_layers(groups.into_values().collect(), layers);
     for group in groups {
-        let fault = catalogue::of_statement(&group[0].name, &group[0].statement);
+        let fault = catalogue::of_statement(group[0].kind, &group[0].statement);
         let mut said: Vec<String> = group.iter().map(ToString::to_string).collect();
         said.dedup();
         let relation = match &said[..] {
@@ -407,7 +436,7 @@ fn constants(differing: &[&Differing]) -> Vec<&'static str> {
     let of = |fault: &Fault| {
         let mut said: Vec<String> = differing
             .iter()
-            .filter(|d| catalogue::of_statement(&d.name, &d.statement) == fault)
+            .filter(|d| catalogue::of_statement(d.kind, &d.statement) == fault)
             .map(|d| d.statement.to_string())
             .collect();
         said.sort();
@@ -424,9 +453,7 @@ const NOT_LOADED: usize = 3;
 /// What was never loaded in one layer is one thing.
 fn not_loaded(groups: Vec<Vec<&Differing>>) -> Vec<Vec<&Differing>> {
     let layer = |group: &Vec<&Differing>| match &group[..] {
-        [d] if catalogue::of_statement(&d.name, &d.statement) == catalogue::UNRELATED => {
-            layer_of(&d.name).map(|(layer, _)| layer)
-        }
+        [d] if catalogue::of_statement(d.kind, &d.statement) == catalogue::UNRELATED => d.kind.layer,
         _ => None,
     };
     let merge = |same: Vec<Vec<_>>| match layer(&same[0]) {
@@ -460,6 +487,7 @@ fn across_layers(groups: Vec<Vec<&Differing>>, layers: usize) -> Vec<Vec<&Differ
 
 fn taking_parameters(mut factor: Factor, group: &[&Differing]) -> Factor {
     factor.take.parameters = group.iter().map(|d| d.name.clone()).collect();
+    factor.places = group.iter().map(|d| (d.kind.layer, d.kind.branch)).collect();
     factor
 }
 
@@ -474,7 +502,7 @@ fn subject(group: &[&Differing], layers: usize) -> String {
         [one] => (*one).to_owned(),
         [one, other] => format!("{one} and {other}"),
         many => {
-            let own: BTreeSet<_> = many.iter().map(|name| layer_of(name).map(|(layer, _)| layer)).collect();
+            let own: BTreeSet<_> = group.iter().map(|d| d.kind.layer).collect();
             let named = |name: &&str| if own.len() == 1 { (*name).to_owned() } else { class(name) };
             let mut classes: Vec<String> = many.iter().map(named).collect();
             classes.sort();

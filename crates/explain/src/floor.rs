@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroUsize;
 
 use ulpscope_compare::Observed;
-use ulpscope_llama::{Accumulation, Site};
+use ulpscope_decoder::Accumulation;
 use ulpscope_record::{Floor, LogitDivergence, LogitFloor, Origin, ShapeFloor, SiteDivergence, SiteFloor};
 
 use crate::across::class;
@@ -146,7 +146,8 @@ pub(crate) fn origins(
             })
         })
         .collect();
-    found.sort_by_key(|o| (o.prompt, o.site.parse::<Site>().ok()));
+    // Sites come in forward order, prompt by prompt.
+    found.sort_by_key(|o| o.prompt);
     found
 }
 

@@ -33,6 +33,8 @@ mod guards;
 mod looked;
 mod proof;
 mod stats;
+#[cfg(test)]
+mod testing;
 mod trace;
 mod truth;
 mod verdict;

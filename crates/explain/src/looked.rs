@@ -3,7 +3,7 @@
 use ulpscope_compare::{
     CompareError, Findings, Keep, Made, Mix, NamedArm, Observed, Plan, Step, Subject, Watch, observe_keeping,
 };
-use ulpscope_llama::Accumulation;
+use ulpscope_decoder::Accumulation;
 use ulpscope_record::{Decision, Floor, Origin};
 
 use crate::continuation;

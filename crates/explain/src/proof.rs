@@ -6,8 +6,8 @@ use ulpscope_compare::{
     CompareError, Experiment, Keep, Made, Mix, NamedArm, Observed, Plan, Step, Subject, Take, Watch,
     observe_keeping,
 };
+use ulpscope_decoder::{Architecture, Departure, Semantics, Variants};
 use ulpscope_floats::DType;
-use ulpscope_llama::{Departure, Semantics, Variants};
 use ulpscope_record::{Counterfactual, LogitDivergence};
 use ulpscope_weights::{Arm, LoadDType, Recipe};
 
@@ -21,6 +21,8 @@ pub(crate) struct Proof {
     pub(crate) observed: Observed,
     /// The format that intrinsic sizes are computed in.
     pub(crate) wide: DType,
+    /// What the reference is.
+    of: Architecture,
     prompts: usize,
     truth: usize,
     restored: Vec<usize>,
@@ -197,6 +199,7 @@ impl Proof {
         Ok(Proof {
             observed,
             wide,
+            of: plan.arms[A].arm.architecture().clone(),
             prompts: plan.prompts.len(),
             truth,
             restored,
@@ -311,7 +314,7 @@ impl Proof {
         let name = format!("injected {factor}");
         let mut sites: Vec<_> =
             self.observed.sites.iter().filter(|s| s.arm == name && s.introduced.equal < 1.0).collect();
-        sites.sort_by_key(|s| s.site.parse::<ulpscope_llama::Site>().ok());
+        sites.sort_by_key(|s| self.of.site(&s.site).ok());
         sites.dedup_by_key(|s| s.site.as_str());
         sites.into_iter().map(|s| s.site.as_str()).collect()
     }

@@ -1,8 +1,10 @@
 //! Which arm is nearer to the truth, and what both have that it has not.
 
 use ulpscope_compare::Plan;
+use ulpscope_decoder::RotaryEmbedding;
 use ulpscope_floats::DType;
-use ulpscope_llama::RotaryEmbedding;
+
+use crate::factor::largest;
 use ulpscope_record::Truth;
 
 use crate::catalogue;
@@ -51,15 +53,17 @@ pub(crate) fn shared(plan: &Plan) -> Vec<String> {
         .arms
         .iter()
         .filter_map(|arm| {
-            let formula = RotaryEmbedding::new(arm.arm.config()).inv_freq;
-            let held = arm.arm.rotary().0.inv_freq;
-            let off = (0..formula.len()).map(|i| (formula.get(i) - held.get(i)).abs()).fold(0.0, f64::max);
-            (off > 0.0).then(|| (held.dtype().to_string(), off))
+            let formula = RotaryEmbedding::all(arm.arm.architecture());
+            let held = arm.arm.rotary().0;
+            let off = |(x, y): (&RotaryEmbedding, &RotaryEmbedding)| largest(&x.inv_freq, &y.inv_freq);
+            let off = formula.iter().zip(&held).map(off).fold(0.0, f64::max);
+            (off > 0.0).then(|| (held[0].inv_freq.dtype().to_string(), off))
         })
         .collect();
+    let buffer = plan.arms[0].arm.architecture().ropes[0].buffers[0];
     if let [(a, off_a), (b, off_b)] = &off[..] {
         shared.push(format!(
-            "both arms hold model.rotary_emb.inv_freq ({a} and {b}) off its formula, by up to {off_a:.1e} and {off_b:.1e} rad \
+            "both arms hold {buffer} ({a} and {b}) off its formula, by up to {off_a:.1e} and {off_b:.1e} rad \
              per position ({}): a comparison of the two can't show what that does",
             catalogue::ROTARY_BUFFER.title
         ));
@@ -68,7 +72,7 @@ pub(crate) fn shared(plan: &Plan) -> Vec<String> {
     for departure in plan.arms[1].semantics.departures().filter(|d| first.contains(d)) {
         let title = catalogue::of_variant(departure.variant).title;
         shared.push(format!(
-            "both arms compute with {departure} ({title}), which Hugging Face's Llama does not"
+            "both arms compute with {departure} ({title}), which Hugging Face's model does not"
         ));
     }
     shared

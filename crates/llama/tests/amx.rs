@@ -13,8 +13,7 @@ use burn::tensor::{Device, Tensor};
 use safetensors::SafeTensors;
 use ulpscope_floats::{DType, Floats};
 use ulpscope_llama::{
-    Accumulation, Arithmetic, AttentionKind, Llama, LlamaConfig, Parameters, Probe, RotaryEmbedding, Site,
-    bridge,
+    Accumulation, Arithmetic, AttentionKind, Llama, LlamaConfig, Parameters, Probe, Site, bridge,
 };
 
 /// Tells a child process to run the model, and by which path.
@@ -61,7 +60,7 @@ fn forward() {
             }
         }
     }
-    let model = Llama::new(&config, RotaryEmbedding::new(&config), &mut Stored(stored)).unwrap();
+    let model = Llama::new(&config, &mut Stored(stored)).unwrap();
     for attention in [AttentionKind::Eager, AttentionKind::Sdpa] {
         for accumulation in [Accumulation::Tile32, Accumulation::Tile32Blocked] {
             let arithmetic = Arithmetic { accumulation, ..attention.into() };

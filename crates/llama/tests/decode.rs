@@ -3,9 +3,10 @@
 use std::fs;
 
 use burn::tensor::Device;
+use ulpscope_decoder::{Past, Tables};
 use ulpscope_floats::{DType, Floats};
 use ulpscope_llama::{
-    Accumulation, Arithmetic, AttentionKind, Departure, Llama, LlamaConfig, Past, RotaryEmbedding, Semantics,
+    Accumulation, Arithmetic, AttentionKind, Departure, Llama, LlamaConfig, RotaryEmbedding, Semantics,
     bridge,
 };
 
@@ -17,7 +18,7 @@ fn model(config: &str, dtype: DType) -> Llama {
     let folder = fixtures().join("configs").join(config);
     let json = serde_json::from_slice(&fs::read(folder.join("config.json")).unwrap()).unwrap();
     let config = LlamaConfig::from_json(&json).unwrap();
-    Llama::new(&config, RotaryEmbedding::new(&config), &mut Stored(stored(&folder), dtype)).unwrap()
+    Llama::new(&config, &mut Stored(stored(&folder), dtype)).unwrap()
 }
 
 fn tokens(count: u32) -> Vec<u32> {
@@ -96,10 +97,11 @@ fn a_stretch_of_a_rotary_table_is_a_stretch_of_the_whole() {
     let folder = fixtures().join("configs/explicit-head-dim");
     let json = serde_json::from_slice(&fs::read(folder.join("config.json")).unwrap()).unwrap();
     let config = LlamaConfig::from_json(&json).unwrap();
-    let (rotary, device) = (RotaryEmbedding::new(&config), Device::flex());
+    let (rotary, device) = (RotaryEmbedding::all(&config.architecture()), Device::flex());
     let arithmetic = Arithmetic::default();
-    let whole = rotary.forward(9, DType::Bf16, arithmetic, &device, &mut ());
-    let part = rotary.tables(4..9, DType::Bf16, arithmetic, &device, &mut ());
+    let table =
+        |tokens| Tables::new(&rotary, tokens, DType::Bf16, arithmetic, &device, &mut ()).ropes.remove(0);
+    let (whole, part) = (table(0..9), table(4..9));
     assert_eq!(bridge::floats(&part.sin), bridge::floats(&whole.sin.narrow(1, 4, 5)));
     assert_eq!(bridge::floats(&part.cos), bridge::floats(&whole.cos.narrow(1, 4, 5)));
 }

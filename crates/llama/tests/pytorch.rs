@@ -7,8 +7,7 @@ use std::path::Path;
 use burn::tensor::Tensor;
 use ulpscope_floats::{DType, Floats};
 use ulpscope_llama::{
-    Accumulation, Arithmetic, AttentionKind, BlockSite, Llama, LlamaConfig, Probe, RotaryEmbedding, Site,
-    bridge,
+    Accumulation, Arithmetic, AttentionKind, Llama, LlamaConfig, Probe, RotaryEmbedding, Site, bridge,
 };
 
 use fixture::{Arrays, Stored, arrays, fixtures, flips, stored};
@@ -45,14 +44,14 @@ fn golden(path: &Path) -> Golden {
         *values = values.cast(first);
     }
     let dtype = cast.unwrap_or(first);
-    let mut rotary = RotaryEmbedding::new(&config);
+    let mut rotary = RotaryEmbedding::all(&config.architecture());
     if let Some(dtype) = cast {
-        rotary.inv_freq = rotary.inv_freq.cast(dtype);
-        rotary.original_inv_freq = rotary.original_inv_freq.cast(dtype);
+        rotary[0].inv_freq = rotary[0].inv_freq.cast(dtype);
+        rotary[0].original_inv_freq = rotary[0].original_inv_freq.cast(dtype);
     }
     Golden {
         name: path.file_stem().unwrap().to_string_lossy().into_owned(),
-        model: Llama::new(&config, rotary, &mut Stored(stored, dtype)).unwrap(),
+        model: Llama::with_rotary(&config, rotary, &mut Stored(stored, dtype)).unwrap(),
         dtype,
         arithmetic: about["attention"].parse::<AttentionKind>().unwrap().into(),
         ids: serde_json::from_str(&about["ids"]).unwrap(),
@@ -108,10 +107,10 @@ impl Probe for Forced<'_> {
         let ours = bridge::floats(&x);
         assert_eq!(ours.dtype(), theirs.dtype(), "{} {site}", self.golden.name);
         // The tables depend on no tensor before them.
-        if self.complete || matches!(site, Site::RotaryCos | Site::RotarySin) {
+        if self.complete || self.golden.model.architecture().tables(0).contains(&site) {
             self.judged.insert(site, (flips(&ours, theirs), ours.len()));
         }
-        self.complete |= matches!(site, Site::Block(_, BlockSite::Output));
+        self.complete |= site.is_output();
         bridge::tensor(theirs.view(), x.dims(), &x.device())
     }
 }
@@ -205,7 +204,7 @@ fn sixteen_bit_rotary_tables_are_pytorchs_bit_for_bit() {
     for g in goldens("configs") {
         let mut probe = Forced { golden: &g, judged: HashMap::new(), complete: true };
         g.model.forward(&g.ids, g.arithmetic, &mut probe);
-        for site in [Site::RotaryCos, Site::RotarySin] {
+        for site in g.model.architecture().tables(0) {
             let Some((flipped, of)) = probe.judged.get(&site) else { continue };
             compared += 1;
             if g.dtype == DType::F32 {

@@ -6,11 +6,12 @@ use std::fs;
 
 use burn::tensor::{Device, Tensor};
 use serde_json::Value;
+use ulpscope_decoder::Tables;
+use ulpscope_decoder::departure::{Cache, Head, Norm, Positions};
 use ulpscope_floats::{DType, Floats};
-use ulpscope_llama::variant::{Cache, Head, Norm, Positions};
 use ulpscope_llama::{
-    Accumulation, Arithmetic, AttentionKind, Departure, Llama, LlamaConfig, Probe, RotaryEmbedding,
-    Semantics, Site, Variant, bridge,
+    Accumulation, Architecture, Arithmetic, AttentionKind, Departure, Llama, LlamaConfig, Probe,
+    RotaryEmbedding, Semantics, Site, Variant, bridge,
 };
 
 use fixture::{Stored, fixtures, flips, stored};
@@ -21,7 +22,7 @@ const ATTENTIONS: [AttentionKind; 2] = [AttentionKind::Eager, AttentionKind::Sdp
 
 /// A checkpoint whose head width makes scaling round, with two query heads to a key head.
 struct Model {
-    config: LlamaConfig,
+    of: Architecture,
     llama: Llama,
 }
 
@@ -29,9 +30,8 @@ fn model(dtype: DType) -> Model {
     let folder = fixtures().join("configs/explicit-head-dim");
     let json = serde_json::from_slice(&fs::read(folder.join("config.json")).unwrap()).unwrap();
     let config = LlamaConfig::from_json(&json).unwrap();
-    let rotary = RotaryEmbedding::new(&config);
-    let llama = Llama::new(&config, rotary, &mut Stored(stored(&folder), dtype)).unwrap();
-    Model { config, llama }
+    let llama = Llama::new(&config, &mut Stored(stored(&folder), dtype)).unwrap();
+    Model { of: config.architecture(), llama }
 }
 
 fn goldens() -> Value {
@@ -91,7 +91,7 @@ fn variants_are_those_of_a_changed_pytorch_bit_for_bit() {
         semantics.add(departure.parse().unwrap()).unwrap();
         let ours = run(&model, &ids, &semantics, None);
         for (site, theirs) in sites.iter().zip(hashes.as_array().unwrap()) {
-            let site: Site = site.as_str().unwrap().parse().unwrap();
+            let site = model.of.site(site.as_str().unwrap()).unwrap();
             let Some(theirs) = theirs.as_str() else { continue };
             compared += 1;
             if hash(&ours[&site]) != theirs {
@@ -107,14 +107,15 @@ fn variants_are_those_of_a_changed_pytorch_bit_for_bit() {
 #[test]
 fn rounded_positions_are_pytorchs_where_they_alias() {
     let (model, goldens) = (model(DType::Bf16), goldens());
-    let rotary = RotaryEmbedding::new(&model.config);
+    let rotary = RotaryEmbedding::all(&model.of);
     for (name, golden) in goldens["tables"].as_object().unwrap() {
         let mut semantics = Semantics::default();
         semantics.add(name.parse().unwrap()).unwrap();
         let tokens = golden["tokens"].as_u64().unwrap() as usize;
         let table = |semantics: &Semantics| {
-            let tables = rotary.forward(tokens, DType::Bf16, semantics.at(None), &Device::flex(), &mut ());
-            [bridge::floats(&tables.cos), bridge::floats(&tables.sin)]
+            let (device, outside) = (Device::flex(), semantics.at(None));
+            let tables = Tables::new(&rotary, 0..tokens, DType::Bf16, outside, &device, &mut ());
+            [bridge::floats(&tables.ropes[0].cos), bridge::floats(&tables.ropes[0].sin)]
         };
         let ours = table(&semantics);
         assert_eq!(serde_json::json!(ours.each_ref().map(hash)), golden["hashes"], "{name}");
@@ -135,7 +136,7 @@ fn a_variant_introduces_differences_where_it_says() {
                 let forced = run(&model, &ids, &varied, Some(&plain));
                 let found: Vec<Site> =
                     plain.keys().copied().filter(|site| flips(&forced[site], &plain[site]) > 0).collect();
-                let said = Departure::from(variant).touches(&model.config, attention, dtype);
+                let said = Departure::from(variant).touches(&model.of, attention, dtype);
                 // What depends on the numbers, and does not occur among these.
                 let needs_more = matches!(variant, Variant::Positions(Positions::Bf16 | Positions::F16))
                     || (variant == Variant::Cache(Cache::F16) && dtype == DType::Bf16)
@@ -168,8 +169,8 @@ fn sites_have_the_shapes_that_they_say() {
     for attention in ATTENTIONS {
         let mut shapes = Shapes(BTreeMap::new());
         model.llama.forward(&ids, semantics(attention), &mut shapes);
-        for site in Site::all(&model.config, attention) {
-            assert_eq!(shapes.0.get(&site), Some(&site.shape(&model.config, ids.len())), "{site}");
+        for site in model.of.sites(attention) {
+            assert_eq!(shapes.0.get(&site), Some(&model.of.shape(site, ids.len())), "{site}");
         }
     }
 }
@@ -183,13 +184,13 @@ fn layers_restrict_a_variant_and_a_probe_changes_nothing() {
             let varied = semantics(attention).with(variant);
             let looked = run(&model, &ids, &varied, None);
             let logits = bridge::floats(&model.llama.forward(&ids, varied, &mut ()));
-            assert_eq!(logits.bytes(), looked[&Site::LmHead].bytes(), "{variant} without a probe");
+            assert_eq!(logits.bytes(), looked[&model.of.logits()].bytes(), "{variant} without a probe");
             if !variant.in_blocks() {
                 continue;
             }
             let departure = Departure { variant, layers: Some("[1]".parse().unwrap()) };
             let forced = run(&model, &ids, &semantics(attention).with(departure), Some(&plain));
-            let said = departure.touches(&model.config, attention, DType::Bf16);
+            let said = departure.touches(&model.of, attention, DType::Bf16);
             assert!(said.iter().all(|site| site.layer() == Some(1)), "{departure}: {said:?}");
             for (site, values) in &plain {
                 let differs = flips(&forced[site], values) > 0;
@@ -237,5 +238,6 @@ fn every_variant_has_a_golden_or_a_reason() {
     let without: Vec<String> =
         Variant::all().map(|v| v.to_string()).filter(|name| !checked.contains_key(name)).collect();
     // Logits in f32 are a sum whose order in PyTorch is not known; bf16 holds what bf16 holds.
-    assert_eq!(without, ["cache=bf16", "head=f32"]);
+    // The rest is what a Llama does anyway, or of norms that it has not.
+    assert_eq!(without, ["qk_norm=none", "qk_norm=all-heads", "cache=bf16", "mask=causal", "head=f32"]);
 }

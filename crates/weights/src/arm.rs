@@ -1,8 +1,8 @@
 //! An arm: one recipe applied to one checkpoint.
 
 use burn::tensor::{Device, Tensor};
+use ulpscope_decoder::{Architecture, Linear, Model, Parameters, RotaryEmbedding, bridge};
 use ulpscope_floats::{DType, Floats};
-use ulpscope_llama::{Linear, Llama, LlamaConfig, Parameters, RotaryEmbedding, bridge};
 
 use crate::{Checkpoint, Conversion, Recipe, StoredTensor, WeightsError};
 
@@ -11,15 +11,17 @@ use crate::{Checkpoint, Conversion, Recipe, StoredTensor, WeightsError};
 pub struct Arm<'a> {
     checkpoint: &'a Checkpoint,
     recipe: Recipe,
-    config: LlamaConfig,
+    architecture: Architecture,
 }
 
 impl<'a> Arm<'a> {
     /// Applies `recipe` to `checkpoint`. Nothing is read yet.
     pub fn new(checkpoint: &'a Checkpoint, recipe: Recipe) -> Self {
-        let mut config = checkpoint.config().clone();
-        config.rope.factors = checkpoint.rope_factors().map(<[f32]>::to_vec);
-        Arm { checkpoint, recipe, config }
+        let mut architecture = checkpoint.architecture().clone();
+        if let Some(rope) = architecture.ropes.first_mut() {
+            rope.parameters.factors = checkpoint.rope_factors().map(<[f32]>::to_vec);
+        }
+        Arm { checkpoint, recipe, architecture }
     }
 
     /// The checkpoint.
@@ -33,8 +35,8 @@ impl<'a> Arm<'a> {
     }
 
     /// The architecture, with the frequency factors that a GGUF may bring.
-    pub fn config(&self) -> &LlamaConfig {
-        &self.config
+    pub fn architecture(&self) -> &Architecture {
+        &self.architecture
     }
 
     /// The dtype of parameters and stored activations.
@@ -78,19 +80,19 @@ impl<'a> Arm<'a> {
         })
     }
 
-    /// The rotary embedding with its buffers as the recipe leaves them, and a report for each buffer.
-    pub fn rotary(&self) -> (RotaryEmbedding, Vec<Conversion>) {
-        self.recipe.rotary(&self.config)
+    /// The rotary embeddings with their buffers as the recipe leaves them, and a report for each buffer.
+    pub fn rotary(&self) -> (Vec<RotaryEmbedding>, Vec<Conversion>) {
+        self.recipe.rotary(&self.architecture)
     }
 
     /// The whole model in memory, and a report for every parameter and buffer.
     ///
     /// # Errors
     /// [`WeightsError`] if a tensor can't be read.
-    pub fn load(&self, device: &Device) -> Result<(Llama, Vec<Conversion>), WeightsError> {
+    pub fn load(&self, device: &Device) -> Result<(Model, Vec<Conversion>), WeightsError> {
         let (rotary, buffers) = self.rotary();
         let mut source = Source { arm: self, device, conversions: Vec::new() };
-        let model = Llama::new(&self.config, rotary, &mut source)?;
+        let model = Model::new(&self.architecture, rotary, &mut source)?;
         let mut conversions = source.conversions;
         conversions.extend(buffers);
         Ok((model, conversions))

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 use serde_json::Value;
+use ulpscope_decoder::Architecture;
 use ulpscope_floats::DType;
-use ulpscope_llama::LlamaConfig;
 
 use crate::error::Mismatch;
 use crate::folder::{instead, there};
@@ -20,9 +20,6 @@ use crate::source::sha256_of_file;
 use crate::stamp::Stamp;
 use crate::suggest::nearest;
 use crate::{StoredTensor, Tokenizer, WeightsError};
-
-const EMBEDDING: &str = "model.embed_tokens.weight";
-const HEAD: &str = "lm_head.weight";
 
 /// How a checkpoint lies on disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -51,7 +48,7 @@ impl fmt::Display for Format {
 /// let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/tiny-llama");
 /// let checkpoint = Checkpoint::open(&dir)?;
 /// let embedding = checkpoint.tensor("model.embed_tokens.weight")?;
-/// assert_eq!(embedding.shape, [checkpoint.config().vocab_size, checkpoint.config().hidden_size]);
+/// assert_eq!(embedding.shape, [checkpoint.architecture().vocab, checkpoint.architecture().width]);
 /// # Ok::<(), ulpscope_weights::WeightsError>(())
 /// ```
 pub struct Checkpoint {
@@ -59,9 +56,9 @@ pub struct Checkpoint {
     source: Source,
     config_json: Value,
     /// As it is stored.
-    own: LlamaConfig,
+    own: Architecture,
     /// As it is seen.
-    config: LlamaConfig,
+    architecture: Architecture,
     form: Form,
     names: Vec<String>,
     files: Vec<PathBuf>,
@@ -126,22 +123,27 @@ impl Checkpoint {
             stamps.push(Stamp::read(&tokenizer_path)?);
         }
         let config_json = read_json(&config_path)?;
-        let config = read_config(&config_path, &config_json)?;
-        Self::of_shards(dir, config_json, config, Shards::open(dir)?, stamps)
+        let own = read_config(&config_path, &config_json)?;
+        Self::of_shards(dir, config_json, own, Shards::open(dir)?, stamps)
     }
 
     pub(crate) fn of_shards(
         dir: &Path,
         config_json: Value,
-        config: LlamaConfig,
+        own: Architecture,
         mut shards: Shards,
         mut stamps: Vec<Stamp>,
     ) -> Result<Self, WeightsError> {
-        let mut ignored = settle_head(dir, &config, &mut shards)?;
+        for parameter in own.parameters() {
+            if let Some(disk) = parameter.param.disk {
+                shards.rename(disk, &parameter.name);
+            }
+        }
+        let mut ignored = settle_head(dir, &own, &mut shards)?;
         // Checkpoints from before 2023 stored this buffer; transformers computes it and skips what is stored.
         ignored.extend(shards.names().filter(|n| n.ends_with("rotary_emb.inv_freq")).map(str::to_owned));
         let stored = shards.names().filter_map(|n| Some((n, shards.entry(n)?.shape.as_slice())));
-        let names = check(dir, &config, stored, &ignored)?;
+        let names = check(dir, &own, stored, &ignored)?;
         for name in &names {
             if let Some(entry) = shards.entry(name) {
                 shards.dtype(name, entry)?;
@@ -153,26 +155,51 @@ impl Checkpoint {
             extra.into_iter().filter(|p| p.exists()).chain(shards.files().map(Path::to_owned)).collect();
         let source = Source::Directory(shards);
         let (path, hashes) = (dir.to_owned(), None);
-        let (own, form) = (config.clone(), Form::default());
-        Ok(Checkpoint { path, source, config_json, own, config, form, names, files, stamps, ignored, hashes })
+        let (architecture, form) = (own.clone(), Form::default());
+        Ok(Checkpoint {
+            path,
+            source,
+            config_json,
+            own,
+            architecture,
+            form,
+            names,
+            files,
+            stamps,
+            ignored,
+            hashes,
+        })
     }
 
     fn open_gguf(path: &Path) -> Result<Self, WeightsError> {
         Self::of_gguf(path, Gguf::open(path)?)
     }
 
-    pub(crate) fn of_gguf(path: &Path, gguf: Gguf) -> Result<Self, WeightsError> {
+    pub(crate) fn of_gguf(path: &Path, mut gguf: Gguf) -> Result<Self, WeightsError> {
         let config_json = gguf.config_json()?;
-        let config = read_config(path, &config_json)?;
-        let names = check(path, &config, gguf.shapes(), &[])?;
-        gguf.check_parameters(&config)?;
+        let own = read_config(path, &config_json)?;
+        gguf.name_parameters(&own)?;
+        let names = check(path, &own, gguf.shapes(), &[])?;
+        gguf.check_parameters(&own)?;
         let ignored = gguf.ignored();
         let files = vec![path.to_owned()];
         let source = Source::Gguf(Box::new(gguf));
         let stamps = Vec::new();
         let (path, hashes) = (path.to_owned(), None);
-        let (own, form) = (config.clone(), Form::default());
-        Ok(Checkpoint { path, source, config_json, own, config, form, names, files, stamps, ignored, hashes })
+        let (architecture, form) = (own.clone(), Form::default());
+        Ok(Checkpoint {
+            path,
+            source,
+            config_json,
+            own,
+            architecture,
+            form,
+            names,
+            files,
+            stamps,
+            ignored,
+            hashes,
+        })
     }
 
     /// The directory or file that was opened.
@@ -194,8 +221,8 @@ impl Checkpoint {
     }
 
     /// The architecture, in the form that [`Checkpoint::write_like`] asked for.
-    pub fn config(&self) -> &LlamaConfig {
-        &self.config
+    pub fn architecture(&self) -> &Architecture {
+        &self.architecture
     }
 
     /// The parameters' names in the order of PyTorch's state dict, a tied `lm_head.weight` left out.
@@ -214,7 +241,7 @@ impl Checkpoint {
                 .entry(name)
                 .filter(|_| !self.ignored.iter().any(|n| n == name))
                 .map(|entry| shards.tensor(name, entry)),
-            Source::Gguf(gguf) => gguf.tensor(name, &self.own),
+            Source::Gguf(gguf) => gguf.tensor(name),
         };
         match found {
             Some(tensor) => tensor.map(|tensor| self.form.written(tensor)),
@@ -230,11 +257,11 @@ impl Checkpoint {
     /// a sentence each; nothing where the forms are alike, or no form of this one is like the other's.
     ///
     /// [`StoredTensor::stored`] of such a bias is `absent`. [`Checkpoint::config_json`] stays that of the file.
-    pub fn write_like(&mut self, other: &LlamaConfig) -> Vec<String> {
-        self.config = self.own.clone();
-        let (form, said) = Form::like(&mut self.config, other);
+    pub fn write_like(&mut self, other: &Architecture) -> Vec<String> {
+        self.architecture = self.own.clone();
+        let (form, said) = Form::like(&mut self.architecture, other);
         self.form = form;
-        self.names = self.config.parameters().into_iter().map(|(name, _)| name).collect();
+        self.names = self.architecture.parameters().into_iter().map(|p| p.name).collect();
         said
     }
 
@@ -247,7 +274,7 @@ impl Checkpoint {
         };
         match self.format() {
             Format::Gguf => DType::F32,
-            Format::Directory => self.config.dtype.or_else(stored).unwrap_or(DType::F32),
+            Format::Directory => self.architecture.dtype.or_else(stored).unwrap_or(DType::F32),
         }
     }
 
@@ -351,23 +378,24 @@ impl Checkpoint {
 }
 
 /// Reads the config.json at `path`, or the one that the GGUF file there amounts to.
-pub(crate) fn read_config(path: &Path, json: &Value) -> Result<LlamaConfig, WeightsError> {
-    LlamaConfig::from_json(json).map_err(|source| WeightsError::Config { path: path.to_owned(), source })
+pub(crate) fn read_config(path: &Path, json: &Value) -> Result<Architecture, WeightsError> {
+    ulpscope_families::read(json).map_err(|source| WeightsError::Config { path: path.to_owned(), source })
 }
 
 /// Decides what a tied model's stored `lm_head.weight` is, as transformers' `tie_weights` does: a repetition, or the
 /// only copy of the embedding.
-fn settle_head(dir: &Path, config: &LlamaConfig, shards: &mut Shards) -> Result<Vec<String>, WeightsError> {
-    if !config.tie_word_embeddings {
+fn settle_head(dir: &Path, of: &Architecture, shards: &mut Shards) -> Result<Vec<String>, WeightsError> {
+    if !of.tied {
         return Ok(Vec::new());
     }
-    match (shards.entry(HEAD), shards.entry(EMBEDDING)) {
+    let (head, embedding) = (of.head_weight(), of.embedding_weight());
+    match (shards.entry(head), shards.entry(embedding)) {
         (None, _) => Ok(Vec::new()),
         (Some(_), None) => {
-            shards.rename(HEAD, EMBEDDING);
+            shards.rename(head, embedding);
             Ok(Vec::new())
         }
-        (Some(head), Some(embedding)) if shards.same(head, embedding)? => Ok(vec![HEAD.to_owned()]),
+        (Some(first), Some(second)) if shards.same(first, second)? => Ok(vec![head.to_owned()]),
         (Some(_), Some(_)) => Err(WeightsError::TiedButDifferent { path: dir.to_owned() }),
     }
 }
@@ -376,13 +404,13 @@ fn settle_head(dir: &Path, config: &LlamaConfig, shards: &mut Shards) -> Result<
 /// every difference.
 fn check<'a>(
     path: &Path,
-    config: &LlamaConfig,
+    of: &Architecture,
     stored: impl Iterator<Item = (&'a str, &'a [usize])>,
     ignored: &[String],
 ) -> Result<Vec<String>, WeightsError> {
     let stored: std::collections::BTreeMap<&str, &[usize]> = stored.collect();
-    let wanted = config.parameters();
-    let names: BTreeSet<&str> = wanted.iter().map(|(name, _)| name.as_str()).collect();
+    let wanted = of.parameters();
+    let names: BTreeSet<&str> = wanted.iter().map(|p| p.name.as_str()).collect();
     let mut mismatch = Mismatch::default();
     mismatch.surplus.extend(
         stored
@@ -390,7 +418,7 @@ fn check<'a>(
             .filter(|n| !names.contains(**n) && !ignored.iter().any(|i| i == *n))
             .map(|n| (*n).to_owned()),
     );
-    for (name, shape) in &wanted {
+    for (name, shape) in wanted.iter().map(|p| (&p.name, &p.param.shape)) {
         match stored.get(name.as_str()) {
             // The search for a similar name is quadratic; a message shows only a few.
             None if mismatch.missing.len() < 8 => {
@@ -403,7 +431,7 @@ fn check<'a>(
         }
     }
     if mismatch.is_empty() {
-        Ok(wanted.into_iter().map(|(name, _)| name).collect())
+        Ok(wanted.into_iter().map(|p| p.name).collect())
     } else {
         Err(WeightsError::Parameters { path: path.to_owned(), mismatch })
     }

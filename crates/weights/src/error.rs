@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use ulpscope_llama::ConfigError;
+use ulpscope_decoder::ConfigError;
 use ulpscope_record::text::shown;
 
 /// Why a checkpoint can't be used. Every message names the file, the value found and what to do.

@@ -1,8 +1,8 @@
 //! A model written in another form that computes the same: biases of zeros where there are none, each key and value head as often
 //! as query heads read it.
 
+use ulpscope_decoder::{Architecture, Attention, FeedForward, Layer};
 use ulpscope_floats::{DType, Floats};
-use ulpscope_llama::LlamaConfig;
 
 use crate::StoredTensor;
 
@@ -15,35 +15,49 @@ pub(crate) struct Form {
     repeats: usize,
     /// Width of a head.
     head_dim: usize,
+    /// Parameters whose rows are heads of keys and values.
+    keys: Vec<String>,
 }
 
 impl Form {
-    /// Writes `config` in the form of `other` where that is the same model, and says what was done, a sentence each.
-    pub(crate) fn like(config: &mut LlamaConfig, other: &LlamaConfig) -> (Self, Vec<String>) {
-        let before: Vec<String> = config.parameters().into_iter().map(|(name, _)| name).collect();
+    /// Writes a model in the form of `other` where that is the same model, and says what was done, a sentence each.
+    pub(crate) fn like(of: &mut Architecture, other: &Architecture) -> (Self, Vec<String>) {
+        let before: Vec<String> = of.parameters().into_iter().map(|p| p.name).collect();
         let mut said = Vec::new();
-        let mut form = Form { head_dim: config.head_dim, ..Form::default() };
-        let (own, wanted) = (config.num_key_value_heads, other.num_key_value_heads);
-        let same_heads = config.num_attention_heads == other.num_attention_heads
-            && config.head_dim == other.head_dim
-            && config.hidden_size == other.hidden_size;
-        if same_heads && wanted > own && wanted.is_multiple_of(own) {
-            (config.num_key_value_heads, form.repeats) = (wanted, wanted / own);
+        let mut form = Form::default();
+        let (Some(own), Some(wanted)) = (of.layers.first(), other.layers.first()) else {
+            return (form, said);
+        };
+        let (mut attention, mut feed_forward) = (own.attention, own.feed_forward);
+        let same_heads = attention.heads == wanted.attention.heads
+            && attention.head_dim == wanted.attention.head_dim
+            && of.width == other.width;
+        let (groups, more) = (attention.groups, wanted.attention.groups);
+        if same_heads && more > groups && more.is_multiple_of(groups) {
+            (attention.groups, form.repeats, form.head_dim) = (more, more / groups, attention.head_dim);
             said.push(format!(
-                "each of its {own} heads of keys and values is written {} times",
+                "each of its {groups} heads of keys and values is written {} times",
                 form.repeats
             ));
         }
-        if other.attention_bias && !config.attention_bias {
-            config.attention_bias = true;
+        let biases = attention.bias.iter().zip(&wanted.attention.bias).any(|(own, wanted)| wanted & !own);
+        if biases {
+            attention.bias = [0, 1].map(|i| attention.bias[i] | wanted.attention.bias[i]);
             said.push("its attention has no biases; they are taken as zeros".to_owned());
         }
-        if other.mlp_bias && !config.mlp_bias {
-            config.mlp_bias = true;
+        if wanted.feed_forward.bias && !feed_forward.bias {
+            feed_forward.bias = true;
             said.push("its MLP has no biases; they are taken as zeros".to_owned());
         }
-        let new = config.parameters().into_iter().filter(|(name, _)| !before.contains(name));
-        form.zeros = new.map(|(name, shape)| (name, shape.iter().product())).collect();
+        for layer in &mut of.layers {
+            let own = Attention { groups: attention.groups, bias: attention.bias, ..layer.attention };
+            let feed_forward = FeedForward { bias: feed_forward.bias, ..layer.feed_forward };
+            *layer = Layer::new(of.width, own, feed_forward, layer.norm);
+        }
+        let new = of.parameters().into_iter().filter(|p| !before.contains(&p.name));
+        form.zeros = new.map(|p| (p.name, p.param.shape.iter().product())).collect();
+        let keys = of.parameters().into_iter().filter(|p| p.param.rows.shared());
+        form.keys = keys.map(|p| p.name).collect();
         (form, said)
     }
 
@@ -56,8 +70,7 @@ impl Form {
 
     /// A parameter as it is stored, in this form.
     pub(crate) fn written<'a>(&self, mut tensor: StoredTensor<'a>) -> StoredTensor<'a> {
-        let of_keys = [".k_proj.", ".v_proj."].iter().any(|layer| tensor.name.contains(layer));
-        if self.repeats < 2 || !of_keys {
+        if self.repeats < 2 || !self.keys.contains(&tensor.name) {
             return tensor;
         }
         let columns: usize = tensor.shape[1..].iter().product();

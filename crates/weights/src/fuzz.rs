@@ -7,7 +7,6 @@ use anamnesis::{GgufMetadataArray, GgufMetadataValue as V, GgufType};
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::{Value, json};
 use ulpscope_fuzzing::{Random, Target};
-use ulpscope_llama::LlamaConfig;
 
 use crate::checkpoint::{Checkpoint, read_config};
 use crate::gguf::Gguf;
@@ -69,7 +68,7 @@ fn set_header_length(bytes: &mut [u8], _: &mut Random) {
 fn fuzz_safetensors() {
     let (embedding, norm, head) = ("model.embed_tokens.weight", "model.norm.weight", "lm_head.weight");
     let config_json = tiny_config();
-    let config = LlamaConfig::from_json(&config_json).unwrap();
+    let config = ulpscope_families::read(&config_json).unwrap();
     let path = Path::new("model.safetensors");
     let (table, norm_shape, frequencies) = (&[4, 2][..], &[2][..], &[1][..]);
     Target::new("safetensors", HERE)
@@ -170,16 +169,18 @@ fn fuzz_config() {
         .run(|input| {
             let json = parse_json(path, input).map_err(|e| e.to_string())?;
             let config = read_config(path, &json).map_err(|e| e.to_string())?;
-            assert!(config.head_dim.is_multiple_of(2));
-            assert!(config.num_attention_heads.is_multiple_of(config.num_key_value_heads));
-            assert!(config.query_size() >= config.key_value_size() && config.max_tokens() > 0);
-            // A model of thousands of blocks has tens of thousands of names.
-            if config.num_hidden_layers < 16 {
-                let parameters = config.parameters();
-                assert!(parameters.len() >= 2 + 9 * config.num_hidden_layers);
-                assert!(parameters.iter().all(|(_, shape)| shape.iter().all(|&n| n > 0)));
+            assert!(config.max_tokens() > 0);
+            for attention in config.layers.iter().map(|layer| layer.attention) {
+                assert!(attention.head_dim.is_multiple_of(2));
+                assert!(attention.heads.is_multiple_of(attention.groups));
             }
-            let rope = format!("{:?}", config.rope);
+            // A model of thousands of blocks has tens of thousands of names.
+            if config.layers.len() < 16 {
+                let parameters = config.parameters();
+                assert!(parameters.len() >= 2 + 9 * config.layers.len());
+                assert!(parameters.iter().all(|p| p.param.shape.iter().all(|&n| n > 0)));
+            }
+            let rope = format!("{:?}", config.ropes[0].parameters);
             Ok(rope.split(['{', '(']).take(3).collect::<String>())
         });
 }

@@ -19,7 +19,7 @@
 //!
 //! let stored = checkpoint.tensor("model.norm.weight")?;
 //! let (values, conversion) = recipe.parameter(&stored, checkpoint.auto_dtype());
-//! assert_eq!(values.len(), checkpoint.config().hidden_size);
+//! assert_eq!(values.len(), checkpoint.architecture().width);
 //! assert_eq!(conversion.action, Action::Rounded);
 //! assert!(conversion.changed > 0 && conversion.overflowed == 0);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
@@ -57,7 +57,7 @@ pub use error::{Mismatch, WeightsError};
 pub use limit::stay_within_memory;
 pub use lost::survive_signals;
 pub use memory::Allocator;
-pub use recipe::{BUFFERS, LoadDType, Recipe, RecipeError, Step};
+pub use recipe::{LoadDType, Recipe, RecipeError, Step};
 
 pub use source::{Located, ModelRef, Options, Progress, Source, SourceError, locate, locate_first};
 pub use tensor::StoredTensor;

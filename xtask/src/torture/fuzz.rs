@@ -18,7 +18,7 @@ use crate::shell;
 const PACKAGES: [&str; 8] = [
     "ulpscope",
     "ulpscope-capture",
-    "ulpscope-llama",
+    "ulpscope-decoder",
     "ulpscope-plot",
     "ulpscope-record",
     "ulpscope-report",

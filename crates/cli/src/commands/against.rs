@@ -5,8 +5,8 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use ulpscope_capture::Trace;
 use ulpscope_compare::NamedArm;
+use ulpscope_decoder::AttentionKind;
 use ulpscope_explain::{TracePlan, explain_trace};
-use ulpscope_llama::AttentionKind;
 use ulpscope_record::{Prompt, Provenance, RunRecord, SCHEMA, Settings};
 use ulpscope_weights::Arm;
 
@@ -31,7 +31,7 @@ pub(crate) fn run(args: &ExplainArgs, talk: &Talk) -> Result<Outcome> {
     let mut provenance = Provenance::gather(
         &compare.device.device,
         threads,
-        &ulpscope_llama::kernel(&device),
+        &ulpscope_decoder::kernel(&device),
         Some(provenance::GIT),
     );
     let traces: Vec<(String, Trace)> = (args.traces.iter())
@@ -43,7 +43,7 @@ pub(crate) fn run(args: &ExplainArgs, talk: &Talk) -> Result<Outcome> {
     let arm = Arm::new(&model.checkpoint, spec.recipe.clone());
     let attention = attention(&traces)?.unwrap_or(compare.arms.attention);
     let semantics = spec.semantics(attention, compare.arms.accumulation, arm.dtype());
-    semantics.check(arm.config())?;
+    semantics.check(arm.architecture())?;
     let plan = TracePlan {
         arm: NamedArm { name: OURS.to_owned(), arm, semantics },
         traces,

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use ulpscope_compare::NamedArm;
-use ulpscope_llama::Semantics;
+use ulpscope_decoder::Semantics;
 use ulpscope_weights::{Arm, Recipe};
 
 use crate::args::{ArmArgs, ArmSpec, SourceArgs};
@@ -21,7 +21,7 @@ pub(crate) fn open(args: &ArmArgs, source: &SourceArgs, talk: &Talk) -> Result<V
     let mut models: Vec<Opened> =
         sources(args).iter().map(|sources| model::open(sources, source, talk)).collect::<Result<_>>()?;
     if let [first, second] = &mut models[..] {
-        let configs = [first.checkpoint.config().clone(), second.checkpoint.config().clone()];
+        let configs = [first.checkpoint.architecture().clone(), second.checkpoint.architecture().clone()];
         for (model, other) in [(first, &configs[1]), (second, &configs[0])] {
             for said in model.checkpoint.write_like(other) {
                 talk.say(&format!(
@@ -47,7 +47,7 @@ pub(crate) fn build<'a>(args: &ArmArgs, models: &'a [Opened], talk: &Talk) -> Re
         let model = &models[if i == 1 { models.len() - 1 } else { 0 }];
         let arm = Arm::new(&model.checkpoint, spec.recipe.clone());
         let semantics = spec.semantics(args.attention, args.accumulation, arm.dtype());
-        semantics.check(arm.config())?;
+        semantics.check(arm.architecture())?;
         talk.detail(|| describe(name, &arm, &semantics));
         Ok(NamedArm { name: name.to_owned(), semantics, arm })
     };

@@ -10,7 +10,7 @@ use rayon::prelude::*;
 use serde_json::json;
 use ulpscope_capture::{Activation, Observer, Pattern, Recorder};
 use ulpscope_compare::{NamedArm, Plan, compare};
-use ulpscope_llama::{Accumulation, Arithmetic, AttentionKind, Llama, apart, bridge};
+use ulpscope_decoder::{Accumulation, Arithmetic, AttentionKind, Model, apart, bridge};
 use ulpscope_metrics::{Difference, compare_logits, difference};
 use ulpscope_weights::{Arm, Checkpoint, Recipe};
 
@@ -34,7 +34,7 @@ pub(crate) fn run(args: &BenchArgs, talk: &Talk) -> Result<Outcome> {
     };
     let about = json!({
         "ulpscope": crate::provenance::VERSION,
-        "kernel": ulpscope_llama::kernel(&bench.device),
+        "kernel": ulpscope_decoder::kernel(&bench.device),
         "accumulation": args.accumulation.map_or_else(|| "by format".to_owned(), |order| order.to_string()),
         "attention": args.attention.to_string(),
         "threads": threads,
@@ -77,7 +77,7 @@ struct Bench<'a> {
     /// `None` for that of the format.
     accumulation: Option<Accumulation>,
     /// Loaded when first asked for.
-    models: BTreeMap<String, Llama>,
+    models: BTreeMap<String, Model>,
 }
 
 impl Bench<'_> {
@@ -125,7 +125,7 @@ impl Bench<'_> {
         let arithmetic = [self.load(recipes[0])?, self.load(recipes[1])?];
         let [a, b] = recipes.map(|recipe| &self.models[&recipe.to_string()]);
         let prompts: Vec<_> = (0..prompts).map(|seed| self.prompt(tokens, seed)).collect::<Result<_>>()?;
-        let vocabulary = self.checkpoint.config().vocab_size;
+        let vocabulary = self.checkpoint.architecture().vocab;
         let one = |ids: &Vec<u32>| -> Result<()> {
             let mut recorder = Recorder::new(|_| true);
             let first = a.forward(ids, arithmetic[0], &mut recorder).into_data();
@@ -198,11 +198,11 @@ impl Bench<'_> {
 
     /// Token ids without meaning: time does not depend on which they are. `forward.py` makes the same.
     fn prompt(&self, tokens: usize, seed: usize) -> Result<Vec<u32>> {
-        let config = self.checkpoint.config();
-        if tokens == 0 || tokens > config.max_tokens() {
-            bail!("a prompt of {tokens} tokens: the model takes 1 to {}", config.max_tokens());
+        let of = self.checkpoint.architecture();
+        if tokens == 0 || tokens > of.max_tokens() {
+            bail!("a prompt of {tokens} tokens: the model takes 1 to {}", of.max_tokens());
         }
-        let id = |i: usize| ((i * 7919 + seed * 104_729 + 17) % config.vocab_size) as u32;
+        let id = |i: usize| ((i * 7919 + seed * 104_729 + 17) % of.vocab) as u32;
         Ok((0..tokens).map(id).collect())
     }
 }

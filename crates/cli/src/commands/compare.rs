@@ -37,7 +37,7 @@ pub(crate) fn run(args: &CompareArgs, question: Question, talk: &Talk) -> Result
     }
     let output = args.out.as_deref().map(Output::open).transpose()?;
     let (device, threads) = device::open(&args.device)?;
-    let kernel = ulpscope_llama::kernel(&device);
+    let kernel = ulpscope_decoder::kernel(&device);
     let mut provenance = Provenance::gather(&args.device.device, threads, &kernel, Some(provenance::GIT));
     talk.detail(|| format!("device {}, {threads} threads, {kernel}", args.device.device));
     let models = arms::open(&args.arms, &args.source, talk)?;
@@ -132,7 +132,8 @@ fn answer(
         longest_watched,
     };
     plan.check()?;
-    let kinds: Vec<_> = plan.arms.iter().map(|a| (a.arm.config(), a.semantics.base.attention)).collect();
+    let kinds: Vec<_> =
+        plan.arms.iter().map(|a| (a.arm.architecture(), a.semantics.base.attention)).collect();
     for part in near::sites(&args.sites, &kinds, &args.arms.models[0])? {
         talk.say(&format!("--sites: no site matches `{part}`"));
     }

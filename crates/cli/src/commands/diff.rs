@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Result, bail};
 use serde_json::json;
 use ulpscope_capture::Trace;
-use ulpscope_llama::Site;
+use ulpscope_decoder::forward_order;
 use ulpscope_metrics::difference;
 
 use crate::args::DiffArgs;
@@ -25,7 +25,7 @@ pub(crate) fn run(args: &DiffArgs, talk: &Talk) -> Result<Outcome> {
     names.retain(|name| args.sites.matches_name(name));
     // Our own sites in forward order; names we do not know, by name, at the end.
     names.sort_by_key(|name| {
-        (name.parse::<Site>().map_or((1, None), |site| (0, Some(site))), (*name).clone())
+        (forward_order(name).map_or((1, None), |place| (0, Some(place))), (*name).clone())
     });
     if names.is_empty() {
         let common = a.activations.keys().filter(|name| b.activations.contains_key(*name));

@@ -5,6 +5,7 @@ pub(crate) mod arms;
 pub(crate) mod bench;
 pub(crate) mod compare;
 pub(crate) mod diff;
+pub(crate) mod families;
 pub(crate) mod order;
 pub(crate) mod plot;
 pub(crate) mod report;

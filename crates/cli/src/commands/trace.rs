@@ -21,27 +21,27 @@ pub(crate) fn run(args: &TraceArgs, talk: &Talk) -> Result<Outcome> {
         bail!("a trace holds one prompt, {} were given; call `ulpscope trace` once for each", prompts.len())
     };
     let arm = Arm::new(&opened.checkpoint, args.recipe.recipe.clone());
-    if prompt.ids.len() > arm.config().max_tokens() {
+    if prompt.ids.len() > arm.architecture().max_tokens() {
         bail!(
             "the prompt has {} tokens, but the model takes at most {}; --truncate N shortens it",
             prompt.ids.len(),
-            arm.config().max_tokens()
+            arm.architecture().max_tokens()
         );
     }
-    if let Some(id) = prompt.ids.iter().find(|&&id| id as usize >= arm.config().vocab_size) {
-        bail!("token id {id} is not in the vocabulary, which ends at {}", arm.config().vocab_size - 1);
+    if let Some(id) = prompt.ids.iter().find(|&&id| id as usize >= arm.architecture().vocab) {
+        bail!("token id {id} is not in the vocabulary, which ends at {}", arm.architecture().vocab - 1);
     }
     let semantics = args.recipe.semantics(args.attention, args.accumulation, arm.dtype());
-    semantics.check(arm.config())?;
+    semantics.check(arm.architecture())?;
     talk.detail(|| arms::describe("traced", &arm, &semantics));
-    for part in near::sites(&args.sites, &[(arm.config(), semantics.base.attention)], &args.model)? {
+    for part in near::sites(&args.sites, &[(arm.architecture(), semantics.base.attention)], &args.model)? {
         talk.say(&format!("--sites: no site matches `{part}`"));
     }
     let mut stage = talk.stage("loading");
-    let (llama, _) = arm.load(&device)?;
+    let (model, _) = arm.load(&device)?;
     stage.next("running");
     let mut recorder = Recorder::new(|site| args.sites.matches(site));
-    llama.forward(&prompt.ids, semantics.clone(), &mut recorder);
+    model.forward(&prompt.ids, semantics.clone(), &mut recorder);
     stage.next("hashing the model's files");
     let about = [
         ("model", opened.located.name.clone()),

@@ -3,10 +3,10 @@
 use anyhow::{Result, bail};
 use serde_json::json;
 use ulpscope_compare::{NamedArm, compare_weights};
+use ulpscope_decoder::RotaryEmbedding;
 use ulpscope_floats::Floats;
 use ulpscope_metrics::{difference, relation};
 use ulpscope_record::Corner;
-use ulpscope_weights::BUFFERS;
 
 use crate::args::WeightsArgs;
 use crate::commands::{Outcome, arms, json_number, print, print_json};
@@ -39,13 +39,13 @@ fn tensor(arms: &[NamedArm], name: &str, json: bool) -> Result<Outcome> {
     let mut reference: Option<Floats> = None;
     let mut found = Vec::new();
     for NamedArm { name: arm_name, arm, .. } in arms {
-        let (shape, values) = if let Some(buffer) = BUFFERS.iter().position(|b| *b == name) {
-            let rotary = arm.rotary().0;
-            let values = if buffer == 0 { rotary.inv_freq } else { rotary.original_inv_freq };
-            (vec![values.len()], values)
+        let (rotary, of) = (arm.rotary().0, arm.architecture());
+        let buffer = rotary.iter().flat_map(RotaryEmbedding::buffers).find(|(buffer, _)| *buffer == name);
+        let (shape, values) = if let Some((_, values)) = buffer {
+            (vec![values.len()], values.clone())
         } else {
-            let tied = name == "lm_head.weight" && arm.config().tie_word_embeddings;
-            let stored = arm.checkpoint().tensor(if tied { "model.embed_tokens.weight" } else { name })?;
+            let tied = of.tied && name == of.head_weight();
+            let stored = arm.checkpoint().tensor(if tied { of.embedding_weight() } else { name })?;
             (stored.shape.clone(), arm.parameter(&stored).0.into_owned())
         };
         let corner = corner(&shape, &values)?;

@@ -1,8 +1,8 @@
 //! Choices of arithmetic, and what formats do.
 
-use ulpscope_llama::{
+use ulpscope_decoder::{
     Variant,
-    variant::{Mlp, Norm, Rope, Scale},
+    departure::{Mask, Mlp, Norm, Rope, Scale},
 };
 
 use super::Fault;
@@ -154,7 +154,7 @@ static RESIDUAL: &Fault = &Fault {
     fault: true,
     pervasive: false,
 };
-static EMBEDDING: &Fault = &Fault {
+pub(crate) static EMBEDDING: &Fault = &Fault {
     id: "embedding-scale",
     title: "embeddings multiplied by a constant",
     remedy: "Llama does not scale its embeddings; Gemma does, by sqrt(hidden_size).",
@@ -169,7 +169,16 @@ static LOGITS: &Fault = &Fault {
     pervasive: false,
 };
 
-pub(super) static ALL: [&Fault; 23] = [
+pub(crate) static QK_NORM: &Fault = &Fault {
+    id: "qk-norm",
+    title: "norms of queries and keys that are missing, or over all heads at once",
+    remedy: "Normalise each head by itself, with its weight of head_dim numbers, after q_proj and k_proj and before rotation.",
+    fault: true,
+    pervasive: false,
+};
+
+pub(super) static ALL: [&Fault; 24] = [
+    QK_NORM,
     ATTENTION,
     ORDER,
     FORMAT,
@@ -203,6 +212,7 @@ pub(crate) fn of_variant(variant: Variant) -> &'static Fault {
         Variant::Table(_) => TABLE,
         Variant::Norm(Norm::Fused | Norm::Storage | Norm::Divided) => NORM_ROUNDING,
         Variant::Norm(Norm::PlusOne | Norm::Gemma | Norm::NoWeight) => NORM_CONVENTION,
+        Variant::QkNorm(_) => QK_NORM,
         Variant::Rope(Rope::Fused) => ROPE_ROUNDING,
         Variant::Rope(_) => ROPE_LAYOUT,
         Variant::Cache(_) => CACHE,
@@ -210,6 +220,7 @@ pub(crate) fn of_variant(variant: Variant) -> &'static Fault {
         Variant::Scale(Scale::Query) => QUERY_SCALE,
         Variant::Scale(_) => SCALE,
         Variant::Scores(_) => SCORES,
+        Variant::Mask(Mask::Causal) => super::WINDOW,
         Variant::Mask(_) => MASK,
         Variant::Softmax(_) => SOFTMAX,
         Variant::Residual(_) => RESIDUAL,

@@ -40,4 +40,20 @@ pub(crate) static ACTIVATION: &Fault = &Fault {
     pervasive: false,
 };
 
-pub(super) static ALL: [&Fault; 5] = [ROTARY_BUFFER, ROPE_THETA, ROPE_SCALING, EPS, ACTIVATION];
+pub(crate) static WINDOW: &Fault = &Fault {
+    id: "sliding-window",
+    title: "another sliding window, or none",
+    remedy: "Hide keys that are sliding_window tokens or more behind the query, in the layers that layer_types names.",
+    fault: true,
+    pervasive: false,
+};
+pub(crate) static TEMPERATURE: &Fault = &Fault {
+    id: "query-temperature",
+    title: "another scaling of queries by position",
+    remedy: "Take llama_4_scaling_beta and original_max_position_embeddings from the original's rope_parameters.",
+    fault: true,
+    pervasive: false,
+};
+
+pub(super) static ALL: [&Fault; 7] =
+    [ROTARY_BUFFER, ROPE_THETA, ROPE_SCALING, EPS, ACTIVATION, WINDOW, TEMPERATURE];

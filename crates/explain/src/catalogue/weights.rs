@@ -1,5 +1,6 @@
 //! What can happen to parameters, recognised from how the two sides of each tensor are related.
 
+use ulpscope_decoder::{Op, ParameterKind};
 use ulpscope_floats::Rounding;
 use ulpscope_metrics::{
     Axis, Change, Description, Edge, Operation, Rearrangement, Relation, Rule, Statement, Zeros,
@@ -319,14 +320,14 @@ pub(super) static ALL: [&Fault; 38] = [
 ];
 
 /// The entry that a tensor falls under.
-pub(crate) fn of_statement(name: &str, statement: &Statement) -> &'static Fault {
+pub(crate) fn of_statement(of: ParameterKind, statement: &Statement) -> &'static Fault {
     match statement {
-        Statement::Exact(relation) => of_relation(name, relation),
+        Statement::Exact(relation) => of_relation(of, relation),
         Statement::Described(description) => match description {
-            Description::Constant { value: 0.0 } if name.ends_with(".bias") => super::BIAS,
+            Description::Constant { value: 0.0 } if of.bias => super::BIAS,
             Description::Constant { .. } => CONSTANT,
             Description::NotFinite { .. } => NOT_FINITE,
-            Description::Aligned { by, .. } => of_rearrangement(name, by),
+            Description::Aligned { by, .. } => of_rearrangement(of, by),
             Description::Except { parts, .. } => match &parts[0].1 {
                 Change::Zero(_) => ZEROED,
                 Change::NotFinite => NOT_FINITE,
@@ -342,15 +343,15 @@ pub(crate) fn of_statement(name: &str, statement: &Statement) -> &'static Fault 
             // Near to a multiple of the original, and farther from the original itself: a scale is missing, whatever
             // else was rounded.
             Description::Noisy { gain, .. } if *gain != 1.0 => SCALED,
-            Description::Unrelated { .. } if name == "lm_head.weight" => HEAD,
+            Description::Unrelated { .. } if of.op == Op::Linear && of.layer.is_none() => HEAD,
             Description::Unrelated { .. } | Description::Lengths { .. } => UNRELATED,
             _ => NOISY,
         },
     }
 }
 
-fn of_relation(name: &str, relation: &Relation) -> &'static Fault {
-    let norm = name.ends_with("norm.weight");
+fn of_relation(of: ParameterKind, relation: &Relation) -> &'static Fault {
+    let norm = of.op == Op::Norm;
     match relation {
         Relation::Rounded { by: Rounding::TruncateBf16, .. } => TRUNCATED,
         Relation::Rounded { by: Rounding::NearestBf16ViaF16, .. } => TWICE,
@@ -370,7 +371,7 @@ fn of_relation(name: &str, relation: &Relation) -> &'static Fault {
         // One element can become zero by chance; several that do were pruned, flushed, or not copied.
         Relation::Few(few) if few.changed.len() > 1 && few.changed.iter().all(|c| c.to == 0.0) => ZEROED,
         Relation::Few(_) => CORRUPTED,
-        Relation::Rearranged(found) => of_rearrangement(name, &found.by),
+        Relation::Rearranged(found) => of_rearrangement(of, &found.by),
         Relation::Partial(found) => match &found.change {
             Change::Zero(Zeros::TwoOfFour | Zeros::Below(_) | Zeros::EachRow) => PRUNED,
             Change::Zero(Zeros::Place) => ZEROED,
@@ -380,7 +381,7 @@ fn of_relation(name: &str, relation: &Relation) -> &'static Fault {
             {
                 ROWS
             }
-            Change::Related(inner) => match of_relation(name, inner) {
+            Change::Related(inner) => match of_relation(of, inner) {
                 // What happened to a part says what happened; that it was a part says where.
                 fault if fault.pervasive => PARTLY,
                 fault => fault,
@@ -390,8 +391,8 @@ fn of_relation(name: &str, relation: &Relation) -> &'static Fault {
     }
 }
 
-fn of_rearrangement(name: &str, by: &Rearrangement) -> &'static Fault {
-    let of_heads = [".q_proj.", ".k_proj."].iter().any(|layer| name.contains(layer));
+fn of_rearrangement(kind: ParameterKind, by: &Rearrangement) -> &'static Fault {
+    let of_heads = kind.rows.rotated().is_some();
     match by {
         Rearrangement::Transposed { .. } => TRANSPOSED,
         // Rows that are there twice were not shifted by a wrong offset.
@@ -428,7 +429,9 @@ mod tests {
         let a: Vec<f32> = (0..1024).map(value).collect();
         let b: Vec<f32> = a.iter().enumerate().map(|(i, &x)| change(i, x)).collect();
         let said = describe(&Floats::from(a), &Floats::from(b), &[32, 32], &Hints::default());
-        of_statement("model.layers.0.mlp.up_proj.weight", &said).id
+        let (op, branch) = (Op::Linear, Some(ulpscope_decoder::Branch::FeedForward));
+        let rows = ulpscope_decoder::Rows::Plain;
+        of_statement(ParameterKind { op, layer: Some(0), branch, rows, bias: false }, &said).id
     }
 
     #[test]

@@ -4,6 +4,7 @@
 
 use rayon::prelude::*;
 use ulpscope_compare::{Differing, NamedArm};
+use ulpscope_decoder::{AttentionKind, Op, Site};
 use ulpscope_floats::Floats;
 use ulpscope_metrics::{Axis, Description, Hints, Statement, describe};
 
@@ -28,8 +29,6 @@ const SOLVED: f64 = 1e-20;
 /// Of the tensors, the share that may be left out: more have another rule.
 const LEFT_OUT: f64 = 0.25;
 
-const EMBEDDING: &str = "model.embed_tokens.weight";
-
 /// A square matrix, by rows.
 struct Basis {
     rotation: Vec<f64>,
@@ -52,15 +51,16 @@ enum State {
 
 /// What was left out of a change of basis, or done besides, among the parameters that differ.
 pub(super) fn basis<'d>(a: &NamedArm, b: &NamedArm, left: &[&'d Differing]) -> Option<Elsewhere<'d>> {
-    let size = a.arm.config().hidden_size;
+    let of = a.arm.architecture();
+    let (size, embedding) = (of.width, of.embedding_weight());
     let differing = |name: &str| left.iter().copied().find(|d| d.name == name);
     let turned = |d: &Differing| {
         matches!(d.statement, Statement::Described(Description::Rotated { axis: Axis::Columns, .. }))
     };
-    differing(EMBEDDING).filter(|d| size <= MOST && turned(d))?;
-    let basis = Basis::of(&parameter(a, EMBEDDING)?, &parameter(b, EMBEDDING)?, size)?;
+    differing(embedding).filter(|d| size <= MOST && turned(d))?;
+    let basis = Basis::of(&parameter(a, embedding)?, &parameter(b, embedding)?, size)?;
 
-    let (mut follow, mut near, mut missing) = (vec![EMBEDDING.to_owned()], Vec::new(), Vec::new());
+    let (mut follow, mut near, mut missing) = (vec![embedding.to_owned()], Vec::new(), Vec::new());
     for meeting in meetings(a, b)? {
         let state = match differing(&meeting.name) {
             Some(_) => basis.state(&parameter(a, &meeting.name)?, &parameter(b, &meeting.name)?, &meeting),
@@ -77,13 +77,12 @@ pub(super) fn basis<'d>(a: &NamedArm, b: &NamedArm, left: &[&'d Differing]) -> O
         return None;
     }
     follow.extend(near.iter().map(|meeting| meeting.name.clone()));
-    let in_it = |d: &&Differing| {
-        follow.contains(&d.name) || missing.contains(&d.name) || d.name.ends_with("norm.weight")
-    };
+    let in_it =
+        |d: &&Differing| follow.contains(&d.name) || missing.contains(&d.name) || d.kind.op == Op::Norm;
     let tensors: Vec<&Differing> = left.iter().copied().filter(in_it).collect();
-    let of = format!("the residual stream is in another basis in {} tensors", follow.len());
+    let stream = format!("the residual stream is in another basis in {} tensors", follow.len());
     if !missing.is_empty() {
-        let said = format!("{of}, and not in {}", listed(missing.iter().map(String::as_str)));
+        let said = format!("{stream}, and not in {}", listed(missing.iter().map(String::as_str)));
         return Some(Elsewhere { said, fault: catalogue::ROTATED, tensors });
     }
     let first = &near[0];
@@ -92,24 +91,28 @@ pub(super) fn basis<'d>(a: &NamedArm, b: &NamedArm, left: &[&'d Differing]) -> O
     let columns = if first.factors.is_some() { size } else { made.len() / size };
     let statement =
         describe(&made.cast(theirs.dtype()), &theirs, &[made.len() / columns, columns], &Hints::default());
-    let besides = Besides(vec![(&first.name, statement)]);
+    let besides = Besides(vec![(&first.name, of.kind(&first.name)?, statement)]);
     let more = if near.len() > 1 { format!(", and {} more", near.len() - 1) } else { String::new() };
-    let said = format!("{of}, which is no fault{}{more}", besides.said("what that gives"));
+    let said = format!("{stream}, which is no fault{}{more}", besides.said("what that gives"));
     Some(Elsewhere { said, fault: besides.fault()?, tensors })
 }
 
 /// Every tensor that reads or writes the residual stream, but for the embedding.
 fn meetings(a: &NamedArm, b: &NamedArm) -> Option<Vec<Meeting>> {
     let mut found = Vec::new();
-    for link in links(a.arm.config()) {
+    for link in links(a.arm.architecture()) {
         let [ours, theirs] = link.weights(a, b)?;
         let factors: Vec<f64> = ours.iter().zip(&theirs).map(|(x, y)| x / y).collect();
         let reads = |name| Meeting { name, factors: Some(factors.clone()) };
         found.extend(link.behind.into_iter().map(reads));
     }
-    let writes = (0..a.arm.config().num_hidden_layers).flat_map(|n| {
-        ["self_attn.o_proj", "mlp.down_proj"].map(|place| format!("model.layers.{n}.{place}.weight"))
-    });
+    let of = a.arm.architecture();
+    let writes = |site: &Site| {
+        let added = |reader: Site| matches!(reader.op(), Op::Add(_));
+        site.op() == Op::Linear && of.readers(*site, AttentionKind::Eager).into_iter().any(added)
+    };
+    let writes =
+        of.sites(AttentionKind::Eager).into_iter().filter(writes).map(|site| format!("{site}.weight"));
     found.extend(writes.map(|name| Meeting { name, factors: None }));
     Some(found)
 }

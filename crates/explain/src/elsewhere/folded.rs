@@ -4,8 +4,8 @@
 //! Done rightly, and with nothing besides, it changes nothing: that is for the counterfactuals to say.
 
 use ulpscope_compare::{Differing, NamedArm};
+use ulpscope_decoder::{Architecture, AttentionKind, Op, Site};
 use ulpscope_floats::Floats;
-use ulpscope_llama::LlamaConfig;
 use ulpscope_metrics::{Hints, describe};
 
 use super::{Besides, Elsewhere, by_tensors, listed, parameter};
@@ -34,22 +34,17 @@ impl Link {
     }
 }
 
-/// Every norm of a model.
-pub(super) fn links(config: &LlamaConfig) -> Vec<Link> {
-    let block = |n: usize| {
-        let link = |norm: &str, behind: &[&str]| Link {
-            norm: format!("model.layers.{n}.{norm}.weight"),
-            behind: behind.iter().map(|name| format!("model.layers.{n}.{name}.weight")).collect(),
-        };
-        let attention = ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"];
-        [
-            link("input_layernorm", &attention),
-            link("post_attention_layernorm", &["mlp.gate_proj", "mlp.up_proj"]),
-        ]
+/// Every norm of the residual stream that only linear layers read.
+pub(super) fn links(of: &Architecture) -> Vec<Link> {
+    let weight = |site: &Site| format!("{site}.weight");
+    let norms = of.sites(AttentionKind::Eager).into_iter().filter(|site| site.op() == Op::Norm);
+    let link = |norm: Site| {
+        let readers = of.readers(norm, AttentionKind::Eager);
+        let tied = of.tied && readers.contains(&of.logits());
+        let linear = !readers.is_empty() && readers.iter().all(|site| site.op() == Op::Linear);
+        (linear && !tied).then(|| Link { norm: weight(&norm), behind: readers.iter().map(weight).collect() })
     };
-    let head = Link { norm: "model.norm.weight".to_owned(), behind: vec!["lm_head.weight".to_owned()] };
-    let untied = (!config.tie_word_embeddings).then_some(head);
-    (0..config.num_hidden_layers).flat_map(block).chain(untied).collect()
+    norms.filter_map(link).collect()
 }
 
 /// A layer behind a norm.
@@ -66,8 +61,8 @@ enum State {
 /// What was done by halves, twice, or with something besides, among the parameters that differ.
 pub(super) fn folded<'d>(a: &NamedArm, b: &NamedArm, left: &[&'d Differing]) -> Vec<Elsewhere<'d>> {
     let found: Vec<Elsewhere> =
-        links(a.arm.config()).iter().filter_map(|link| one(a, b, left, link)).collect();
-    by_tensors(found, a.arm.config().num_hidden_layers)
+        links(a.arm.architecture()).iter().filter_map(|link| one(a, b, left, link)).collect();
+    by_tensors(found, a.arm.architecture().layers.len())
 }
 
 fn one<'d>(a: &NamedArm, b: &NamedArm, left: &[&'d Differing], link: &Link) -> Option<Elsewhere<'d>> {
@@ -104,13 +99,13 @@ fn one<'d>(a: &NamedArm, b: &NamedArm, left: &[&'d Differing], link: &Link) -> O
         State::Near(made, theirs) => Some((*name, made, theirs)),
         _ => None,
     });
-    let config = a.arm.config();
-    let hints = [config.num_attention_heads, config.num_key_value_heads];
+    let hints = super::heads(a);
     let described = near.map(|(name, made, theirs)| {
         let shape = [theirs.len() / factors.len(), factors.len()];
-        (name, describe(made, theirs, &shape, &Hints { heads: &hints }))
+        let kind = a.arm.architecture().kind(name)?;
+        Some((name, kind, describe(made, theirs, &shape, &Hints { heads: &hints })))
     });
-    let besides = Besides(described.collect());
+    let besides = Besides(described.collect::<Option<_>>()?);
     let and = besides.said("what that gives");
     let followed = behind.into_iter().filter(|d| follow.contains(&d.name.as_str()));
     let tensors = norm.into_iter().chain(followed).collect();

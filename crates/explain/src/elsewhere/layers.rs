@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use ulpscope_llama::layer_of;
+use ulpscope_decoder::layer_of;
 use ulpscope_metrics::Origin;
 
 use crate::across::class;

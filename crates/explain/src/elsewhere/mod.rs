@@ -9,6 +9,7 @@ mod neurons;
 mod split;
 
 use ulpscope_compare::{Differing, NamedArm};
+use ulpscope_decoder::ParameterKind;
 use ulpscope_floats::Floats;
 use ulpscope_metrics::{Description, Fingerprint, Origin, Statement, digest, origins};
 
@@ -85,7 +86,7 @@ pub(crate) fn elsewhere<'d>(a: &NamedArm, b: &NamedArm, differing: &'d [Differin
     found.extend(basis::basis(a, b, &left(&found)));
     found.extend(folded::folded(a, b, &left(&found)));
     found.extend(neurons::neurons(a, b, &left(&found)));
-    alike(with_biases(found), a.arm.config().num_hidden_layers)
+    alike(with_biases(found), a.arm.architecture().layers.len())
 }
 
 /// What is said of layers whose tensors are all those of other layers, and the tensors; nothing if no layer moved.
@@ -141,19 +142,19 @@ fn by_tensors(found: Vec<Elsewhere>, layers: usize) -> Vec<Elsewhere> {
 
 /// What was done to tensors besides a rewriting of them, for each the statement about what the rewriting gives.
 #[derive(Default)]
-struct Besides<'n>(Vec<(&'n str, Statement)>);
+struct Besides<'n>(Vec<(&'n str, ParameterKind, Statement)>);
 
 impl Besides<'_> {
     /// The first of it, in words; `given` says what `a` stands for.
     fn said(&self, given: &str) -> String {
-        self.0.first().map_or(String::new(), |(name, statement)| {
+        self.0.first().map_or(String::new(), |(name, _, statement)| {
             format!("; besides, a being {given}, {statement} in {name}")
         })
     }
 
     /// The first that is a fault, or that is none; `None` if nothing was done.
     fn fault(&self) -> Option<&'static Fault> {
-        let all = || self.0.iter().map(|(name, statement)| catalogue::of_statement(name, statement));
+        let all = || self.0.iter().map(|(_, kind, statement)| catalogue::of_statement(*kind, statement));
         all().find(|fault| fault.fault).or_else(|| all().next())
     }
 }
@@ -168,6 +169,12 @@ fn changed(origin: &Origin) -> Vec<&str> {
         Origin::Swapped { one, other } => vec![one, other],
         Origin::Copied { name, .. } | Origin::Moved { name, .. } | Origin::Untied { name, .. } => vec![name],
     }
+}
+
+/// Heads of queries, and of keys and values.
+fn heads(of: &NamedArm) -> [usize; 2] {
+    let attention = of.arm.architecture().layers.first().map(|layer| layer.attention);
+    attention.map_or([1; 2], |attention| [attention.heads, attention.groups])
 }
 
 /// A parameter as an arm's model holds it.
@@ -191,7 +198,9 @@ fn exchanged(a: &NamedArm, b: &NamedArm, differing: &[&Differing]) -> Vec<Origin
         let digest = digest(&parameter(arm, name)?.cast(b.arm.dtype()));
         Some(Fingerprint { name: name.to_owned(), shape: shape.to_vec(), digest })
     };
-    for (name, shape) in a.arm.config().parameters() {
+    for (name, shape) in
+        a.arm.architecture().parameters().into_iter().map(|p| (p.name, p.param.shape.clone()))
+    {
         let alike = unknown.iter().any(|d| d.fingerprints[0].shape == shape);
         if !alike || unknown.iter().any(|d| d.name == name) {
             continue;

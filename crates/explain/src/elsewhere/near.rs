@@ -1,8 +1,8 @@
 //! Tensors that are near to another one of the reference: exchanged or copied, and then quantised, trained on or rounded.
 
 use ulpscope_compare::{Differing, NamedArm};
+use ulpscope_decoder::{Op, layer_of};
 use ulpscope_floats::Floats;
-use ulpscope_llama::layer_of;
 use ulpscope_metrics::{Description, Origin, Statement, correlation};
 
 use super::{Elsewhere, parameter};
@@ -38,16 +38,17 @@ pub(super) fn near<'d>(a: &NamedArm, b: &NamedArm, left: &[&'d Differing]) -> Ve
             d.statement,
             Statement::Described(Description::Unrelated { .. } | Description::Correlated { .. })
         );
-        far && !d.name.ends_with("norm.weight")
+        far && d.kind.op != Op::Norm
     };
     let far: Vec<&Differing> = left.iter().filter(unrelated).copied().collect();
-    let shapes = a.arm.config().parameters();
-    let shape = |d: &Differing| shapes.iter().find(|(name, _)| *name == d.name).map(|(_, shape)| shape);
+    let parameters = a.arm.architecture().parameters();
+    let shapes: Vec<(&String, &Vec<usize>)> = parameters.iter().map(|p| (&p.name, &p.param.shape)).collect();
+    let shape = |d: &Differing| shapes.iter().find(|(name, _)| **name == d.name).map(|(_, shape)| *shape);
     // Each tensor that may be the one is read once, however many look for theirs.
     let wanted = |of: &Vec<usize>| far.iter().any(|d| shape(d) == Some(of));
     let candidates: Vec<(&str, &Vec<usize>, Vec<f64>)> = (shapes.iter())
         .filter(|(_, shape)| wanted(shape))
-        .filter_map(|(name, shape)| Some((name.as_str(), shape, sample(&parameter(a, name)?)?)))
+        .filter_map(|&(name, shape)| Some((name.as_str(), shape, sample(&parameter(a, name)?)?)))
         .collect();
     let nearest = |d: &Differing| {
         let own = sample(&parameter(b, &d.name)?)?;
@@ -109,7 +110,7 @@ pub(super) fn norms<'d>(
         let alike = [own.len(), other.len()].iter().all(|len| *len == theirs.len());
         Some(alike && apart(&other) < apart(&own))
     };
-    let norm = |d: &&Differing| d.name.ends_with("norm.weight") && went_along(d) == Some(true);
+    let norm = |d: &&Differing| d.kind.op == Op::Norm && went_along(d) == Some(true);
     left.iter().copied().filter(norm).collect()
 }
 

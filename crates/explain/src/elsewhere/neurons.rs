@@ -4,38 +4,37 @@
 use std::collections::BTreeSet;
 
 use ulpscope_compare::{Differing, NamedArm};
+use ulpscope_decoder::{Part, Role};
 use ulpscope_floats::Floats;
-use ulpscope_llama::layer_of;
 use ulpscope_metrics::{Axis, Description, Hints, Rearrangement, Relation, Statement, correlation, describe};
 
 use super::{Besides, Elsewhere, by_tensors, listed, parameter};
 use crate::catalogue;
 
-/// What lies along the neurons of each layer of an MLP.
-const LAYERS: [(&str, Axis); 3] = [
-    ("mlp.gate_proj.weight", Axis::Rows),
-    ("mlp.up_proj.weight", Axis::Rows),
-    ("mlp.down_proj.weight", Axis::Columns),
-];
+/// What lies along the neurons of each linear layer of an MLP.
+const ROLES: [(Role, Axis); 3] =
+    [(Role::Gate, Axis::Rows), (Role::Up, Axis::Rows), (Role::Down, Axis::Columns)];
 
 /// A correlation that two trained tensors do not have by chance.
 const NEAR: f64 = 0.7;
 
 /// What was done by halves, or with something besides, among the parameters that differ.
 pub(super) fn neurons<'d>(a: &NamedArm, b: &NamedArm, left: &[&'d Differing]) -> Vec<Elsewhere<'d>> {
-    let layers: BTreeSet<usize> =
-        left.iter().filter_map(|d| layer_of(&d.name)).map(|(layer, _)| layer).collect();
+    let layers: BTreeSet<usize> = left.iter().filter_map(|d| d.kind.layer).collect();
     let found = layers.into_iter().filter_map(|layer| one(a, b, left, layer)).collect();
-    by_tensors(found, a.arm.config().num_hidden_layers)
+    by_tensors(found, a.arm.architecture().layers.len())
 }
 
 fn one<'d>(a: &NamedArm, b: &NamedArm, left: &[&'d Differing], layer: usize) -> Option<Elsewhere<'d>> {
-    let members = LAYERS.map(|(place, axis)| {
-        let name = format!("model.layers.{layer}.{place}");
+    let of = a.arm.architecture();
+    let member = |(role, axis)| {
+        let site = of.site_of(Part::Block(layer), of.layers[layer].place(role)?);
+        let name = format!("{site}.weight");
         let differing = left.iter().copied().find(|d| d.name == name);
-        (name, axis, differing)
-    });
-    let count = a.arm.config().intermediate_size;
+        Some((name, axis, differing))
+    };
+    let members: Vec<_> = ROLES.into_iter().map(member).collect::<Option<_>>()?;
+    let count = of.layers[layer].feed_forward.width;
     let order = members.iter().find_map(|(_, axis, d)| order(&d.as_ref()?.statement, *axis, count))?;
     let (mut follow, mut same, mut besides) = (Vec::new(), Vec::new(), Besides::default());
     for (name, axis, differing) in &members {
@@ -57,7 +56,7 @@ fn one<'d>(a: &NamedArm, b: &NamedArm, left: &[&'d Differing], layer: usize) -> 
             Axis::Columns => [moved.len() / count, count],
             _ => [count, moved.len() / count],
         };
-        besides.0.push((name.as_str(), describe(&moved, &theirs, &shape, &Hints::default())));
+        besides.0.push((name.as_str(), d.kind, describe(&moved, &theirs, &shape, &Hints::default())));
         follow.push(*d);
     }
     // Of one alone its own statement says more.

@@ -1,34 +1,30 @@
 //! Tensors that were fused, and split at the wrong rows: each holds rows of the others.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use ulpscope_compare::{Differing, NamedArm};
+use ulpscope_decoder::{AttentionKind, Op, Part, Site};
 use ulpscope_floats::Floats;
-use ulpscope_llama::layer_of;
 use ulpscope_metrics::{Change, Relation, Statement, digest};
 
 use super::{Elsewhere, parameter};
+use crate::across::by_key;
 use crate::catalogue;
-
-/// Tensors that are fused by those who fuse any.
-const FUSED: [&[&str]; 2] = [
-    &["self_attn.q_proj.weight", "self_attn.k_proj.weight", "self_attn.v_proj.weight"],
-    &["mlp.gate_proj.weight", "mlp.up_proj.weight"],
-];
 
 /// Runs of rows that are told of each tensor.
 const SHOWN: usize = 4;
 
 /// Every set of tensors of one layer in which each row is one of the set, of this tensor or another.
 pub(super) fn splits<'d>(a: &NamedArm, b: &NamedArm, left: &[&'d Differing]) -> Vec<Elsewhere<'d>> {
-    let mut layers: Vec<usize> = left.iter().filter_map(|d| Some(layer_of(&d.name)?.0)).collect();
-    layers.sort_unstable();
-    layers.dedup();
+    let of = a.arm.architecture();
+    let layers: BTreeSet<usize> = left.iter().filter_map(|d| d.kind.layer).collect();
     let mut found = Vec::new();
-    for number in layers {
-        for fused in FUSED {
-            let names: Vec<String> =
-                fused.iter().map(|place| format!("model.layers.{number}.{place}")).collect();
+    for layer in layers {
+        // Linear layers that read the same are fused by those who fuse any.
+        let linear = of.sites_of(Part::Block(layer)).filter(|site| site.op() == Op::Linear);
+        let reads = |site: &Site| of.reads(*site, AttentionKind::Eager);
+        for fused in by_key(linear.collect(), reads).into_iter().filter(|fused| fused.len() > 1) {
+            let names: Vec<String> = fused.iter().map(|site| format!("{site}.weight")).collect();
             let tensors: Vec<&Differing> =
                 left.iter().copied().filter(|d| names.contains(&d.name) && unknown(&d.statement)).collect();
             if tensors.len() > 1

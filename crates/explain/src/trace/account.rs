@@ -1,9 +1,9 @@
 //! Free runs: what has accumulated at the logits, with and without the causes that were found.
 
 use burn::tensor::Device;
-use ulpscope_compare::{CompareError, Compared, Free, NamedArm, Part, Reference, Setting, free, in_order};
+use ulpscope_compare::{CompareError, Compared, Free, NamedArm, Reference, Setting, free, in_order};
+use ulpscope_decoder::Accumulation;
 use ulpscope_floats::DType;
-use ulpscope_llama::Accumulation;
 use ulpscope_record::{Counterfactual, LogitDivergence};
 
 use super::hypothesis::Change;
@@ -45,7 +45,7 @@ impl Account {
         device: &Device,
     ) -> Result<Self, CompareError> {
         let base = Setting::of(arm);
-        let parts = Part::all(base.config.num_hidden_layers);
+        let parts = base.architecture.parts();
         let plain = vec![base.clone(); parts.len()];
         let changed = |which: &dyn Fn(usize) -> bool| {
             let mut settings = plain.clone();

@@ -1,18 +1,16 @@
 //! What a trace's model may have done otherwise: departures of arithmetic, fields of the config, buffers, wiring.
 
-use ulpscope_compare::{Part, Setting};
-use ulpscope_floats::{DType, Floats};
-use ulpscope_llama::{
-    Activation, AttentionKind, BlockSite, Departure, Layers, LlamaConfig, RopeKind, RopeParameters,
+use ulpscope_compare::Setting;
+use ulpscope_decoder::{
+    Activation, Architecture, AttentionKind, Departure, Layers, Op, Part, RopeKind, RopeParameters,
     RotaryEmbedding, Semantics, Site, Variant,
-    variant::{Mask, Positions},
+    departure::{Mask, Positions},
 };
-use ulpscope_weights::BUFFERS;
+use ulpscope_floats::{DType, Floats};
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use super::weights::of_norm;
 use crate::catalogue::{self, Fault};
 
 /// One thing that a trace's model may have done otherwise.
@@ -35,7 +33,7 @@ pub(crate) enum Change {
     Attention(AttentionKind),
     Eps(f64),
     Act(Activation),
-    Rope(RopeParameters),
+    Rope(usize, RopeParameters),
     Buffers(DType),
     Rewired { of: Site, by: Site },
     Parameters(Vec<(String, Arc<Floats<'static>>)>),
@@ -47,25 +45,29 @@ impl Change {
         match self {
             Change::Variant(variant) => setting.semantics = with(&setting.semantics, *variant, part),
             Change::Attention(kind) => setting.semantics.base.attention = *kind,
-            Change::Eps(eps) => setting.config.rms_norm_eps = *eps,
-            Change::Act(act) => setting.config.hidden_act = *act,
-            Change::Rope(rope) => {
-                setting.config.rope = rope.clone();
-                setting.rotary = RotaryEmbedding::new(&setting.config);
+            Change::Eps(eps) => {
+                let norms = setting.architecture.layers.iter_mut().map(|layer| &mut layer.norm);
+                norms.chain([&mut setting.architecture.norm]).for_each(|norm| norm.eps = *eps);
+            }
+            Change::Act(act) => {
+                setting.architecture.layers.iter_mut().for_each(|layer| layer.feed_forward.act = *act);
+            }
+            Change::Rope(index, rope) => {
+                setting.architecture.ropes[*index].parameters = rope.clone();
+                setting.rotary = RotaryEmbedding::all(&setting.architecture);
             }
             Change::Buffers(dtype) => {
-                let (inv_freq, original) = (&setting.rotary.inv_freq, &setting.rotary.original_inv_freq);
-                setting.rotary = RotaryEmbedding::from_buffers(
-                    &setting.config,
-                    inv_freq.cast(*dtype),
-                    original.cast(*dtype),
-                );
+                let cast = |(i, rope): (usize, &RotaryEmbedding)| {
+                    let buffers = rope.buffers().map(|(_, values)| values.cast(*dtype));
+                    RotaryEmbedding::from_buffers(&setting.architecture, i, buffers)
+                };
+                setting.rotary = setting.rotary.iter().enumerate().map(cast).collect();
             }
             Change::Rewired { of, by } => setting.rewired.push((*of, *by)),
             Change::Parameters(changed) => {
                 for (name, values) in changed {
-                    if name == "lm_head.weight" {
-                        setting.config.tie_word_embeddings = false;
+                    if name == setting.architecture.head_weight() {
+                        setting.architecture.tied = false;
                     }
                     setting.parameters.insert(name.clone(), Arc::clone(values));
                 }
@@ -74,10 +76,9 @@ impl Change {
     }
 
     /// The sites that have to be in order for it to hold at one: both tables are of one base and one scaling.
-    pub(crate) fn sites(&self, site: Site) -> Vec<Site> {
-        let tables = [Site::RotaryCos, Site::RotarySin];
-        match self {
-            Change::Rope(_) | Change::Buffers(_) if tables.contains(&site) => tables.to_vec(),
+    pub(crate) fn sites(&self, of: &Architecture, site: Site) -> Vec<Site> {
+        match (self, site.op()) {
+            (Change::Rope(..) | Change::Buffers(_), Op::Table(rope)) => of.tables(rope).to_vec(),
             _ => vec![site],
         }
     }
@@ -91,9 +92,9 @@ impl Change {
     }
 
     /// Whether a free run can be made to do it: it can't read what it has not computed yet.
-    pub(crate) fn runs_free(&self, part: Part, layers: usize) -> bool {
+    pub(crate) fn runs_free(&self, part: Part, architecture: &Architecture) -> bool {
         match self {
-            Change::Rewired { of, by } => by < of && Some(*of) != part.begins_with(layers),
+            Change::Rewired { of, by } => by < of && Some(*of) != architecture.begins_with(part),
             _ => true,
         }
     }
@@ -116,11 +117,7 @@ pub(crate) fn hypotheses(site: Site, setting: &Setting, dtype: DType, first: usi
 }
 
 fn variants(site: Site, setting: &Setting, dtype: DType, first: usize) -> Vec<Hypothesis> {
-    let (config, attention) = (&setting.config, setting.semantics.base.attention);
-    let local = match site {
-        Site::Block(_, inner) => Site::Block(0, inner),
-        other => other,
-    };
+    let (of, attention) = (&setting.architecture, setting.semantics.base.attention);
     let offsets = (-8..=8).filter(|n| !matches!(n, 0 | 1)).map(|n| Variant::Positions(Positions::From(n)));
     // The first key that a window hides is out of sight of the token that is as far from it as the window is wide; a few
     // may lose it without losing a bit.
@@ -130,7 +127,7 @@ fn variants(site: Site, setting: &Setting, dtype: DType, first: usize) -> Vec<Hy
         .filter(|variant| !matches!(variant, Variant::Mask(Mask::Window(_))))
         .chain(offsets)
         .chain(windows)
-        .filter(|variant| variant.touches(config, attention, dtype).contains(&local))
+        .filter(|variant| variant.touches(of, attention, dtype).contains(&site))
         .map(|variant| Hypothesis {
             key: variant.to_string(),
             fault: catalogue::of_variant(variant),
@@ -139,7 +136,7 @@ fn variants(site: Site, setting: &Setting, dtype: DType, first: usize) -> Vec<Hy
             change: Change::Variant(variant),
         })
         .collect();
-    if let Site::Block(_, BlockSite::Context) = site {
+    if site.op() == Op::Mix {
         let other = match attention {
             AttentionKind::Eager => AttentionKind::Sdpa,
             AttentionKind::Sdpa => AttentionKind::Eager,
@@ -163,45 +160,49 @@ const EPSILONS: [f64; 9] = [0.0, 1e-6, 1e-5, 1e-8, 1e-12, 1e-4, 1e-3, 1e-2, 1e-1
 pub(crate) const THETAS: [f64; 11] = [1e4, 5e5, 1e6, 1e5, 2.5e5, 1e3, 5e4, 2e6, 5e6, 1e7, 130_000.0];
 
 fn config(site: Site, setting: &Setting) -> Vec<Hypothesis> {
-    let config = &setting.config;
-    match site {
-        site if of_norm(site) => EPSILONS
+    let of = &setting.architecture;
+    match site.op() {
+        Op::Norm => EPSILONS
             .into_iter()
-            .filter(|eps| eps.to_bits() != config.rms_norm_eps.to_bits())
+            .filter(|eps| eps.to_bits() != of.norm.eps.to_bits())
             .map(|eps| Hypothesis {
                 key: format!("rms_norm_eps {eps:e}"),
                 fault: catalogue::EPS,
                 subject: "rms_norm_eps".to_owned(),
-                relation: format!("trace: {eps:e}, ours: {:e}", config.rms_norm_eps),
+                relation: format!("trace: {eps:e}, ours: {:e}", of.norm.eps),
                 change: Change::Eps(eps),
             })
             .collect(),
-        Site::Block(_, BlockSite::ActFn) => Activation::NAMES
+        Op::Act => Activation::NAMES
             .into_iter()
             .filter_map(|name| Some((name, Activation::from_name(name)?)))
-            .filter(|(name, act)| *act != config.hidden_act && *name != "swish")
+            .filter(|(name, act)| Some(*act) != own_act(of, site) && *name != "swish")
             .map(|(name, act)| Hypothesis {
                 key: format!("hidden_act {name}"),
                 fault: catalogue::ACTIVATION,
                 subject: "hidden_act".to_owned(),
-                relation: format!("trace: {name}, ours: {:?}", config.hidden_act),
+                relation: format!("trace: {name}, ours: {:?}", own_act(of, site).unwrap_or(act)),
                 change: Change::Act(act),
             })
             .collect(),
-        Site::RotaryCos | Site::RotarySin => rotary(config),
+        Op::Table(index) => rotary(of, index),
         _ => Vec::new(),
     }
 }
 
-fn rotary(config: &LlamaConfig) -> Vec<Hypothesis> {
+fn own_act(of: &Architecture, site: Site) -> Option<Activation> {
+    Some(of.layers[site.layer()?].feed_forward.act)
+}
+
+fn rotary(of: &Architecture, index: usize) -> Vec<Hypothesis> {
     let buffers = [DType::Bf16, DType::F16].map(|dtype| Hypothesis {
         key: format!("inv_freq {dtype}"),
         fault: catalogue::ROTARY_BUFFER,
-        subject: BUFFERS[0].to_owned(),
+        subject: of.ropes[index].buffers[0].to_owned(),
         relation: format!("trace = round_{dtype}(ours)"),
         change: Change::Buffers(dtype),
     });
-    let rope = &config.rope;
+    let rope = &of.ropes[index].parameters;
     let theta = |theta: f64| {
         let relation = format!("trace: theta {theta}; ours: theta {}", rope.rope_theta);
         ("rope_theta", catalogue::ROPE_THETA, relation, RopeParameters { rope_theta: theta, ..rope.clone() })
@@ -212,7 +213,7 @@ fn rotary(config: &LlamaConfig) -> Vec<Hypothesis> {
     };
     let thetas = THETAS.into_iter().filter(|t| *t != rope.rope_theta).map(theta);
     let linear = [2.0, 4.0, 8.0, 16.0, 32.0].map(|factor| RopeKind::Linear { factor });
-    let kinds = std::iter::once(RopeKind::Default).chain(linear).chain(stretched(config));
+    let kinds = std::iter::once(RopeKind::Default).chain(linear).chain(stretched(of.max_positions));
     let kinds = kinds.filter(|kind| *kind != rope.kind);
     let plain = rope.factors.as_ref().map(|_| {
         let relation = "trace: no factors; ours: rope_freqs of the file".to_owned();
@@ -224,14 +225,14 @@ fn rotary(config: &LlamaConfig) -> Vec<Hypothesis> {
         fault,
         subject: subject.to_owned(),
         relation,
-        change: Change::Rope(rope),
+        change: Change::Rope(index, rope),
     });
     buffers.into_iter().chain(ropes).collect()
 }
 
 /// YaRN and Llama 3's scaling, as configs have them: by these factors, from these lengths.
-fn stretched(config: &LlamaConfig) -> Vec<RopeKind> {
-    let most = config.max_position_embeddings as f64;
+fn stretched(max_positions: usize) -> Vec<RopeKind> {
+    let most = max_positions as f64;
     let mut all = Vec::new();
     for factor in [2.0, 4.0, 8.0, 16.0, 32.0, 40.0] {
         let mut lengths = vec![most, most / factor, 128.0, 2048.0, 4096.0, 8192.0, 32_768.0];
@@ -258,80 +259,27 @@ fn stretched(config: &LlamaConfig) -> Vec<RopeKind> {
     all
 }
 
-/// The sites whose activations a site reads, in a model of this many blocks.
-pub(crate) fn reads(site: Site, layers: usize, attention: AttentionKind) -> Vec<Site> {
-    use BlockSite as B;
-    let before = Part::of(site).begins_with(layers);
-    let Site::Block(n, inner) = site else {
-        return match site {
-            Site::Norm => before.into_iter().collect(),
-            Site::LmHead => vec![Site::Norm],
-            _ => Vec::new(),
-        };
-    };
-    let at = |sites: &[BlockSite]| sites.iter().map(|&s| Site::Block(n, s)).collect();
-    let with =
-        |sites: &[BlockSite]| before.into_iter().chain(sites.iter().map(|&s| Site::Block(n, s))).collect();
-    match inner {
-        B::InputLayernorm => with(&[]),
-        B::QProj | B::KProj | B::VProj => at(&[B::InputLayernorm]),
-        B::QRope => at(&[B::QProj]),
-        B::KRope => at(&[B::KProj]),
-        B::Scores => at(&[B::QRope, B::KRope]),
-        B::Probs => at(&[B::Scores]),
-        B::Context if attention == AttentionKind::Eager => at(&[B::Probs, B::VProj]),
-        B::Context => at(&[B::QRope, B::KRope, B::VProj]),
-        B::OProj => at(&[B::Context]),
-        B::ResidMid => with(&[B::OProj]),
-        B::PostAttentionLayernorm => at(&[B::ResidMid]),
-        B::GateProj | B::UpProj => at(&[B::PostAttentionLayernorm]),
-        B::ActFn => at(&[B::GateProj]),
-        B::Product => at(&[B::ActFn, B::UpProj]),
-        B::DownProj => at(&[B::Product]),
-        B::Output => at(&[B::ResidMid, B::DownProj]),
-    }
-}
-
-/// The same operation on another tensor of the same width.
+/// The same operation on another tensor of the same kind.
 fn wiring(site: Site, setting: &Setting) -> Vec<Hypothesis> {
-    use BlockSite as B;
-    let layers = setting.config.num_hidden_layers;
-    let width = |site: Site| match site {
-        Site::EmbedTokens | Site::Norm => 'c',
-        Site::Block(_, s) => match s {
-            B::InputLayernorm
-            | B::OProj
-            | B::ResidMid
-            | B::PostAttentionLayernorm
-            | B::DownProj
-            | B::Output => 'c',
-            B::GateProj | B::UpProj | B::ActFn | B::Product => 'f',
-            B::QProj | B::Context => 'q',
-            B::KProj | B::VProj => 'k',
-            B::QRope => 'r',
-            B::KRope => 's',
-            _ => '-',
-        },
-        _ => '-',
-    };
-    let part = Part::of(site);
-    let mut others: Vec<Site> = part.begins_with(layers).into_iter().collect();
-    if let Site::Block(n, _) = site {
-        others.extend(B::ALL.iter().map(|&s| Site::Block(n, s)));
+    let of = &setting.architecture;
+    let kind = |site: Site| (of.node(site).along, of.node(site).shape);
+    let before = of.begins_with(site.part());
+    let mut others: Vec<Site> = before.into_iter().collect();
+    if site.layer().is_some() {
+        others.extend(of.sites_of(site.part()));
     }
-    others.push(Site::EmbedTokens);
+    others.push(of.site_of(Part::Stem, 0));
     let mut all = Vec::new();
-    for of in reads(site, layers, setting.semantics.base.attention) {
-        for &by in others.iter().filter(|&&by| by != of && by != site && width(by) == width(of)) {
+    for read in of.reads(site, setting.semantics.base.attention) {
+        for &by in others.iter().filter(|&&by| by != read && by != site && kind(by) == kind(read)) {
             let name = |s: Site| crate::across::class(&s.to_string());
-            let before = part.begins_with(layers);
             let said = |s: Site| if Some(s) == before { "the block's input".to_owned() } else { name(s) };
             all.push(Hypothesis {
-                key: format!("{} reads {} for {}", name(site), said(by), said(of)),
+                key: format!("{} reads {} for {}", name(site), said(by), said(read)),
                 fault: catalogue::WIRING,
                 subject: format!("the input of {}", name(site)),
-                relation: format!("trace: {}, ours: {}", said(by), said(of)),
-                change: Change::Rewired { of, by },
+                relation: format!("trace: {}, ours: {}", said(by), said(read)),
+                change: Change::Rewired { of: read, by },
             });
         }
     }

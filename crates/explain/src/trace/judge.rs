@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use ulpscope_decoder::{Architecture, AttentionKind, Op};
 use ulpscope_record::SiteDivergence;
 
 use crate::across::class;
@@ -25,6 +26,8 @@ pub(crate) struct Judge {
     /// Classes of sites at which the trace sums in our order.
     known: BTreeSet<String>,
     tests: usize,
+    /// What each class of sites does.
+    ops: HashMap<String, Op>,
     /// Width of a head.
     head_dim: usize,
 }
@@ -51,7 +54,7 @@ pub(crate) fn counts(s: &SiteDivergence) -> [u64; 2] {
 
 impl Judge {
     /// From ours against the trace, and ours in other orders against ours, both on the trace's inputs.
-    pub(crate) fn of(sites: &[SiteDivergence], noise: &[SiteDivergence], head_dim: usize) -> Self {
+    pub(crate) fn of(sites: &[SiteDivergence], noise: &[SiteDivergence], of: &Architecture) -> Self {
         let mut by_site: HashMap<(usize, &str), f64> = HashMap::new();
         let mut moved = BTreeSet::new();
         for s in noise {
@@ -82,17 +85,22 @@ impl Judge {
             moved,
             known: BTreeSet::new(),
             tests: sites.len().max(1),
-            head_dim,
+            ops: of
+                .sites(AttentionKind::Eager)
+                .iter()
+                .map(|site| (class(&site.to_string()), site.op()))
+                .collect(),
+            head_dim: of.layers.first().map_or(1, |layer| layer.attention.head_dim),
         };
         // An attention kernel may sum as ours in most cases and otherwise in some: then its order is not ours.
-        for s in sites.iter().filter(|s| s.site.contains(".self_attn.") && !s.site.ends_with("_proj")) {
+        for s in sites.iter().filter(|s| judge.op(&s.site).is_some_and(Op::attends)) {
             if s.introduced.equal < 1.0 && !judge.judge_by_floor(s).beyond {
                 known.remove(&class(&s.site));
             }
         }
         // Linear layers mostly go through one kernel; one that is off as often as by another order has another.
         let linear: Vec<&String> =
-            judge.moved.iter().filter(|c| c.ends_with("_proj") || *c == "lm_head").collect();
+            judge.moved.iter().filter(|class| judge.ops.get(*class) == Some(&Op::Linear)).collect();
         let sure = linear.iter().filter(|c| known.contains(**c)).count();
         if 4 * sure >= 3 * linear.len() && sure > 0 {
             let by_another_order = |s: &&SiteDivergence| {
@@ -105,6 +113,10 @@ impl Judge {
         }
         judge.known = known;
         judge
+    }
+
+    fn op(&self, site: &str) -> Option<Op> {
+        self.ops.get(&class(site)).copied()
     }
 
     /// Whether equal inputs have to give equal bits at a site.
@@ -134,13 +146,13 @@ impl Judge {
     fn judged(&self, s: &SiteDivergence, exact: bool) -> Judged {
         let [differing, len] = counts(s);
         // No order of summation makes a number infinite; how scores are hidden is each program's own matter.
-        let infinite = s.nonfinite[0] != s.nonfinite[1] && !s.site.ends_with(".self_attn.scores");
+        let infinite = s.nonfinite[0] != s.nonfinite[1] && self.op(&s.site) != Some(Op::Scores);
         let kind = self.kinds.get(s).filter(|_| !exact && !infinite);
         if differing == 0 {
             return Judged { differing: [0, len], expected: 0.0, ratio: 0.0, p_value: 1.0, beyond: false };
         }
         // A probability that is rounded otherwise moves all that a head has at its token.
-        let at_once = if s.site.ends_with(".self_attn.context") { self.head_dim as f64 } else { 1.0 };
+        let at_once = if self.op(&s.site) == Some(Op::Mix) { self.head_dim as f64 } else { 1.0 };
         let (expected, p_value) =
             kind.map_or((0.0, 0.0), |kind| kind.test(s, differing, len as usize, at_once));
         let floor = kind.map_or(0.0, |kind| kind.rms());
@@ -156,6 +168,7 @@ mod tests {
     use ulpscope_floats::Floats;
 
     use super::*;
+    use crate::testing::llama;
 
     const LEN: usize = 512;
 
@@ -167,7 +180,7 @@ mod tests {
         let activation =
             |values: Vec<f32>| Activation { shape: vec![1, 16, LEN / 16], values: Floats::from(values) };
         let [a, b] = [(0..LEN).map(value).collect(), (0..LEN).map(moved).collect()].map(activation);
-        introduced("ours", site.parse().unwrap(), 0, &a, &b)
+        introduced("ours", llama().site(site).unwrap(), 0, &a, &b)
     }
 
     #[test]
@@ -184,7 +197,7 @@ mod tests {
                 if site.ends_with("down_proj") { off(site, count, by) } else { off(site, 0, 0.0) }
             };
             let found: Vec<SiteDivergence> = sites.iter().map(of).collect();
-            let judge = Judge::of(&found, &noise, 16);
+            let judge = Judge::of(&found, &noise, &llama());
             found.iter().map(|s| judge.judge(s).beyond).collect::<Vec<bool>>()
         };
         // As often and as much as another order does: that is what it is.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use ulpscope_llama::layer_of;
+use ulpscope_decoder::layer_of;
 use ulpscope_metrics::Origin;
 
 use super::hypothesis::Change;

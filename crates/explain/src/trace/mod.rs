@@ -24,8 +24,8 @@ use std::num::NonZeroUsize;
 
 use burn::tensor::Device;
 use ulpscope_capture::{Pattern, Trace};
-use ulpscope_compare::{Findings, NamedArm, Part, Step, agreement, survey};
-use ulpscope_llama::{Accumulation, Site};
+use ulpscope_compare::{Findings, NamedArm, Step, agreement, survey};
+use ulpscope_decoder::{Accumulation, Part};
 use ulpscope_record::{Arm, Coverage, First, Origin, SiteDivergence, Weights};
 
 use crate::answer::{Answer, Stage};
@@ -73,18 +73,19 @@ pub fn explain_trace(
 
     // What stands on ours, because the trace lacks what it reads, is judged as little as what the trace lacks.
     let mut found = found;
+    let of = plan.arm.arm.architecture();
     let standing = |s: &SiteDivergence| {
-        s.site.parse().is_ok_and(|site| recorded.references[s.prompt].judged.contains(&site))
+        of.site(&s.site).is_ok_and(|site| recorded.references[s.prompt].judged.contains(&site))
     };
     found.sites.retain(standing);
     found.noise.retain(standing);
 
-    let judge = Judge::of(&found.sites, &found.noise, arm.arm.config().head_dim);
+    let judge = Judge::of(&found.sites, &found.noise, arm.arm.architecture());
     let mut origins: Vec<Origin> = Vec::new();
     let mut sites = BTreeSet::new();
     for s in &found.sites {
         let judged = judge.judge(s);
-        if let Some(site) = s.site.parse::<Site>().ok().filter(|_| judged.beyond) {
+        if let Some(site) = of.site(&s.site).ok().filter(|_| judged.beyond) {
             sites.insert(site);
             origins.push(Origin {
                 site: s.site.clone(),
@@ -154,9 +155,11 @@ fn nearest_order(plan: &TracePlan, recorded: &recorded::Recorded) -> Result<Accu
         Accumulation::Pairwise,
         Accumulation::SplitK(const { NonZeroUsize::new(4).unwrap() }),
     ];
-    let layers = plan.arm.arm.config().num_hidden_layers;
+    let of = plan.arm.arm.architecture();
+    let layers = of.layers.len();
     // Of a large model, some blocks tell as much as all.
-    let parts: Vec<Part> = Part::all(layers)
+    let parts: Vec<Part> = of
+        .parts()
         .into_iter()
         .filter(|part| match part {
             Part::Stem => false,

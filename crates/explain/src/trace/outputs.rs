@@ -4,12 +4,11 @@
 //! the values. A rule that holds of every element is one; whatever else a site does would have to keep to it.
 
 use ulpscope_capture::Activation;
+use ulpscope_decoder::{Op, Site};
 use ulpscope_floats::Floats;
-use ulpscope_llama::{BlockSite, Site};
 use ulpscope_metrics::{Change, Description, Hints, Operation, Place, Relation, Statement, Zeros, describe};
 
-use super::pattern::{hidden, of_pairs};
-use super::weights::linear;
+use super::pattern::hidden;
 use crate::catalogue::{self, Fault};
 
 /// Signal-to-noise ratio, dB, that activations keep when somebody quantises them on purpose, to 8 bits.
@@ -58,7 +57,7 @@ pub(super) fn seen(
 fn joined(site: Site, pairs: &[(&Activation, &Activation)]) -> Option<(Vec<f64>, Vec<f64>, usize)> {
     let width = *pairs.first()?.0.shape.last()?;
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
-    for (a, b) in pairs.iter().filter(|(a, _)| of_pairs(site) || a.shape.last() == Some(&width)) {
+    for (a, b) in pairs.iter().filter(|(a, _)| site.op().of_pairs() || a.shape.last() == Some(&width)) {
         for (x, y) in (0..a.values.len()).map(|i| (a.values.get(i), b.values.get(i))) {
             if !hidden(site, x) && !hidden(site, y) {
                 theirs.push(x);
@@ -66,7 +65,7 @@ fn joined(site: Site, pairs: &[(&Activation, &Activation)]) -> Option<(Vec<f64>,
             }
         }
     }
-    let width = if of_pairs(site) { 1 } else { width };
+    let width = if site.op().of_pairs() { 1 } else { width };
     (width > 0 && !ours.is_empty()).then_some((ours, theirs, width))
 }
 
@@ -88,7 +87,7 @@ fn biased(ours: &Floats, theirs: &Floats, width: usize) -> bool {
 
 fn fault(site: Site, statement: &Statement, len: usize, unit: f64) -> Option<&'static Fault> {
     // Another mask, or another softmax, gives what may pass for coarse numbers.
-    let attention = of_pairs(site) || matches!(site, Site::Block(_, BlockSite::Context));
+    let attention = site.op().of_pairs() || site.op() == Op::Mix;
     let of_operation = |operation| match operation {
         Operation::Times => catalogue::OUTPUT_SCALED,
         Operation::Plus => catalogue::OUTPUT_OFFSET,
@@ -103,7 +102,7 @@ fn fault(site: Site, statement: &Statement, len: usize, unit: f64) -> Option<&'s
             Some(catalogue::OUTPUT_ROUNDED)
         }
         Relation::Rounded { .. } | Relation::Neighbours(_) if !attention => Some(catalogue::OUTPUT_ROUNDED),
-        Relation::Rearranged(_) if !of_pairs(site) => Some(catalogue::OUTPUT_REARRANGED),
+        Relation::Rearranged(_) if !site.op().of_pairs() => Some(catalogue::OUTPUT_REARRANGED),
         _ => None,
     };
     match statement {
@@ -122,9 +121,11 @@ fn fault(site: Site, statement: &Statement, len: usize, unit: f64) -> Option<&'s
         {
             Some(catalogue::OUTPUT_SCALED)
         }
-        Statement::Described(Description::Update { .. }) if linear(site) => Some(catalogue::ADAPTER_ACTIVE),
+        Statement::Described(Description::Update { .. }) if site.op() == Op::Linear => {
+            Some(catalogue::ADAPTER_ACTIVE)
+        }
         // Of a layer with other weights, or other inputs.
-        Statement::Described(Description::Unrelated { .. }) if linear(site) => {
+        Statement::Described(Description::Unrelated { .. }) if site.op() == Op::Linear => {
             Some(catalogue::LAYER_UNRELATED)
         }
         Statement::Described(_) => None,
@@ -156,9 +157,8 @@ fn dropped(ours: &Floats, theirs: &Floats) -> Option<(f64, f64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::site;
     use ulpscope_floats::DType;
-
-    const SITE: Site = Site::Block(1, BlockSite::OProj);
 
     /// What is seen where the trace is `f` of ours at each element, over 24 tokens of width 64.
     fn of(f: impl Fn(usize, f64) -> f64) -> Result<Seen, Option<String>> {
@@ -169,7 +169,7 @@ mod tests {
         let theirs =
             Floats::from((0..ours.len()).map(|i| f(i, ours.get(i))).collect::<Vec<f64>>()).cast(DType::Bf16);
         let [theirs, ours] = [theirs, ours].map(|values| Activation { shape: vec![1, 24, 64], values });
-        seen(SITE, &[(&theirs, &ours)], &[4, 2])
+        seen(site("model.layers.1.self_attn.o_proj"), &[(&theirs, &ours)], &[4, 2])
     }
 
     #[test]

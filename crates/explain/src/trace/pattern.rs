@@ -1,8 +1,8 @@
 //! What can be said of a difference whose cause is not known.
 
 use ulpscope_capture::Activation;
+use ulpscope_decoder::{Op, Site};
 use ulpscope_floats::{DType, ulp};
-use ulpscope_llama::{BlockSite, Site};
 
 use crate::stats::as_many;
 
@@ -45,17 +45,7 @@ pub(crate) fn nearly(site: Site, pairs: &[(&Activation, &Activation)]) -> bool {
 
 /// The elements at a function's output that differ by more than `beside`, if none does by more than single steps.
 fn of_function(site: Site, pairs: &[(&Activation, &Activation)], beside: f64) -> Option<u64> {
-    let function = match site {
-        Site::RotaryCos | Site::RotarySin | Site::Norm => true,
-        Site::Block(_, s) => matches!(
-            s,
-            BlockSite::InputLayernorm
-                | BlockSite::PostAttentionLayernorm
-                | BlockSite::Probs
-                | BlockSite::ActFn
-        ),
-        _ => false,
-    };
+    let function = matches!(site.op(), Op::Table(_) | Op::Norm | Op::Softmax | Op::Act);
     if !function || pairs.is_empty() {
         return None;
     }
@@ -93,15 +83,10 @@ pub(crate) fn first_token(pairs: &[(&Activation, &Activation)]) -> usize {
     pairs.iter().filter_map(first).min().unwrap_or(0)
 }
 
-/// Scores and probabilities have a place for every pair of tokens, whether one sees the other or not.
-pub(crate) fn of_pairs(site: Site) -> bool {
-    matches!(site, Site::Block(_, BlockSite::Scores | BlockSite::Probs))
-}
-
 /// Whether a score is that of a key which is not seen: minus infinity, or the lowest number of its format. f16's is nearer
 /// to other numbers, but no score is so low.
 pub(crate) fn hidden(site: Site, score: f64) -> bool {
-    of_pairs(site) && score < -60_000.0
+    site.op().of_pairs() && score < -60_000.0
 }
 
 /// The pattern of the difference between `a`, the trace's, and `b`, ours, in a sentence.
@@ -168,6 +153,7 @@ pub(crate) fn describe(site: Site, pairs: &[(&Activation, &Activation)]) -> Stri
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::site;
     use ulpscope_floats::Floats;
 
     fn activation(values: &[f32], dtype: DType) -> Activation {
@@ -183,21 +169,21 @@ mod tests {
             activation(&values.collect::<Vec<_>>(), DType::Bf16)
         };
         let test = |b: &Activation, site| last_bits(site, &[(&a, b)], 1e-5);
-        assert!(test(&moved(2, 0.007_812_5), Site::Norm));
-        assert!(!test(&moved(60, 0.007_812_5), Site::Norm), "too many");
-        assert!(!test(&moved(2, 0.015_625), Site::Norm), "two steps");
-        assert!(!test(&moved(2, 0.007_812_5), Site::EmbedTokens), "no function");
+        assert!(test(&moved(2, 0.007_812_5), site("model.norm")));
+        assert!(!test(&moved(60, 0.007_812_5), site("model.norm")), "too many");
+        assert!(!test(&moved(2, 0.015_625), site("model.norm")), "two steps");
+        assert!(!test(&moved(2, 0.007_812_5), site("model.embed_tokens")), "no function");
     }
 
     #[test]
     fn a_pattern_is_put_into_words() {
         let a = activation(&[1.0, 2.0, 3.0, 4.0, 1.0, 2.0, 3.0, 4.0], DType::F32);
         let b = activation(&[1.0, 2.5, 3.0, 4.0, 1.0, 2.0, 3.0, 4.0], DType::F32);
-        let said = describe(Site::Norm, &[(&a, &b)]);
+        let said = describe(site("model.norm"), &[(&a, &b)]);
         assert!(said.starts_with("1 of 8 elements differ; in 1 of 4 channels (1); in 1 of 2 rows"), "{said}");
         let half = activation(&[0.5, 1.0, 1.5, 2.0, 0.5, 1.0, 1.5, 2.0], DType::F32);
-        assert!(describe(Site::Norm, &[(&half, &a)]).contains("about 0.5000 times ours"));
+        assert!(describe(site("model.norm"), &[(&half, &a)]).contains("about 0.5000 times ours"));
         let none = activation(&[0.0; 8], DType::F32);
-        assert!(describe(Site::Norm, &[(&none, &a)]).contains("the trace's is zero"));
+        assert!(describe(site("model.norm"), &[(&none, &a)]).contains("the trace's is zero"));
     }
 }

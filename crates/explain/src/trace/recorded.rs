@@ -4,11 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ulpscope_capture::{Activations, Trace};
 use ulpscope_compare::{NamedArm, Reference};
+use ulpscope_decoder::{Architecture, AttentionKind, Op, Site};
 use ulpscope_floats::DType;
-use ulpscope_llama::{AttentionKind, BlockSite, Site};
 
 use super::TracePlan;
-use super::hypothesis::reads;
 use crate::error::ExplainError;
 
 /// What the traces hold, and what they lack.
@@ -39,24 +38,21 @@ fn one(plan: &TracePlan, name: &str, trace: &Trace, found: &mut Recorded) -> Res
             Some(ids) => format!("its `ids` are `{ids}`, where a list such as [1, 17, 250] is expected"),
         })
     })?;
-    let config = plan.arm.arm.config();
-    if ids.is_empty() || ids.len() > config.max_tokens() {
-        let most = config.max_tokens();
+    let of = plan.arm.arm.architecture();
+    if ids.is_empty() || ids.len() > of.max_tokens() {
+        let most = of.max_tokens();
         return Err(refused(format!("it has {} tokens, and the model takes 1 to {most}", ids.len())));
     }
-    if let Some(id) = ids.iter().find(|id| **id as usize >= config.vocab_size) {
-        return Err(refused(format!(
-            "token id {id} is not in the model's vocabulary of {}",
-            config.vocab_size
-        )));
+    if let Some(id) = ids.iter().find(|id| **id as usize >= of.vocab) {
+        return Err(refused(format!("token id {id} is not in the model's vocabulary of {}", of.vocab)));
     }
 
     let attention = plan.arm.semantics.base.attention;
-    let sites: BTreeSet<Site> = Site::all(config, attention).into_iter().collect();
+    let sites: BTreeSet<Site> = of.sites(attention).into_iter().collect();
     let mut activations = Activations::new();
     let mut besides: Vec<&str> = Vec::new();
     for (key, activation) in &trace.activations {
-        match key.parse::<Site>().ok().filter(|site| sites.contains(site)) {
+        match of.site(key).ok().filter(|site| sites.contains(site)) {
             Some(site) => _ = activations.insert(site, activation.clone()),
             None => besides.push(key),
         }
@@ -74,7 +70,7 @@ fn one(plan: &TracePlan, name: &str, trace: &Trace, found: &mut Recorded) -> Res
     let held = activations.len();
     let mut wrong: Vec<String> = Vec::new();
     activations.retain(|site, a| {
-        let ours = site.shape(config, ids.len());
+        let ours = of.shape(*site, ids.len());
         if a.shape != ours {
             let made = format!("where {} tokens of this model make {ours:?}", ids.len());
             wrong.push(format!("{site} has the shape {:?}, {made}", a.shape));
@@ -117,10 +113,9 @@ fn one(plan: &TracePlan, name: &str, trace: &Trace, found: &mut Recorded) -> Res
             few(&blind)
         ));
     }
-    let layers = config.num_hidden_layers;
     let recorded: BTreeSet<Site> = activations.keys().copied().collect();
     let judged: BTreeSet<Site> =
-        recorded.iter().copied().filter(|site| stands(*site, &recorded, layers, attention)).collect();
+        recorded.iter().copied().filter(|site| stands(of, *site, &recorded, attention)).collect();
     let unfounded: Vec<String> = (asked.iter())
         .filter(|site| recorded.contains(site) && !judged.contains(site))
         .map(Site::to_string)
@@ -138,11 +133,9 @@ fn one(plan: &TracePlan, name: &str, trace: &Trace, found: &mut Recorded) -> Res
 
 /// Whether everything that a site reads was recorded, or follows from what was without a linear layer in between: then
 /// what the site gives is not ours by more than an operation or two.
-fn stands(site: Site, recorded: &BTreeSet<Site>, layers: usize, attention: AttentionKind) -> bool {
-    let linear = |site: Site| matches!(site, Site::Block(_, s) if s.name().ends_with("_proj"));
-    reads(site, layers, attention)
-        .into_iter()
-        .all(|read| recorded.contains(&read) || (!linear(read) && stands(read, recorded, layers, attention)))
+fn stands(of: &Architecture, site: Site, recorded: &BTreeSet<Site>, attention: AttentionKind) -> bool {
+    let follows = |read: Site| read.op() != Op::Linear && stands(of, read, recorded, attention);
+    of.reads(site, attention).into_iter().all(|read| recorded.contains(&read) || follows(read))
 }
 
 /// A trace has to be in the arm's format, most of it at least.
@@ -174,10 +167,10 @@ fn formats(plan: &TracePlan, name: &str, activations: &Activations) -> Result<()
 
 /// Sites that read numbers which are none. Scores may be minus infinity where they are masked.
 fn blind(arm: &NamedArm, asked: &[Site], activations: &Activations) -> Vec<String> {
-    let layers = arm.arm.config().num_hidden_layers;
+    let of = arm.arm.architecture();
     let attention: AttentionKind = arm.semantics.base.attention;
     let odd = |site: &Site| {
-        let scores = matches!(site, Site::Block(_, BlockSite::Scores));
+        let scores = site.op() == Op::Scores;
         activations.get(site).is_some_and(|a| {
             (0..a.values.len()).any(|i| {
                 let x = a.values.get(i);
@@ -186,7 +179,7 @@ fn blind(arm: &NamedArm, asked: &[Site], activations: &Activations) -> Vec<Strin
         })
     };
     let odd: BTreeSet<Site> = activations.keys().copied().filter(odd).collect();
-    let reads_odd = |site: &&Site| reads(**site, layers, attention).iter().any(|read| odd.contains(read));
+    let reads_odd = |site: &&Site| of.reads(**site, attention).iter().any(|read| odd.contains(read));
     asked.iter().filter(reads_odd).map(Site::to_string).collect()
 }
 

@@ -3,18 +3,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ulpscope_capture::{Activation, Activations, Pattern};
-use ulpscope_compare::{CompareError, NamedArm, Part, Parts, Reference, Setting, introduced};
-use ulpscope_llama::Site;
+use ulpscope_compare::{CompareError, NamedArm, Parts, Reference, Setting, introduced};
+use ulpscope_decoder::{Op, Part, Site};
 use ulpscope_record::SiteDivergence;
 
 use super::formula::{At, Formula};
-use super::hypothesis::{Change, Hypothesis, hypotheses, reads};
+use super::hypothesis::{Change, Hypothesis, hypotheses};
 use super::judge::{Judge, Judged};
 use super::layers;
 use super::outputs::{self, Seen};
 use super::pattern;
 use super::recorded::few;
-use super::weights::{Layer, of_norm};
+use super::weights::Layer;
 use crate::across::class;
 use crate::catalogue::{self, Fault};
 
@@ -176,7 +176,7 @@ impl<'s, 'a> Search<'s, 'a> {
         origins: &BTreeSet<Site>,
         mut progress: impl FnMut(usize, usize),
     ) -> Result<Outcome, CompareError> {
-        let parts: BTreeSet<Part> = origins.iter().map(|site| Part::of(*site)).collect();
+        let parts: BTreeSet<Part> = origins.iter().map(|site| site.part()).collect();
         let total = parts.len();
         for (done, part) in parts.into_iter().enumerate() {
             self.part(part)?;
@@ -184,7 +184,7 @@ impl<'s, 'a> Search<'s, 'a> {
         }
         let found = &mut self.outcome.found;
         layers::merge(found);
-        *found = layers::alike(std::mem::take(found), self.base.config.num_hidden_layers);
+        *found = layers::alike(std::mem::take(found), self.base.architecture.layers.len());
         // What two honest libraries differ by stands behind what somebody has to mend.
         found.sort_by_key(|found| found.shown == Shown::LastBits);
         Ok(self.outcome)
@@ -233,7 +233,7 @@ impl<'s, 'a> Search<'s, 'a> {
         if !tried.iter().any(|t| t.fits) {
             let layer = Layer {
                 site,
-                config: &setting.config,
+                of: &setting.architecture,
                 references: self.references,
                 taught: &now.taught,
                 exact: self.judge.exact(&site.to_string()),
@@ -268,7 +268,7 @@ impl<'s, 'a> Search<'s, 'a> {
             .map(|(_, t)| said(&t.what))
             .collect();
         let best = tried.swap_remove(index);
-        let layers = setting.config.num_hidden_layers;
+        let of = &setting.architecture;
         let mut changed = setting.clone();
         for hypothesis in &best.what {
             hypothesis.change.apply(part, &mut changed);
@@ -278,17 +278,17 @@ impl<'s, 'a> Search<'s, 'a> {
         // Who reads which tensor is every reader's own matter, also where it is not in order for another reason.
         let attention = self.base.semantics.base.attention;
         let rewired: Vec<Site> = best.what.iter().filter_map(|h| h.change.rewired()).collect();
-        let reader = |s: &Site| reads(*s, layers, attention).iter().any(|of| rewired.contains(of));
+        let reader = |s: &Site| of.reads(*s, attention).iter().any(|of| rewired.contains(of));
         let local = best.harm || !rewired.is_empty();
         let accounted: BTreeSet<Site> = match (best.harm, rewired.is_empty()) {
             (false, true) => mended,
             (true, _) => BTreeSet::from([site]),
             (false, false) => mended.into_iter().filter(reader).collect(),
         };
-        let readers = Site::all(&setting.config, attention).into_iter().filter(reader);
+        let readers = of.sites(attention).into_iter().filter(reader);
         let all_readers = readers.clone().count() > 0 && readers.into_iter().all(|s| accounted.contains(&s));
         for hypothesis in &best.what {
-            let free = (!local || all_readers) && !best.harm && hypothesis.change.runs_free(part, layers);
+            let free = (!local || all_readers) && !best.harm && hypothesis.change.runs_free(part, of);
             let mended = |s: &Site| now.differing(*s).saturating_sub(best.trial.differing(*s));
             let evidence = accounted.iter().map(mended).sum();
             self.enter(part, hypothesis, &accounted, &best.trial, (free, evidence), &ties);
@@ -348,7 +348,8 @@ impl<'s, 'a> Search<'s, 'a> {
         let (equal, harm, error) = (trial.equal(site), trial.harmed(now), trial.error(site));
         // A change that takes the site away explains nothing of it.
         let there = trial.of(site).count() == now.of(site).count();
-        let sites: BTreeSet<Site> = what.iter().flat_map(|h| h.change.sites(site)).collect();
+        let sites: BTreeSet<Site> =
+            what.iter().flat_map(|h| h.change.sites(&self.base.architecture, site)).collect();
         // What reads zeros gives zeros, whatever it is.
         let of_zeros = |change: &Change| matches!(change, Change::Rewired { by, .. } if self.zeros(*by));
         let of_zeros = what.iter().any(|h| of_zeros(&h.change));
@@ -490,7 +491,11 @@ impl<'s, 'a> Search<'s, 'a> {
             return Ok(());
         }
         let nearly = |t: &&Tried| {
-            let mut sites = t.what[0].change.sites(site).into_iter().filter(|s| t.trial.of(*s).count() > 0);
+            let mut sites = t.what[0]
+                .change
+                .sites(&self.base.architecture, site)
+                .into_iter()
+                .filter(|s| t.trial.of(*s).count() > 0);
             t.what.len() == 1 && !t.harm && sites.all(|s| pattern::nearly(s, &self.pairs_at(s, &t.trial)))
         };
         if let Some(near) = tried.iter().find(nearly) {
@@ -505,8 +510,10 @@ impl<'s, 'a> Search<'s, 'a> {
         if self.by_formula(site, setting, now)? {
             return Ok(());
         }
-        let (config, pairs) = (&self.base.config, self.pairs_at(site, now));
-        let seen = outputs::seen(site, &pairs, &[config.num_attention_heads, config.num_key_value_heads]);
+        let pairs = self.pairs_at(site, now);
+        let attention = self.base.architecture.layers.first().map(|layer| layer.attention);
+        let heads = attention.map_or([1; 2], |attention| [attention.heads, attention.groups]);
+        let seen = outputs::seen(site, &pairs, &heads);
         let place = match seen {
             Ok(Seen { fault, statement }) => {
                 let said = [
@@ -539,7 +546,7 @@ impl<'s, 'a> Search<'s, 'a> {
         // What no formula gives in some layers is not sought in all.
         let fruitless =
             self.outcome.unexplained.iter().filter(|u| class(&u.site.to_string()) == kind).count();
-        let at = At::of(site, &setting.config, attention, self.references, &now.taught);
+        let at = At::of(site, &setting.architecture, attention, self.references, &now.taught);
         if let Some(at) = at.filter(|_| fruitless < FRUITLESS)
             && let Some(Formula { fault, said }) = at.formula(&mut self.parts)?
         {
@@ -574,7 +581,7 @@ fn said(what: &[&Hypothesis]) -> String {
 
 /// Whether these are other weights of a norm: a norm of another kind may pass for that.
 fn edits_norm(site: Site, what: &[&Hypothesis]) -> bool {
-    of_norm(site) && what.iter().any(|h| matches!(h.change, Change::Parameters(_)))
+    site.op() == Op::Norm && what.iter().any(|h| matches!(h.change, Change::Parameters(_)))
 }
 
 /// Whether a relation says so already, but for rounding.

@@ -1,7 +1,7 @@
 //! What is known of a trace, as an explanation.
 
 use ulpscope_compare::{NamedArm, Observed};
-use ulpscope_llama::{Accumulation, Site};
+use ulpscope_decoder::{Accumulation, Site};
 use ulpscope_record::{Cause, Explanation, Origin, Signatures, SiteDivergence, Status};
 
 use super::TRACE;
@@ -55,11 +55,8 @@ pub(super) fn explanation(known: &Known) -> Explanation {
         outcome.found.iter().enumerate().map(|(i, f)| cause(known, i, f, floor_kl, exceeds)).collect();
     let mut origins = known.origins.clone();
     for origin in &mut origins {
-        origin.cause = origin
-            .site
-            .parse::<Site>()
-            .ok()
-            .and_then(|site| outcome.found.iter().position(|f| f.sites.contains(&site)));
+        let at = |f: &Found| f.sites.iter().any(|site| site.to_string() == origin.site);
+        origin.cause = outcome.found.iter().position(at);
     }
     let differs = known.sites.iter().any(|s| s.introduced.equal < 1.0);
     let quiet = differs && origins.is_empty();
@@ -243,9 +240,8 @@ fn paragraph(known: &Known, found: &Explanation, status: Status, floor_kl: f64) 
         Status::Explained | Status::Unexplained => {
             // Last bits of functions are in all that another library computes.
             let last_bits = |site: &str| {
-                let parsed = site.parse().ok();
-                let of = outcome.found.iter().filter(|f| f.shown == Shown::LastBits);
-                parsed.is_some_and(|site| of.clone().any(|f| f.sites.contains(&site)))
+                let mut of = outcome.found.iter().filter(|f| f.shown == Shown::LastBits);
+                of.any(|f| f.sites.iter().any(|known| known.to_string() == site))
             };
             let origins = || found.origins.iter();
             if let Some(origin) = origins().find(|o| !last_bits(&o.site)).or_else(|| origins().next()) {

@@ -9,12 +9,12 @@ use std::sync::Arc;
 
 use ulpscope_capture::Activations;
 use ulpscope_compare::{CompareError, Parts, Reference};
+use ulpscope_decoder::{Architecture, Op, Site};
 use ulpscope_floats::{DType, Floats, Rounding};
-use ulpscope_llama::{BlockSite, LlamaConfig, Site};
 use ulpscope_metrics::{Description, Hints, Statement, describe};
 use ulpscope_weights::Arm;
 
-use super::hypothesis::{Change, Hypothesis, reads};
+use super::hypothesis::{Change, Hypothesis};
 use crate::across::class;
 use crate::catalogue::{self, Fault};
 
@@ -26,7 +26,7 @@ const GUESSES: usize = 12;
 /// A site with parameters, and what is known of it.
 pub(crate) struct Layer<'s> {
     pub(crate) site: Site,
-    pub(crate) config: &'s LlamaConfig,
+    pub(crate) of: &'s Architecture,
     pub(crate) references: &'s [Reference],
     /// What ours gives on each prompt.
     pub(crate) taught: &'s [Activations],
@@ -36,24 +36,7 @@ pub(crate) struct Layer<'s> {
 
 /// The module that a site is the output of, if it has parameters.
 pub(crate) fn module(site: Site) -> Option<String> {
-    use BlockSite as B;
-    match site {
-        Site::EmbedTokens | Site::Norm | Site::LmHead => Some(site.to_string()),
-        Site::Block(_, s) if s.name().ends_with("_proj") => Some(site.to_string()),
-        Site::Block(_, B::InputLayernorm | B::PostAttentionLayernorm) => Some(site.to_string()),
-        _ => None,
-    }
-}
-
-/// Whether a site is the output of a linear layer.
-pub(super) fn linear(site: Site) -> bool {
-    matches!(site, Site::LmHead) || matches!(site, Site::Block(_, s) if s.name().ends_with("_proj"))
-}
-
-/// Whether a site is the output of a norm.
-pub(super) fn of_norm(site: Site) -> bool {
-    use BlockSite::{InputLayernorm, PostAttentionLayernorm};
-    matches!(site, Site::Norm | Site::Block(_, InputLayernorm | PostAttentionLayernorm))
+    matches!(site.op(), Op::Embed | Op::Norm | Op::Linear).then(|| site.to_string())
 }
 
 /// A parameter with its shape.
@@ -65,9 +48,8 @@ struct Held {
 
 fn held(parts: &mut Parts, arm: &Arm, name: &str) -> Result<Held, CompareError> {
     let values = parts.parameter(name)?.into_owned();
-    let shape = arm.config().parameters().into_iter().find(|(n, _)| n == name).map(|(_, shape)| shape);
-    let config = arm.config();
-    let shape = shape.unwrap_or_else(|| vec![config.vocab_size, config.hidden_size]);
+    let of = arm.architecture();
+    let shape = of.parameter(name).map_or_else(|| vec![of.vocab, of.width], |p| p.param.shape.clone());
     Ok(Held { name: name.to_owned(), shape, values })
 }
 
@@ -76,18 +58,14 @@ impl Layer<'_> {
     pub(crate) fn edits(&self, parts: &mut Parts, arm: &Arm) -> Result<Vec<Hypothesis>, CompareError> {
         let Some(module) = module(self.site) else { return Ok(Vec::new()) };
         let weight = held(parts, arm, &format!("{module}.weight"))?;
-        let bias = match self.site {
-            Site::Block(_, s) if s.name().starts_with("self_attn") && self.config.attention_bias => true,
-            Site::Block(_, s) if s.name().starts_with("mlp") && self.config.mlp_bias => true,
-            _ => false,
-        };
-        let bias =
-            if bias && linear(self.site) { Some(held(parts, arm, &format!("{module}.bias"))?) } else { None };
+        let bias = (self.of.node(self.site).params.len() > 1)
+            .then(|| held(parts, arm, &format!("{module}.bias")))
+            .transpose()?;
         let mut found = Vec::new();
         if let Some(bias) = &bias {
             found.extend(self.biases(bias));
         }
-        if self.site == Site::EmbedTokens {
+        if self.site.op() == Op::Embed {
             found.extend([1, -1].map(|by| self.row_beside(&weight, by)));
             found.extend(self.rows_of_tokens(&weight));
             return Ok(found);
@@ -98,7 +76,7 @@ impl Layer<'_> {
                 .map(|(fault, said, values)| self.whole(&weight, fault, &said, values)),
         );
         found.extend(self.others(parts, arm, &weight)?);
-        if linear(self.site) {
+        if self.site.op() == Op::Linear {
             found.extend(self.channels(&weight, bias.as_ref()));
         } else {
             found.extend(self.norm(&weight));
@@ -107,7 +85,9 @@ impl Layer<'_> {
     }
 
     fn heads(&self) -> [usize; 2] {
-        [self.config.num_attention_heads, self.config.num_key_value_heads]
+        let attention =
+            self.site.layer().or(Some(0)).and_then(|n| self.of.layers.get(n)).map(|l| l.attention);
+        attention.map_or([1; 2], |attention| [attention.heads, attention.groups])
     }
 
     /// Another tensor in this one's place.
@@ -129,7 +109,7 @@ impl Layer<'_> {
         let statement = describe(&held.values, &values, &held.shape, &Hints { heads: &self.heads() });
         let fault = match &statement {
             Statement::Exact(_) | Statement::Described(Description::Constant { .. }) => {
-                catalogue::of_statement(&held.name, &statement)
+                catalogue::of_statement(self.of.kind(&held.name)?, &statement)
             }
             Statement::Described(_) => catalogue::PARTLY,
         };
@@ -168,12 +148,12 @@ impl Layer<'_> {
             ));
         }
         let layer = self.site.layer();
-        let names = arm.config().parameters().into_iter().filter(|(name, shape)| {
-            let near = name.split('.').nth(2).and_then(|n| n.parse::<usize>().ok());
+        let others = arm.architecture().parameters().into_iter().filter(|other| {
+            let near = other.site.layer();
             let near = near.is_none_or(|n| layer.is_none_or(|own| n.abs_diff(own) <= 1 || n == 0));
-            *shape == weight.shape && *name != weight.name && near
+            other.param.shape == weight.shape && other.name != weight.name && near
         });
-        for (name, _) in names {
+        for name in others.map(|other| other.name) {
             let values = parts.parameter(&name)?.into_owned();
             if values.dtype() == weight.values.dtype() && values.bytes() != weight.values.bytes() {
                 let mut one =
@@ -267,7 +247,7 @@ impl Layer<'_> {
 
     /// What the layer reads, each channel over all tokens.
     fn inputs(&self, columns: usize) -> Option<Vec<Vec<f64>>> {
-        let [from] = reads(self.site, self.config.num_hidden_layers, Default::default())[..] else {
+        let [from] = self.of.reads(self.site, Default::default())[..] else {
             return None;
         };
         let mut inputs = vec![Vec::new(); columns];
@@ -510,11 +490,9 @@ fn same_format(like: &Floats, values: impl Iterator<Item = f64>) -> Floats<'stat
 /// The weight by another way to its format.
 fn recast(arm: &Arm, weight: &Held) -> Result<Vec<(&'static Fault, String, Floats<'static>)>, CompareError> {
     let dtype = weight.values.dtype();
-    let source = if weight.name == "lm_head.weight" && arm.config().tie_word_embeddings {
-        "model.embed_tokens.weight"
-    } else {
-        &weight.name
-    };
+    let of = arm.architecture();
+    let tied = of.tied && weight.name == of.head_weight();
+    let source = if tied { of.embedding_weight() } else { &weight.name };
     let stored = arm.checkpoint().tensor(source)?.values.cast(DType::F32);
     let mut found = Vec::new();
     if dtype == DType::Bf16 {

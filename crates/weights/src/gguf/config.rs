@@ -2,11 +2,12 @@
 
 use anamnesis::GgufMetadataValue;
 use serde_json::{Map, Value, json};
+use ulpscope_decoder::Family;
 
 use super::metadata::Metadata;
 use crate::WeightsError;
 
-/// `llama.*` keys that [`config_json`] reads.
+/// Keys behind the architecture's name that [`config_json`] reads.
 const USED: &[&str] = &[
     "block_count",
     "context_length",
@@ -32,7 +33,7 @@ const USED: &[&str] = &[
     "rope.scaling.yarn_log_multiplier",
 ];
 
-/// `llama.*` keys that say how a file came about, not what to compute.
+/// Keys that say how a file came about, not what to compute.
 const NEUTRAL: &[&str] = &["tensor_data_layout", "rope.scaling.finetuned", "attention.layer_norm_epsilon"];
 
 /// Keys that change the result unless they have this value.
@@ -55,53 +56,59 @@ const OFF: &[(&str, f64)] = &[
 
 /// The `config.json` that Hugging Face's converter to GGUF had before it, as far as it matters.
 ///
-/// `shape` gives the shape of a stored tensor under PyTorch's name.
+/// `shape` gives the shape of a stored tensor under the file's own name.
 pub(crate) fn config_json<'a>(
     metadata: &Metadata,
+    family: &Family,
     shape: &dyn Fn(&str) -> Option<&'a [usize]>,
 ) -> Result<Value, WeightsError> {
     let m = metadata;
-    refuse_unknown(m)?;
+    refuse_unknown(m, family)?;
     let stored = |name: &str| shape(name).is_some();
-    let hidden = m.needed("llama.embedding_length")?;
-    let heads = m.needed("llama.attention.head_count")?;
-    let key_length = m.size("llama.attention.key_length")?;
-    let head_dim = match key_length.or(m.size("llama.rope.dimension_count")?) {
+    let hidden = m.needed(&m.own("embedding_length"))?;
+    let heads = m.needed(&m.own("attention.head_count"))?;
+    let key_length = m.size(&m.own("attention.key_length"))?;
+    let head_dim = match key_length.or(m.size(&m.own("rope.dimension_count"))?) {
         Some(width) => width,
-        None => {
-            hidden.checked_div(heads).ok_or_else(|| m.wrong("`llama.attention.head_count` is 0".into()))?
-        }
+        None => hidden
+            .checked_div(heads)
+            .ok_or_else(|| m.wrong(format!("`{}` is 0", m.own("attention.head_count"))))?,
     };
-    for key in ["llama.rope.dimension_count", "llama.attention.value_length"] {
-        if m.size(key)?.is_some_and(|n| n != head_dim) {
-            return Err(m.unsupported(key, &format!("only the width of a head, {head_dim}, is implemented")));
+    for key in ["rope.dimension_count", "attention.value_length"].map(|key| m.own(key)) {
+        if m.size(&key)?.is_some_and(|n| n != head_dim) {
+            return Err(m.unsupported(&key, &format!("only the width of a head, {head_dim}, is implemented")));
         }
     }
-    let vocab = match shape("model.embed_tokens.weight") {
+    let vocab = match shape("token_embd.weight") {
         Some([rows, _]) => *rows as u64,
-        _ => m.needed("llama.vocab_size")?,
+        _ => m.needed(&m.own("vocab_size"))?,
     };
-    let context = m.needed("llama.context_length")?;
+    let context = m.needed(&m.own("context_length"))?;
     let mut config = json!({
-        "architectures": ["LlamaForCausalLM"],
-        "model_type": "llama",
+        "architectures": [family.class],
+        "model_type": family.model_type,
         "vocab_size": vocab,
         "hidden_size": hidden,
-        "intermediate_size": m.needed("llama.feed_forward_length")?,
-        "num_hidden_layers": m.needed("llama.block_count")?,
+        "intermediate_size": m.needed(&m.own("feed_forward_length"))?,
+        "num_hidden_layers": m.needed(&m.own("block_count"))?,
         "num_attention_heads": heads,
-        "num_key_value_heads": m.size("llama.attention.head_count_kv")?.unwrap_or(heads),
+        "num_key_value_heads": m.size(&m.own("attention.head_count_kv"))?.unwrap_or(heads),
         "head_dim": head_dim,
         "hidden_act": "silu",
         "max_position_embeddings": context,
-        "rms_norm_eps": m.real("llama.attention.layer_norm_rms_epsilon")?
-            .ok_or_else(|| m.wrong("its metadata lacks `llama.attention.layer_norm_rms_epsilon`".into()))?,
-        "tie_word_embeddings": !stored("lm_head.weight"),
-        "attention_bias": stored("model.layers.0.self_attn.q_proj.bias"),
-        "mlp_bias": stored("model.layers.0.mlp.gate_proj.bias"),
+        "rms_norm_eps": m.real(&m.own("attention.layer_norm_rms_epsilon"))?
+            .ok_or_else(|| m.wrong(format!("its metadata lacks `{}`", m.own("attention.layer_norm_rms_epsilon"))))?,
+        "tie_word_embeddings": !stored("output.weight"),
+        "attention_bias": stored("blk.0.attn_q.bias"),
+        "mlp_bias": stored("blk.0.ffn_gate.bias"),
         "rope_parameters": rope_parameters(m)?,
         "dtype": "float32",
     });
+    for (theirs, path) in family.gguf.keys {
+        if let Some(value) = m.real(&m.own(theirs))? {
+            *path.split('.').fold(&mut config, |object, key| &mut object[key]) = value.into();
+        }
+    }
     for (key, theirs) in [
         ("bos_token_id", "tokenizer.ggml.bos_token_id"),
         ("eos_token_id", "tokenizer.ggml.eos_token_id"),
@@ -116,14 +123,14 @@ pub(crate) fn config_json<'a>(
 
 fn rope_parameters(m: &Metadata) -> Result<Value, WeightsError> {
     let mut rope = Map::new();
-    let theta = m.real("llama.rope.freq_base")?.unwrap_or(10000.0);
+    let theta = m.real(&m.own("rope.freq_base"))?.unwrap_or(10000.0);
     rope.insert("rope_theta".into(), theta.into());
-    let old = m.real("llama.rope.scale_linear")?.filter(|f| *f != 1.0);
-    let kind = m.string("llama.rope.scaling.type")?.filter(|k| *k != "none").or(old.map(|_| "linear"));
-    let factor = match m.real("llama.rope.scaling.factor")?.or(old) {
+    let old = m.real(&m.own("rope.scale_linear"))?.filter(|f| *f != 1.0);
+    let kind = m.string(&m.own("rope.scaling.type"))?.filter(|k| *k != "none").or(old.map(|_| "linear"));
+    let factor = match m.real(&m.own("rope.scaling.factor"))?.or(old) {
         Some(factor) => factor,
         None if kind.is_some() => {
-            return Err(m.wrong("its metadata lacks `llama.rope.scaling.factor`".into()));
+            return Err(m.wrong(format!("its metadata lacks `{}`", m.own("rope.scaling.factor"))));
         }
         None => 1.0,
     };
@@ -138,30 +145,31 @@ fn rope_parameters(m: &Metadata) -> Result<Value, WeightsError> {
         Some("yarn") => {
             rope.insert("rope_type".into(), "yarn".into());
             rope.insert("factor".into(), factor.into());
-            if let Some(length) = m.size("llama.rope.scaling.original_context_length")? {
+            if let Some(length) = m.size(&m.own("rope.scaling.original_context_length"))? {
                 rope.insert("original_max_position_embeddings".into(), length.into());
             }
             for (theirs, ours) in [("beta_fast", "beta_fast"), ("beta_slow", "beta_slow")] {
-                if let Some(beta) = m.real(&format!("llama.rope.scaling.yarn_{theirs}"))? {
+                if let Some(beta) = m.real(&m.own(&format!("rope.scaling.yarn_{theirs}")))? {
                     rope.insert(ours.into(), beta.into());
                 }
             }
         }
         Some(_) => {
             return Err(
-                m.unsupported("llama.rope.scaling.type", "only none, linear and yarn are implemented")
+                m.unsupported(&m.own("rope.scaling.type"), "only none, linear and yarn are implemented")
             );
         }
     }
     Ok(Value::Object(rope))
 }
 
-/// Refuses, by name, every `llama.*` key that is neither used nor known to be without effect.
-fn refuse_unknown(m: &Metadata) -> Result<(), WeightsError> {
-    let mut keys: Vec<&str> = m.values.keys().filter_map(|k| k.strip_prefix("llama.")).collect();
+/// Refuses, by name, every key of the architecture that is neither used nor known to be without effect.
+fn refuse_unknown(m: &Metadata, family: &Family) -> Result<(), WeightsError> {
+    let prefix = m.own("");
+    let mut keys: Vec<&str> = m.values.keys().filter_map(|k| k.strip_prefix(&prefix)).collect();
     keys.sort_unstable();
-    for key in keys {
-        let full = format!("llama.{key}");
+    for key in keys.into_iter().filter(|key| family.gguf.keys.iter().all(|(known, _)| known != key)) {
+        let full = m.own(key);
         if let Some((_, neutral)) = OFF.iter().find(|(name, _)| *name == key) {
             let value = match m.values.get(&full) {
                 Some(GgufMetadataValue::Bool(on)) => Some(f64::from(u8::from(*on))),
@@ -171,7 +179,8 @@ fn refuse_unknown(m: &Metadata) -> Result<(), WeightsError> {
                 return Err(m.unsupported(&full, "it would change the result and is not implemented"));
             }
         } else if !USED.contains(&key) && !NEUTRAL.contains(&key) {
-            return Err(m.unsupported(&full, "Hugging Face's Llama has no such feature"));
+            let why = format!("Hugging Face's `{}` has no such feature", family.model_type);
+            return Err(m.unsupported(&full, &why));
         }
     }
     Ok(())

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use anamnesis::{GgufMetadataArray, GgufMetadataValue};
 
+use ulpscope_decoder::Family;
+
 use crate::WeightsError;
 
 /// The key-value table of one file, with typed access and errors that name the key.
@@ -63,8 +65,7 @@ impl Metadata {
             let all = integers(list).ok_or_else(|| self.mistyped(key, "whole numbers"))?;
             return match all.first() {
                 Some(first) if all.iter().all(|n| n == first) => Ok(Some(*first)),
-                _ => Err(self
-                    .unsupported(key, "it differs from layer to layer, which Hugging Face's Llama cannot")),
+                _ => Err(self.unsupported(key, "it differs from layer to layer, which is not implemented")),
             };
         }
         integer(value).map(Some).ok_or_else(|| self.mistyped(key, "a whole number"))
@@ -110,11 +111,21 @@ impl Metadata {
         }
     }
 
-    pub(crate) fn require_llama(&self) -> Result<(), WeightsError> {
-        match self.string("general.architecture")? {
-            Some("llama") => Ok(()),
-            _ => Err(self.unsupported("general.architecture", "only `llama` is implemented")),
-        }
+    /// The family that `general.architecture` names.
+    pub(crate) fn family(&self) -> Result<&'static Family, WeightsError> {
+        const KEY: &str = "general.architecture";
+        ulpscope_families::of_gguf(self.string(KEY)?.unwrap_or_default()).ok_or_else(|| {
+            self.unsupported(
+                KEY,
+                &format!("known are {}", ulpscope_families::gguf_architectures().join(", ")),
+            )
+        })
+    }
+
+    /// A key of this architecture: `block_count` is `llama.block_count`.
+    pub(super) fn own(&self, key: &str) -> String {
+        let architecture = self.values.get("general.architecture").and_then(GgufMetadataValue::as_string);
+        format!("{}.{key}", architecture.unwrap_or_default())
     }
 }
 

@@ -1,4 +1,4 @@
-//! GGUF files of the Llama architecture, as llama.cpp writes them.
+//! GGUF files, as llama.cpp writes them.
 //!
 //! Parsing and dequantisation are `anamnesis`'s, always with f32 output: its bf16 default would round. What is done
 //! here is what a comparison with Hugging Face's model needs: names, the order of dimensions, the order of query
@@ -7,7 +7,6 @@
 mod blocks;
 mod config;
 mod metadata;
-mod names;
 mod rules;
 mod tokenizer;
 mod unpermute;
@@ -18,8 +17,8 @@ use std::path::Path;
 
 use anamnesis::{GgufFrontMatter, GgufTensorInfo, GgufType, parse_gguf_front_matter_from_reader};
 use serde_json::Value;
+use ulpscope_decoder::{Architecture, Family};
 use ulpscope_floats::{DType, Floats};
-use ulpscope_llama::LlamaConfig;
 use ulpscope_record::kind::{Wanted, told};
 
 use crate::guard::guarded;
@@ -35,7 +34,8 @@ const ROPE_FREQS: &str = "rope_freqs.weight";
 pub(crate) struct Gguf {
     map: Map,
     metadata: Metadata,
-    /// By PyTorch's name; what has no such name stays under its own, to be reported as surplus.
+    family: &'static Family,
+    /// By the file's own names; once they are [named](Gguf::name_parameters) by PyTorch's, but for what has none there.
     tensors: BTreeMap<String, Entry>,
     rope_factors: Option<Vec<f32>>,
     ignored: Vec<String>,
@@ -45,6 +45,8 @@ struct Entry {
     info: GgufTensorInfo,
     /// Row-major, the reverse of what the file lists.
     shape: Vec<usize>,
+    /// How its rows are put back into Hugging Face's order.
+    order: Option<HalfSplit>,
 }
 
 impl Gguf {
@@ -70,28 +72,24 @@ impl Gguf {
     fn of(map: Map, front: GgufFrontMatter) -> Result<Self, WeightsError> {
         let path = map.path();
         let metadata = Metadata::new(path, front.metadata);
-        metadata.require_llama()?;
-        let mut gguf =
-            Gguf { map, metadata, tensors: BTreeMap::new(), rope_factors: None, ignored: Vec::new() };
+        let family = metadata.family()?;
+        let (tensors, rope_factors, ignored) = (BTreeMap::new(), None, Vec::new());
+        let mut gguf = Gguf { map, metadata, family, tensors, rope_factors, ignored };
         for info in front.tensor_infos {
             let shape = info.shape.iter().rev().copied().collect();
-            let entry = Entry { shape, info };
+            let entry = Entry { shape, info, order: None };
             let own = entry.info.name.clone();
             if own == ROPE_FREQS {
-                let factors = gguf.values(&entry, None)?.to_f32();
+                let factors = gguf.values(&entry)?.to_f32();
                 if let Some(bad) = factors.iter().find(|f| !(f.is_finite() && **f > 0.0)) {
                     return Err(gguf
                         .metadata
                         .wrong(format!("`{ROPE_FREQS}` holds {bad}; a divisor must be positive")));
                 }
                 gguf.rope_factors = Some(factors);
-            } else if names::is_ignored(&own) {
+            } else if is_ignored(&own) {
                 gguf.ignored.push(own);
-            } else if gguf
-                .tensors
-                .insert(names::from_gguf(&own).unwrap_or_else(|| own.clone()), entry)
-                .is_some()
-            {
+            } else if gguf.tensors.insert(own.clone(), entry).is_some() {
                 return Err(gguf.metadata.wrong(format!("tensor `{own}` is there twice")));
             }
         }
@@ -101,7 +99,24 @@ impl Gguf {
     /// What config.json would say.
     pub(crate) fn config_json(&self) -> Result<Value, WeightsError> {
         let shape = |name: &str| self.tensors.get(name).map(|e| e.shape.as_slice());
-        config::config_json(&self.metadata, &shape)
+        config::config_json(&self.metadata, self.family, &shape)
+    }
+
+    /// Names parameters as PyTorch does. What has no such name stays under its own, to be reported as surplus.
+    pub(crate) fn name_parameters(&mut self, of: &Architecture) -> Result<(), WeightsError> {
+        for parameter in of.parameters() {
+            let Some(mut entry) = self.tensors.remove(&parameter.gguf()) else { continue };
+            let heads = parameter.param.rows.rotated().filter(|_| self.family.gguf.permuted);
+            let rows = entry.shape.first().copied().unwrap_or(0);
+            entry.order = heads.map(|heads| HalfSplit { half: rows / heads / 2 });
+            if self.tensors.insert(parameter.name, entry).is_some() {
+                let own = parameter.param.gguf.as_str();
+                return Err(self
+                    .metadata
+                    .wrong(format!("tensor `{own}` is there twice, once by PyTorch's name")));
+            }
+        }
+        Ok(())
     }
 
     pub(crate) fn shapes(&self) -> impl Iterator<Item = (&str, &[usize])> {
@@ -121,7 +136,7 @@ impl Gguf {
     }
 
     /// Whether every tensor can be turned into numbers, and the rotary divisors fit.
-    pub(crate) fn check_parameters(&self, config: &LlamaConfig) -> Result<(), WeightsError> {
+    pub(crate) fn check_parameters(&self, of: &Architecture) -> Result<(), WeightsError> {
         for (name, entry) in &self.tensors {
             let integer =
                 matches!(entry.info.dtype, GgufType::I8 | GgufType::I16 | GgufType::I32 | GgufType::I64);
@@ -141,7 +156,7 @@ impl Gguf {
                 return Err(self.metadata.wrong(reason));
             }
         }
-        let half = config.head_dim / 2;
+        let half = of.ropes[0].width / 2;
         match &self.rope_factors {
             Some(f) if f.len() != half => {
                 Err(self.metadata.wrong(format!("`{ROPE_FREQS}` holds {} numbers, expected {half}", f.len())))
@@ -151,18 +166,8 @@ impl Gguf {
     }
 
     /// One parameter; `None` if there is none of this name.
-    pub(crate) fn tensor(
-        &self,
-        name: &str,
-        config: &LlamaConfig,
-    ) -> Option<Result<StoredTensor<'_>, WeightsError>> {
+    pub(crate) fn tensor(&self, name: &str) -> Option<Result<StoredTensor<'_>, WeightsError>> {
         let entry = self.tensors.get(name)?;
-        let heads = match name.rsplit('.').nth(1) {
-            Some("q_proj") => Some(config.num_attention_heads),
-            Some("k_proj") => Some(config.num_key_value_heads),
-            _ => None,
-        };
-        let order = heads.map(|heads| HalfSplit { half: entry.shape[0] / heads / 2 });
         let stored = match entry.info.dtype {
             GgufType::F64 => DType::F64.to_string(),
             GgufType::F32 => DType::F32.to_string(),
@@ -170,7 +175,7 @@ impl Gguf {
             GgufType::F16 => DType::F16.to_string(),
             other => other.to_string(),
         };
-        Some(self.values(entry, order).map(|values| StoredTensor {
+        Some(self.values(entry).map(|values| StoredTensor {
             name: name.to_owned(),
             shape: entry.shape.clone(),
             stored,
@@ -178,8 +183,8 @@ impl Gguf {
         }))
     }
 
-    fn values(&self, entry: &Entry, order: Option<HalfSplit>) -> Result<Floats<'_>, WeightsError> {
-        let Entry { info, shape } = entry;
+    fn values(&self, entry: &Entry) -> Result<Floats<'_>, WeightsError> {
+        let Entry { info, shape, order } = entry;
         let whole = || Some((usize::try_from(info.data_offset).ok()?, usize::try_from(info.byte_len?).ok()?));
         let (start, length) =
             whole().ok_or_else(|| self.metadata.wrong(format!("`{}` has no size", info.name)))?;
@@ -192,7 +197,7 @@ impl Gguf {
             block => {
                 let row = shape.last().copied().unwrap_or(0);
                 let rows = shape.iter().rev().skip(1).product();
-                return blocks::dequantise(bytes, block, rows, row, order)
+                return blocks::dequantise(bytes, block, rows, row, *order)
                     .map(Floats::from)
                     .map_err(|e| self.metadata.wrong(format!("`{}`: {e}", info.name)));
             }
@@ -203,6 +208,11 @@ impl Gguf {
             None => values,
         })
     }
+}
+
+/// Tensors that llama.cpp stores in old files and does not read.
+fn is_ignored(name: &str) -> bool {
+    name.starts_with("blk.") && name.ends_with(".attn_rot_embd.weight")
 }
 
 /// Reads everything before the tensors, and nothing of them.
@@ -231,19 +241,18 @@ mod tests {
     #[test]
     fn every_block_type_is_bit_equal_to_the_reference() {
         let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures");
-        let gguf = Gguf::open(&fixtures.join("quants.gguf")).unwrap();
+        let mut gguf = Gguf::open(&fixtures.join("quants.gguf")).unwrap();
         let expected = std::fs::read(fixtures.join("quants.safetensors")).unwrap();
         let expected = safetensors::SafeTensors::deserialize(&expected).unwrap();
         assert!(expected.len() >= 20);
         assert_eq!(gguf.tensors.len(), expected.len());
         for (name, view) in expected.iter() {
-            let entry = &gguf.tensors[name];
-            assert_eq!(entry.shape, view.shape(), "{name}");
-            let values = Floats::from(gguf.values(entry, None).unwrap().to_f32());
+            assert_eq!(gguf.tensors[name].shape, view.shape(), "{name}");
+            let values = Floats::from(gguf.values(&gguf.tensors[name]).unwrap().to_f32());
             assert!(values.bytes() == view.data(), "{name} differs");
             // Row by row, as for a permuted tensor, it is the same rows.
-            let order = HalfSplit { half: 1 };
-            let again = Floats::from(gguf.values(entry, Some(order)).unwrap().to_f32());
+            gguf.tensors.get_mut(name).unwrap().order = Some(HalfSplit { half: 1 });
+            let again = Floats::from(gguf.values(&gguf.tensors[name]).unwrap().to_f32());
             assert!(again == values, "{name} differs row by row");
         }
     }

@@ -6,8 +6,8 @@ mod parse;
 
 use std::fmt;
 
+use ulpscope_decoder::{Architecture, RotaryEmbedding};
 use ulpscope_floats::{DType, Floats};
-use ulpscope_llama::{LlamaConfig, RotaryEmbedding};
 
 use crate::StoredTensor;
 use crate::convert::{self, Conversion, convert, converts_to};
@@ -140,19 +140,23 @@ impl Recipe {
     }
 }
 
-/// Names of the buffers that no state dict holds, as PyTorch's module tree has them.
-pub const BUFFERS: [&str; 2] = ["model.rotary_emb.inv_freq", "model.rotary_emb.original_inv_freq"];
-
 impl Recipe {
-    /// The rotary embedding of a model with this architecture, and a report for each of its two buffers.
+    /// The rotary embeddings of a model with this architecture, and a report for each of their buffers.
     ///
-    /// Loading computes both in f32 whatever the dtype; every later step casts them.
-    pub fn rotary(&self, config: &LlamaConfig) -> (RotaryEmbedding, Vec<Conversion>) {
-        let computed = RotaryEmbedding::new(config);
-        let (inv_freq, first) = self.buffer(BUFFERS[0], computed.inv_freq);
-        let (original, second) = self.buffer(BUFFERS[1], computed.original_inv_freq);
-        let rotary = RotaryEmbedding::from_buffers(config, inv_freq.into_owned(), original.into_owned());
-        (rotary, vec![first, second])
+    /// Loading computes buffers in f32 whatever the dtype; every later step casts them.
+    pub fn rotary(&self, of: &Architecture) -> (Vec<RotaryEmbedding>, Vec<Conversion>) {
+        let mut conversions = Vec::new();
+        let computed = RotaryEmbedding::all(of);
+        let converted = computed.iter().enumerate().map(|(i, computed)| {
+            let buffers = computed.buffers().map(|(name, values)| {
+                let (values, conversion) = self.buffer(name, values.view());
+                conversions.push(conversion);
+                values.into_owned()
+            });
+            RotaryEmbedding::from_buffers(of, i, buffers)
+        });
+        let converted = converted.collect();
+        (converted, conversions)
     }
 }
 

@@ -59,8 +59,9 @@ fn the_fixture_opens_and_every_parameter_is_reached() {
     assert_eq!(checkpoint.format(), Format::Directory);
     assert_eq!(checkpoint.auto_dtype(), DType::F32);
     assert_eq!(checkpoint.names().len(), 38);
-    for (name, shape) in checkpoint.config().parameters() {
-        let tensor = checkpoint.tensor(&name).unwrap();
+    for parameter in checkpoint.architecture().parameters() {
+        let (name, shape) = (&parameter.name, &parameter.param.shape);
+        let tensor = checkpoint.tensor(name).unwrap();
         assert_eq!(
             (tensor.shape.clone(), tensor.values.len()),
             (shape.clone(), shape.iter().product()),
@@ -207,7 +208,7 @@ fn what_is_no_checkpoint_is_refused_with_a_remedy() {
     says("not valid JSON");
     write(path, "config.json", b"[]");
     says("not a JSON object");
-    write(path, "config.json", json!({"model_type": "mistral"}).to_string().as_bytes());
+    write(path, "config.json", json!({"model_type": "gemma2"}).to_string().as_bytes());
     says("model_type");
     write(path, "config.json", smallest_config().to_string().as_bytes());
     says("no model.safetensors");

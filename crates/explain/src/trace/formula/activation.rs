@@ -3,7 +3,7 @@
 use ulpscope_floats::DType;
 
 use super::numbers::{sigmoid, silu, text};
-use super::{At, BlockSite, Case, Formula, cast};
+use super::{At, Case, Formula, Role, cast};
 use crate::catalogue;
 
 type OfOne = (&'static str, fn(f64) -> f64);
@@ -25,12 +25,12 @@ const KNOWN: [OfOne; 9] = [
 /// At the activation of the gate.
 pub(super) fn activation(at: &At) -> Option<Formula> {
     let of = |case: &Case, f: &dyn Fn(f64) -> f64| -> Option<Vec<f64>> {
-        Some(at.read(case, BlockSite::GateProj)?.into_iter().map(f).collect())
+        Some(at.read(case, Role::Gate)?.into_iter().map(f).collect())
     };
     if let Some(found) = otherwise(at, |case| of(case, &silu)) {
         return Some(found);
     }
-    if at.explains(|case| with_up(at, case, BlockSite::GateProj, &|x, y| silu(x * y))) {
+    if at.explains(|case| with_up(at, case, Role::Gate, &|x, y| silu(x * y))) {
         return Formula::new(catalogue::GATED_PRODUCT, "the activation of gate · up");
     }
     if let Some((name, _)) = KNOWN.iter().find(|(_, f)| at.explains(|case| of(case, f))) {
@@ -44,7 +44,7 @@ pub(super) fn activation(at: &At) -> Option<Formula> {
 
 /// At the product of activation and up projection.
 pub(super) fn product(at: &At) -> Option<Formula> {
-    let of = |case: &Case, f: &dyn Fn(f64, f64) -> f64| with_up(at, case, BlockSite::ActFn, f);
+    let of = |case: &Case, f: &dyn Fn(f64, f64) -> f64| with_up(at, case, Role::Act, f);
     otherwise(at, |case| of(case, &|x, y| x * y)).or_else(|| clamped(at)).or_else(|| {
         let (said, _) = PRODUCTS.into_iter().find(|(_, f)| at.gives(|case| of(case, f)))?;
         Formula::new(catalogue::GATED_PRODUCT, said)
@@ -52,14 +52,14 @@ pub(super) fn product(at: &At) -> Option<Formula> {
 }
 
 /// A function of what was recorded at a site of the block and of the up projection.
-fn with_up(at: &At, case: &Case, site: BlockSite, f: &dyn Fn(f64, f64) -> f64) -> Option<Vec<f64>> {
-    let (x, y) = (at.read(case, site)?, at.read(case, BlockSite::UpProj)?);
+fn with_up(at: &At, case: &Case, role: Role, f: &dyn Fn(f64, f64) -> f64) -> Option<Vec<f64>> {
+    let (x, y) = (at.read(case, role)?, at.read(case, Role::Up)?);
     Some(x.into_iter().zip(y).map(|(x, y)| f(x, y)).collect())
 }
 
 /// The up projection cut off at a largest magnitude before the product.
 fn clamped(at: &At) -> Option<Formula> {
-    let cut = |most: f64, case: &Case| with_up(at, case, BlockSite::ActFn, &|x, y| x * y.clamp(-most, most));
+    let cut = |most: f64, case: &Case| with_up(at, case, Role::Act, &|x, y| x * y.clamp(-most, most));
     let most = at.best([1e-3, 100.0], cut);
     at.explains(|case| cut(most, case)).then(|| Formula {
         fault: catalogue::OUTPUT_CLAMPED,

@@ -1,19 +1,19 @@
 //! What attention makes of scores and values: another softmax, other values, and without scores to look at, all of it.
 
-use ulpscope_llama::AttentionKind;
+use ulpscope_decoder::AttentionKind;
 
 use super::cache::{Edit, before, cached, coded};
 use super::heads::{by_head, exchanged, nearest, other_heads as read_heads, other_layers, own_head, values};
 use super::mask::masked;
 use super::numbers::{dot, largest, softmax, text};
 use super::rotary::as_keys;
-use super::{At, BlockSite, Case, Formula, Site};
+use super::{At, Case, Formula, Role};
 use crate::catalogue;
 
 /// At the probabilities of eager attention.
 pub(super) fn probabilities(at: &At) -> Option<Formula> {
     let one_more = |case: &Case| {
-        let scores = at.read(case, BlockSite::Scores)?;
+        let scores = at.read(case, Role::Scores)?;
         let row = |row: &[f64]| -> Vec<f64> {
             let sum = 1.0 + row.iter().map(|x| x.exp()).sum::<f64>();
             row.iter().map(|x| x.exp() / sum).collect()
@@ -21,7 +21,7 @@ pub(super) fn probabilities(at: &At) -> Option<Formula> {
         Some(scores.chunks(case.tokens).flat_map(row).collect())
     };
     let plain = |case: &Case| {
-        let scores = at.read(case, BlockSite::Scores)?;
+        let scores = at.read(case, Role::Scores)?;
         Some(scores.chunks(case.tokens).flat_map(softmax).collect::<Vec<f64>>())
     };
     let ahead = |case: &Case, i: usize| i % case.tokens > i / case.tokens % case.tokens;
@@ -36,7 +36,7 @@ pub(super) fn probabilities(at: &At) -> Option<Formula> {
         );
     }
     let by_key = |case: &Case| {
-        let (scores, t) = (at.read(case, BlockSite::Scores)?, case.tokens);
+        let (scores, t) = (at.read(case, Role::Scores)?, case.tokens);
         let turned = |of: &[f64]| -> Vec<f64> { (0..t * t).map(|i| of[i % t * t + i / t]).collect() };
         let head = |of: &[f64]| turned(&turned(of).chunks(t).flat_map(softmax).collect::<Vec<f64>>());
         Some(scores.chunks(t * t).flat_map(head).collect())
@@ -44,7 +44,7 @@ pub(super) fn probabilities(at: &At) -> Option<Formula> {
     if at.explains(by_key) {
         return Formula::new(catalogue::SOFTMAX_KIND, "a softmax over queries, not over keys");
     }
-    let of_scores = at.beside(BlockSite::Scores).and_then(|site| at.cases[0].recorded.get(&site));
+    let of_scores = at.beside(Role::Scores).and_then(|site| at.cases[0].recorded.get(&site));
     if let Some(format) = of_scores.map(|scores| scores.values.dtype()).filter(|format| *format != at.own)
         && at.gives(plain)
     {
@@ -90,8 +90,8 @@ type Read = (Vec<f64>, Vec<f64>);
 pub(super) fn context(at: &At) -> Option<Formula> {
     let read = |case: &Case| -> Option<Read> {
         let p = match at.attention {
-            AttentionKind::Eager => at.read(case, BlockSite::Probs)?,
-            AttentionKind::Sdpa => attended(at, case, &at.read(case, BlockSite::KRope)?)?,
+            AttentionKind::Eager => at.read(case, Role::Probs)?,
+            AttentionKind::Sdpa => attended(at, case, &at.read(case, Role::Key)?)?,
         };
         Some((p, values(at, case)?))
     };
@@ -109,7 +109,7 @@ pub(super) fn context(at: &At) -> Option<Formula> {
     for (by, wraps) in SHIFTS {
         let moved = |case: &Case| {
             let (p, v) = read(case)?;
-            Some(mixed(at, case, &p, &shifted(&v, (case.tokens, at.config.head_dim), by, wraps)))
+            Some(mixed(at, case, &p, &shifted(&v, (case.tokens, at.spec.head_dim), by, wraps)))
         };
         if at.gives(moved) {
             return Formula::new(catalogue::CACHE_SHIFTED, before("values", by));
@@ -117,7 +117,7 @@ pub(super) fn context(at: &At) -> Option<Formula> {
     }
     let first = |case: &Case| {
         let (p, v) = read(case)?;
-        let first = case.read(Site::Block(0, BlockSite::VProj))?;
+        let first = case.read(at.in_layer(0, Role::Value)?)?;
         let half: Vec<f64> =
             v.iter().zip(by_head(at, case, &first)).map(|(v, first)| (v + first) / 2.0).collect();
         Some(mixed(at, case, &p, &half))
@@ -127,14 +127,14 @@ pub(super) fn context(at: &At) -> Option<Formula> {
     }
     if at.attention == AttentionKind::Sdpa {
         let of_both = coded(at, "keys and values", |case, code| {
-            let (mut k, mut v) = (at.read(case, BlockSite::KRope)?, values(at, case)?);
+            let (mut k, mut v) = (at.read(case, Role::Key)?, values(at, case)?);
             code(&mut k);
             code(&mut v);
             Some(mixed(at, case, &attended(at, case, &at.rounded(k))?, &at.rounded(v)))
         });
         let of_keys = || {
             coded(at, "keys", |case, code| {
-                let mut k = at.read(case, BlockSite::KRope)?;
+                let mut k = at.read(case, Role::Key)?;
                 code(&mut k);
                 Some(mixed(at, case, &attended(at, case, &at.rounded(k))?, &values(at, case)?))
             })
@@ -152,7 +152,7 @@ pub(super) fn context(at: &At) -> Option<Formula> {
 
 /// The output in other places, or keys in the place of values.
 fn elsewhere(at: &At, read: &dyn Fn(&Case) -> Option<Read>) -> Option<Formula> {
-    let (heads, width) = (at.config.num_attention_heads, at.config.head_dim);
+    let (heads, width) = (at.spec.heads, at.spec.head_dim);
     let turned = |case: &Case| {
         let from = |i: usize| exchanged(i, [heads, case.tokens, width]);
         Some((0..case.ours.len()).map(|i| case.ours[from(i)]).collect())
@@ -172,19 +172,19 @@ fn elsewhere(at: &At, read: &dyn Fn(&Case) -> Option<Read>) -> Option<Formula> {
         let said = "[tokens, heads, head_dim] taken as [tokens, head_dim, heads]";
         return Formula::new(catalogue::OUTPUT_REARRANGED, said);
     }
-    let keys = |case: &Case| Some(mixed(at, case, &read(case)?.0, &at.read(case, BlockSite::KRope)?));
+    let keys = |case: &Case| Some(mixed(at, case, &read(case)?.0, &at.read(case, Role::Key)?));
     if at.gives(keys) {
         return Formula::new(catalogue::WIRING, "rotated keys for values");
     }
     let rotated = |case: &Case| {
-        let v = as_keys(at, case, &at.read(case, BlockSite::VProj)?);
+        let v = as_keys(at, case, &at.read(case, Role::Value)?);
         Some(mixed(at, case, &read(case)?.0, &v))
     };
     if at.gives(rotated) {
         return Formula::new(catalogue::WIRING, "values that are rotated as keys are");
     }
     let swapped = |case: &Case| {
-        let (k, v) = (at.read(case, BlockSite::KRope)?, values(at, case)?);
+        let (k, v) = (at.read(case, Role::Key)?, values(at, case)?);
         Some(mixed(at, case, &attended(at, case, &v)?, &k))
     };
     (at.attention == AttentionKind::Sdpa && at.gives(swapped))
@@ -194,12 +194,12 @@ fn elsewhere(at: &At, read: &dyn Fn(&Case) -> Option<Read>) -> Option<Formula> {
 /// Keys and values, or values, of another layer.
 fn other_layer(at: &At, read: &dyn Fn(&Case) -> Option<Read>) -> Option<Formula> {
     for layer in other_layers(at) {
-        let recorded = |case: &Case, site| case.read(Site::Block(layer, site));
+        let recorded = |case: &Case, role| case.read(at.in_layer(layer, role)?);
         let of_values = |case: &Case| {
-            Some(mixed(at, case, &read(case)?.0, &by_head(at, case, &recorded(case, BlockSite::VProj)?)))
+            Some(mixed(at, case, &read(case)?.0, &by_head(at, case, &recorded(case, Role::Value)?)))
         };
         let of_both = |case: &Case| {
-            let (k, v) = (recorded(case, BlockSite::KRope)?, recorded(case, BlockSite::VProj)?);
+            let (k, v) = (recorded(case, Role::Key)?, recorded(case, Role::Value)?);
             Some(mixed(at, case, &attended(at, case, &k)?, &by_head(at, case, &v)))
         };
         if at.gives(of_values) {
@@ -220,7 +220,7 @@ fn other_heads(at: &At, read: &dyn Fn(&Case) -> Option<Read>) -> Option<Formula>
         Some(mixed_of(at, case, &p, &v, of))
     };
     let of_both = |case: &Case, of: &dyn Fn(usize) -> usize| {
-        let p = attend(at, case, 1.0, of, &at.read(case, BlockSite::KRope)?, &causal)?;
+        let p = attend(at, case, 1.0, of, &at.read(case, Role::Key)?, &causal)?;
         Some(mixed_of(at, case, &p, &values(at, case)?, of))
     };
     match at.attention {
@@ -233,8 +233,8 @@ fn other_heads(at: &At, read: &dyn Fn(&Case) -> Option<Read>) -> Option<Formula>
 type OfHeads<'f> = &'f dyn Fn(&Case, &dyn Fn(usize) -> usize) -> Option<Vec<f64>>;
 
 fn nearest_heads(at: &At, all_of: OfHeads) -> Option<Formula> {
-    let (heads, groups) = (at.config.num_attention_heads, at.config.num_key_value_heads);
-    let width = at.config.head_dim;
+    let (heads, groups) = (at.spec.heads, at.spec.groups);
+    let width = at.spec.head_dim;
     // How far each query head's output is from what it would be of each value head.
     let mut apart = vec![0.0; heads * groups];
     for case in &at.cases {
@@ -256,14 +256,14 @@ fn from_cache(at: &At, read: &dyn Fn(&Case) -> Option<Read>) -> Option<Formula> 
         let (mut p, mut v) = read(case)?;
         edit(&mut v);
         if at.attention == AttentionKind::Sdpa {
-            let mut k = at.read(case, BlockSite::KRope)?;
+            let mut k = at.read(case, Role::Key)?;
             edit(&mut k);
             p = attended(at, case, &k)?;
         }
         Some(mixed(at, case, &p, &v))
     };
     let likely = |case: &Case, edit: Edit| {
-        let (Some((p, mut v)), Some(mut k)) = (read(case), at.read(case, BlockSite::KRope)) else {
+        let (Some((p, mut v)), Some(mut k)) = (read(case), at.read(case, Role::Key)) else {
             return false;
         };
         edit(&mut v);
@@ -284,7 +284,7 @@ fn from_cache(at: &At, read: &dyn Fn(&Case) -> Option<Read>) -> Option<Formula> 
 /// What is done to scores that a fused attention does not show.
 fn of_scores(at: &At) -> Option<Formula> {
     let run = |case: &Case, scale: f64, sees: &dyn Fn(usize, usize) -> bool| {
-        let p = attend(at, case, scale, &own_head(at), &at.read(case, BlockSite::KRope)?, sees)?;
+        let p = attend(at, case, scale, &own_head(at), &at.read(case, Role::Key)?, sees)?;
         Some(mixed(at, case, &p, &values(at, case)?))
     };
     let scale = at.best([0.05, 20.0], |scale, case| run(case, scale, &causal));
@@ -293,7 +293,7 @@ fn of_scores(at: &At) -> Option<Formula> {
     }
     let tokens = at.cases.iter().map(|case| case.tokens).max()?;
     let likely = |case: &Case, rule: &dyn Fn(usize, usize) -> bool| {
-        let (k, v) = (at.read(case, BlockSite::KRope)?, values(at, case)?);
+        let (k, v) = (at.read(case, Role::Key)?, values(at, case)?);
         sees_so(at, case, &k, &v, rule)
     };
     let holds = |rule: &dyn Fn(usize, usize) -> bool| {
@@ -304,7 +304,7 @@ fn of_scores(at: &At) -> Option<Formula> {
     }
     let moved = |by: usize, wraps: bool| {
         at.gives(|case| {
-            let k = shifted(&at.read(case, BlockSite::KRope)?, (case.tokens, at.config.head_dim), by, wraps);
+            let k = shifted(&at.read(case, Role::Key)?, (case.tokens, at.spec.head_dim), by, wraps);
             Some(mixed(at, case, &attended(at, case, &k)?, &values(at, case)?))
         })
     };
@@ -331,8 +331,8 @@ fn attend(
     k: &[f64],
     sees: &dyn Fn(usize, usize) -> bool,
 ) -> Option<Vec<f64>> {
-    let (heads, width) = (at.config.num_attention_heads, at.config.head_dim);
-    let q = at.read(case, BlockSite::QRope)?;
+    let (heads, width) = (at.spec.heads, at.spec.head_dim);
+    let q = at.read(case, Role::Query)?;
     let (t, scale) = (case.tokens, factor / (width as f64).sqrt());
     let mut p = vec![0.0; heads * t * t];
     for (row, p) in p.chunks_mut(t).enumerate() {
@@ -353,7 +353,7 @@ fn probabilities_of(q: &[f64], k: &[f64], scale: f64, sees: impl Fn(usize) -> bo
 
 /// Whether two outputs of the first head are the trace's: that is soon tried, and tells nearly all hypotheses apart.
 fn first_head(at: &At, case: &Case, v: &[f64], probabilities: impl Fn(usize) -> Vec<(usize, f64)>) -> bool {
-    let (heads, width) = (at.config.num_attention_heads, at.config.head_dim);
+    let (heads, width) = (at.spec.heads, at.spec.head_dim);
     [case.tokens - 1, case.tokens / 2].into_iter().all(|i| {
         let theirs = &case.theirs[i * heads * width..][..width];
         let (size, p) = (largest(theirs), probabilities(i));
@@ -366,8 +366,8 @@ fn first_head(at: &At, case: &Case, v: &[f64], probabilities: impl Fn(usize) -> 
 
 /// Whether a mask, and these keys and values, may give the trace's output.
 fn sees_so(at: &At, case: &Case, k: &[f64], v: &[f64], sees: &dyn Fn(usize, usize) -> bool) -> Option<bool> {
-    let (width, t) = (at.config.head_dim, case.tokens);
-    let q = at.read(case, BlockSite::QRope)?;
+    let (width, t) = (at.spec.head_dim, case.tokens);
+    let q = at.read(case, Role::Query)?;
     Some(first_head(at, case, v, |i| {
         probabilities_of(&q[i * width..][..width], &k[..t * width], at.scale(), |j| sees(i, j))
     }))
@@ -389,7 +389,7 @@ fn mixed(at: &At, case: &Case, p: &[f64], v: &[f64]) -> Vec<f64> {
 
 /// The same of other value heads.
 fn mixed_of(at: &At, case: &Case, p: &[f64], v: &[f64], of: &dyn Fn(usize) -> usize) -> Vec<f64> {
-    let (heads, width) = (at.config.num_attention_heads, at.config.head_dim);
+    let (heads, width) = (at.spec.heads, at.spec.head_dim);
     let t = case.tokens;
     let mut y = vec![0.0; t * heads * width];
     for (row, p) in p.chunks(t).enumerate() {

@@ -24,7 +24,7 @@ pub(super) fn cached(
     quickly: &dyn Fn(&Case, Edit) -> bool,
     holds: &dyn Fn(Edit) -> bool,
 ) -> Option<(&'static Fault, String)> {
-    let (tokens, width) = (at.cases[0].tokens, at.config.head_dim);
+    let (tokens, width) = (at.cases[0].tokens, at.spec.head_dim);
     // Edits are of so many tokens, which prompts of other lengths have not.
     if at.cases.iter().any(|case| case.tokens != tokens) {
         return None;
@@ -94,7 +94,7 @@ pub(super) fn coded(
     what: &str,
     formula: impl Fn(&Case, &dyn Fn(&mut [f64])) -> Option<Vec<f64>>,
 ) -> Option<Formula> {
-    let blocks = at.config.head_dim.is_multiple_of(32);
+    let blocks = at.spec.head_dim.is_multiple_of(32);
     let in_blocks =
         |code: fn(&mut [f64])| at.gives(|case| formula(case, &|x| x.chunks_mut(32).for_each(code)));
     if blocks && [q8_0, q8_0_as_kept].into_iter().any(in_blocks) {
@@ -111,7 +111,7 @@ pub(super) fn coded(
     for bits in [8, 4] {
         for axis in [Axis::Vector, Axis::Channel] {
             for between in [false, true] {
-                let shape = |case: &Case| (case.tokens, at.config.head_dim);
+                let shape = |case: &Case| (case.tokens, at.spec.head_dim);
                 if at.gives(|case| formula(case, &|x| code(x, shape(case), axis, bits, between))) {
                     return Formula::new(catalogue::CACHE, format!("{what} in int{bits}, one scale {axis}"));
                 }

@@ -1,7 +1,7 @@
 //! Sums and products of what was recorded in the same block, and functions of ours: the last resort, where no formula of a
 //! convention that is known gives the trace's values.
 
-use ulpscope_llama::{BlockSite, Site};
+use ulpscope_decoder::Site;
 
 use super::numbers::{sigmoid, silu};
 use super::{At, Case, Formula};
@@ -44,7 +44,7 @@ pub(super) fn function(at: &At) -> Option<Formula> {
 pub(super) fn expression(at: &At) -> Option<Formula> {
     let operands = operands(at)?;
     let name = |operand: &Operand| {
-        let begin = at.site.layer().map(before);
+        let begin = at.of.begins_with(at.site.part());
         if Some(operand.site) == begin {
             "the block's input".to_owned()
         } else {
@@ -103,18 +103,13 @@ pub(super) fn expression(at: &At) -> Option<Formula> {
     None
 }
 
-/// The site that a block begins with.
-fn before(layer: usize) -> Site {
-    layer.checked_sub(1).map_or(Site::EmbedTokens, |before| Site::Block(before, BlockSite::Output))
-}
-
 /// What was recorded in the block before the site, or what the block begins with, of as many elements.
 fn operands(at: &At) -> Option<Vec<Operand>> {
-    let layer = at.site.layer()?;
-    let in_block = BlockSite::ALL.iter().map(|site| Site::Block(layer, *site)).filter(|site| *site < at.site);
+    at.site.layer()?;
+    let in_block = at.of.sites_of(at.site.part()).filter(|site| *site < at.site);
     let of = |site: Site| {
         let one = |case: &Case| case.read(site).filter(|values| values.len() == case.theirs.len());
         Some(Operand { site, values: at.cases.iter().map(one).collect::<Option<_>>()? })
     };
-    Some(std::iter::once(before(layer)).chain(in_block).filter_map(of).collect())
+    Some(at.of.begins_with(at.site.part()).into_iter().chain(in_block).filter_map(of).collect())
 }

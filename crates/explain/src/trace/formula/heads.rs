@@ -1,21 +1,21 @@
 //! Heads of keys and values, and which of them queries read.
 
-use super::{At, BlockSite, Case};
+use super::{At, Case, Role};
 
 /// The key and value head that a query head reads.
 pub(super) fn own_head(at: &At) -> impl Fn(usize) -> usize + use<> {
-    let (heads, groups) = (at.config.num_attention_heads, at.config.num_key_value_heads);
+    let (heads, groups) = (at.spec.heads, at.spec.groups);
     move |h| h * groups / heads
 }
 
 /// `[tokens, groups · width]` of values as `[groups, tokens, width]`.
 pub(super) fn values(at: &At, case: &Case) -> Option<Vec<f64>> {
-    Some(by_head(at, case, &at.read(case, BlockSite::VProj)?))
+    Some(by_head(at, case, &at.read(case, Role::Value)?))
 }
 
 /// `[tokens, groups · width]` as `[groups, tokens, width]`.
 pub(super) fn by_head(at: &At, case: &Case, v: &[f64]) -> Vec<f64> {
-    let shape = [at.config.num_key_value_heads, case.tokens, at.config.head_dim];
+    let shape = [at.spec.groups, case.tokens, at.spec.head_dim];
     (0..v.len()).map(|i| v[exchanged(i, shape)]).collect()
 }
 

@@ -1,13 +1,12 @@
 //! Linear layers in other arithmetic: formats, codes, sums in parts.
 
 use rayon::prelude::*;
+use ulpscope_decoder::{Role, Site};
 use ulpscope_floats::{DType, Floats};
-use ulpscope_llama::Site;
 
 use super::numbers::{dot, e4m3, largest, q4_0, q8_0, q8_0_as_kept, quantised, quantised_between, text};
 use super::{At, Case, Formula, cast};
 use crate::catalogue;
-use crate::trace::hypothesis::reads;
 
 /// Outputs of a layer that are looked at, at even distances, if there are more; and tokens of a prompt, the first.
 const OUTPUTS: usize = 2048;
@@ -15,12 +14,12 @@ const TOKENS: usize = 64;
 
 /// At the output of a linear layer with this weight, `[out, in]`.
 pub(super) fn linear(at: &At, weight: &Floats, bias: Option<&[f64]>) -> Option<Formula> {
-    if at.site == Site::LmHead
+    if at.site == at.of.logits()
         && let Some(found) = masked(at).or_else(|| capped(at))
     {
         return Some(found);
     }
-    let [from] = reads(at.site, at.config.num_hidden_layers, at.attention)[..] else { return None };
+    let [from] = at.of.reads(at.site, at.attention)[..] else { return None };
     let rows = at.cases[0].theirs.len() / at.cases[0].tokens.max(1);
     let width = weight.len() / rows.max(1);
     let every = rows.div_ceil(OUTPUTS).max(1);
@@ -82,7 +81,7 @@ pub(super) fn linear(at: &At, weight: &Floats, bias: Option<&[f64]>) -> Option<F
 
 /// At the embeddings: a table that is quantised.
 pub(super) fn table(at: &At) -> Option<Formula> {
-    let width = at.config.hidden_size;
+    let width = at.of.width;
     let found = codings(width, at.own).into_iter().find(|(_, code)| {
         at.gives(|case| {
             let mut rows = case.ours.clone();
@@ -129,14 +128,13 @@ fn codings(width: usize, own: DType) -> Vec<Coding> {
 
 /// At gate or up: halves of the rows that are those of either, in another order.
 pub(super) fn cut(at: &At, weights: &[Floats; 2]) -> Option<Formula> {
-    let [from] = reads(at.site, at.config.num_hidden_layers, at.attention)[..] else { return None };
-    let rows = at.config.intermediate_size;
+    let [from] = at.of.reads(at.site, at.attention)[..] else { return None };
+    let rows = at.cases[0].theirs.len() / at.cases[0].tokens.max(1);
     let (half, width) = (rows / 2, weights[0].len() / rows.max(1));
-    let own = usize::from(at.site.to_string().ends_with("up_proj"));
+    let own = usize::from(at.plays(Role::Up));
+    let names = at.halves()?.map(|site| site.name().rsplit('.').next().unwrap_or_default());
     let halves = [[0, 0], [0, half], [1, 0], [1, half]];
-    let name = |[of, start]: [usize; 2]| {
-        format!("rows {start} to {} of {}", start + half - 1, ["gate_proj", "up_proj"][of])
-    };
+    let name = |[of, start]: [usize; 2]| format!("rows {start} to {} of {}", start + half - 1, names[of]);
     for first in halves {
         for second in halves {
             let usual = [first, second] == [[own, 0], [own, half]];
@@ -321,7 +319,7 @@ fn capped(at: &At) -> Option<Formula> {
 
 /// Logits of some tokens of the vocabulary that can't be chosen.
 fn masked(at: &At) -> Option<Formula> {
-    let width = at.config.vocab_size;
+    let width = at.of.vocab;
     let low = |y: &f64| *y <= -1e4;
     let tokens: Vec<usize> = (0..width)
         .filter(|&id| at.cases.iter().all(|case| case.theirs.chunks(width).all(|row| low(&row[id]))))

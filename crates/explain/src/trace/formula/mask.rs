@@ -3,7 +3,7 @@
 use super::heads::own_head;
 use super::numbers::{dot, simple, text};
 use super::scores::place;
-use super::{At, BlockSite, Case, Formula};
+use super::{At, Case, Formula, Role};
 use crate::across::ranges;
 use crate::catalogue;
 
@@ -25,10 +25,10 @@ pub(super) fn mask(at: &At) -> Option<Formula> {
 
 /// By how much what lies ahead is lowered, where it is not hidden.
 fn lowered(at: &At) -> Option<String> {
-    let (width, own) = (at.config.head_dim, own_head(at));
+    let (width, own) = (at.spec.head_dim, own_head(at));
     let (mut sum, mut squares, mut count, mut size) = (0.0, 0.0, 0.0, 0.0);
     for case in &at.cases {
-        let (q, k) = (at.read(case, BlockSite::QRope)?, at.read(case, BlockSite::KRope)?);
+        let (q, k) = (at.read(case, Role::Query)?, at.read(case, Role::Key)?);
         let t = case.tokens;
         for (i, y) in case.theirs.iter().enumerate() {
             let [h, query, key] = place(case, i);

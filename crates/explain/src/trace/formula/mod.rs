@@ -19,11 +19,10 @@ mod scores;
 
 use ulpscope_capture::{Activation, Activations};
 use ulpscope_compare::{CompareError, Parts, Reference};
+use ulpscope_decoder::{Architecture, Attention, AttentionKind, Op, Part, Role, RopeParameters, Site};
 use ulpscope_floats::{DType, Floats};
-use ulpscope_llama::{AttentionKind, BlockSite, LlamaConfig, Site};
 
-use super::pattern::{hidden, of_pairs};
-use super::weights::{linear, of_norm};
+use super::pattern::hidden;
 use crate::catalogue::Fault;
 
 /// A formula that gives the trace's values.
@@ -42,7 +41,9 @@ impl Formula {
 /// A site on every prompt.
 pub(super) struct At<'s> {
     site: Site,
-    config: &'s LlamaConfig,
+    of: &'s Architecture,
+    /// Attention of the site's block.
+    spec: Attention,
     attention: AttentionKind,
     /// The trace's format.
     dtype: DType,
@@ -72,7 +73,7 @@ impl<'s> At<'s> {
     /// `taught` is what ours gives on each reference's inputs. `None` if no prompt has the site.
     pub(super) fn of(
         site: Site,
-        config: &'s LlamaConfig,
+        of: &'s Architecture,
         attention: AttentionKind,
         references: &'s [Reference],
         taught: &[Activations],
@@ -81,12 +82,12 @@ impl<'s> At<'s> {
         let cases: Vec<Case> = (references.iter().zip(taught))
             .filter_map(|(reference, taught)| {
                 let (theirs, ours) = (reference.activations.get(&site)?, taught.get(&site)?);
-                let pairs = of_pairs(site) || matches!(site, Site::Block(_, BlockSite::Context));
+                let pairs = site.op().of_pairs() || site.op() == Op::Mix;
                 let short = !pairs || reference.ids.len() <= LONGEST;
                 let judged = short && reference.judged.contains(&site) && theirs.shape == ours.shape;
                 formats = formats.or(Some((theirs.values.dtype(), ours.values.dtype())));
                 let tokens = reference.ids.len();
-                let looked_at = if site == Site::LmHead { tokens.min(ROWS) } else { tokens };
+                let looked_at = if site == of.logits() { tokens.min(ROWS) } else { tokens };
                 let rows = |of: &Activation| {
                     let mut all = of.values.to_f64();
                     all.truncate(all.len() / tokens.max(1) * looked_at);
@@ -101,7 +102,8 @@ impl<'s> At<'s> {
             })
             .collect();
         let (dtype, own) = formats.filter(|_| !cases.is_empty())?;
-        Some(At { site, config, attention, dtype, own, cases })
+        let spec = of.layers.get(site.layer().unwrap_or(0))?.attention;
+        Some(At { site, of, spec, attention, dtype, own, cases })
     }
 
     /// The first formula that gives the trace's values, if any does.
@@ -112,38 +114,36 @@ impl<'s> At<'s> {
 
     /// The first formula of somebody's convention that does.
     fn convention(&self, parts: &mut Parts) -> Result<Option<Formula>, CompareError> {
-        use BlockSite as B;
-        Ok(match self.site {
-            Site::RotaryCos | Site::RotarySin => rotary::table(self),
-            site if of_norm(site) => {
+        Ok(match self.site.op() {
+            Op::Table(_) => rotary::table(self),
+            Op::Norm => {
                 let weight = parts.parameter(&format!("{}.weight", self.site))?;
                 norm::norm(self, &weight.to_f64())
             }
-            Site::EmbedTokens => norm::with_positions(self)
-                .or_else(|| norm::normalised(self, self.config.hidden_size))
+            Op::Embed => norm::with_positions(self)
+                .or_else(|| norm::normalised(self, self.of.width))
                 .or_else(|| linear::table(self)),
-            Site::Block(_, B::QRope | B::KRope) => {
-                rotary::rotated(self).or_else(|| norm::normalised(self, self.config.head_dim))
-            }
-            Site::Block(_, B::Scores) => scores::scores(self),
-            Site::Block(_, B::Probs) => attention::probabilities(self),
-            Site::Block(_, B::Context) => attention::context(self),
-            Site::Block(_, B::ResidMid | B::Output) => residual::residual(self),
-            Site::Block(_, B::ActFn) => activation::activation(self),
-            Site::Block(_, B::Product) => activation::product(self),
-            site if linear(site) => {
-                let weight = parts.parameter(&format!("{site}.weight"))?.into_owned();
-                if let Site::Block(n, B::GateProj | B::UpProj) = site {
-                    let name = |place: &str| format!("model.layers.{n}.mlp.{place}_proj.weight");
-                    let both = [
-                        parts.parameter(&name("gate"))?.into_owned(),
-                        parts.parameter(&name("up"))?.into_owned(),
-                    ];
+            Op::Rope(_) => rotary::rotated(self).or_else(|| norm::normalised(self, self.spec.head_dim)),
+            Op::Scores => scores::scores(self),
+            Op::Softmax => attention::probabilities(self),
+            Op::Mix => attention::context(self),
+            Op::Add(_) => residual::residual(self),
+            Op::Act => activation::activation(self),
+            Op::Mul => activation::product(self),
+            Op::Linear => {
+                let weight = parts.parameter(&format!("{}.weight", self.site))?.into_owned();
+                if let (true, Some([gate, up])) =
+                    (self.plays(Role::Gate) || self.plays(Role::Up), self.halves())
+                {
+                    let mut read = |site| {
+                        Ok::<_, CompareError>(parts.parameter(&format!("{site}.weight"))?.into_owned())
+                    };
+                    let both = [read(gate)?, read(up)?];
                     if let Some(found) = linear::cut(self, &both) {
                         return Ok(Some(found));
                     }
                 }
-                let bias = parts.parameter(&format!("{site}.bias")).ok().map(|bias| bias.to_f64());
+                let bias = parts.parameter(&format!("{}.bias", self.site)).ok().map(|bias| bias.to_f64());
                 linear::linear(self, &weight, bias.as_deref())
             }
             _ => None,
@@ -300,19 +300,50 @@ impl<'s> At<'s> {
         hidden(self.site, y) || hidden(self.site, z)
     }
 
-    /// The site of the same block.
-    fn beside(&self, site: BlockSite) -> Option<Site> {
-        self.site.layer().map(|layer| Site::Block(layer, site))
+    /// The site that plays a part in the same block.
+    fn beside(&self, role: Role) -> Option<Site> {
+        self.in_layer(self.site.layer()?, role)
+    }
+
+    /// The site that plays a part in a block.
+    fn in_layer(&self, layer: usize, role: Role) -> Option<Site> {
+        Some(self.of.site_of(Part::Block(layer), self.of.layers.get(layer)?.place(role)?))
+    }
+
+    fn plays(&self, role: Role) -> bool {
+        self.beside(role) == Some(self.site)
+    }
+
+    /// The linear layers whose outputs are multiplied in the feed-forward layer.
+    fn halves(&self) -> Option<[Site; 2]> {
+        Some([self.beside(Role::Gate)?, self.beside(Role::Up)?])
     }
 
     /// What the trace has at another site of the same block.
-    fn read(&self, case: &Case, site: BlockSite) -> Option<Vec<f64>> {
-        case.read(self.beside(site)?)
+    fn read(&self, case: &Case, role: Role) -> Option<Vec<f64>> {
+        case.read(self.beside(role)?)
+    }
+
+    /// Base and scaling of the rotary embedding that the site reads, or is a table of.
+    fn rope(&self) -> &'s RopeParameters {
+        &self.of.ropes[self.rope_index()].parameters
+    }
+
+    fn rope_index(&self) -> usize {
+        match self.site.op() {
+            Op::Table(index) | Op::Rope(index) => index,
+            _ => 0,
+        }
+    }
+
+    /// What a table of cosines or sines has of an angle.
+    fn table_of(&self, angle: f64) -> f64 {
+        if self.of.tables(self.rope_index()).first() == Some(&self.site) { angle.cos() } else { angle.sin() }
     }
 
     /// One over the root of a head's width, by which scores are multiplied.
     fn scale(&self) -> f64 {
-        1.0 / (self.config.head_dim as f64).sqrt()
+        1.0 / (self.spec.head_dim as f64).sqrt()
     }
 }
 

@@ -5,12 +5,11 @@ use ulpscope_floats::DType;
 use super::numbers::{constant, dot, rms, simple, text};
 use super::{At, Case, Formula};
 use crate::catalogue;
-use crate::trace::hypothesis::reads;
 
 /// At the output of a norm with this weight.
 pub(super) fn norm(at: &At, weight: &[f64]) -> Option<Formula> {
-    let (width, eps) = (weight.len(), at.config.rms_norm_eps);
-    let [from] = reads(at.site, at.config.num_hidden_layers, at.attention)[..] else { return None };
+    let (width, eps) = (weight.len(), at.of.norm.eps);
+    let [from] = at.of.reads(at.site, at.attention)[..] else { return None };
     let by_token = |case: &Case, f: &dyn Fn(&[f64]) -> Vec<f64>| {
         let x = case.read(from)?;
         Some(x.chunks(width).flat_map(f).collect::<Vec<f64>>())
@@ -93,7 +92,7 @@ pub(super) fn norm(at: &At, weight: &[f64]) -> Option<Formula> {
 /// Whether each token is multiplied by one number of the format, near the one that it should be, and by the weight, rounded each
 /// time. Which number that is, the rounding of a mean decides.
 fn in_storage(at: &At, weight: &[f64], input: &dyn Fn(&Case) -> Option<Vec<f64>>) -> bool {
-    let (width, eps) = (weight.len(), at.config.rms_norm_eps);
+    let (width, eps) = (weight.len(), at.of.norm.eps);
     let unit = at.dtype.unit_roundoff();
     let token = |(x, y): (&[f64], &[f64])| {
         let factor = 1.0 / (rms(x).powi(2) + eps).sqrt();
@@ -111,7 +110,7 @@ fn in_storage(at: &At, weight: &[f64], input: &dyn Fn(&Case) -> Option<Vec<f64>>
 
 /// At the embeddings: with sines and cosines of the position added, in turns or in halves.
 pub(super) fn with_positions(at: &At) -> Option<Formula> {
-    let width = at.config.hidden_size;
+    let width = at.of.width;
     let added = |case: &Case, halves: bool| {
         let element = |i: usize| {
             let (t, c) = ((i / width) as f64, i % width);

@@ -1,17 +1,16 @@
 //! What is added to the residual stream: multiplied, normalised, dropped.
 
+use ulpscope_decoder::{Branch, Op, Role};
 use ulpscope_floats::DType;
-use ulpscope_llama::{BlockSite, Site};
 
 use super::numbers::{rms, simple, text};
 use super::{At, Case, Formula, cast};
 use crate::catalogue;
-use crate::trace::hypothesis::reads;
 
 /// At a sum of the residual stream and the output of a branch.
 pub(super) fn residual(at: &At) -> Option<Formula> {
-    let [x, b] = reads(at.site, at.config.num_hidden_layers, at.attention)[..] else { return None };
-    let mid = matches!(at.site, Site::Block(_, BlockSite::ResidMid));
+    let [x, b] = at.of.reads(at.site, at.attention)[..] else { return None };
+    let mid = at.site.op() == Op::Add(Branch::Attention);
     let branch = if mid { "the attention's output" } else { "the MLP's output" };
     let terms = |case: &Case| -> Option<[Vec<f64>; 2]> { Some([case.read(x)?, case.read(b)?]) };
     let sum = |case: &Case| terms(case).map(|[x, b]| x.iter().zip(&b).map(|(x, b)| x + b).collect());
@@ -62,12 +61,12 @@ pub(super) fn residual(at: &At) -> Option<Formula> {
 fn parallel(at: &At, terms: &dyn Fn(&Case) -> Option<[Vec<f64>; 2]>) -> Option<Formula> {
     let three = |case: &Case| {
         let [x, b] = terms(case)?;
-        let attention = at.read(case, BlockSite::OProj)?;
+        let attention = at.read(case, Role::Attended)?;
         // In the order of the two sums.
         let first = at.rounded(x.iter().zip(&attention).map(|(x, a)| x + a).collect());
         Some(first.iter().zip(&b).map(|(x, b)| x + b).collect())
     };
-    let output = matches!(at.site, Site::Block(_, BlockSite::Output));
+    let output = at.site.op() == Op::Add(Branch::FeedForward);
     let said = "the attention's output is added here, beside the MLP's, as in a parallel residual".to_owned();
     (output && at.gives(three)).then_some(Formula { fault: catalogue::BRANCH, said })
 }
@@ -83,7 +82,7 @@ fn clamped(at: &At) -> Option<Formula> {
 
 /// The branch's output normalised, with a weight that is found for each channel.
 fn normalised(at: &At, branch: &str, terms: &dyn Fn(&Case) -> Option<[Vec<f64>; 2]>) -> Option<Formula> {
-    let width = at.config.hidden_size;
+    let width = at.of.width;
     let mut sums = vec![[0.0; 2]; width];
     let unit = |b: &[f64], i: usize| b[i] / rms(&b[i / width * width..][..width]);
     let mut tokens = 0;

@@ -1,7 +1,7 @@
 //! Rotation at other positions, by other frequencies, of a part of each head.
 
+use ulpscope_decoder::{Role, RopeKind, RopeParameters};
 use ulpscope_floats::DType;
-use ulpscope_llama::{BlockSite, RopeKind, RopeParameters, Site};
 
 use super::cache::before;
 use super::heads::exchanged;
@@ -16,11 +16,6 @@ const POSITIONS: usize = 8192;
 /// At a table of cosines or sines: angles in 16 bits, or the rows of other positions.
 pub(super) fn table(at: &At) -> Option<Formula> {
     scaled(at).or_else(|| positions(at)).or_else(|| frequencies(at)).or_else(|| angles(at))
-}
-
-/// What a table has of an angle.
-fn of(table: Site, angle: f64) -> f64 {
-    if table == Site::RotaryCos { angle.cos() } else { angle.sin() }
 }
 
 /// Ours times a factor.
@@ -38,14 +33,14 @@ fn scaled(at: &At) -> Option<Formula> {
 
 /// Angles that are products of position and frequency in 16 bits.
 fn angles(at: &At) -> Option<Formula> {
-    let frequencies = at.config.rope.inv_freq(at.config.head_dim);
+    let frequencies = at.rope().inv_freq(at.spec.head_dim);
     for dtype in [DType::Bf16, DType::F16] {
         for narrow in [false, true] {
             let factor = |x: f64| if narrow { cast(vec![x], dtype)[0] } else { x };
             let row = |t: usize| {
                 let products = frequencies.iter().map(|f| factor(t as f64) * factor(f64::from(*f)));
                 let angles = cast(products.collect(), dtype);
-                angles.repeat(2).into_iter().map(|angle| of(at.site, angle)).collect::<Vec<f64>>()
+                angles.repeat(2).into_iter().map(|angle| at.table_of(angle)).collect::<Vec<f64>>()
             };
             if at.has_nearly_all(|case| Some((0..case.tokens).flat_map(row).collect())) {
                 return Formula::new(catalogue::ANGLES, format!("angles in {dtype}"));
@@ -57,10 +52,10 @@ fn angles(at: &At) -> Option<Formula> {
 
 /// Frequencies of another base, or all multiplied by a factor, as angles have them.
 fn frequencies(at: &At) -> Option<Formula> {
-    let (width, rope) = (at.config.head_dim, &at.config.rope);
+    let (width, rope) = (at.spec.head_dim, at.rope());
     let own = rope.inv_freq(width);
     let table = |case: &Case, frequencies: &[f64]| -> Vec<f64> {
-        let row = |t: usize| frequencies.repeat(2).into_iter().map(move |f| of(at.site, t as f64 * f));
+        let row = |t: usize| frequencies.repeat(2).into_iter().map(move |f| at.table_of(t as f64 * f));
         (0..case.tokens).flat_map(row).collect()
     };
     let scaled = |by: f64| own.iter().map(|f| f64::from(*f) * by).collect::<Vec<f64>>();
@@ -83,7 +78,7 @@ fn frequencies(at: &At) -> Option<Formula> {
     let apart = |theta: f64| -> f64 {
         let frequencies = based(theta);
         let of = |case: &Case| {
-            let sines = case.read(Site::RotarySin).unwrap_or_default();
+            let sines = case.read(at.of.tables(at.rope_index())[1]).unwrap_or_default();
             let one = |(i, y): (usize, &f64)| {
                 let angle = (i / width) as f64 * frequencies[i % width % frequencies.len()];
                 (y - angle.sin()).powi(2)
@@ -105,15 +100,15 @@ fn frequencies(at: &At) -> Option<Formula> {
 
 /// The rows of other positions.
 fn positions(at: &At) -> Option<Formula> {
-    let width = at.config.head_dim;
-    let frequencies = at.config.rope.inv_freq(width);
+    let width = at.spec.head_dim;
+    let frequencies = at.rope().inv_freq(width);
     let unit = at.dtype.unit_roundoff();
     let mut said = None;
     for case in &at.cases {
         let row = |position: usize, row: &[f64]| {
             frequencies.iter().zip(row).all(|(frequency, y)| {
                 let angle = f64::from(position as f32 * frequency);
-                (of(at.site, angle) - y).abs() <= 2.0 * unit + 4.0 * f64::from(f32::EPSILON) * angle
+                (at.table_of(angle) - y).abs() <= 2.0 * unit + 4.0 * f64::from(f32::EPSILON) * angle
             })
         };
         let found: Option<Vec<usize>> =
@@ -159,11 +154,11 @@ fn in_words(positions: &[usize]) -> String {
 
 /// At rotated queries or keys: another base than the rest of the model has, or part of a head left as it is.
 pub(super) fn rotated(at: &At) -> Option<Formula> {
-    let (width, rope) = (at.config.head_dim, &at.config.rope);
-    let from =
-        if matches!(at.site, Site::Block(_, BlockSite::QRope)) { BlockSite::QProj } else { BlockSite::KProj };
+    let (width, rope) = (at.spec.head_dim, at.rope());
+    let read = |site| at.of.reads(site, at.attention).first().copied();
+    let from = read(at.site)?;
     let whole = rope.inv_freq(width);
-    let own = |case: &Case| at.read(case, from);
+    let own = |case: &Case| case.read(from);
     for theta in THETAS.into_iter().filter(|theta| *theta != rope.rope_theta) {
         let other = RopeParameters { rope_theta: theta, kind: RopeKind::Default, factors: None };
         let frequencies = other.inv_freq(width);
@@ -232,9 +227,9 @@ pub(super) fn rotated(at: &At) -> Option<Formula> {
     if let Some((how, _)) = TURNS.into_iter().find(|(_, turn)| turned(*turn)) {
         return Formula::new(catalogue::ROPE_LAYOUT, how);
     }
-    let other = if from == BlockSite::QProj { BlockSite::KProj } else { BlockSite::QProj };
+    let other = read(at.beside(if at.plays(Role::Key) { Role::Query } else { Role::Key })?)?;
     let other_way = |case: &Case| {
-        let x = at.read(case, other).filter(|x| x.len() == case.ours.len())?;
+        let x = case.read(other).filter(|x| x.len() == case.ours.len())?;
         Some(as_keys(at, case, &x))
     };
     at.explains(other_way)
@@ -250,13 +245,13 @@ fn own_position(t: f64, _: f64, _: f64) -> f64 {
 
 /// `[tokens, heads · width]` as `[heads, tokens, width]`, rotated as keys are.
 pub(super) fn as_keys(at: &At, case: &Case, x: &[f64]) -> Vec<f64> {
-    let frequencies = at.config.rope.inv_freq(at.config.head_dim);
-    rotate(at, case, x, [&frequencies, &frequencies], at.config.head_dim, own_position)
+    let frequencies = at.rope().inv_freq(at.spec.head_dim);
+    rotate(at, case, x, [&frequencies, &frequencies], at.spec.head_dim, own_position)
 }
 
 /// Heads cut out of a projection's output in another way.
 fn split(at: &At, own: &dyn Fn(&Case) -> Option<Vec<f64>>) -> Option<Formula> {
-    let width = at.config.head_dim;
+    let width = at.spec.head_dim;
     // Of `[tokens, heads · width]` the element that each one is taken for.
     type Way = (&'static str, fn(usize, [usize; 3]) -> usize);
     let ways: [Way; 2] = [
@@ -303,7 +298,7 @@ fn turned(
     position: Position,
     turn: Turn,
 ) -> Vec<f64> {
-    let (width, tokens) = (at.config.head_dim, case.tokens);
+    let (width, tokens) = (at.spec.head_dim, case.tokens);
     let heads = x.len() / (width * tokens).max(1);
     let mut y = vec![0.0; x.len()];
     for h in 0..heads {

@@ -6,7 +6,7 @@ use super::cache::{Edit, before, cached, coded};
 use super::heads::{nearest, other_heads, other_layers, own_head, values};
 use super::mask::mask;
 use super::numbers::{constant, dot, largest, simple, text};
-use super::{At, BlockSite, Case, Formula, Site, cast};
+use super::{At, Case, Formula, Role, cast};
 use crate::catalogue;
 
 /// At the scores of eager attention.
@@ -54,7 +54,7 @@ fn scaled(at: &At) -> Option<Formula> {
     if one != 1.0 && at.explains(|case| Some(times(case, |_| one))) {
         return Formula::new(catalogue::SCALE, format!("scores times {}", text(one)));
     }
-    let heads = at.config.num_attention_heads;
+    let heads = at.spec.heads;
     let by_head = at.factors(heads, |case, i| place(case, i)[0]);
     if !constant(&by_head) && at.explains(|case| Some(times(case, |i| by_head[place(case, i)[0]]))) {
         let said: Vec<String> = by_head.iter().take(8).map(|factor| text(simple(*factor))).collect();
@@ -81,7 +81,7 @@ fn times(case: &Case, factor: impl Fn(usize) -> f64) -> Vec<f64> {
 
 /// Something added that the distance of query and key determines, for each head.
 fn biased(at: &At) -> Option<Formula> {
-    let (heads, tokens) = (at.config.num_attention_heads, at.cases.iter().map(|case| case.tokens).max()?);
+    let (heads, tokens) = (at.spec.heads, at.cases.iter().map(|case| case.tokens).max()?);
     let group = |case: &Case, i: usize| {
         let [h, query, key] = place(case, i);
         h * tokens + query.saturating_sub(key)
@@ -156,12 +156,12 @@ fn moved(at: &At) -> Option<Formula> {
 
 /// Queries and keys after rotation: `[heads, tokens, width]`, and as many of the key heads.
 fn queries_and_keys(at: &At, case: &Case) -> Option<(Vec<f64>, Vec<f64>)> {
-    Some((at.read(case, BlockSite::QRope)?, at.read(case, BlockSite::KRope)?))
+    Some((at.read(case, Role::Query)?, at.read(case, Role::Key)?))
 }
 
 /// The product of every query with every key, of these heads.
 fn products(at: &At, case: &Case, q: &[f64], k: &[f64], of: &dyn Fn(usize) -> usize) -> Vec<f64> {
-    let (heads, width, t) = (at.config.num_attention_heads, at.config.head_dim, case.tokens);
+    let (heads, width, t) = (at.spec.heads, at.spec.head_dim, case.tokens);
     let one = |i: usize| {
         let [h, query, key] = place(case, i);
         dot(&q[(h * t + query) * width..][..width], &k[(of(h) * t + key) * width..][..width])
@@ -176,7 +176,7 @@ fn scores_of(at: &At, case: &Case, q: &[f64], k: &[f64], of: &dyn Fn(usize) -> u
 
 /// Scores of other key heads, of keys for queries, of values, in a wider format.
 fn of_keys(at: &At) -> Option<Formula> {
-    let (heads, groups) = (at.config.num_attention_heads, at.config.num_key_value_heads);
+    let (heads, groups) = (at.spec.heads, at.spec.groups);
     let own = own_head(at);
     let wide = |case: &Case| {
         let (q, k) = queries_and_keys(at, case)?;
@@ -215,15 +215,15 @@ fn of_keys(at: &At) -> Option<Formula> {
     }
     for layer in other_layers(at) {
         let of_layer = |case: &Case| {
-            let k = case.read(Site::Block(layer, BlockSite::KRope))?;
-            Some(scores_of(at, case, &at.read(case, BlockSite::QRope)?, &k, &own))
+            let k = case.read(at.in_layer(layer, Role::Key)?)?;
+            Some(scores_of(at, case, &at.read(case, Role::Query)?, &k, &own))
         };
         if at.gives(of_layer) {
             return Formula::new(catalogue::CACHE_SHIFTED, format!("keys of layer {layer}"));
         }
     }
     let of_values = |case: &Case| {
-        let (q, v) = (at.read(case, BlockSite::QRope)?, values(at, case)?);
+        let (q, v) = (at.read(case, Role::Query)?, values(at, case)?);
         Some(scores_of(at, case, &q, &v, &own))
     };
     at.gives(of_values).then(|| Formula { fault: catalogue::WIRING, said: "values for keys".to_owned() })
@@ -231,7 +231,7 @@ fn of_keys(at: &At) -> Option<Formula> {
 
 /// Scores of keys that a cache has changed.
 fn of_cache(at: &At) -> Option<Formula> {
-    let (width, own) = (at.config.head_dim, own_head(at));
+    let (width, own) = (at.spec.head_dim, own_head(at));
     // The last query of the first head tells nearly all edits apart.
     let quickly = |case: &Case, edit: Edit| {
         let (last, Some((q, mut k))) = (case.tokens - 1, queries_and_keys(at, case)) else { return false };

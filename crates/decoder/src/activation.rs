@@ -1,10 +1,10 @@
-//! The activations of the feed-forward layer that Llama checkpoints name in `hidden_act`.
+//! The activations of the feed-forward layer that checkpoints name in `hidden_act`.
 
 use burn::tensor::{DType, Tensor};
 use ulpscope_kernels::{bridge, handles, silu, silu_up};
 
+use crate::departure::Act;
 use crate::ops::{add, map, mul, narrow, scale, wide};
-use crate::variant::Act;
 
 /// `hidden_act`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

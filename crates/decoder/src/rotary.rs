@@ -1,31 +1,32 @@
-//! The rotary embedding: buffers, tables of cos and sin, rotation.
+//! Rotary embeddings: buffers, tables of cos and sin, rotation.
 
 use std::ops::Range;
 
 use burn::tensor::{Device, Tensor};
 use ulpscope_floats::{DType, Floats};
 
+use crate::architecture::{Architecture, Rope as Spec};
 use crate::arithmetic::Arithmetic;
-use crate::config::LlamaConfig;
+use crate::departure::{Positions, Rope, Table};
+use crate::layer::QueryScale;
 use crate::ops::{add, mul, narrow, wide};
 use crate::probe::Probe;
-use crate::rope::RopeParameters;
+use crate::rope::RopeKind;
 use crate::site::Site;
-use crate::variant::{Positions, Rope, Table};
 use ulpscope_kernels::{bridge, handles, rotary};
 
-/// `model.rotary_emb`: two buffers that no state dict holds, and the tables made from them.
+/// A rotary embedding: two buffers that no state dict holds, and the tables made from them.
 ///
 /// The buffers are data, because what a conversion does to them is what this project is about: `.to(bf16)` rounds
 /// both, loading in bf16 rounds neither.
 #[derive(Clone, Debug)]
 pub struct RotaryEmbedding {
-    /// `model.rotary_emb.inv_freq`, `[D / 2]`.
+    /// The frequencies in use, `model.rotary_emb.inv_freq`, `[D / 2]`.
     pub inv_freq: Floats<'static>,
-    /// `model.rotary_emb.original_inv_freq`, `[D / 2]`.
+    /// As they were computed, `model.rotary_emb.original_inv_freq`, `[D / 2]`.
     pub original_inv_freq: Floats<'static>,
-    rope: RopeParameters,
-    head_dim: usize,
+    spec: Spec,
+    sites: [Site; 2],
     max_positions: usize,
 }
 
@@ -38,32 +39,44 @@ pub struct RotaryTables {
     pub sin: Tensor<3>,
 }
 
+/// What blocks are told of the positions of their tokens.
+#[derive(Clone, Debug)]
+pub struct Tables {
+    /// Tables of each rotary embedding.
+    pub ropes: Vec<RotaryTables>,
+    /// The position of each token.
+    pub positions: Vec<f64>,
+}
+
 impl RotaryEmbedding {
-    /// The buffers as the constructor computes them, in f32 whatever the model's dtype.
-    pub fn new(config: &LlamaConfig) -> Self {
-        let inv_freq = Floats::from(config.rope.inv_freq(config.head_dim));
-        Self::from_buffers(config, inv_freq.clone(), inv_freq)
+    /// The rotary embeddings of a model, with buffers as the constructor computes them, in f32 whatever the model's dtype.
+    pub fn all(of: &Architecture) -> Vec<Self> {
+        let buffers = |i: usize| {
+            let rope = &of.ropes[i];
+            let inv_freq = Floats::from(rope.parameters.inv_freq(rope.width));
+            Self::from_buffers(of, i, [inv_freq.clone(), inv_freq])
+        };
+        (0..of.ropes.len()).map(buffers).collect()
     }
 
-    /// With buffers that a conversion has changed.
+    /// The rotary embedding of this index, with buffers that a conversion has changed.
     ///
     /// # Panics
     /// If a buffer has not D / 2 elements.
-    pub fn from_buffers(
-        config: &LlamaConfig,
-        inv_freq: Floats<'static>,
-        original_inv_freq: Floats<'static>,
-    ) -> Self {
-        for buffer in [&inv_freq, &original_inv_freq] {
-            assert_eq!(buffer.len(), config.head_dim / 2, "a rotary buffer has head_dim / 2 elements");
+    pub fn from_buffers(of: &Architecture, index: usize, buffers: [Floats<'static>; 2]) -> Self {
+        let spec = of.ropes[index].clone();
+        for buffer in &buffers {
+            assert_eq!(buffer.len(), spec.width / 2, "a rotary buffer has head_dim / 2 elements");
         }
-        RotaryEmbedding {
-            inv_freq,
-            original_inv_freq,
-            rope: config.rope.clone(),
-            head_dim: config.head_dim,
-            max_positions: config.max_position_embeddings,
-        }
+        let [inv_freq, original_inv_freq] = buffers;
+        let (sites, max_positions) = (of.tables(index), of.max_positions);
+        RotaryEmbedding { inv_freq, original_inv_freq, spec, sites, max_positions }
+    }
+
+    /// Its two buffers with their names, in the order of [`Spec::buffers`].
+    pub fn buffers(&self) -> [(&'static str, &Floats<'static>); 2] {
+        let [first, second] = self.spec.buffers;
+        [(first, &self.inv_freq), (second, &self.original_inv_freq)]
     }
 
     /// The frequencies that the forward pass uses for a sequence of `tokens`.
@@ -71,10 +84,10 @@ impl RotaryEmbedding {
     /// Dynamic scaling replaces the buffer beyond the trained context, unrounded. LongRoPE copies either set *into*
     /// the buffer, which rounds to the buffer's dtype.
     pub fn frequencies(&self, tokens: usize) -> Floats<'static> {
-        use crate::rope::RopeKind;
+        let rope = &self.spec.parameters;
         let computed =
-            self.rope.inv_freq_in_forward(self.head_dim, self.max_positions, tokens).map(Floats::from);
-        match (&self.rope.kind, computed) {
+            rope.inv_freq_in_forward(self.spec.width, self.max_positions, tokens).map(Floats::from);
+        match (&rope.kind, computed) {
             (RopeKind::LongRope { .. }, computed) => {
                 computed.unwrap_or_else(|| self.original_inv_freq.clone()).cast(self.inv_freq.dtype())
             }
@@ -83,41 +96,25 @@ impl RotaryEmbedding {
         }
     }
 
-    /// Tables for positions `0..tokens`, rounded to `dtype`; a variant may give tokens other positions, and the
-    /// tables another format.
+    /// Tables for tokens at these positions, rounded to `dtype`; a variant may give the tables another format.
     ///
     /// # Precision
     /// Angles are f32 products of position and frequency; cos and sin are the f32 nearest to the true value, times
     /// the attention scaling in f32, then rounded to `dtype`. With f64, everything is f64.
-    pub fn forward(
-        &self,
-        tokens: usize,
-        dtype: DType,
-        arithmetic: Arithmetic,
-        device: &Device,
-        probe: &mut impl Probe,
-    ) -> RotaryTables {
-        self.tables(0..tokens, dtype, arithmetic, device, probe)
-    }
-
-    /// [`RotaryEmbedding::forward`] for a stretch of the tokens alone, those before it having been read earlier: scaling by
-    /// length goes by the stretch's last.
     pub fn tables(
         &self,
-        tokens: Range<usize>,
+        positions: &[f64],
         dtype: DType,
         arithmetic: Arithmetic,
         device: &Device,
         probe: &mut impl Probe,
     ) -> RotaryTables {
-        let variants = arithmetic.variants;
-        let rows = tokens.len();
-        let positions: Vec<f64> = tokens.map(|i| Positions::of(variants.positions, i)).collect();
+        let rows = positions.len();
         // The length that scaling by length goes by is the largest position's.
         let last = positions.iter().copied().fold(0.0, f64::max);
         let frequencies = self.frequencies(last as usize + 1);
         let half = frequencies.len();
-        let round = |exact: Floats<'static>| match variants.table {
+        let round = |exact: Floats<'static>| match arithmetic.variants.table {
             None => exact.cast(dtype),
             Some(table) => {
                 let format = table.format();
@@ -125,22 +122,55 @@ impl RotaryEmbedding {
                 exact.cast(format).cast(held)
             }
         };
+        let scaling = self.spec.parameters.attention_scaling();
         let table = |f: fn(f64) -> f64| {
             let angles = positions.iter().flat_map(|&p| (0..2 * half).map(move |k| (p, k % half)));
             let values = if dtype == DType::F64 {
-                let scaling = self.rope.attention_scaling();
                 let exact = angles.map(|(p, k)| f(p * frequencies.get(k)) * scaling);
                 round(exact.collect::<Vec<f64>>().into())
             } else {
-                let (frequencies, scaling) = (frequencies.to_f32(), self.rope.attention_scaling() as f32);
+                let (frequencies, scaling) = (frequencies.to_f32(), scaling as f32);
                 let exact = angles.map(|(p, k)| f(f64::from(p as f32 * frequencies[k])) as f32 * scaling);
                 round(exact.collect::<Vec<f32>>().into())
             };
             bridge::tensor(values, [1, rows, 2 * half], device)
         };
-        let cos = probe.at(Site::RotaryCos, table(f64::cos));
-        let sin = probe.at(Site::RotarySin, table(f64::sin));
+        let cos = probe.at(self.sites[0], table(f64::cos));
+        let sin = probe.at(self.sites[1], table(f64::sin));
         RotaryTables { cos, sin }
+    }
+}
+
+impl Tables {
+    /// Tables for a stretch of tokens, those before it having been read earlier: scaling by length goes by the stretch's
+    /// last. A variant may give tokens other positions.
+    pub fn new(
+        rotary: &[RotaryEmbedding],
+        tokens: Range<usize>,
+        dtype: DType,
+        arithmetic: Arithmetic,
+        device: &Device,
+        probe: &mut impl Probe,
+    ) -> Self {
+        let positions: Vec<f64> = tokens.map(|i| Positions::of(arithmetic.variants.positions, i)).collect();
+        let ropes = rotary.iter().map(|r| r.tables(&positions, dtype, arithmetic, device, probe)).collect();
+        Tables { ropes, positions }
+    }
+
+    /// Queries scaled by their positions: `R(q · R(1 + β · ln(1 + ⌊position / original⌋)))`.
+    ///
+    /// # Shapes
+    /// - `q`: `[1, H, T, D]`, returns the same
+    pub(crate) fn scale(&self, q: Tensor<4>, QueryScale { beta, original }: QueryScale) -> Tensor<4> {
+        let scale = |&position: &f64| {
+            let laps = (position as f32 / original as f32).floor();
+            f64::from(1.0 + beta as f32 * (f64::from(1.0 + laps).ln() as f32))
+        };
+        let factors: Vec<f64> = self.positions.iter().map(scale).collect();
+        let (dtype, device) = (bridge::dtype(&q), q.device());
+        let factors =
+            bridge::tensor(Floats::from(factors).cast(dtype), [1, 1, self.positions.len(), 1], &device);
+        mul(q, factors)
     }
 }
 

@@ -1,9 +1,9 @@
-//! The choices that a Llama's formulas leave to whoever computes them.
+//! The choices that a model's formulas leave to whoever computes them.
 
 use ulpscope_kernels::Accumulation;
 
+use crate::departure::Variants;
 use crate::site::AttentionKind;
-use crate::variant::Variants;
 
 /// What is declared about the arithmetic beyond the dtypes, which come with the parameters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -12,7 +12,7 @@ pub struct Arithmetic {
     pub attention: AttentionKind,
     /// Order of summation in matrix products, on devices whose order we own.
     pub accumulation: Accumulation,
-    /// Where it departs from Hugging Face's Llama; by default nowhere.
+    /// Where it departs from Hugging Face's arithmetic; by default nowhere.
     pub variants: Variants,
 }
 

@@ -6,8 +6,9 @@ use ulpscope_kernels::{Accumulation, bridge, exp_scores, handles, matmul, matmul
 
 use super::eager;
 use super::mask::{Masked, mask};
+use crate::departure::Softmax;
+use crate::layer::Attention;
 use crate::ops::{map, narrow};
-use crate::variant::{Softmax, Variants};
 
 /// `R(P v / Σ)` with `P = R(exp(s - max))`: scores stay wide, probabilities are rounded before they are normalised. All
 /// keys at once. A query that sees no key gets zeros.
@@ -16,22 +17,20 @@ use crate::variant::{Softmax, Variants};
 /// elsewhere, and for f64, they are exact. With [`Softmax::Storage`] the probabilities are normalised first,
 /// `R(R(e / R(Σ e)) v)`.
 pub(super) fn by_formula(
-    q: Tensor<4>,
-    k: Tensor<4>,
-    v: Tensor<4>,
+    [q, k, v]: [Tensor<4>; 3],
     scaling: f64,
-    variants: Variants,
+    spec: &Attention,
     order: Accumulation,
 ) -> Tensor<4> {
     let dtype = q.dtype();
     let compute = if bridge::dtype(&q) == DType::F64 { DType::F64 } else { DType::F32 };
     let scores = matmul_transposed(q, k, order, compute) * scaling;
-    let masked = Masked { value: f64::NEG_INFINITY, keys: variants.mask };
+    let masked = Masked { value: f64::NEG_INFINITY, keys: spec.mask };
     let scores = match mask(masked, &scores) {
         Some(mask) => scores + mask,
         None => scores,
     };
-    if let Some(Softmax::Storage) = variants.softmax {
+    if let Some(Softmax::Storage) = spec.softmax {
         // A row without keys is a row of NaN here, as it is in any code that subtracts a maximum.
         return narrow(matmul(eager::stepwise(narrow(scores, dtype)), v, order, compute), dtype);
     }

@@ -3,8 +3,8 @@
 use burn::tensor::Tensor;
 use ulpscope_kernels::bridge;
 
+use crate::departure::Cache;
 use crate::ops::{map, narrow, wide};
-use crate::variant::Cache;
 
 /// `x` rounded to the cache's format and back to its own, to nearest, ties to even.
 pub(super) fn kept(x: Tensor<4>, variant: Option<Cache>) -> Tensor<4> {

@@ -51,6 +51,14 @@ values! {
         NoWeight = "no-weight",
     }
 
+    /// What the norms of queries and keys do, instead of normalising each head by itself.
+    QkNorm {
+        /// Nothing: queries and keys are rotated as they are.
+        None = "none",
+        /// All heads of a token are normalised together, each with the same weight.
+        AllHeads = "all-heads",
+    }
+
     /// How queries and keys are rotated, instead of `R(R(x·cos) + R(rotate_half(x)·sin))`.
     Rope {
         /// `R(x·cos + rotate_half(x)·sin)`, one rounding: vLLM, fused kernels, `torch.compile`.

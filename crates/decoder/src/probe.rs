@@ -10,7 +10,7 @@ use crate::site::Site;
 ///
 /// ```
 /// use burn::tensor::Tensor;
-/// use ulpscope_llama::{Probe, Site};
+/// use ulpscope_decoder::{Probe, Site};
 ///
 /// /// Counts the sites that a forward pass visits.
 /// struct Count(usize);

@@ -1,7 +1,8 @@
 //! Variants: departures from Hugging Face's arithmetic, as data.
 //!
-//! Another engine computes the same Llama with other roundings; a faulty one computes another function. Each such
-//! choice that is known is a value of a class here, so that it can be put in, taken out, and named.
+//! Another engine computes the same model with other roundings; a faulty one computes another function. Each such choice
+//! is a value of a class here, so that it can be put in, taken out, and named. It overrides a field of the description
+//! that a family sets.
 
 use std::fmt;
 use std::str::FromStr;
@@ -14,7 +15,7 @@ mod values;
 pub use mask::Mask;
 pub use positions::Positions;
 pub use values::{
-    Act, Cache, Embedding, Gqa, Head, Mlp, Norm, Residual, Rope, Scale, Scores, Softmax, Table,
+    Act, Cache, Embedding, Gqa, Head, Mlp, Norm, QkNorm, Residual, Rope, Scale, Scores, Softmax, Table,
 };
 
 macro_rules! classes {
@@ -92,6 +93,8 @@ classes! {
     table: Table,
     /// How the norms round, and use their weight.
     norm: Norm,
+    /// What the norms of queries and keys do.
+    qk_norm: QkNorm,
     /// How queries and keys are rotated.
     rope: Rope,
     /// The format of keys and values.

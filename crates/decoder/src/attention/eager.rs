@@ -5,8 +5,9 @@ use ulpscope_floats::DType;
 use ulpscope_kernels::{Accumulation, bridge, handles, matmul_transposed};
 
 use super::mask::{Masked, mask};
+use crate::departure::{Scores, Softmax};
+use crate::layer::Attention;
 use crate::ops::{add, map, narrow, scale, wide};
-use crate::variant::{Scores, Softmax, Variants};
 
 /// `R(R(R(q kᵀ) · scale) + mask)`, `[1, H, Q, T]`. The mask adds the dtype's most negative finite value, so that
 /// a masked score keeps trace of nothing but does not become infinite.
@@ -16,19 +17,19 @@ pub(super) fn scores(
     q: Tensor<4>,
     k: Tensor<4>,
     scaling: &[f64],
-    variants: Variants,
+    spec: &Attention,
     order: Accumulation,
 ) -> Tensor<4> {
     let dtype = bridge::dtype(&q);
     let compute = if dtype == DType::F64 { DType::F64 } else { DType::F32 };
-    let product = if variants.scores.is_some() { compute } else { dtype };
+    let product = if spec.scores.is_some() { compute } else { dtype };
     let raw = matmul_transposed(q, k, order, product);
     let scaled = scaling.iter().fold(raw, |scores, &factor| scale(scores, factor));
-    let scaled = match variants.scores {
+    let scaled = match spec.scores {
         Some(Scores::Unrounded) => narrow(scaled, bridge::burn_dtype(dtype)),
         Some(Scores::F32) | None => scaled,
     };
-    let masked = Masked { value: bridge::dtype(&scaled).min(), keys: variants.mask };
+    let masked = Masked { value: bridge::dtype(&scaled).min(), keys: spec.mask };
     match mask(masked, &scaled) {
         Some(mask) => add(scaled, mask),
         None => scaled,
@@ -38,9 +39,9 @@ pub(super) fn scores(
 /// `exp(s - max) · (1 / Σ)` in f32, rounded to `dtype`.
 ///
 /// [`Softmax`] rounds at every step instead.
-pub(super) fn softmax(scores: Tensor<4>, variants: Variants, dtype: DType) -> Tensor<4> {
+pub(super) fn softmax(scores: Tensor<4>, rounding: Option<Softmax>, dtype: DType) -> Tensor<4> {
     let width = scores.dims()[3];
-    let probs = match variants.softmax {
+    let probs = match rounding {
         Some(Softmax::Storage) => stepwise(narrow(scores, bridge::burn_dtype(dtype))),
         None if handles(&scores) => bridge::map(scores, |scores| ulpscope_kernels::softmax(scores, width)),
         None => by_formula(scores),

@@ -5,10 +5,10 @@ use std::str::FromStr;
 
 use ulpscope_floats::DType;
 
+use crate::architecture::Architecture;
 use crate::arithmetic::Arithmetic;
-use crate::config::LlamaConfig;
+use crate::departure::{Variant, VariantError};
 use crate::site::{AttentionKind, Site};
-use crate::variant::{Variant, VariantError};
 
 /// Consecutive blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -64,19 +64,12 @@ pub struct Departure {
 impl Departure {
     /// The sites whose outputs it can change while their inputs stay as they are, in forward order. [`Variant::touches`]
     /// says more.
-    pub fn touches(self, config: &LlamaConfig, attention: AttentionKind, dtype: DType) -> Vec<Site> {
-        let touched = self.variant.touches(config, attention, dtype);
-        let held = |layer: usize| self.layers.is_none_or(|layers| layers.contains(layer));
-        let in_blocks = (0..config.num_hidden_layers).filter(|&n| held(n)).flat_map(|n| {
-            touched.iter().filter_map(move |site| match site {
-                Site::Block(_, site) => Some(Site::Block(n, *site)),
-                _ => None,
-            })
-        });
-        let outside = touched.iter().copied().filter(|s| self.layers.is_none() && s.layer().is_none());
-        let mut sites: Vec<Site> = in_blocks.chain(outside).collect();
-        sites.sort();
-        sites
+    pub fn touches(self, of: &Architecture, attention: AttentionKind, dtype: DType) -> Vec<Site> {
+        let held = |site: &Site| match (self.layers, site.layer()) {
+            (None, _) => true,
+            (Some(layers), layer) => layer.is_some_and(|layer| layers.contains(layer)),
+        };
+        self.variant.touches(of, attention, dtype).into_iter().filter(held).collect()
     }
 }
 
@@ -111,14 +104,14 @@ impl FromStr for Departure {
 /// The arithmetic of every part of a model: one for all, and what only some blocks have besides.
 ///
 /// ```
-/// use ulpscope_llama::{AttentionKind, Semantics, variant::Norm};
+/// use ulpscope_decoder::{AttentionKind, Semantics, departure::Norm};
 ///
 /// let mut semantics = Semantics::from(AttentionKind::Eager);
 /// semantics.add("norm=fused[3-5]".parse()?)?;
 /// assert_eq!(semantics.at(Some(4)).variants.norm, Some(Norm::Fused));
 /// assert_eq!(semantics.at(Some(6)).variants.norm, None);
 /// assert_eq!(semantics.at(None).variants.norm, None); // `model.norm` is in no block
-/// # Ok::<(), ulpscope_llama::VariantError>(())
+/// # Ok::<(), ulpscope_decoder::VariantError>(())
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Semantics {
@@ -208,8 +201,8 @@ impl Semantics {
     ///
     /// # Errors
     /// [`VariantError::NoSuchLayer`].
-    pub fn check(&self, config: &LlamaConfig) -> Result<(), VariantError> {
-        let layers = config.num_hidden_layers;
+    pub fn check(&self, of: &Architecture) -> Result<(), VariantError> {
+        let layers = of.layers.len();
         match self.departures().find(|d| d.layers.is_some_and(|named| named.last >= layers)) {
             Some(departure) => Err(VariantError::NoSuchLayer { departure: departure.to_string(), layers }),
             None => Ok(()),
@@ -236,7 +229,7 @@ mod tests {
     use ulpscope_fuzzing::Target;
 
     use super::*;
-    use crate::variant::{Norm, Rope};
+    use crate::departure::{Norm, Rope};
 
     #[global_allocator]
     static ALLOCATOR: ulpscope_fuzzing::Counting = ulpscope_fuzzing::Counting;

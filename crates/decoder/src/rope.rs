@@ -55,6 +55,7 @@ impl RopeParameters {
         map: &Map<String, Value>,
         head_dim: usize,
         max_positions: usize,
+        extra: &[&str],
     ) -> Result<Self, ConfigError> {
         let empty = Map::new();
         // transformers lets `rope_scaling` win where both are there.
@@ -155,7 +156,7 @@ impl RopeParameters {
                 ));
             }
         };
-        field.refuse_unknown()?;
+        field.refuse_unknown(extra)?;
         Ok(RopeParameters { rope_theta, kind, factors: None })
     }
 
@@ -205,10 +206,11 @@ impl RopeParameters {
         }
     }
 
-    /// How far beyond `max_position_embeddings` a sequence may go.
+    /// How far beyond `max_position_embeddings` a sequence may go: as far as it likes with dynamic scaling, which exists
+    /// to go beyond it.
     pub fn growth(&self) -> f64 {
         match self.kind {
-            RopeKind::Dynamic { factor } => factor.max(1.0),
+            RopeKind::Dynamic { .. } => f64::INFINITY,
             _ => 1.0,
         }
     }
@@ -340,7 +342,7 @@ impl Fields<'_> {
         })
     }
 
-    fn refuse_unknown(&self) -> Result<(), ConfigError> {
+    fn refuse_unknown(&self, extra: &[&str]) -> Result<(), ConfigError> {
         const KNOWN: &[&str] = &[
             "rope_type",
             "type",
@@ -360,7 +362,7 @@ impl Fields<'_> {
             "partial_rotary_factor",
             "finetuned",
         ];
-        match self.map.iter().find(|(k, _)| !KNOWN.contains(&k.as_str())) {
+        match self.map.iter().find(|(k, _)| !KNOWN.contains(&k.as_str()) && !extra.contains(&k.as_str())) {
             Some((k, v)) => Err(unsupported(&format!("{}.{k}", self.key), v, "no rope type reads it")),
             None => Ok(()),
         }
@@ -373,7 +375,7 @@ mod tests {
     use serde_json::json;
 
     fn rope(value: Value) -> RopeParameters {
-        RopeParameters::from_config(value.as_object().unwrap(), 64, 8192).unwrap()
+        RopeParameters::from_config(value.as_object().unwrap(), 64, 8192, &[]).unwrap()
     }
 
     /// Bits printed by PyTorch for SmolLM2 (theta 1e5, head_dim 64).
@@ -434,7 +436,9 @@ mod tests {
                 let mut map = json!({"rope_type": kind, "low_freq_factor": 1.0, "high_freq_factor": 4.0});
                 map["factor"] = factor;
                 let config = json!({ "rope_parameters": map });
-                RopeParameters::from_config(config.as_object().unwrap(), 64, 8192).unwrap_err().to_string()
+                RopeParameters::from_config(config.as_object().unwrap(), 64, 8192, &[])
+                    .unwrap_err()
+                    .to_string()
             };
             assert!(with(Value::Null).contains("lacks `rope_parameters.factor`"), "{kind}");
             assert!(
