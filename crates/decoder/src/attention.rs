@@ -105,7 +105,7 @@ type Kernel = fn(&Shape, &Floats, &Floats, &Floats) -> Result<Floats<'static>, K
 /// Attention as one kernel, which holds the scores of a few queries at a time.
 fn by_kernel(kernel: Kernel, [q, k, v]: [Tensor<4>; 3], scale: f64, order: Accumulation) -> Tensor<4> {
     let ([_, heads, _, head_dim], [_, groups, _, _]) = (q.dims(), k.dims());
-    let shape = Shape { heads, groups, head_dim, scale, order };
+    let shape = Shape { heads, groups, head_dim, scale, order, window: None };
     let token_major = |x: Tensor<4>| x.swap_dims(1, 2);
     let (k, v) = (token_major(k).into_data(), token_major(v).into_data());
     let attend = |q: &Floats| kernel(&shape, q, &bridge::view(&k), &bridge::view(&v));

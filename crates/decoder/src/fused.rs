@@ -62,7 +62,7 @@ impl Block {
             linear: [q?, k?, v?, o?, gate?, up?, down?],
             norms: norms.map(|norm| bridge::floats(&norm.weight)),
             eps: layer.norm.eps,
-            attention: Shape { heads, groups, head_dim, scale: usual_scale(head_dim), order },
+            attention: Shape { heads, groups, head_dim, scale: usual_scale(head_dim), order, window: None },
             mixing: match arithmetic.attention {
                 AttentionKind::Eager => Mixing::Eager,
                 AttentionKind::Sdpa => Mixing::Sdpa,
@@ -98,6 +98,8 @@ impl Fused<'_> {
             q_proj,
             k_proj,
             v_proj,
+            q_norm: None,
+            k_norm: None,
             o_proj,
             post_attention_layernorm: &self.norms[1],
             gate_proj,

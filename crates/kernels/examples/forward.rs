@@ -44,7 +44,7 @@ fn run() -> Result<(), KernelError> {
     let head = weight(49152, 576)?;
     println!("weights made in {:.0} ms", start.elapsed().as_secs_f64() * 1e3);
     let (norm, tables) = (noise(576, dtype), noise(tokens * 64, dtype));
-    let attention = Attention { heads: 9, groups: 3, head_dim: 64, scale: 0.125, order };
+    let attention = Attention { heads: 9, groups: 3, head_dim: 64, scale: 0.125, order, window: None };
     let x = noise(tokens * 576, dtype);
 
     let mut best: BTreeMap<&str, f64> = BTreeMap::new();

@@ -3,6 +3,7 @@
 //! T tokens, the last Q of which ask, H query heads, G key/value heads (H a multiple of G), D head width. Everything is
 //! token-major, as linear layers deliver it, so that nothing is transposed.
 
+use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::sync::Mutex;
 
@@ -48,6 +49,8 @@ pub struct Attention {
     /// The order of summation of both products, scores (over D) and context (over keys); of fused attention it is
     /// [`Accumulation::within_sdpa`].
     pub order: Accumulation,
+    /// How many keys a query sees: its own and those right before it. `None` shows it all keys up to its own.
+    pub window: Option<NonZeroUsize>,
 }
 
 /// `softmax(q kᵀ · scale + mask) v` with every intermediate result rounded: transformers' `eager` attention.
@@ -58,7 +61,7 @@ pub struct Attention {
 ///
 /// # Precision
 /// Scores are rounded to the common format R as they come out of the product, after scaling, and after the mask (the
-/// format's most negative number added where the key comes later), probabilities and context once each.
+/// format's most negative number added where the query does not see the key), probabilities and context once each.
 /// [`softmax`](crate::softmax()) says how it sums.
 ///
 /// # Errors
@@ -84,6 +87,9 @@ pub fn attention_eager(
 /// the block, and what was summed before is rescaled. Whole vectors of 16 keys take [`exp_fast`](crate::exp_fast), or in
 /// f32 [`exp_u20`](crate::exp_u20), and are added up lane by lane, those of 16-bit formats with every other vector apart;
 /// the rest of a block takes glibc's `expf`.
+///
+/// Blocks are counted from the first key, whether or not a window hides it. The score of a hidden key is -∞, and P is +0
+/// for it. A row whose scores are -∞ throughout is +0 throughout.
 ///
 /// # Errors
 /// If formats or lengths do not fit together.
@@ -132,6 +138,12 @@ impl Attention {
             return Err(KernelError::Rows { what: "the heads", row: groups, got: heads });
         }
         Ok(())
+    }
+
+    /// The keys that the query of a token sees.
+    fn seen(&self, token: usize) -> Range<usize> {
+        let hidden = self.window.map_or(0, |window| (token + 1).saturating_sub(window.get()));
+        hidden..token + 1
     }
 
     /// [`attention_eager`] of checked arguments.

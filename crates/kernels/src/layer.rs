@@ -1,4 +1,4 @@
-//! A whole layer of a Llama as one operation.
+//! A whole decoder layer as one operation.
 
 use std::cell::RefCell;
 use std::sync::Mutex;
@@ -10,7 +10,7 @@ use crate::attention::Attention;
 use crate::element::{Element, expect, expect_rows, with_element};
 use crate::gate::gated;
 use crate::linear::{Projection, products};
-use crate::norm::normalise;
+use crate::norm::{normalise, normalise_in_place};
 use crate::pairs::add_to;
 use crate::range::Bits;
 use crate::rotary::turn;
@@ -26,8 +26,9 @@ pub enum Mixing {
     Sdpa,
 }
 
-/// One layer of a Llama: attention and a gated feed-forward layer with SiLU, each behind a norm and added to what it was
-/// given.
+/// A decoder layer: attention and a gated feed-forward layer with SiLU, each behind a norm and added to what it was given.
+///
+/// A Llama's layers are such. Mistral's have a window besides ([`Attention::window`]), and Qwen3's a norm of each head.
 ///
 /// C is the width of the residual stream, F that between the feed-forward layer's products; H, G and D are
 /// [`Attention`]'s.
@@ -41,6 +42,10 @@ pub struct DecoderLayer<'a> {
     pub k_proj: Projection<'a>,
     /// `[G·D, C]`.
     pub v_proj: Projection<'a>,
+    /// `[D]`: the norm of each head of the queries, between projection and rotation.
+    pub q_norm: Option<&'a Floats<'a>>,
+    /// `[D]`: the same of the keys.
+    pub k_norm: Option<&'a Floats<'a>>,
     /// `[C, H·D]`.
     pub o_proj: Projection<'a>,
     /// `[C]`.
@@ -51,9 +56,9 @@ pub struct DecoderLayer<'a> {
     pub up_proj: Projection<'a>,
     /// `[C, F]`.
     pub down_proj: Projection<'a>,
-    /// ε of both norms.
+    /// ε of all norms.
     pub rms_norm_eps: f64,
-    /// Heads, their scale, and the order of summation of attention.
+    /// Heads, their scale, the order of summation of attention, and its window.
     pub attention: Attention,
     /// How attention is computed.
     pub mixing: Mixing,
@@ -69,7 +74,7 @@ impl DecoderLayer<'_> {
     ///
     /// # Precision
     /// Bit for bit what the operations give one after the other: [`rms_norm`](crate::rms_norm),
-    /// [`linear`](crate::linear()), [`rotary`](crate::rotary()), attention, [`add`](crate::add),
+    /// [`linear`](crate::linear()), `rms_norm` of each head, [`rotary`](crate::rotary()), attention, [`add`](crate::add),
     /// [`silu_up`](crate::silu_up), each rounded to the format that all share.
     ///
     /// # Errors
@@ -125,9 +130,16 @@ impl DecoderLayer<'_> {
                 }
             }
         }
-        if self.post_attention_layernorm.len() != width {
-            let (what, got) = ("post_attention_layernorm", self.post_attention_layernorm.len());
-            return Err(KernelError::Length { what, expected: width, got });
+        let norms = [
+            ("post_attention_layernorm", Some(self.post_attention_layernorm), width),
+            ("q_norm", self.q_norm, head_dim),
+            ("k_norm", self.k_norm, head_dim),
+        ];
+        for (what, norm, expected) in norms {
+            let got = norm.map_or(expected, Floats::len);
+            if got != expected {
+                return Err(KernelError::Length { what, expected, got });
+            }
         }
         Ok(())
     }
@@ -160,6 +172,12 @@ impl DecoderLayer<'_> {
             norm(self.input_layernorm, "input_layernorm", x, normed)?;
             let projections = [self.q_proj, self.k_proj, self.v_proj];
             products(path, normed, &projections, self.order, &mut [&mut *q, &mut *k, v])?;
+            for (norm, what, heads) in [(self.q_norm, "q_norm", &mut *q), (self.k_norm, "k_norm", &mut *k)] {
+                if let Some(norm) = norm {
+                    let weight = expect::<T>(norm, head_dim, what)?;
+                    normalise_in_place(path, heads, weight, self.rms_norm_eps);
+                }
+            }
             turn(path, [q, k], [cos, sin], head_dim);
             Ok(())
         })?;

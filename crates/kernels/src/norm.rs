@@ -62,6 +62,12 @@ pub(crate) fn normalise<T: Element>(path: Path, x: &[T], weight: &[T], eps: f64,
     });
 }
 
+/// [`rms_norm`] of rows as long as `weight` where they lie.
+pub(crate) fn normalise_in_place<T: Element>(path: Path, x: &mut [T], weight: &[T], eps: f64) {
+    let (width, weight) = (weight.len(), T::wide(weight));
+    fill_rows(x, width, |_, wide, x| row_in_place(path, x, &weight, eps as f32, wide));
+}
+
 #[inline(always)]
 fn row_body<T: Element, const FMA: bool>(
     path: Path,
@@ -72,16 +78,44 @@ fn row_body<T: Element, const FMA: bool>(
     out: &mut [T],
 ) {
     T::read(x, wide);
+    let root = root(wide, eps);
+    T::read(x, wide);
+    weighted(path, root, weight, wide, out);
+}
+by_path!(row<T: Element>(x: &[T], weight: &[f32], eps: f32, wide: &mut [f32], out: &mut [T]) = row_body);
+
+#[inline(always)]
+fn row_in_place_body<T: Element, const FMA: bool>(
+    path: Path,
+    x: &mut [T],
+    weight: &[f32],
+    eps: f32,
+    wide: &mut [f32],
+) {
+    T::read(x, wide);
+    let root = root(wide, eps);
+    T::read(x, wide);
+    weighted(path, root, weight, wide, x);
+}
+by_path!(
+    row_in_place<T: Element>(x: &mut [T], weight: &[f32], eps: f32, wide: &mut [f32]) = row_in_place_body
+);
+
+/// What a row is multiplied by. Its squares are left in its place.
+#[inline(always)]
+fn root(wide: &mut [f32], eps: f32) -> f32 {
     wide.iter_mut().for_each(|x| *x *= *x);
     let mean = cascade(wide) / wide.len() as f32;
-    let root = 1.0 / (mean + eps).sqrt();
-    T::read(x, wide);
+    1.0 / (mean + eps).sqrt()
+}
+
+#[inline(always)]
+fn weighted<T: Element>(path: Path, root: f32, weight: &[f32], wide: &mut [f32], out: &mut [T]) {
     wide.iter_mut().for_each(|x| *x *= root);
     T::round(path, wide, out);
     wide.iter_mut().zip(weight).for_each(|(x, w)| *x *= w);
     narrow(path, wide, out);
 }
-by_path!(row<T: Element>(x: &[T], weight: &[f32], eps: f32, wide: &mut [f32], out: &mut [T]) = row_body);
 
 #[cfg(test)]
 mod tests {

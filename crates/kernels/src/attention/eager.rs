@@ -21,11 +21,12 @@ pub(super) fn eager<T: Element>(queries: &Queries<T>, scratch: &mut Scratch<T>, 
     let (scale, masked) = (shape.scale as f32, T::DTYPE.min() as f32);
     wide.resize(stride, 0.0);
     for piece in queries.pieces() {
-        let seen = |row: usize| queries.token(row) + 1;
-        let length = if full { tokens } else { seen(piece.end - 1).next_multiple_of(LANES).min(tokens) };
+        let end = queries.seen(piece.end - 1).end;
+        let length = if full { tokens } else { end.next_multiple_of(LANES).min(tokens) };
         for (row, scores) in piece.clone().zip(scores[piece.start * stride..].chunks_exact_mut(stride)) {
-            let known = if full { length } else { seen(row) };
-            let (row, seen) = (&mut wide[..known], seen(row));
+            let seen = queries.seen(row);
+            let known = if full { length } else { seen.end };
+            let row = &mut wide[..known];
             let scores = &mut scores[..length];
             T::read(&scores[..known], row);
             // Rounded by a detour through the storage format, which is what whole-vector code can do.
@@ -35,11 +36,14 @@ pub(super) fn eager<T: Element>(queries: &Queries<T>, scratch: &mut Scratch<T>, 
             };
             row.iter_mut().for_each(|s| *s *= scale);
             round(row, scores);
-            let (earlier, later) = row.split_at_mut(seen);
-            earlier.iter_mut().for_each(|s| *s += 0.0); // makes +0 of -0
-            if !later.is_empty() {
-                later.iter_mut().for_each(|s| *s += masked);
+            row[seen.clone()].iter_mut().for_each(|s| *s += 0.0); // makes +0 of -0
+            let (earlier, later) = row.split_at_mut(seen.end);
+            let earlier = &mut earlier[..seen.start];
+            if full {
+                [earlier, later].into_iter().flatten().for_each(|s| *s += masked);
                 round(row, scores);
+            } else {
+                earlier.fill(f32::NEG_INFINITY);
             }
             softmax_seen(way.path, &mut wide[..stride], known, tokens);
             narrow(way.path, &wide[..length], scores);

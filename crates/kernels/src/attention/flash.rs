@@ -29,7 +29,9 @@ impl State {
 /// How a row's scores of one block of keys become exponentials.
 #[derive(Clone, Copy)]
 pub(crate) struct Take {
-    /// Columns that the row sees.
+    /// Columns before those that the row sees.
+    hidden: usize,
+    /// Where the columns that the row sees end.
     seen: usize,
     /// Columns that come in whole vectors of the block.
     whole: usize,
@@ -62,8 +64,9 @@ pub(super) fn flash<T: Element>(queries: &Queries<T>, scratch: &mut Scratch<T>, 
         let stretch = queries.mkl.as_ref().and_then(|mkl| mkl.planned(start, count));
         for piece in queries.pieces() {
             let scores = &mut scores[piece.start * stride..piece.end * stride];
-            let seen = |row: usize| (queries.token(row) + 1).saturating_sub(start).min(count);
-            let length = if full { count } else { seen(piece.end - 1).next_multiple_of(LANES).min(count) };
+            let within = |key: usize| key.saturating_sub(start).min(count);
+            let end = within(queries.seen(piece.end - 1).end);
+            let length = if full { count } else { end.next_multiple_of(LANES).min(count) };
             let whole = length.min(count / LANES * LANES);
             let mut done = 0;
             let mut fill = |i: usize, probs: &mut [T]| {
@@ -72,7 +75,9 @@ pub(super) fn flash<T: Element>(queries: &Queries<T>, scratch: &mut Scratch<T>, 
                 if i == done {
                     let row = piece.start + i;
                     let fast = T::DTYPE != DType::F32;
-                    let take = Take { seen: seen(row), whole, scale: shape.scale as f32, fast };
+                    let seen = queries.seen(row);
+                    let (hidden, seen) = (within(seen.start), within(seen.end));
+                    let take = Take { hidden, seen, whole, scale: shape.scale as f32, fast };
                     states[row] = exponentials(way.path, scores, states[row], take);
                     done += 1;
                 }
@@ -116,25 +121,26 @@ pub(super) fn flash<T: Element>(queries: &Queries<T>, scratch: &mut Scratch<T>, 
 pub fn exp_scores(scores: &mut [f32], keys: usize, storage: DType) -> Result<Vec<f32>, KernelError> {
     let path = Path::detect()?;
     expect_rows(&Floats::from(&*scores), keys, "the scores")?;
-    let take = Take { seen: keys, whole: keys / LANES * LANES, scale: 1.0, fast: storage != DType::F32 };
-    let row = |scores: &mut [f32]| match exponentials(path, scores, State::NONE, take) {
-        State { max: f32::NEG_INFINITY, .. } => {
-            scores.fill(0.0);
-            0.0
-        }
-        State { sum, .. } => sum,
-    };
+    let whole = keys / LANES * LANES;
+    let take = Take { hidden: 0, seen: keys, whole, scale: 1.0, fast: storage != DType::F32 };
+    let row = |scores: &mut [f32]| exponentials(path, scores, State::NONE, take).sum;
     Ok(scores.chunks_exact_mut(keys).map(row).collect())
 }
 
 #[inline(always)]
 fn exponentials_body<const FMA: bool>(_: Path, scores: &mut [f32], before: State, take: Take) -> State {
-    let (seen, masked) = scores.split_at_mut(take.seen.min(scores.len()));
+    let (known, later) = scores.split_at_mut(take.seen.min(scores.len()));
+    let (earlier, seen) = known.split_at_mut(take.hidden.min(known.len()));
     seen.iter_mut().for_each(|s| *s *= take.scale);
     let max = max(seen);
-    masked.fill(f32::NEG_INFINITY);
+    earlier.fill(f32::NEG_INFINITY);
+    later.fill(f32::NEG_INFINITY);
     // NaN must win, as it does in PyTorch's maximum.
     let max = if before.max > max { before.max } else { max };
+    if max == f32::NEG_INFINITY {
+        scores.fill(0.0);
+        return State { rescale: 1.0, ..before };
+    }
     let rescale = expf(before.max - max);
     let (vectors, rest) = scores.split_at_mut(take.whole);
     let lanes =
@@ -190,15 +196,19 @@ fn accumulate_body<const FMA: bool>(_: Path, totals: &mut [f32], mixed: &[f32], 
 }
 by_path!(accumulate(totals: &mut [f32], mixed: &[f32], first: bool) = accumulate_body);
 
-/// Divides by the sums of the exponentials. A block that was left out would have added +0, which makes +0 of -0, and NaN
-/// where the maximum is infinite.
+/// Divides by the sums of the exponentials, or by 1 where there is nothing to divide. A block that was left out would have
+/// added +0, which makes +0 of -0, and NaN where the maximum is +∞.
 #[inline(always)]
 fn normalise_body<const FMA: bool>(_: Path, totals: &mut [f32], states: &[State], left_out: bool) {
     let width = totals.len() / states.len();
     for (total, state) in totals.chunks_exact_mut(width).zip(states) {
-        let (rest, rescale) =
-            if left_out { (0.0, if state.max.is_finite() { 1.0 } else { f32::NAN }) } else { (-0.0, 1.0) };
-        let inverse = 1.0 / (state.sum * rescale);
+        let (rest, rescale) = if left_out {
+            (0.0, if state.max < f32::INFINITY { 1.0 } else { f32::NAN })
+        } else {
+            (-0.0, 1.0)
+        };
+        let sum = if state.sum == 0.0 { 1.0 } else { state.sum };
+        let inverse = 1.0 / (sum * rescale);
         total.iter_mut().for_each(|x| *x = (*x * rescale + rest) * inverse);
     }
 }

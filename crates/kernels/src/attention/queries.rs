@@ -63,8 +63,13 @@ impl<T: Element> Queries<'_, T> {
     }
 
     /// The token of a row.
-    pub(super) fn token(&self, row: usize) -> usize {
+    fn token(&self, row: usize) -> usize {
         self.span.start + row / self.share()
+    }
+
+    /// The keys that a row sees.
+    pub(super) fn seen(&self, row: usize) -> Span<usize> {
+        self.shape.seen(self.token(row))
     }
 
     /// The rows in portions.

@@ -22,17 +22,28 @@ fn head(x: &Floats, heads: usize, width: usize, head: usize, token: usize) -> Ve
     (0..width).map(|d| x.get((token * heads + head) * width + d) as f32).collect()
 }
 
+/// T, and which of the T tokens asks first.
+fn tokens_of(shape: &Attention, q: &Floats, k: &Floats) -> (usize, usize) {
+    let [asking, tokens] =
+        [(q, shape.heads), (k, shape.groups)].map(|(x, heads)| x.len() / (heads * shape.head_dim));
+    (tokens, tokens - asking)
+}
+
+fn sees(shape: &Attention, query: usize, key: usize) -> bool {
+    key <= query && shape.window.is_none_or(|window| query - key < window.get())
+}
+
 /// One output row by the definition in the functions' documentation.
 fn eager_row(shape: &Attention, q: &Floats, k: &Floats, v: &Floats, h: usize, t: usize) -> Vec<f32> {
     let (width, dtype) = (shape.head_dim, q.dtype());
-    let tokens = q.len() / (shape.heads * width);
+    let (tokens, first) = tokens_of(shape, q, k);
     let group = h / (shape.heads / shape.groups);
-    let query = head(q, shape.heads, width, h, t);
+    let query = head(q, shape.heads, width, h, t - first);
     let scores: Vec<f32> = (0..tokens)
         .map(|key| {
             let s = round(dtype, dot(shape.order, &query, &head(k, shape.groups, width, group, key)));
             let s = round(dtype, s * shape.scale as f32);
-            round(dtype, s + if key > t { dtype.min() as f32 } else { 0.0 })
+            round(dtype, s + if sees(shape, t, key) { 0.0 } else { dtype.min() as f32 })
         })
         .collect();
     let probs = softmax_by_definition(&scores);
@@ -71,13 +82,14 @@ fn halved(mut lanes: [f32; 16]) -> f32 {
 
 fn sdpa_row(shape: &Attention, q: &Floats, k: &Floats, v: &Floats, h: usize, t: usize) -> Vec<f32> {
     let (width, dtype) = (shape.head_dim, q.dtype());
-    let tokens = q.len() / (shape.heads * width);
+    let (tokens, first) = tokens_of(shape, q, k);
     let group = h / (shape.heads / shape.groups);
-    let query = head(q, shape.heads, width, h, t);
+    let (asking, row) = (tokens - first, t - first);
+    let query = head(q, shape.heads, width, h, row);
     let (mut max, mut sum, mut out) = (f32::NEG_INFINITY, 0.0f32, vec![0.0f32; width]);
     let by_shape = shape.order.within_sdpa().is_none();
-    let height = if tokens < 192 { 32 } else { [64, 256][usize::from(tokens >= 768)] };
-    let block = t / height * height..tokens.min(t / height * height + height);
+    let height = if asking < 192 { 32 } else { [64, 256][usize::from(asking >= 768)] };
+    let block = row / height * height..asking.min(row / height * height + height);
     for start in (0..tokens).step_by(512) {
         let keys: Vec<usize> = (start..tokens.min(start + 512)).collect();
         let s: Vec<f32> = keys
@@ -88,20 +100,22 @@ fn sdpa_row(shape: &Attention, q: &Floats, k: &Floats, v: &Floats, h: usize, t: 
                     true => score_by_mkl(block.len(), keys.len(), key - start, &query, &w),
                     false => dot(shape.order, &query, &w),
                 };
-                if key > t { f32::NEG_INFINITY } else { s * shape.scale as f32 }
+                if sees(shape, t, key) { s * shape.scale as f32 } else { f32::NEG_INFINITY }
             })
             .collect();
         let before = max;
-        max = s.iter().copied().fold(max, f32::max);
+        max = s.iter().copied().fold(max, |max, s| if max.is_nan() || max > s { max } else { s });
         let whole = s.len() / 16 * 16;
+        let none = max == f32::NEG_INFINITY;
         let e: Vec<f32> = (0..s.len())
             .map(|i| match (i < whole, dtype) {
+                _ if none => 0.0,
                 (true, DType::F32) => exp_u20(s[i] - max),
                 (true, _) => exp_fast(s[i] - max),
                 (false, _) => expf(s[i] - max),
             })
             .collect();
-        let rescale = expf(before - max);
+        let rescale = if none { 1.0 } else { expf(before - max) };
         let every_other = |first: usize| -> Vec<f32> {
             e[..whole].chunks(16).skip(first).step_by(2).flatten().copied().collect()
         };
@@ -126,7 +140,7 @@ fn sdpa_row(shape: &Attention, q: &Floats, k: &Floats, v: &Floats, h: usize, t: 
             };
         }
     }
-    let inverse = 1.0 / sum;
+    let inverse = 1.0 / if sum == 0.0 { 1.0 } else { sum };
     out.into_iter().map(|x| round(dtype, x * inverse)).collect()
 }
 
@@ -206,10 +220,75 @@ fn orders_by_shape_follow_their_definition() {
             (705, 4),
             (771, 4),
         ] {
-            let shape = Attention { heads: 2, groups: 1, head_dim: width, scale: 0.3, order };
+            let shape = Attention { heads: 2, groups: 1, head_dim: width, scale: 0.3, order, window: None };
             let q = wave(&shape, 2, tokens, 0.71, dtype);
             let (k, v) = (wave(&shape, 1, tokens, 0.37, dtype), wave(&shape, 1, tokens, 0.23, dtype));
             check(&shape, &q, &k, &v, |t| tokens < 40 || t % 61 == 0 || t + 4 > tokens);
+        }
+    }
+}
+
+fn window(width: usize) -> Option<NonZeroUsize> {
+    NonZeroUsize::new(width)
+}
+
+/// Windows on every side of the widths that vectors, panels, chunks and blocks of keys have.
+const WINDOWS: [usize; 10] = [1, 2, 15, 16, 17, 24, 100, 512, 513, 600];
+
+/// Prompts within a block of keys and beyond one, all orders of summation and formats, several shares of heads.
+#[test]
+fn windows_follow_their_definition() {
+    for (i, order) in Accumulation::ALL.into_iter().enumerate() {
+        for (j, dtype) in [DType::F32, DType::Bf16, DType::F16].into_iter().enumerate() {
+            let (heads, groups) = [(1, 1), (2, 1), (4, 2), (3, 1)][(i + j) % 4];
+            for (tokens, asking) in [(15, 15), (40, 40), (131, 131), (131, 3), (550, 550), (1100, 1)] {
+                for (n, width) in WINDOWS.into_iter().enumerate() {
+                    // Of long prompts, some windows each.
+                    if width > tokens || tokens > 200 && (n + i + j) % 4 != 0 {
+                        continue;
+                    }
+                    let (head_dim, scale) = (4, 0.6);
+                    let shape = Attention { heads, groups, head_dim, scale, order, window: window(width) };
+                    let q = wave(&shape, heads, asking, 0.71, dtype);
+                    let [k, v] = [0.37, 0.23].map(|f| wave(&shape, groups, tokens, f, dtype));
+                    let near = |t: usize| t % 512 < 2 || (t + 1).saturating_sub(width) % 512 < 2;
+                    check(&shape, &q, &k, &v, |t| t % 37 == 5 || t + 2 > tokens || tokens > 200 && near(t));
+                }
+            }
+        }
+    }
+}
+
+/// A window as wide as the prompt hides nothing.
+#[test]
+fn wide_windows_change_nothing() {
+    for dtype in [DType::F32, DType::Bf16] {
+        for order in [Accumulation::Tile32, Accumulation::Dot2] {
+            let whole = Attention { heads: 4, groups: 2, head_dim: 8, scale: 0.3, order, window: None };
+            let q = wave(&whole, 4, 530, 0.71, dtype);
+            let [k, v] = [0.37, 0.23].map(|f| wave(&whole, 2, 530, f, dtype));
+            for width in [530, usize::MAX] {
+                let shape = Attention { window: window(width), ..whole };
+                for kernel in [attention_eager, attention_sdpa] {
+                    assert_eq!(kernel(&shape, &q, &k, &v), kernel(&whole, &q, &k, &v));
+                }
+            }
+        }
+    }
+}
+
+/// A row whose scores are all -∞ is one of zeros, and a block of such scores before others leaves no trace.
+#[test]
+fn rows_without_a_finite_score_are_zeros() {
+    let order = Accumulation::Sequential;
+    for key in [0, 3] {
+        let shape = Attention { heads: 1, groups: 1, head_dim: 1, scale: 1.0, order, window: None };
+        let k: Vec<f32> = (0..520).map(|i| if i >= key && i < 515 { -1e30 } else { 0.0 }).collect();
+        let v: Vec<f32> = (0..520).map(|i| i as f32).collect();
+        let [q, k, v] = [vec![1e30; 520], k, v].map(|x| Floats::from(x).cast(DType::Bf16));
+        check(&shape, &q, &k, &v, |t| t % 100 == 3 || t > 510);
+        if key == 0 {
+            assert_eq!(attention_sdpa(&shape, &q, &k, &v).unwrap().get(200).to_bits(), 0);
         }
     }
 }
@@ -223,7 +302,7 @@ fn both_follow_their_definitions() {
     for (heads, groups, tokens) in [(1, 1, 1), (3, 3, 5), (4, 2, 16), (6, 2, 40), (2, 1, 530)] {
         for dtype in [DType::F32, DType::Bf16, DType::F16] {
             let order = if groups == 2 { Accumulation::Tile32 } else { Accumulation::Dot2 };
-            let shape = Attention { heads, groups, head_dim: 8, scale: 8f64.powf(-0.5), order };
+            let shape = Attention { heads, groups, head_dim: 8, scale: 8f64.powf(-0.5), order, window: None };
             let q = wave(&shape, heads, tokens, 0.71, dtype);
             let (k, v) =
                 (wave(&shape, groups, tokens, 0.37, dtype), wave(&shape, groups, tokens, 0.23, dtype));
@@ -251,15 +330,21 @@ fn what_is_left_out_changes_nothing() {
     for order in Accumulation::ALL {
         for dtype in [DType::F32, DType::Bf16, DType::F16] {
             for tokens in [15, 17, 33, 71] {
-                let shape = Attention { heads: 2, groups: 1, head_dim: 5, scale: 0.4, order };
+                let shape = Attention { heads: 2, groups: 1, head_dim: 5, scale: 0.4, order, window: None };
                 let q = wave(&shape, 2, tokens, 0.71, dtype);
                 let (k, v) = (wave(&shape, 1, tokens, 0.37, dtype), wave(&shape, 1, tokens, 0.23, dtype));
                 check(&shape, &q, &k, &v, |t| t % 3 == 0 || t + 2 > tokens);
             }
         }
     }
-    let shape =
-        Attention { heads: 1, groups: 1, head_dim: 4, scale: 0.4, order: Accumulation::Tile32Blocked };
+    let shape = Attention {
+        heads: 1,
+        groups: 1,
+        head_dim: 4,
+        scale: 0.4,
+        order: Accumulation::Tile32Blocked,
+        window: None,
+    };
     for order in [Accumulation::Tile32Blocked, Accumulation::Dot2, Accumulation::Pairwise] {
         // Blocks of keys, and of the order within them; the length of a block depends on that of the prompt.
         for tokens in [513, 1100] {
@@ -278,7 +363,7 @@ fn masked_keys_leave_the_traces_they_should() {
         .into_iter()
         .flat_map(|dtype| Accumulation::ALL.map(|order| (dtype, order)))
     {
-        let shape = Attention { heads: 2, groups: 1, head_dim: 3, scale: 0.5, order };
+        let shape = Attention { heads: 2, groups: 1, head_dim: 3, scale: 0.5, order, window: None };
         let tokens = 37;
         let plain = |heads: usize, f: f32| wave(&shape, heads, tokens, f, dtype).to_f32();
         let (huge, tiny) = match dtype {
@@ -330,7 +415,7 @@ fn negative_zeros_are_as_they_should_be() {
         [DType::F32, DType::Bf16].into_iter().flat_map(|dtype| Accumulation::ALL.map(|order| (dtype, order)))
     {
         for later in [0.0, -0.0] {
-            let shape = Attention { heads: 1, groups: 1, head_dim: 1, scale: 1.0, order };
+            let shape = Attention { heads: 1, groups: 1, head_dim: 1, scale: 1.0, order, window: None };
             let tokens = 40;
             // The first key has a probability of e^-60 or so and a value that is lost with it.
             let k: Vec<f32> = (0..tokens).map(|i| if i == 0 { -60.0 } else { 0.0 }).collect();
@@ -353,7 +438,14 @@ fn negative_zeros_are_as_they_should_be() {
 /// A block of keys that is masked throughout turns an infinite maximum into NaN.
 #[test]
 fn an_infinite_score_is_not_forgotten() {
-    let shape = Attention { heads: 1, groups: 1, head_dim: 1, scale: 1.0, order: Accumulation::Sequential };
+    let shape = Attention {
+        heads: 1,
+        groups: 1,
+        head_dim: 1,
+        scale: 1.0,
+        order: Accumulation::Sequential,
+        window: None,
+    };
     let k: Vec<f32> = (0..520).map(|i| if i == 0 { 1e30 } else { 0.0 }).collect();
     let v: Vec<f32> = (0..520).map(|i| i as f32).collect();
     let [q, k, v] = [vec![1e30; 520], k, v].map(|x| Floats::from(x).cast(DType::Bf16));
@@ -365,7 +457,7 @@ fn check(shape: &Attention, q: &Floats, k: &Floats, v: &Floats, which: impl Fn(u
     let bits = |x: &[f32]| -> Vec<u32> {
         x.iter().map(|x| if x.is_nan() { u32::MAX } else { x.to_bits() }).collect()
     };
-    let tokens = k.len() / shape.groups / shape.head_dim;
+    let (tokens, first) = tokens_of(shape, q, k);
     for (name, row) in [("eager", eager_row as Row), ("sdpa", sdpa_row)] {
         let by_path = |path: &Path| -> Result<Floats<'static>, KernelError> {
             with_element!(q.dtype(), "q", T => {
@@ -375,15 +467,16 @@ fn check(shape: &Attention, q: &Floats, k: &Floats, v: &Floats, which: impl Fn(u
         };
         let paths = Path::available();
         let all: Vec<Floats> = paths.iter().map(|path| by_path(path).unwrap()).collect();
-        for t in (0..tokens).filter(|t| which(*t)) {
+        for t in (first..tokens).filter(|t| which(*t)) {
             for h in 0..shape.heads {
                 let want = row(shape, q, k, v, h, t);
                 for (path, got) in paths.iter().zip(&all) {
-                    let got = head(got, shape.heads, shape.head_dim, h, t);
+                    let got = head(got, shape.heads, shape.head_dim, h, t - first);
                     let what = format!(
-                        "{name} {} {} by {path}: head {h}, token {t} of {tokens}",
+                        "{name} {} {} by {path}: head {h}, token {t} of {tokens}, window {:?}",
                         shape.order,
-                        q.dtype()
+                        q.dtype(),
+                        shape.window
                     );
                     assert_eq!(bits(&got), bits(&want), "{what}: {got:?} is not {want:?}");
                 }
@@ -394,7 +487,8 @@ fn check(shape: &Attention, q: &Floats, k: &Floats, v: &Floats, which: impl Fn(u
 
 #[test]
 fn mistakes_are_named() {
-    let shape = Attention { heads: 4, groups: 2, head_dim: 8, scale: 1.0, order: Accumulation::Tile32 };
+    let shape =
+        Attention { heads: 4, groups: 2, head_dim: 8, scale: 1.0, order: Accumulation::Tile32, window: None };
     let x = |n| Floats::from(vec![1.0f32; n]);
     let call = |shape: &Attention, q, k, v| attention_eager(shape, &q, &k, &v).unwrap_err().to_string();
     assert!(call(&shape, x(33), x(16), x(16)).contains("q has 33"));
@@ -416,7 +510,7 @@ fn the_last_tokens_alone_get_their_rows_of_the_whole() {
             Accumulation::Pairwise,
             Accumulation::SplitK(const { std::num::NonZeroUsize::new(4).unwrap() }),
         ] {
-            let shape = Attention { heads: 4, groups: 2, head_dim: 8, scale: 0.3, order };
+            let shape = Attention { heads: 4, groups: 2, head_dim: 8, scale: 0.3, order, window: None };
             for (tokens, last) in [(3, 1), (17, 1), (40, 5), (513, 1), (530, 40), (1030, 3)] {
                 let q = wave(&shape, 4, tokens, 0.37, dtype);
                 let (k, v) = (wave(&shape, 2, tokens, 0.11, dtype), wave(&shape, 2, tokens, 0.23, dtype));
