@@ -1,6 +1,7 @@
 //! An order of summation as the kernels carry it out.
 
 use crate::Accumulation;
+use crate::storage::CHUNK;
 
 /// What happens within one segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,6 +89,42 @@ impl Plan {
         Plan::of(Leaf::EvenFirst, blocks(length, block), length)
     }
 
+    /// The plan without its first `products`, which are zeros: a multiple of [`CHUNK`] below its length. Indices count
+    /// from there.
+    ///
+    /// Sums begin at `+0`, and zeros leave them there: a result that is not `-0` is that of the whole plan.
+    pub(crate) fn without(self, products: usize) -> Self {
+        if products == 0 {
+            return self;
+        }
+        assert!(products.is_multiple_of(CHUNK) && products < self.length);
+        let (gone, in_order) = (products / 2, self.runs_on());
+        let mut segments: Vec<Segment> = self
+            .segments
+            .into_iter()
+            .map(|segment| {
+                let step = segment.step.unsigned_abs();
+                let left_out = match segment.step {
+                    ..0 => gone,
+                    _ => gone.saturating_sub(segment.start).div_ceil(step),
+                };
+                let left_out = left_out.min(segment.pairs);
+                let start = if segment.step < 0 { segment.start } else { segment.start + left_out * step };
+                Segment {
+                    start: start.saturating_sub(gone),
+                    pairs: segment.pairs - left_out,
+                    lone: segment.lone.map(|pair| pair - gone),
+                    ..segment
+                }
+            })
+            .collect();
+        if in_order {
+            segments.retain(|segment| segment.pairs > 0 || segment.lone.is_some());
+            segments[0].merges = 0;
+        }
+        Plan::of(self.leaf, segments, self.length - products)
+    }
+
     fn of(leaf: Leaf, segments: Vec<Segment>, length: usize) -> Self {
         let mut height = 0;
         let mut depth = 0;
@@ -166,19 +203,24 @@ fn lanes(length: usize) -> Vec<Segment> {
 mod tests {
     use super::*;
 
+    /// Every order for some lengths, and what is left of it without its first products.
     #[test]
     fn every_product_is_visited_once() {
         for order in Accumulation::ALL {
             for length in [1, 2, 3, 31, 32, 33, 63, 64, 513, 576, 1025, 1536, 2561] {
-                let Some(plan) = Plan::new(order, length) else { continue };
-                let mut seen = vec![0; length];
-                for segment in &plan.segments {
-                    let lone = segment.lone.iter().map(|p| 2 * p);
-                    let at = |i: usize| (segment.start as isize + i as isize * segment.step) as usize;
-                    let pairs = (0..segment.pairs).flat_map(|i| [2 * at(i), 2 * at(i) + 1]);
-                    lone.chain(pairs).for_each(|k| seen[k] += 1);
+                for gone in [0, 32, 96, 512, 1024, 2560].into_iter().filter(|gone| *gone < length) {
+                    let Some(plan) = Plan::new(order, length) else { continue };
+                    let plan = plan.without(gone);
+                    assert_eq!(plan.length, length - gone);
+                    let mut seen = vec![0; plan.length];
+                    for segment in &plan.segments {
+                        let lone = segment.lone.iter().map(|p| 2 * p);
+                        let at = |i: usize| (segment.start as isize + i as isize * segment.step) as usize;
+                        let pairs = (0..segment.pairs).flat_map(|i| [2 * at(i), 2 * at(i) + 1]);
+                        lone.chain(pairs).for_each(|k| seen[k] += 1);
+                    }
+                    assert!(seen.iter().all(|&n| n == 1), "{order} over {length} from {gone}: {seen:?}");
                 }
-                assert!(seen.iter().all(|&n| n == 1), "{order} over {length}: {seen:?}");
             }
         }
     }

@@ -5,6 +5,7 @@ use super::queries::{Queries, Scratch};
 use crate::element::Element;
 use crate::output::narrow;
 use crate::softmax::softmax_seen;
+use crate::storage::CHUNK;
 
 /// Mixes the values for some queries, `[rows, D]`, which are in `scratch.q`.
 ///
@@ -21,13 +22,17 @@ pub(super) fn eager<T: Element>(queries: &Queries<T>, scratch: &mut Scratch<T>, 
     let (scale, masked) = (shape.scale as f32, T::DTYPE.min() as f32);
     wide.resize(stride, 0.0);
     for piece in queries.pieces() {
-        let end = queries.seen(piece.end - 1).end;
-        let length = if full { tokens } else { end.next_multiple_of(LANES).min(tokens) };
+        let (hidden, end) = (queries.seen(piece.start).start, queries.seen(piece.end - 1).end);
+        let taken = match full {
+            true => 0..tokens,
+            false => hidden / CHUNK * CHUNK..end.next_multiple_of(LANES).min(tokens),
+        };
         for (row, scores) in piece.clone().zip(scores[piece.start * stride..].chunks_exact_mut(stride)) {
             let seen = queries.seen(row);
-            let known = if full { length } else { seen.end };
+            let seen = seen.start - taken.start..seen.end - taken.start;
+            let known = if full { taken.len() } else { seen.end };
             let row = &mut wide[..known];
-            let scores = &mut scores[..length];
+            let scores = &mut scores[taken.clone()];
             T::read(&scores[..known], row);
             // Rounded by a detour through the storage format, which is what whole-vector code can do.
             let round = |x: &mut [f32], out: &mut [T]| {
@@ -45,15 +50,15 @@ pub(super) fn eager<T: Element>(queries: &Queries<T>, scratch: &mut Scratch<T>, 
             } else {
                 earlier.fill(f32::NEG_INFINITY);
             }
-            softmax_seen(way.path, &mut wide[..stride], known, tokens);
-            narrow(way.path, &wide[..length], scores);
+            softmax_seen(way.path, &mut wide[..stride - taken.start], known, tokens);
+            narrow(way.path, &wide[..taken.len()], scores);
         }
         let fill = |i: usize, probs: &mut [T]| {
-            probs.copy_from_slice(&scores[(piece.start + i) * stride..][..length]);
+            probs.copy_from_slice(&scores[(piece.start + i) * stride..][taken.clone()]);
         };
         let out = &mut out[piece.start * width..piece.end * width];
         let plan = |length| way.plan(length, tokens);
-        queries.mix(p, piece.len(), length, 0..tokens, plan, fill, out);
+        queries.mix(p, piece.len(), taken.clone(), 0..tokens, plan, fill, out);
     }
 }
 

@@ -2,6 +2,7 @@
 
 use ulpscope_floats::{DType, Floats};
 
+use super::mkl::Mkl;
 use super::queries::{Queries, Scratch};
 use super::{KEY_BLOCK, LANES};
 use crate::by_path::{by_path, fma};
@@ -9,6 +10,7 @@ use crate::element::{Element, expect_rows};
 use crate::exp::{expf, malossi, u20};
 use crate::output::narrow;
 use crate::softmax::max;
+use crate::storage::CHUNK;
 use crate::sum::halve;
 use crate::{KernelError, Path};
 
@@ -42,8 +44,8 @@ pub(crate) struct Take {
 
 /// Mixes the values for some queries, `[rows, D]`, which are in `scratch.q`.
 ///
-/// Keys that no query sees are left out: their scores are -∞, the exponentials +0, and so is their share of every sum,
-/// unless a value is infinite or NaN.
+/// Keys that no query sees are left out, before a window as well as behind the queries: their scores are -∞, the
+/// exponentials +0, and so is their share of every sum, unless a value is infinite or NaN.
 pub(super) fn flash<T: Element>(queries: &Queries<T>, scratch: &mut Scratch<T>, out: &mut [T]) {
     let Queries { way, shape, keys, values, tokens, .. } = *queries;
     let (width, rows) = (shape.head_dim, queries.rows());
@@ -53,30 +55,40 @@ pub(super) fn flash<T: Element>(queries: &Queries<T>, scratch: &mut Scratch<T>, 
     let mut states = vec![State::NONE; rows];
     let mut total = vec![0.0; rows * width];
 
-    let reach = if full { tokens } else { queries.span.end };
-    for start in (0..reach).step_by(KEY_BLOCK) {
+    let reach =
+        if full { 0..tokens } else { queries.seen(0).start / KEY_BLOCK * KEY_BLOCK..queries.span.end };
+    for start in reach.clone().step_by(KEY_BLOCK) {
         let count = KEY_BLOCK.min(tokens - start);
-        let columns = count.min(reach - start);
+        let columns = count.min(reach.end - start);
         let Scratch { q, p, wide: scores, narrow: probs, mixed, .. } = scratch;
         let block = start..start + columns;
-        let small = queries.mkl.as_ref().and_then(|mkl| mkl.scores(way, q, block.clone(), count, scores));
+        let within = |key: usize| key.saturating_sub(start).min(count);
+        let hidden = within(queries.seen(0).start);
+        let small = |mkl: &Mkl<T>| mkl.scores(way, q, block.clone(), [hidden, count], scores);
+        let small = queries.mkl.as_ref().and_then(small);
         let stride = small.unwrap_or_else(|| queries.scores(q, plan.as_ref(), block, false, scores));
         let stretch = queries.mkl.as_ref().and_then(|mkl| mkl.planned(start, count));
         for piece in queries.pieces() {
             let scores = &mut scores[piece.start * stride..piece.end * stride];
-            let within = |key: usize| key.saturating_sub(start).min(count);
+            let hidden = within(queries.seen(piece.start).start);
             let end = within(queries.seen(piece.end - 1).end);
-            let length = if full { count } else { end.next_multiple_of(LANES).min(count) };
-            let whole = length.min(count / LANES * LANES);
+            let known = match full {
+                true => 0..count,
+                // None of them, if the window of every row begins in a later block.
+                false if hidden == count => continue,
+                false => hidden / CHUNK * CHUNK..end.next_multiple_of(LANES).min(count),
+            };
+            let whole = known.end.min(count / LANES * LANES) - known.start;
             let mut done = 0;
             let mut fill = |i: usize, probs: &mut [T]| {
-                let scores = &mut scores[i * stride..][..length];
+                let scores = &mut scores[i * stride..][known.clone()];
                 // Rows are asked for in order, and then perhaps once more.
                 if i == done {
                     let row = piece.start + i;
                     let fast = T::DTYPE != DType::F32;
                     let seen = queries.seen(row);
-                    let (hidden, seen) = (within(seen.start), within(seen.end));
+                    let [hidden, seen] =
+                        [seen.start, seen.end].map(|key| within(key).saturating_sub(known.start));
                     let take = Take { hidden, seen, whole, scale: shape.scale as f32, fast };
                     states[row] = exponentials(way.path, scores, states[row], take);
                     done += 1;
@@ -87,19 +99,20 @@ pub(super) fn flash<T: Element>(queries: &Queries<T>, scratch: &mut Scratch<T>, 
             mixed.resize(totals.len(), 0.0);
             match &queries.mkl {
                 Some(mkl) if stretch.is_none() => {
-                    probs.resize(piece.len() * length, T::ZERO);
-                    probs.chunks_exact_mut(length).enumerate().for_each(|(i, probs)| fill(i, probs));
+                    probs.resize(piece.len() * known.len(), T::ZERO);
+                    probs.chunks_exact_mut(known.len()).enumerate().for_each(|(i, probs)| fill(i, probs));
                     if start > 0 {
                         rescale(way.path, totals, &states[piece]);
                     }
-                    mkl.mix(queries, p, probs, [start, count], mixed, totals);
+                    mkl.mix(queries, p, probs, [start, known.start, count], mixed, totals);
                 }
                 _ => {
                     let plan = |length| match stretch {
                         Some(stretch) => Some(way.blocks(length, stretch)),
                         None => way.plan(length, count),
                     };
-                    queries.mix(p, piece.len(), length, start..start + count, plan, fill, mixed);
+                    let block = start..start + count;
+                    queries.mix(p, piece.len(), known.clone(), block, plan, fill, mixed);
                     if start > 0 {
                         rescale(way.path, totals, &states[piece]);
                     }
@@ -108,7 +121,7 @@ pub(super) fn flash<T: Element>(queries: &Queries<T>, scratch: &mut Scratch<T>, 
             }
         }
     }
-    normalise(way.path, &mut total, &states, reach.next_multiple_of(KEY_BLOCK) < tokens);
+    normalise(way.path, &mut total, &states, reach.end.next_multiple_of(KEY_BLOCK) < tokens);
     narrow(way.path, &total, out);
 }
 

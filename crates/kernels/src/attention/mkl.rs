@@ -63,13 +63,14 @@ impl<'a, T: Element> Mkl<'a, T> {
         way.blocks(self.width, stretch.unwrap_or(self.width))
     }
 
-    /// As [`Queries::scores`], of a block of keys that has `count` of them, if the product is a small one.
+    /// As [`Queries::scores`], of a block of keys that has `count` of them, if the product is a small one. `out` is left as it
+    /// was for the first `hidden` of them.
     pub(super) fn scores(
         &self,
         way: Way,
         q: &Rows<T>,
         keys: Span<usize>,
-        count: usize,
+        [hidden, count]: [usize; 2],
         out: &mut Vec<f32>,
     ) -> Option<usize> {
         let by_four = match (self.rows, count) {
@@ -80,10 +81,11 @@ impl<'a, T: Element> Mkl<'a, T> {
         let stride = keys.len().next_multiple_of(WIDTH);
         let mut rows = T::wide(q.values());
         out.resize(rows.len() / self.width * stride, 0.0);
-        let keys = T::wide(&self.keys[keys.start * self.width..keys.end * self.width]);
+        let keys = T::wide(&self.keys[(keys.start + hidden) * self.width..keys.end * self.width]);
+        let by_four = by_four.saturating_sub(hidden);
         for (row, out) in rows.chunks_exact_mut(self.width).zip(out.chunks_exact_mut(stride)) {
             way.arrange(row); // back to where they were
-            in_lanes(way.path, row, &keys, by_four, out);
+            in_lanes(way.path, row, &keys, by_four, &mut out[hidden..]);
         }
         Some(stride)
     }
@@ -98,22 +100,25 @@ impl<'a, T: Element> Mkl<'a, T> {
     }
 
     /// Adds to `totals`, `[rows, D]`, the values of the block of keys that begins at `start` and has `count` of them,
-    /// weighted with `probs`, in which each row has as many as it needs. `mixed` is room for as many numbers as `totals`.
+    /// weighted with `probs`, in which each row has as many as it needs, from the key `lead` of the block on. Where that is
+    /// not the first, all before it are hidden, `lead` is a whole number of chunks, and `totals` are +0. `mixed` is room for
+    /// as many numbers as `totals`.
     pub(super) fn mix(
         &self,
         queries: &Queries<T>,
         p: &mut Rows<T>,
         probs: &[T],
-        [start, count]: [usize; 2],
+        [start, lead, count]: [usize; 3],
         mixed: &mut [f32],
         totals: &mut [f32],
     ) {
         let (path, rows) = (queries.way.path, totals.len() / self.width);
-        let length = probs.len() / rows;
+        let known = probs.len() / rows;
+        let length = lead + known;
         if self.rows < FEW_QUERIES {
-            let values = T::wide(&self.values[start * self.width..(start + length) * self.width]);
+            let values = T::wide(&self.values[(start + lead) * self.width..(start + length) * self.width]);
             let add = if self.rows == 1 { by_fours } else { in_sequence };
-            for (probs, total) in T::wide(probs).chunks_exact(length).zip(totals.chunks_exact_mut(self.width))
+            for (probs, total) in T::wide(probs).chunks_exact(known).zip(totals.chunks_exact_mut(self.width))
             {
                 add(path, probs, &values, total);
             }
@@ -122,18 +127,21 @@ impl<'a, T: Element> Mkl<'a, T> {
         let stretch = stretch(count);
         for first in (0..count).step_by(stretch) {
             let last = count.min(first + stretch);
+            if last <= lead {
+                continue;
+            }
             if first < length {
                 // Panels are read by whole chunks and end with whole pairs: zeros meet what belongs to other stretches.
-                let from = first / CHUNK * CHUNK;
+                let from = lead.max(first / CHUNK * CHUNK);
                 let end = if last < count { last.next_multiple_of(2) } else { last };
                 let to = end.min(length);
                 let fill = |row: usize, some: &mut [T]| {
-                    some.copy_from_slice(&probs[row * length..][from..to]);
-                    some[..first - from].fill(T::ZERO);
+                    some.copy_from_slice(&probs[row * known..][from - lead..to - lead]);
+                    some[..first.saturating_sub(from)].fill(T::ZERO);
                     some[(last - from).min(to - from)..].fill(T::ZERO);
                 };
                 let plan = |length| Some(queries.way.blocks(length, length));
-                queries.mix(p, rows, to - from, start + from..start + end, plan, fill, mixed);
+                queries.mix(p, rows, 0..to - from, start + from..start + end, plan, fill, mixed);
             } else {
                 mixed.fill(0.0);
             }

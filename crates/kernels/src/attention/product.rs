@@ -241,7 +241,7 @@ impl<T: Element> Rows<T> {
 
     /// `out[row, n] = Σ_k x[row, k] · matrix[n, start + k]` for the outputs of some panels, in rows of `stride`.
     ///
-    /// Of panel p, only the rows from `first_row(p)` on are computed. The rows must be [`Rows::ready`].
+    /// Of some panels side by side, only the rows `rows_of` them are computed. The rows must be [`Rows::ready`].
     #[allow(clippy::too_many_arguments)] // all of them plain coordinates
     pub(super) fn multiply<O: Output>(
         &self,
@@ -250,16 +250,16 @@ impl<T: Element> Rows<T> {
         matrix: &Matrix<T>,
         panels: Span<usize>,
         start: usize,
-        first_row: impl Fn(usize) -> usize,
+        rows_of: impl Fn(Span<usize>) -> Span<usize>,
         out: &mut [O],
         stride: usize,
     ) {
         let step = if plan.is_some() { panels_at_once(way.path, usize::MAX, false) } else { 1 };
         if let (true, Some(plan)) = (way.packed, plan) {
-            return multiply_packed(&self.packed, way, plan, matrix, panels, start, first_row, out, stride);
+            return multiply_packed(&self.packed, way, plan, matrix, panels, start, rows_of, out, stride);
         }
         if let (Some(x), Some(plan)) = (&self.tiles, plan) {
-            return multiply_tiles(x, way, plan, matrix, panels, start, first_row, out, stride);
+            return multiply_tiles(x, way, plan, matrix, panels, start, rows_of, out, stride);
         }
         for panel in panels.clone().step_by(step) {
             let count = step.min(panels.end - panel);
@@ -267,35 +267,34 @@ impl<T: Element> Rows<T> {
             let both = &both[..count];
             let column = (panel - panels.start) * WIDTH;
             let width = (count * WIDTH).min(stride - column);
-            let mut row = first_row(panel);
-            while row < self.proofs.len() {
+            let Span { start: mut row, end } = rows_of(panel..panel + count);
+            while row < end {
                 let Some(plan) = plan else {
                     let x = &self.wide[row * self.length..(row + 1) * self.length];
                     exact_row(way.path, x, both[0], None, &mut out[row * stride + column..][..width]);
                     row += 1;
                     continue;
                 };
-                row +=
-                    self.tile(way.path, plan, row, both, &mut out[row * stride + column..], [stride, width]);
+                let out = &mut out[row * stride + column..];
+                row += self.tile(way.path, plan, row..end, both, out, [stride, width]);
             }
         }
     }
 
-    /// Multiplies as many rows as a kernel takes, and returns how many those are. In `out`, each takes the first `width` of
-    /// `stride` numbers.
+    /// Multiplies the first of some rows, as many as a kernel takes, and returns how many those are. In `out`, each takes the
+    /// first `width` of `stride` numbers.
     fn tile<O: Output>(
         &self,
         path: Path,
         plan: &Plan,
-        row: usize,
+        Span { start: row, end }: Span<usize>,
         panels: &[&[T]],
         out: &mut [O],
         [stride, width]: [usize; 2],
     ) -> usize {
-        let left = self.proofs.len() - row;
         let all = |rows: usize, claim: fn(&Proof) -> bool| self.proofs[row..row + rows].iter().all(claim);
         let x = |rows: usize| row * self.length..(row + rows) * self.length;
-        let proved = self.proofs[row..].iter().take_while(|proof| proof.never_subnormal).count();
+        let proved = self.proofs[row..end].iter().take_while(|proof| proof.never_subnormal).count();
         if proved > 0 {
             let cast = in_bf16(panels);
             let x = bytemuck::cast_slice(&self.values[x(proved)]);
@@ -304,7 +303,7 @@ impl<T: Element> Rows<T> {
             return proved;
         }
         let path = path.min(Path::Avx512);
-        let rows = row_blocks(path, plan.leaf, left);
+        let rows = row_blocks(path, plan.leaf, end - row);
         let exact = all(rows, |proof| proof.exact_products);
         let mut sums = [0.0; MAX_ROWS * MAX_PANELS * WIDTH];
         Tile { path, rows, exact }.run(&Block { plan, x: &self.wide[x(rows)], panels }, &mut sums);
@@ -322,7 +321,7 @@ fn multiply_packed<T: Element, O: Output>(
     matrix: &Matrix<T>,
     panels: Span<usize>,
     start: usize,
-    first_row: impl Fn(usize) -> usize,
+    rows_of: impl Fn(Span<usize>) -> Span<usize>,
     out: &mut [O],
     stride: usize,
 ) {
@@ -334,13 +333,13 @@ fn multiply_packed<T: Element, O: Output>(
         let pair = matrix.pair(panel / packed::PANELS, start);
         let column = (panel - panels.start) * WIDTH;
         let width = (packed::PANELS.min(panels.end - panel) * WIDTH).min(stride - column);
-        let begin = first_row(panel);
-        if begin >= x.rows() {
+        let of = rows_of(panel..panels.end.min(panel + packed::PANELS));
+        if of.is_empty() {
             continue;
         }
-        for first in (begin / x.step() * x.step()..x.rows()).step_by(x.step()) {
+        for first in (of.start / x.step() * x.step()..of.end).step_by(x.step()) {
             packed::run(plan, x, first, pair, pair.as_ptr().cast(), &mut sums);
-            let (row, rows) = (first.max(begin), x.rows_of(first));
+            let (row, rows) = (first.max(of.start), x.rows_of(first).min(of.end - first));
             let to = Patch::of(&mut out[row * stride + column..], stride, first + rows - row, width);
             to.fill(way.path, &mut sums[(row - first) * OUTPUTS..], OUTPUTS, None);
         }
@@ -356,7 +355,7 @@ fn multiply_tiles<T: Element, O: Output>(
     matrix: &Matrix<T>,
     panels: Span<usize>,
     start: usize,
-    first_row: impl Fn(usize) -> usize,
+    rows_of: impl Fn(Span<usize>) -> Span<usize>,
     out: &mut [O],
     stride: usize,
 ) {
@@ -368,14 +367,14 @@ fn multiply_tiles<T: Element, O: Output>(
             [matrix.panel(panel, start), matrix.panel(panel + count - 1, start)].map(bytemuck::cast_slice);
         let column = (panel - panels.start) * WIDTH;
         let width = (count * WIDTH).min(stride - column);
-        let begin = first_row(panel);
-        if begin >= x.rows() {
+        let of = rows_of(panel..panel + count);
+        if of.is_empty() {
             continue;
         }
-        for first in (begin / amx::ROWS * amx::ROWS..x.rows()).step_by(amx::MAX_ROWS) {
-            let rows = amx::MAX_ROWS.min(x.rows() - first);
+        for first in (of.start / amx::ROWS * amx::ROWS..of.end).step_by(amx::MAX_ROWS) {
+            let rows = amx::MAX_ROWS.min(of.end - first);
             unit.run(&amx::Block { plan, x, first, rows, panels: &both[..count] }, &mut sums);
-            let row = first.max(begin);
+            let row = first.max(of.start);
             let to = Patch::of(&mut out[row * stride + column..], stride, first + rows - row, width);
             to.fill(way.path, &mut sums.0[(row - first) * count * WIDTH..], count * WIDTH, None);
         }

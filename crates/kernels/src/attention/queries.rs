@@ -91,42 +91,52 @@ impl<T: Element> Queries<'_, T> {
         let stride = keys.len().next_multiple_of(WIDTH);
         out.resize(self.rows() * stride, O::ZERO);
         let panels = keys.start / WIDTH..keys.end.div_ceil(WIDTH);
-        let first_row = |panel: usize| {
-            if all { 0 } else { (panel * WIDTH).saturating_sub(self.span.start) * self.share() }
+        let row =
+            |token: usize| (token.clamp(self.span.start, self.span.end) - self.span.start) * self.share();
+        // From the first that sees the first key to the last that sees the last one.
+        let rows_of = |panels: Span<usize>| match self.shape.window {
+            _ if all => 0..self.rows(),
+            None => row(panels.start * WIDTH)..self.rows(),
+            Some(window) => {
+                row(panels.start * WIDTH)..row((panels.end * WIDTH - 1).saturating_add(window.get()))
+            }
         };
-        q.multiply(self.way, plan, self.keys, panels, 0, first_row, out, stride);
+        q.multiply(self.way, plan, self.keys, panels, 0, rows_of, out, stride);
         stride
     }
 
-    /// `[rows, D]`: the values of the tokens `block`, weighted with probabilities of which all from the `length`-th of
-    /// the block on are zeros. `fill` writes the others, row by row, and if need be all of them twice. `plan` is for the
-    /// first so many.
+    /// `[rows, D]`: the values of the tokens `block`, weighted with probabilities of which all but those `known` are zeros,
+    /// counted from the block's first. `fill` writes the others, row by row, and if need be all of them twice. `plan` is for
+    /// the first so many. `known` begins with a whole chunk.
     #[allow(clippy::too_many_arguments)] // most of them plain coordinates
     pub(super) fn mix<O: Output>(
         &self,
         p: &mut Rows<T>,
         rows: usize,
-        length: usize,
+        known: Span<usize>,
         block: Span<usize>,
         plan: impl Fn(usize) -> Option<Plan>,
         mut fill: impl FnMut(usize, &mut [T]),
         out: &mut [O],
     ) {
-        let mut multiply = |total: usize, out: &mut [O]| {
-            for (i, row) in p.room(rows, total).chunks_exact_mut(total).enumerate() {
-                let (known, zeros) = row.split_at_mut(length);
-                fill(i, known);
+        let mut multiply = |taken: Span<usize>, out: &mut [O]| {
+            for (i, row) in p.room(rows, taken.len()).chunks_exact_mut(taken.len()).enumerate() {
+                let (zeros, row) = row.split_at_mut(known.start - taken.start);
+                let (row, more) = row.split_at_mut(known.len());
                 zeros.fill(T::ZERO);
+                fill(i, row);
+                more.fill(T::ZERO);
             }
-            let plan = plan(total);
+            let plan = plan(taken.end).map(|plan| plan.without(taken.start));
             p.ready(self.way, plan.as_ref(), self.values);
             let (panels, width) = (self.values.panels(), self.shape.head_dim);
-            p.multiply(self.way, plan.as_ref(), self.values, panels, block.start, |_| 0, out, width);
+            let (start, all) = (block.start + taken.start, |_| 0..rows);
+            p.multiply(self.way, plan.as_ref(), self.values, panels, start, all, out, width);
         };
-        multiply(length, out);
+        multiply(known.clone(), out);
         // Whether zeros make +0 of -0 depends on the signs of the values they meet.
-        if length < block.len() && out.iter().any(|x| x.same(O::from_f64(-0.0))) {
-            multiply(block.len(), out);
+        if known.len() < block.len() && out.iter().any(|x| x.same(O::from_f64(-0.0))) {
+            multiply(0..block.len(), out);
         }
     }
 }

@@ -408,6 +408,53 @@ fn masked_keys_leave_the_traces_they_should() {
     }
 }
 
+/// Infinities and NaN in front of a window, sums that underflow to -0 and hidden zeros of either sign.
+#[test]
+fn windows_leave_the_traces_they_should() {
+    for (i, order) in Accumulation::ALL.into_iter().enumerate() {
+        for (j, dtype) in [DType::F32, DType::Bf16, DType::F16].into_iter().enumerate() {
+            let tokens = if (i + j) % 3 == 0 { 600 } else { 70 };
+            let (scale, window) = (0.5, window([1, 5, 24][(i + j) % 3]));
+            let shape = Attention { heads: 2, groups: 1, head_dim: 3, scale, order, window };
+            let tiny = if dtype == DType::F16 { 6e-8 } else { 1e-40 };
+            for special in [f32::INFINITY, f32::NAN, -tiny, tiny] {
+                let mut v = wave(&shape, 1, tokens, 0.23, dtype).to_f32();
+                if special.abs() < 1.0 {
+                    for (key, v) in v.chunks_exact_mut(3).enumerate() {
+                        v.fill(if key % 40 < 20 { special } else { [0.0, -0.0][key % 2] });
+                    }
+                } else {
+                    v[3 * 4 + 1] = special;
+                }
+                let [q, k] =
+                    [(2, 0.71), (1, 0.37)].map(|(heads, f)| wave(&shape, heads, tokens, f * 3.0, dtype));
+                let v = Floats::from(v).cast(dtype);
+                check(&shape, &q, &k, &v, |t| t % 13 == 4 || t + 2 > tokens);
+            }
+        }
+    }
+}
+
+/// Threads take blocks of queries as they come.
+#[test]
+fn threads_do_not_matter_to_windows() {
+    for (order, width) in
+        [(Accumulation::Tile32, 100), (Accumulation::Dot2, 513), (Accumulation::Pairwise, 24)]
+    {
+        let (scale, window) = (0.3, window(width));
+        let shape = Attention { heads: 4, groups: 2, head_dim: 16, scale, order, window };
+        let q = wave(&shape, 4, 700, 0.71, DType::Bf16);
+        let [k, v] = [0.37, 0.23].map(|f| wave(&shape, 2, 700, f, DType::Bf16));
+        for kernel in [attention_eager, attention_sdpa] {
+            let [one, three, sixteen] = [1, 3, 16].map(|threads| {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+                pool.install(|| kernel(&shape, &q, &k, &v).unwrap())
+            });
+            assert!(one == three && one == sixteen, "{order}, window {width}");
+        }
+    }
+}
+
 /// A sum of -0 becomes +0 by a masked zero of the other sign, and stays what it is by one of its own.
 #[test]
 fn negative_zeros_are_as_they_should_be() {
@@ -511,7 +558,10 @@ fn the_last_tokens_alone_get_their_rows_of_the_whole() {
             Accumulation::SplitK(const { std::num::NonZeroUsize::new(4).unwrap() }),
         ] {
             let shape = Attention { heads: 4, groups: 2, head_dim: 8, scale: 0.3, order, window: None };
-            for (tokens, last) in [(3, 1), (17, 1), (40, 5), (513, 1), (530, 40), (1030, 3)] {
+            for (i, (tokens, last)) in
+                [(3, 1), (17, 1), (40, 5), (513, 1), (530, 40), (1030, 3)].into_iter().enumerate()
+            {
+                let shape = Attention { window: window([usize::MAX, 12, 520][i % 3]), ..shape };
                 let q = wave(&shape, 4, tokens, 0.37, dtype);
                 let (k, v) = (wave(&shape, 2, tokens, 0.11, dtype), wave(&shape, 2, tokens, 0.23, dtype));
                 let cut = |x: &Floats| x.slice((tokens - last) * 32..tokens * 32).into_owned();

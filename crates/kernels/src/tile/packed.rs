@@ -83,11 +83,6 @@ impl Rows {
         (self.rows, self.length, self.step) = (rows, length, step);
     }
 
-    /// The number of rows.
-    pub(crate) fn rows(&self) -> usize {
-        self.rows
-    }
-
     /// The rows of a block that begins with row `first`, a multiple of [`Rows::step`].
     pub(crate) fn rows_of(&self, first: usize) -> usize {
         self.step.min(self.rows - first)

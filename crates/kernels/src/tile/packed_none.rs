@@ -23,10 +23,6 @@ impl Rows {
         unreachable!("the path was checked")
     }
 
-    pub(crate) fn rows(&self) -> usize {
-        unreachable!("the path was checked")
-    }
-
     pub(crate) fn rows_of(&self, _: usize) -> usize {
         unreachable!("the path was checked")
     }
