@@ -300,3 +300,117 @@ macro_rules! held {
 held!(f32, F32);
 held!(bf16, Bf16);
 held!(f16, F16);
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroUsize;
+
+    use ulpscope_floats::DType;
+
+    use super::*;
+    use crate::{PackedWeight, add, attention_eager, attention_sdpa, linear, rms_norm, rotary, silu_up};
+
+    fn wave(n: usize, f: f32, dtype: DType) -> Floats<'static> {
+        Floats::from((0..n).map(|i| (i as f32 * f).sin() + (i as f32 * 0.013).cos()).collect::<Vec<_>>())
+            .cast(dtype)
+    }
+
+    /// C, F, H, G and D.
+    const SIZES: [usize; 5] = [32, 40, 4, 2, 8];
+
+    /// Calls `f` with a layer whose heads have norms.
+    fn with_layer(dtype: DType, window: Option<NonZeroUsize>, mixing: Mixing, f: impl FnOnce(DecoderLayer)) {
+        let [width, inner, heads, groups, head_dim] = SIZES;
+        let (queries, keys) = (heads * head_dim, groups * head_dim);
+        let weight = |n: usize, k: usize, f| PackedWeight::new(&wave(n * k, f, dtype), n, k).unwrap();
+        let [q, k, v] = [(queries, 0.7), (keys, 1.7), (keys, 2.7)].map(|(n, f)| weight(n, width, f));
+        let [gate, up] = [3.1, 4.1].map(|f| weight(inner, width, f));
+        let [o, down] = [(queries, 1.1), (inner, 2.1)].map(|(k, f)| weight(width, k, f));
+        let [input, post] = [0.3, 0.4].map(|f| wave(width, f, dtype));
+        let [q_norm, k_norm] = [0.5, 0.6].map(|f| wave(head_dim, f, dtype));
+        let order = Accumulation::Dot2;
+        f(DecoderLayer {
+            input_layernorm: &input,
+            q_proj: (&q).into(),
+            k_proj: (&k).into(),
+            v_proj: (&v).into(),
+            q_norm: Some(&q_norm),
+            k_norm: Some(&k_norm),
+            o_proj: (&o).into(),
+            post_attention_layernorm: &post,
+            gate_proj: (&gate).into(),
+            up_proj: (&up).into(),
+            down_proj: (&down).into(),
+            rms_norm_eps: 1e-5,
+            attention: Attention { heads, groups, head_dim, scale: 0.3, order, window },
+            mixing,
+            order,
+        });
+    }
+
+    /// The layer, one operation after the other.
+    fn steps(
+        layer: &DecoderLayer,
+        x: &Floats,
+        cos: &Floats,
+        sin: &Floats,
+    ) -> Result<Floats<'static>, KernelError> {
+        let (eps, order, head_dim) = (layer.rms_norm_eps, layer.order, layer.attention.head_dim);
+        let project = |x: &Floats, by: Projection| linear(x, by.weight, None, order, x.dtype());
+        let normed = rms_norm(x, layer.input_layernorm, eps)?;
+        let heads = |by, norm: Option<&Floats>| {
+            let x = project(&normed, by)?;
+            let x = norm.map_or(Ok(x.clone()), |weight| rms_norm(&x, weight, eps))?;
+            rotary(&x, cos, sin, head_dim)
+        };
+        let (q, k) = (heads(layer.q_proj, layer.q_norm)?, heads(layer.k_proj, layer.k_norm)?);
+        let v = project(&normed, layer.v_proj)?;
+        let mixed = match layer.mixing {
+            Mixing::Eager => attention_eager(&layer.attention, &q, &k, &v)?,
+            Mixing::Sdpa => attention_sdpa(&layer.attention, &q, &k, &v)?,
+        };
+        let x = add(x, &project(&mixed, layer.o_proj)?)?;
+        let normed = rms_norm(&x, layer.post_attention_layernorm, eps)?;
+        let inner = silu_up(&project(&normed, layer.gate_proj)?, &project(&normed, layer.up_proj)?)?;
+        add(&x, &project(&inner, layer.down_proj)?)
+    }
+
+    #[test]
+    fn a_layer_with_every_option_has_the_bits_of_its_steps() {
+        let [width, .., head_dim] = SIZES;
+        for dtype in [DType::F32, DType::Bf16, DType::F16] {
+            for (mixing, window) in [(Mixing::Eager, 5), (Mixing::Sdpa, 5), (Mixing::Sdpa, 600)] {
+                with_layer(dtype, NonZeroUsize::new(window), mixing, |layer| {
+                    for (threads, tokens) in [(1, 1), (1, 37), (3, 230), (3, 530)] {
+                        let x = wave(tokens * width, 0.9, dtype);
+                        let [cos, sin] = [0.17, 0.19].map(|f| wave(tokens * head_dim, f, dtype));
+                        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+                        for (q_norm, k_norm) in
+                            [(layer.q_norm, layer.k_norm), (layer.q_norm, None), (None, layer.k_norm)]
+                        {
+                            let layer = DecoderLayer { q_norm, k_norm, ..layer };
+                            let want = steps(&layer, &x, &cos, &sin).unwrap();
+                            let got = pool.install(|| layer.forward(x.clone(), &cos, &sin)).unwrap();
+                            assert_eq!(got, want, "{dtype} {mixing:?}: {tokens} tokens, window {window}");
+                        }
+                    }
+                });
+            }
+        }
+    }
+
+    #[test]
+    fn norms_that_do_not_fit_are_named() {
+        let [width, .., head_dim] = SIZES;
+        with_layer(DType::Bf16, None, Mixing::Sdpa, |layer| {
+            let x = wave(3 * width, 0.9, DType::Bf16);
+            let tables = wave(3 * head_dim, 0.2, DType::Bf16);
+            let fail =
+                |layer: DecoderLayer| layer.forward(x.clone(), &tables, &tables).unwrap_err().to_string();
+            let (short, wide) = (wave(7, 0.1, DType::Bf16), wave(head_dim, 0.1, DType::F32));
+            assert!(fail(DecoderLayer { q_norm: Some(&short), ..layer }).contains("q_norm has 7"));
+            assert!(fail(DecoderLayer { k_norm: Some(&short), ..layer }).contains("k_norm has 7"));
+            assert!(fail(DecoderLayer { k_norm: Some(&wide), ..layer }).contains("k_norm is f32"));
+        });
+    }
+}

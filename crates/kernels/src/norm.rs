@@ -134,6 +134,14 @@ mod tests {
             for path in Path::available() {
                 assert_eq!(rms_norm_on(path, &x, &w, 1e-5).unwrap(), y, "{path}");
             }
+            let in_place = || -> Result<Floats<'static>, KernelError> {
+                with_element!(dtype, "x", T => {
+                    let mut x = expect::<T>(&x, x.len(), "x")?.to_vec();
+                    normalise_in_place(Path::detect()?, &mut x, expect::<T>(&w, width, "w")?, 1e-5);
+                    Ok(T::wrap(x))
+                })
+            };
+            assert_eq!(in_place().unwrap(), y);
             for (t, x) in x.to_f32().chunks_exact(width).enumerate() {
                 let mean = x.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>() / width as f64;
                 for (i, x) in x.iter().enumerate() {
