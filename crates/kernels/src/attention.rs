@@ -89,7 +89,8 @@ pub fn attention_eager(
 /// the rest of a block takes glibc's `expf`.
 ///
 /// Blocks are counted from the first key, whether or not a window hides it. The score of a hidden key is -∞, and P is +0
-/// for it. A row whose scores are -∞ throughout is +0 throughout.
+/// for it; with a window it is added to the score, as PyTorch adds a mask, so that a hidden score of +∞ or NaN leaves NaN. A
+/// row whose scores are -∞ throughout is +0 throughout.
 ///
 /// # Errors
 /// If formats or lengths do not fit together.

@@ -64,9 +64,8 @@ pub(super) fn eager<T: Element>(queries: &Queries<T>, scratch: &mut Scratch<T>, 
 
 /// Whether no score comes anywhere near the mask, so that the exponential of every masked one is +0 for certain.
 fn masked_vanish<T: Element>(queries: &Queries<T>, scratch: &Scratch<T>) -> bool {
-    let Queries { keys, values, shape, .. } = *queries;
-    let Some(q) = scratch.q.bound() else { return false };
-    let product = f64::from(q + keys.range.bound()).exp2() * shape.head_dim as f64;
+    let scale = queries.shape.scale.abs().max(1.0);
     // Half of that is left for the roundings of the sum and of the score.
-    keys.finite && values.finite && product * shape.scale.abs().max(1.0) < -T::DTYPE.min() / 8.0
+    let small = |product: f64| product * scale < -T::DTYPE.min() / 8.0;
+    queries.values.finite && queries.largest(scratch).is_some_and(small)
 }

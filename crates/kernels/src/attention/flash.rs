@@ -40,16 +40,20 @@ pub(crate) struct Take {
     scale: f32,
     /// By the exponential of 16-bit formats.
     fast: bool,
+    /// The score of every key is known, and -∞ is added to those that the row does not see, which leaves NaN of +∞.
+    traced: bool,
 }
 
 /// Mixes the values for some queries, `[rows, D]`, which are in `scratch.q`.
 ///
 /// Keys that no query sees are left out, before a window as well as behind the queries: their scores are -∞, the
-/// exponentials +0, and so is their share of every sum, unless a value is infinite or NaN.
+/// exponentials +0, and so is their share of every sum, unless a value is infinite or NaN. A window is a mask that is added:
+/// hidden scores of +∞ or NaN leave NaN.
 pub(super) fn flash<T: Element>(queries: &Queries<T>, scratch: &mut Scratch<T>, out: &mut [T]) {
     let Queries { way, shape, keys, values, tokens, .. } = *queries;
     let (width, rows) = (shape.head_dim, queries.rows());
-    let full = !values.finite;
+    let traced = shape.window.is_some() && !is_finite(queries, scratch);
+    let full = traced || !values.finite;
     let plan = queries.mkl.as_ref().map_or_else(|| way.plan(width, width), |mkl| Some(mkl.plan(way)));
     scratch.q.ready(way, plan.as_ref(), keys);
     let mut states = vec![State::NONE; rows];
@@ -63,10 +67,10 @@ pub(super) fn flash<T: Element>(queries: &Queries<T>, scratch: &mut Scratch<T>, 
         let Scratch { q, p, wide: scores, narrow: probs, mixed, .. } = scratch;
         let block = start..start + columns;
         let within = |key: usize| key.saturating_sub(start).min(count);
-        let hidden = within(queries.seen(0).start);
+        let hidden = if traced { 0 } else { within(queries.seen(0).start) };
         let small = |mkl: &Mkl<T>| mkl.scores(way, q, block.clone(), [hidden, count], scores);
         let small = queries.mkl.as_ref().and_then(small);
-        let stride = small.unwrap_or_else(|| queries.scores(q, plan.as_ref(), block, false, scores));
+        let stride = small.unwrap_or_else(|| queries.scores(q, plan.as_ref(), block, traced, scores));
         let stretch = queries.mkl.as_ref().and_then(|mkl| mkl.planned(start, count));
         for piece in queries.pieces() {
             let scores = &mut scores[piece.start * stride..piece.end * stride];
@@ -89,7 +93,7 @@ pub(super) fn flash<T: Element>(queries: &Queries<T>, scratch: &mut Scratch<T>, 
                     let seen = queries.seen(row);
                     let [hidden, seen] =
                         [seen.start, seen.end].map(|key| within(key).saturating_sub(known.start));
-                    let take = Take { hidden, seen, whole, scale: shape.scale as f32, fast };
+                    let take = Take { hidden, seen, whole, scale: shape.scale as f32, fast, traced };
                     states[row] = exponentials(way.path, scores, states[row], take);
                     done += 1;
                 }
@@ -125,6 +129,12 @@ pub(super) fn flash<T: Element>(queries: &Queries<T>, scratch: &mut Scratch<T>, 
     narrow(way.path, &total, out);
 }
 
+/// Whether every score is finite for certain.
+fn is_finite<T: Element>(queries: &Queries<T>, scratch: &Scratch<T>) -> bool {
+    let scale = queries.shape.scale.abs().max(1.0);
+    queries.largest(scratch).is_some_and(|product| product * scale < f64::from(f32::MAX) / 8.0)
+}
+
 /// `exp(s - max)` of the rows of `[rows, keys]` where they lie, and their sums, as
 /// [`attention_sdpa`](super::attention_sdpa) takes them of a model stored in `storage`, all keys as one block. A row that is
 /// -∞ throughout is 0 throughout.
@@ -135,7 +145,8 @@ pub fn exp_scores(scores: &mut [f32], keys: usize, storage: DType) -> Result<Vec
     let path = Path::detect()?;
     expect_rows(&Floats::from(&*scores), keys, "the scores")?;
     let whole = keys / LANES * LANES;
-    let take = Take { hidden: 0, seen: keys, whole, scale: 1.0, fast: storage != DType::F32 };
+    let fast = storage != DType::F32;
+    let take = Take { hidden: 0, seen: keys, whole, scale: 1.0, fast, traced: false };
     let row = |scores: &mut [f32]| exponentials(path, scores, State::NONE, take).sum;
     Ok(scores.chunks_exact_mut(keys).map(row).collect())
 }
@@ -145,9 +156,14 @@ fn exponentials_body<const FMA: bool>(_: Path, scores: &mut [f32], before: State
     let (known, later) = scores.split_at_mut(take.seen.min(scores.len()));
     let (earlier, seen) = known.split_at_mut(take.hidden.min(known.len()));
     seen.iter_mut().for_each(|s| *s *= take.scale);
-    let max = max(seen);
-    earlier.fill(f32::NEG_INFINITY);
-    later.fill(f32::NEG_INFINITY);
+    let max = if take.traced {
+        [earlier, later].into_iter().flatten().for_each(|s| *s = *s * take.scale + f32::NEG_INFINITY);
+        max(scores)
+    } else {
+        earlier.fill(f32::NEG_INFINITY);
+        later.fill(f32::NEG_INFINITY);
+        max(seen)
+    };
     // NaN must win, as it does in PyTorch's maximum.
     let max = if before.max > max { before.max } else { max };
     if max == f32::NEG_INFINITY {

@@ -72,6 +72,12 @@ impl<T: Element> Queries<'_, T> {
         self.shape.seen(self.token(row))
     }
 
+    /// What no product of a query and a key exceeds in magnitude, but for roundings. `None` if some number is not finite.
+    pub(super) fn largest(&self, scratch: &Scratch<T>) -> Option<f64> {
+        let q = scratch.q.bound().filter(|_| self.keys.finite)?;
+        Some(f64::from(q + self.keys.range.bound()).exp2() * self.shape.head_dim as f64)
+    }
+
     /// The rows in portions.
     pub(super) fn pieces(&self) -> impl Iterator<Item = Span<usize>> + use<T> {
         let rows = self.rows();

@@ -100,7 +100,12 @@ fn sdpa_row(shape: &Attention, q: &Floats, k: &Floats, v: &Floats, h: usize, t: 
                     true => score_by_mkl(block.len(), keys.len(), key - start, &query, &w),
                     false => dot(shape.order, &query, &w),
                 };
-                if sees(shape, t, key) { s * shape.scale as f32 } else { f32::NEG_INFINITY }
+                match sees(shape, t, key) {
+                    true => s * shape.scale as f32,
+                    // A window is a mask that is added.
+                    false if shape.window.is_some() => s * shape.scale as f32 + f32::NEG_INFINITY,
+                    false => f32::NEG_INFINITY,
+                }
             })
             .collect();
         let before = max;
@@ -408,7 +413,7 @@ fn masked_keys_leave_the_traces_they_should() {
     }
 }
 
-/// Infinities and NaN in front of a window, sums that underflow to -0 and hidden zeros of either sign.
+/// Infinities and NaN in front of a window and behind it, sums that underflow to -0 and hidden zeros of either sign.
 #[test]
 fn windows_leave_the_traces_they_should() {
     for (i, order) in Accumulation::ALL.into_iter().enumerate() {
@@ -426,10 +431,19 @@ fn windows_leave_the_traces_they_should() {
                 } else {
                     v[3 * 4 + 1] = special;
                 }
-                let [q, k] =
+                let [q, mut k] =
                     [(2, 0.71), (1, 0.37)].map(|(heads, f)| wave(&shape, heads, tokens, f * 3.0, dtype));
                 let v = Floats::from(v).cast(dtype);
                 check(&shape, &q, &k, &v, |t| t % 13 == 4 || t + 2 > tokens);
+                if !special.is_finite() {
+                    for special in [special, -special] {
+                        let mut some = k.to_f32();
+                        some[3 * 40 + 1] = special;
+                        k = Floats::from(some).cast(dtype);
+                        let v = wave(&shape, 1, tokens, 0.23, dtype);
+                        check(&shape, &q, &k, &v, |t| t % 29 == 4 || t + 2 > tokens);
+                    }
+                }
             }
         }
     }
