@@ -41,13 +41,14 @@ pub(super) fn eager<T: Element>(queries: &Queries<T>, scratch: &mut Scratch<T>, 
             };
             row.iter_mut().for_each(|s| *s *= scale);
             round(row, scores);
-            row[seen.clone()].iter_mut().for_each(|s| *s += 0.0); // makes +0 of -0
             let (earlier, later) = row.split_at_mut(seen.end);
-            let earlier = &mut earlier[..seen.start];
+            let (earlier, seen) = earlier.split_at_mut(seen.start);
+            seen.iter_mut().for_each(|s| *s += 0.0); // makes +0 of -0
             if full {
-                [earlier, later].into_iter().flatten().for_each(|s| *s += masked);
+                earlier.iter_mut().for_each(|s| *s += masked);
+                later.iter_mut().for_each(|s| *s += masked);
                 round(row, scores);
-            } else {
+            } else if !earlier.is_empty() {
                 earlier.fill(f32::NEG_INFINITY);
             }
             softmax_seen(way.path, &mut wide[..stride - taken.start], known, tokens);

@@ -141,7 +141,8 @@ impl<T: Element> Queries<'_, T> {
         };
         multiply(known.clone(), out);
         // Whether zeros make +0 of -0 depends on the signs of the values they meet.
-        if known.len() < block.len() && out.iter().any(|x| x.same(O::from_f64(-0.0))) {
+        let negative = O::from_f64(-0.0);
+        if known.len() < block.len() && out.iter().any(|x| x.same(negative)) {
             multiply(0..block.len(), out);
         }
     }
