@@ -26,7 +26,7 @@ use crate::{StoredTensor, Tokenizer, WeightsError};
 pub enum Format {
     /// A directory in Hugging Face layout.
     Directory,
-    /// One GGUF file.
+    /// A GGUF file, in one part or several.
     Gguf,
 }
 
@@ -86,7 +86,7 @@ enum Source {
 }
 
 impl Checkpoint {
-    /// Opens a directory in Hugging Face layout, or a `.gguf` file.
+    /// Opens a directory in Hugging Face layout, or a `.gguf` file. Of a GGUF file in parts, any part opens all.
     ///
     /// Only headers are read. Every parameter that the configuration asks for must be there with its shape, and
     /// nothing else, but for what transformers ignores too (see [`Checkpoint::ignored`]).
@@ -182,7 +182,7 @@ impl Checkpoint {
         let names = check(path, &own, gguf.shapes(), &[])?;
         gguf.check_parameters(&own)?;
         let ignored = gguf.ignored();
-        let files = vec![path.to_owned()];
+        let files = gguf.maps().iter().map(|map| map.path().to_owned()).collect();
         let source = Source::Gguf(Box::new(gguf));
         let stamps = Vec::new();
         let (path, hashes) = (path.to_owned(), None);
@@ -295,7 +295,7 @@ impl Checkpoint {
     fn maps(&self) -> &[Map] {
         match &self.source {
             Source::Directory(shards) => shards.maps(),
-            Source::Gguf(gguf) => std::slice::from_ref(gguf.map()),
+            Source::Gguf(gguf) => gguf.maps(),
         }
     }
 

@@ -152,6 +152,14 @@ pub enum WeightsError {
         /// What is wrong.
         reason: String,
     },
+    /// A part of a GGUF file without the others, or beside others that do not belong to it.
+    #[error("`{}` cannot be put together with its other parts: {reason}", .path.display())]
+    GgufParts {
+        /// The part.
+        path: PathBuf,
+        /// What is wrong, and what to do.
+        reason: String,
+    },
     /// A GGUF file that asks for something which would change the result and is not implemented.
     #[error("`{}`: {key} = {value} is not supported: {why}", .path.display())]
     GgufUnsupported {

@@ -5,6 +5,7 @@ use std::path::Path;
 use ulpscope_record::text::shown;
 
 use crate::WeightsError;
+use crate::gguf::PartName;
 
 /// Whether a file is there. A link that leads nowhere is neither there nor missing.
 ///
@@ -58,6 +59,7 @@ pub(crate) fn instead(dir: &Path) -> Option<String> {
         ),
     ];
     let said = known.iter().find_map(|(is, what)| Some(format!("its {} {what}", shown(find(is)?))));
+    let said = said.or_else(|| in_parts(&all(".gguf")));
     said.or_else(|| match (&all(".gguf")[..], &all(".safetensors")[..]) {
         ([one], _) => Some(format!("it holds {}: give the path of that file", shown(one))),
         ([first, ..], _) => {
@@ -68,5 +70,23 @@ pub(crate) fn instead(dir: &Path) -> Option<String> {
             shown(one)
         )),
         _ => None,
+    })
+}
+
+/// What to do with GGUF files that are parts of one; nothing if they are not.
+fn in_parts(names: &[&String]) -> Option<String> {
+    let first = names.first()?;
+    let part = PartName::parse(first).filter(|part| part.count > 1)?;
+    let same = |name: &&String| PartName::parse(name).is_some_and(|other| other.same_file(&part));
+    if !names.iter().all(same) {
+        return None;
+    }
+    let (held, count, first) = (names.len() as u64, part.count, shown(first));
+    Some(if held == count {
+        format!("it holds a GGUF file in {count} parts: give the path of one, such as {first}")
+    } else {
+        format!(
+            "it holds {held} of the {count} parts of a GGUF file, such as {first}: download the others, too"
+        )
     })
 }

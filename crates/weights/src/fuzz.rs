@@ -202,6 +202,8 @@ fn file_of(table: &[(String, V)], tensors: &[(&str, GgufType, Vec<u64>)]) -> Vec
     for (key, value) in table {
         text(&mut out, key);
         match value {
+            V::U16(v) => out.extend([&2u32.to_le_bytes()[..], &v.to_le_bytes()].concat()),
+            V::I32(v) => out.extend([5u32.to_le_bytes(), v.to_le_bytes()].concat()),
             V::U32(v) => out.extend([4u32.to_le_bytes(), v.to_le_bytes()].concat()),
             V::F32(v) => out.extend([6u32.to_le_bytes(), v.to_le_bytes()].concat()),
             V::Bool(v) => out.extend([7, 0, 0, 0, u8::from(*v)]),
@@ -249,21 +251,45 @@ fn file_of(table: &[(String, V)], tensors: &[(&str, GgufType, Vec<u64>)]) -> Vec
     [out, data].concat()
 }
 
-/// A GGUF file of the smallest Llama, changed, its embedding stored as `kind`.
-fn gguf(change: impl FnOnce(&mut HashMap<String, V>), kind: GgufType, more: &[(&str, u64)]) -> Vec<u8> {
-    let width = kind.block_size().max(2) as u64;
-    let mut table: HashMap<String, V> = HashMap::from(
+/// What each part of a GGUF file says of itself.
+fn split(number: u16, count: u16, tensors: i32) -> [(String, V); 3] {
+    [("split.count", V::U16(count)), ("split.no", V::U16(number)), ("split.tensors.count", V::I32(tensors))]
+        .map(|(key, value)| (key.to_owned(), value))
+}
+
+/// The parts of the smallest Llama, one after the other: the first has so many of its two tensors.
+fn gguf_parts(in_first: usize, change: impl Fn(&mut Vec<(String, V)>)) -> Vec<u8> {
+    let mut table: Vec<(String, V)> = smallest(2).into_iter().collect();
+    table.extend(split(0, 2, 2));
+    table.sort_by(|a, b| a.0.cmp(&b.0));
+    let mut other = split(1, 2, 2).to_vec();
+    change(&mut other);
+    let tensors =
+        [("token_embd.weight", GgufType::BF16, vec![2, 2]), ("output_norm.weight", GgufType::F32, vec![2])];
+    let (first, second) = tensors.split_at(in_first);
+    [file_of(&table, first), file_of(&other, second)].concat()
+}
+
+/// Metadata of the smallest Llama.
+fn smallest(width: u32) -> HashMap<String, V> {
+    HashMap::from(
         [
             ("general.architecture", V::String("llama".into())),
             ("llama.block_count", V::U32(0)),
             ("llama.context_length", V::U32(8)),
-            ("llama.embedding_length", V::U32(width as u32)),
+            ("llama.embedding_length", V::U32(width)),
             ("llama.feed_forward_length", V::U32(2)),
             ("llama.attention.head_count", V::U32(1)),
             ("llama.attention.layer_norm_rms_epsilon", V::F32(1e-5)),
         ]
         .map(|(key, value)| (key.to_owned(), value)),
-    );
+    )
+}
+
+/// A GGUF file of the smallest Llama, changed, its embedding stored as `kind`.
+fn gguf(change: impl FnOnce(&mut HashMap<String, V>), kind: GgufType, more: &[(&str, u64)]) -> Vec<u8> {
+    let width = kind.block_size().max(2) as u64;
+    let mut table = smallest(width as u32);
     change(&mut table);
     // In an order of its own, so that the same seed gives the same executions.
     let mut table: Vec<(String, V)> = table.into_iter().collect();
@@ -289,7 +315,9 @@ fn fuzz_gguf() {
             set("llama.attention.head_count_kv", heads),
             GgufType::F16,
             &[("blk.0.attn_rot_embd.weight", 1)],
-        ));
+        ))
+        .seed(gguf(|table| table.extend(split(0, 1, 2)), GgufType::F32, &[]))
+        .seed(gguf(|table| table.extend(split(0, 2, 2)), GgufType::F32, &[]));
     for kind in
         [GgufType::F64, GgufType::Q4_0, GgufType::Q8_0, GgufType::Q6_K, GgufType::IQ4_XS, GgufType::I32]
     {
@@ -315,10 +343,47 @@ fn fuzz_gguf() {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
     pool.install(|| {
         target.run(|input| {
-            let gguf = Gguf::held(path, input).map_err(|e| e.to_string())?;
+            let gguf = Gguf::held(&[(path, input)]).map_err(|e| e.to_string())?;
             read_all(&Checkpoint::of_gguf(path, gguf).map_err(|e| e.to_string())?)
         });
     });
+}
+
+#[test]
+fn fuzz_gguf_parts() {
+    let [first, second] = ["x-00001-of-00002.gguf", "x-00002-of-00002.gguf"].map(Path::new);
+    Target::new("gguf-parts", HERE)
+        .seed(gguf_parts(0, |_| ()))
+        .seed(gguf_parts(1, |_| ()))
+        .seed(gguf_parts(2, |_| ()))
+        .seed(gguf_parts(1, |other| *other = split(0, 2, 2).to_vec()))
+        .seed(gguf_parts(1, |other| *other = split(1, 3, 2).to_vec()))
+        .seed(gguf_parts(1, |other| *other = split(1, 2, -1).to_vec()))
+        .seed(gguf_parts(1, |other| other.push(("general.alignment".to_owned(), V::U32(64)))))
+        .seed(gguf_parts(1, Vec::clear))
+        .words(&[
+            "GGUF",
+            "split.no",
+            "split.count",
+            "split.tensors.count",
+            "output_norm.weight",
+            "\0\0",
+            "\x02\0",
+        ])
+        .executions(3000)
+        .run(|input| {
+            // The second part begins at the second magic.
+            let cut = (4..input.len()).find(|&at| input[at..].starts_with(b"GGUF"));
+            let (a, b) = input.split_at(cut.unwrap_or(input.len()));
+            let opened = if input.len().is_multiple_of(2) {
+                [(first, a), (second, b)]
+            } else {
+                [(second, b), (first, a)]
+            };
+            let files = if cut.is_some() { &opened[..] } else { &[(first, a)] };
+            let gguf = Gguf::held(files).map_err(|e| e.to_string())?;
+            read_all(&Checkpoint::of_gguf(first, gguf).map_err(|e| e.to_string())?)
+        });
 }
 
 /// Whatever a tokenizer was built from, texts either have ids or an error.
@@ -392,7 +457,7 @@ fn fuzz_gguf_tokenizer() {
         ])
         .executions(2000)
         .run(|input| {
-            let gguf = Gguf::held(path, input).map_err(|e| e.to_string())?;
+            let gguf = Gguf::held(&[(path, input)]).map_err(|e| e.to_string())?;
             tokenise(&gguf.tokenizer().map_err(|e| e.to_string())?, input)
         });
 }

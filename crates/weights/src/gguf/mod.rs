@@ -7,6 +7,7 @@
 mod blocks;
 mod config;
 mod metadata;
+mod parts;
 mod rules;
 mod tokenizer;
 mod unpermute;
@@ -21,18 +22,23 @@ use ulpscope_decoder::{Architecture, Family};
 use ulpscope_floats::{DType, Floats};
 use ulpscope_record::kind::{Wanted, told};
 
+use crate::folder::there;
 use crate::guard::guarded;
 use crate::map::{Map, open};
 use crate::{StoredTensor, Tokenizer, WeightsError};
 use metadata::Metadata;
+pub(crate) use parts::PartName;
+use parts::{Folder, Part, gather};
 use unpermute::HalfSplit;
 
 /// llama.cpp's form of `llama3` scaling: a divisor for every rotary frequency.
 const ROPE_FREQS: &str = "rope_freqs.weight";
 
-/// A mapped GGUF file whose front matter has been read.
+/// A mapped GGUF file, or all parts of one, whose front matter has been read.
 pub(crate) struct Gguf {
-    map: Map,
+    /// One for each part, in their order.
+    maps: Vec<Map>,
+    /// Those of the first part, which are those of the model.
     metadata: Metadata,
     family: &'static Family,
     /// By the file's own names; once they are [named](Gguf::name_parameters) by PyTorch's, but for what has none there.
@@ -42,6 +48,8 @@ pub(crate) struct Gguf {
 }
 
 struct Entry {
+    /// Which of the files holds it.
+    part: usize,
     info: GgufTensorInfo,
     /// Row-major, the reverse of what the file lists.
     shape: Vec<usize>,
@@ -50,34 +58,38 @@ struct Entry {
 }
 
 impl Gguf {
-    /// The memory map behind it.
-    pub(crate) fn map(&self) -> &Map {
-        &self.map
+    /// The memory maps behind it, one for each part.
+    pub(crate) fn maps(&self) -> &[Map] {
+        &self.maps
     }
 
+    /// Opens a file and, if it is a part of a model, all parts.
     pub(crate) fn open(path: &Path) -> Result<Self, WeightsError> {
-        let map = Map::open(path)?;
-        let front = read_front_matter(&map, open(path)?)?;
-        Self::of(map, front)
+        Self::of(gather(OnDisk.read(path)?, &OnDisk)?)
     }
 
-    /// A file of which a test has only the bytes.
+    /// Files of which a test has only the bytes; the first is the one that is opened.
     #[cfg(test)]
-    pub(crate) fn held(path: &Path, bytes: &[u8]) -> Result<Self, WeightsError> {
-        let map = Map::held(path, bytes);
-        let front = read_front_matter(&map, std::io::Cursor::new(bytes))?;
-        Self::of(map, front)
+    pub(crate) fn held(files: &[(&Path, &[u8])]) -> Result<Self, WeightsError> {
+        Self::of(gather(Held(files).read(files[0].0)?, &Held(files))?)
     }
 
-    fn of(map: Map, front: GgufFrontMatter) -> Result<Self, WeightsError> {
-        let path = map.path();
-        let metadata = Metadata::new(path, front.metadata);
+    fn of(parts: Vec<Part>) -> Result<Self, WeightsError> {
+        let mut maps = Vec::new();
+        let mut model = None;
+        let mut listed = Vec::new();
+        for (part, Part { map, metadata, tensors }) in parts.into_iter().enumerate() {
+            maps.push(map);
+            model.get_or_insert(metadata);
+            listed.extend(tensors.into_iter().map(|info| (part, info)));
+        }
+        let metadata = model.expect("there is the part that was opened");
         let family = metadata.family()?;
         let (tensors, rope_factors, ignored) = (BTreeMap::new(), None, Vec::new());
-        let mut gguf = Gguf { map, metadata, family, tensors, rope_factors, ignored };
-        for info in front.tensor_infos {
+        let mut gguf = Gguf { maps, metadata, family, tensors, rope_factors, ignored };
+        for (part, info) in listed {
             let shape = info.shape.iter().rev().copied().collect();
-            let entry = Entry { shape, info, order: None };
+            let entry = Entry { part, shape, order: None, info };
             let own = entry.info.name.clone();
             if own == ROPE_FREQS {
                 let factors = gguf.values(&entry)?.to_f32();
@@ -142,7 +154,7 @@ impl Gguf {
                 matches!(entry.info.dtype, GgufType::I8 | GgufType::I16 | GgufType::I32 | GgufType::I64);
             if integer || entry.info.byte_len.is_none() {
                 return Err(WeightsError::StoredDType {
-                    file: self.map.path().to_owned(),
+                    file: self.maps[entry.part].path().to_owned(),
                     name: name.clone(),
                     dtype: entry.info.dtype.to_string(),
                     accepted: "F64, F32, BF16, F16 or a quantised block type",
@@ -184,11 +196,12 @@ impl Gguf {
     }
 
     fn values(&self, entry: &Entry) -> Result<Floats<'_>, WeightsError> {
-        let Entry { info, shape, order } = entry;
+        let Entry { info, shape, order, part } = entry;
+        let map = &self.maps[*part];
+        let wrong = |reason| WeightsError::Gguf { path: map.path().to_owned(), reason };
         let whole = || Some((usize::try_from(info.data_offset).ok()?, usize::try_from(info.byte_len?).ok()?));
-        let (start, length) =
-            whole().ok_or_else(|| self.metadata.wrong(format!("`{}` has no size", info.name)))?;
-        let bytes = self.map.bytes(start..start.saturating_add(length))?;
+        let (start, length) = whole().ok_or_else(|| wrong(format!("`{}` has no size", info.name)))?;
+        let bytes = map.bytes(start..start.saturating_add(length))?;
         let dtype = match info.dtype {
             GgufType::F64 => DType::F64,
             GgufType::F32 => DType::F32,
@@ -199,7 +212,7 @@ impl Gguf {
                 let rows = shape.iter().rev().skip(1).product();
                 return blocks::dequantise(bytes, block, rows, row, *order)
                     .map(Floats::from)
-                    .map_err(|e| self.metadata.wrong(format!("`{}`: {e}", info.name)));
+                    .map_err(|e| wrong(format!("`{}`: {e}", info.name)));
             }
         };
         let values = Floats::from_bytes(dtype, bytes);
@@ -213,6 +226,40 @@ impl Gguf {
 /// Tensors that llama.cpp stores in old files and does not read.
 fn is_ignored(name: &str) -> bool {
     name.starts_with("blk.") && name.ends_with(".attn_rot_embd.weight")
+}
+
+/// Files as they lie on disk.
+struct OnDisk;
+
+impl Folder for OnDisk {
+    fn holds(&self, path: &Path) -> Result<bool, WeightsError> {
+        there(path)
+    }
+
+    fn read(&self, path: &Path) -> Result<Part, WeightsError> {
+        read_part(Map::open(path)?, open(path)?)
+    }
+}
+
+#[cfg(test)]
+struct Held<'f>(&'f [(&'f Path, &'f [u8])]);
+
+#[cfg(test)]
+impl Folder for Held<'_> {
+    fn holds(&self, path: &Path) -> Result<bool, WeightsError> {
+        Ok(self.0.iter().any(|(file, _)| *file == path))
+    }
+
+    fn read(&self, path: &Path) -> Result<Part, WeightsError> {
+        let (path, bytes) = self.0.iter().find(|(file, _)| *file == path).unwrap();
+        read_part(Map::held(path, bytes), std::io::Cursor::new(*bytes))
+    }
+}
+
+fn read_part(map: Map, file: impl Read + Seek) -> Result<Part, WeightsError> {
+    let front = read_front_matter(&map, file)?;
+    let metadata = Metadata::new(map.path(), front.metadata);
+    Ok(Part { map, metadata, tensors: front.tensor_infos })
 }
 
 /// Reads everything before the tensors, and nothing of them.

@@ -3,6 +3,7 @@
 mod damage;
 mod directory;
 mod gguf;
+mod parts;
 mod tokenizer;
 
 use std::path::{Path, PathBuf};
