@@ -2,6 +2,8 @@
 //!
 //! T tokens, H query heads, G key/value heads, D head width.
 
+use std::num::NonZeroUsize;
+
 use burn::tensor::Tensor;
 use ulpscope_floats::Floats;
 use ulpscope_kernels::{
@@ -9,7 +11,7 @@ use ulpscope_kernels::{
 };
 
 use crate::arithmetic::Arithmetic;
-use crate::departure::{Gqa, Mask, Scale};
+use crate::departure::{Gqa, Scale};
 use crate::layer::Attention;
 use crate::ops::scale;
 use crate::past::Past;
@@ -48,13 +50,14 @@ pub(crate) fn mix(
     let (k, v) = (shared(spec, k), shared(spec, v));
     let (q, scaling) = scaling(q, spec.head_dim, spec.scale);
 
-    let whole = spec.mask == Mask::Causal && spec.softmax.is_none() && handles(&q);
+    let window = spec.mask.window().filter(|_| spec.softmax.is_none() && handles(&q));
     let seen = probe.wants(scores_site) || probe.wants(probs_site);
     match arithmetic.attention {
-        AttentionKind::Eager if whole && !seen && spec.scores.is_none() && scaling.len() == 1 => {
-            by_kernel(attention_eager, [q, k, v], scaling[0], order)
-        }
         AttentionKind::Eager => {
+            let fused = window.filter(|_| !seen && spec.scores.is_none() && scaling.len() == 1);
+            if let Some(window) = fused {
+                return by_kernel(attention_eager, [q, k, v], scaling[0], order, window);
+            }
             let dtype = bridge::dtype(&v);
             let scores = probe.at(scores_site, eager::scores(q, k, &scaling, spec, order));
             let probs = probe.at(probs_site, eager::softmax(scores, spec.softmax, dtype));
@@ -62,8 +65,8 @@ pub(crate) fn mix(
         }
         AttentionKind::Sdpa => {
             let scaling = scaling.iter().product();
-            if whole {
-                by_kernel(attention_sdpa, [q, k, v], scaling, order)
+            if let Some(window) = window {
+                by_kernel(attention_sdpa, [q, k, v], scaling, order, window)
             } else {
                 // A departure from Hugging Face's arithmetic has no orders by shape.
                 let order = order.within_sdpa().unwrap_or(Accumulation::Sequential);
@@ -103,9 +106,15 @@ fn scaling(q: Tensor<4>, head_dim: usize, variant: Option<Scale>) -> (Tensor<4>,
 type Kernel = fn(&Shape, &Floats, &Floats, &Floats) -> Result<Floats<'static>, KernelError>;
 
 /// Attention as one kernel, which holds the scores of a few queries at a time.
-fn by_kernel(kernel: Kernel, [q, k, v]: [Tensor<4>; 3], scale: f64, order: Accumulation) -> Tensor<4> {
+fn by_kernel(
+    kernel: Kernel,
+    [q, k, v]: [Tensor<4>; 3],
+    scale: f64,
+    order: Accumulation,
+    window: Option<NonZeroUsize>,
+) -> Tensor<4> {
     let ([_, heads, _, head_dim], [_, groups, _, _]) = (q.dims(), k.dims());
-    let shape = Shape { heads, groups, head_dim, scale, order, window: None };
+    let shape = Shape { heads, groups, head_dim, scale, order, window };
     let token_major = |x: Tensor<4>| x.swap_dims(1, 2);
     let (k, v) = (token_major(k).into_data(), token_major(v).into_data());
     let attend = |q: &Floats| kernel(&shape, q, &bridge::view(&k), &bridge::view(&v));
@@ -132,15 +141,20 @@ mod tests {
                 noise([1, 2, 30, 16], 4, dtype),
             );
             let order = Accumulation::Tile32;
-            let ours =
-                bridge::floats(&by_kernel(attention_sdpa, [q.clone(), k.clone(), v.clone()], 0.25, order));
+            let ours = bridge::floats(&by_kernel(
+                attention_sdpa,
+                [q.clone(), k.clone(), v.clone()],
+                0.25,
+                order,
+                None,
+            ));
             let formula =
                 bridge::floats(&sdpa::by_formula([q.clone(), k.clone(), v.clone()], 0.25, &none, order));
             let largest = (0..ours.len()).map(|i| (ours.get(i) - formula.get(i)).abs()).fold(0.0, f64::max);
             // The kernel takes PyTorch's fast exponential, whose relative error is 1.1e-4.
             assert!(largest <= 1e-3 + dtype.unit_roundoff() * 8.0, "{dtype}: {largest}");
 
-            let eager = by_kernel(attention_eager, [q.clone(), k.clone(), v.clone()], 0.25, order);
+            let eager = by_kernel(attention_eager, [q.clone(), k.clone(), v.clone()], 0.25, order, None);
             let scores = eager::scores(q, k, &[0.25], &none, order);
             let steps = matmul(eager::softmax(scores, None, dtype), v, order, dtype);
             assert_eq!(flips(&eager, &steps), 0, "{dtype}");

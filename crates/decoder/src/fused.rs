@@ -8,7 +8,6 @@ use crate::activation::Activation;
 use crate::arithmetic::Arithmetic;
 use crate::attention::usual_scale;
 use crate::block::{Block, Module};
-use crate::departure::Mask;
 use crate::layer::{Attention, FeedForward, Layer};
 use crate::node::{Branch, Node, Op, Source};
 use crate::norm::RmsNorm;
@@ -21,6 +20,8 @@ pub(crate) struct Fused<'a> {
     linear: [Projection<'a>; 7],
     /// Before attention, before the feed-forward layer.
     norms: [Floats<'static>; 2],
+    /// Of the heads of queries and keys.
+    head_norms: Option<[Floats<'static>; 2]>,
     eps: f64,
     attention: Shape,
     mixing: Mixing,
@@ -36,33 +37,39 @@ impl Block {
         tables: &Tables,
         arithmetic: Arithmetic,
     ) -> Option<Fused<'_>> {
-        let attention = layer.attention;
-        let Attention { heads, groups, head_dim, .. } = attention;
-        let plain = Attention { bias: attention.bias, ..Attention::new(heads, groups, head_dim) };
-        let usual = FeedForward {
-            bias: layer.feed_forward.bias,
-            ..FeedForward::new(layer.feed_forward.width, Activation::Silu)
-        };
-        let known = attention == plain && attention.mask == Mask::Causal && layer.feed_forward == usual;
-        if !known || layer.norm.kind.is_some() || layer.residual.is_some() || !handles(x) || x.dims()[0] != 1
-        {
+        let Attention { heads, groups, head_dim, bias, qk_norm, mask, .. } = layer.attention;
+        let plain = Attention { bias, qk_norm, mask, ..Attention::new(heads, groups, head_dim) };
+        let FeedForward { width, bias, .. } = layer.feed_forward;
+        let gated = FeedForward { bias, ..FeedForward::new(width, Activation::Silu) };
+        let known = (layer.attention, layer.feed_forward) == (plain, gated)
+            && layer.norm.kind.is_none()
+            && layer.residual.is_none();
+        if !known || !handles(x) || x.dims()[0] != 1 {
             return None;
         }
-        let places = Places::of(layer.nodes())?;
-        let [first, second] = places.norms.map(|place| self.norm(place));
-        let (norms, rope) = ([first?, second?], tables.ropes.first()?);
-        let mut dtypes =
-            norms.iter().map(|norm| norm.weight.dtype()).chain([rope.cos.dtype(), rope.sin.dtype()]);
-        if dtypes.any(|dtype| dtype != x.dtype()) {
+        let window = mask.window()?;
+        let (places, rope) = (Places::of(layer.nodes())?, tables.ropes.first()?);
+        let norms = |places: [usize; 2]| {
+            let [first, second] = places.map(|place| self.norm(place));
+            let both = [first?, second?];
+            both.iter()
+                .all(|norm| norm.weight.dtype() == x.dtype())
+                .then(|| both.map(|n| bridge::floats(&n.weight)))
+        };
+        if [rope.cos.dtype(), rope.sin.dtype()] != [x.dtype(); 2] {
             return None;
         }
         let [q, k, v, o, gate, up, down] = places.linear.map(|place| self.projection(place));
         let order = arithmetic.accumulation;
         Some(Fused {
             linear: [q?, k?, v?, o?, gate?, up?, down?],
-            norms: norms.map(|norm| bridge::floats(&norm.weight)),
+            norms: norms(places.norms)?,
+            head_norms: match places.head_norms {
+                Some(places) => Some(norms(places)?),
+                None => None,
+            },
             eps: layer.norm.eps,
-            attention: Shape { heads, groups, head_dim, scale: usual_scale(head_dim), order, window: None },
+            attention: Shape { heads, groups, head_dim, scale: usual_scale(head_dim), order, window },
             mixing: match arithmetic.attention {
                 AttentionKind::Eager => Mixing::Eager,
                 AttentionKind::Sdpa => Mixing::Sdpa,
@@ -93,13 +100,14 @@ impl Fused<'_> {
     pub(crate) fn forward(&self, x: Tensor<3>, tables: &Tables) -> Tensor<3> {
         let ([q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj], rope) =
             (self.linear, &tables.ropes[0]);
+        let [q_norm, k_norm] = [0, 1].map(|i| self.head_norms.as_ref().map(|norms| norms[i].view()));
         let layer = DecoderLayer {
             input_layernorm: &self.norms[0],
             q_proj,
             k_proj,
             v_proj,
-            q_norm: None,
-            k_norm: None,
+            q_norm: q_norm.as_ref(),
+            k_norm: k_norm.as_ref(),
             o_proj,
             post_attention_layernorm: &self.norms[1],
             gate_proj,
@@ -122,6 +130,7 @@ impl Fused<'_> {
 struct Places {
     linear: [usize; 7],
     norms: [usize; 2],
+    head_norms: Option<[usize; 2]>,
 }
 
 impl Places {
@@ -142,24 +151,36 @@ impl Places {
         let context = source(o, 0, Op::Mix)?;
         let (probs, v) = (source(context, 0, Op::Softmax)?, source(context, 1, Op::Linear)?);
         let scores = source(probs, 0, Op::Scores)?;
-        let rotated = |i: usize| source(source(scores, i, Op::Rope(0))?, 0, Op::Linear);
-        let (q, k) = (rotated(0)?, rotated(1)?);
+        let rotated = |i: usize| {
+            let rope = source(scores, i, Op::Rope(0))?;
+            let norm = source(rope, 0, Op::Norm);
+            Some((source(norm.unwrap_or(rope), 0, Op::Linear)?, norm))
+        };
+        let ((q, q_norm), (k, k_norm)) = (rotated(0)?, rotated(1)?);
+        let head_norms = match (q_norm, k_norm) {
+            (None, None) => None,
+            (Some(q), Some(k)) => Some([q, k]),
+            _ => return None,
+        };
         let first = source(q, 0, Op::Norm)?;
         let reads = |place: usize| &nodes[place].reads;
         let fits = reads(up) == reads(gate)
             && reads(second) == &[Source::Node(mid)]
             && [k, v].iter().all(|&place| reads(place) == reads(q))
             && [reads(mid)[0], reads(first)[0]] == [Source::Input; 2];
-        fits.then_some(Places { linear: [q, k, v, o, gate, up, down], norms: [first, second] })
+        fits.then_some(Places { linear: [q, k, v, o, gate, up, down], norms: [first, second], head_norms })
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroUsize;
+
     use ulpscope_floats::DType;
     use ulpscope_kernels::Accumulation;
 
     use super::*;
+    use crate::departure::Mask;
     use crate::parameters::Parameters;
     use crate::rotary::RotaryTables;
     use crate::testing::{DTYPES, architecture, flips, noise};
@@ -181,13 +202,16 @@ mod tests {
 
     #[test]
     fn one_kernel_has_the_bits_of_its_nodes() {
-        let mut attention = Attention::new(4, 2, 16);
-        attention.bias = [true; 2];
+        let plain = Attention { bias: [true; 2], ..Attention::new(4, 2, 16) };
+        let window = Mask::Window(NonZeroUsize::new(20).unwrap());
+        let normed = Attention { qk_norm: true, mask: window, ..Attention::new(4, 2, 16) };
         // Threads take stretches of tokens apart where there are enough for all of them.
         for (threads, lengths) in [(1, &[1, 300][..]), (3, &[1, 3, 16, 37, 200]), (16, &[800])] {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
             for dtype in DTYPES {
-                lengths.iter().for_each(|&tokens| pool.install(|| compare(attention, dtype, tokens)));
+                for &tokens in lengths {
+                    pool.install(|| [plain, normed].map(|attention| compare(attention, dtype, tokens)));
+                }
             }
         }
     }

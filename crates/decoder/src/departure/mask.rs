@@ -59,7 +59,6 @@ impl Mask {
     }
 
     /// The width of a window, where kernels know the mask: `Some(None)` without a window.
-    #[expect(dead_code, reason = "the kernels learn windows next")]
     pub(crate) fn window(self) -> Option<Option<NonZeroUsize>> {
         match self {
             Mask::Causal => Some(None),
