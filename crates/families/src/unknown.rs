@@ -1,0 +1,62 @@
+//! What to say of a family that is not read: which one is nearest, and what stands between.
+
+use serde_json::Value;
+use ulpscope_decoder::{ConfigError, Keys, unsupported};
+
+use crate::ALL;
+
+/// Families that are known and not read: the nearest one that is, and what their layers have besides.
+const KNOWN: &[(&[&str], &str, &str)] = &[
+    (
+        &["gemma", "gemma2", "gemma3", "gemma3_text"],
+        "llama",
+        "norms of 1 + weight, scaled embeddings and a GELU gate",
+    ),
+    (
+        &["gemma4", "gemma4_text"],
+        "qwen3",
+        "norms around each branch, scaled embeddings and embeddings for each layer",
+    ),
+    (&["phi3"], "llama", "qkv_proj and gate_up_proj in one piece, and LongRoPE"),
+    (&["olmo2", "olmo3"], "llama", "norms behind each branch, and over all heads at once"),
+    (&["smollm3"], "llama", "layers without rotation"),
+    (&["granite"], "llama", "four multipliers"),
+    (&["cohere", "cohere2"], "llama", "LayerNorm, adjacent rotary pairs and branches side by side"),
+    (&["starcoder2", "gpt_neox", "gpt2"], "llama", "LayerNorm and an MLP without a gate"),
+    (&["mixtral"], "mistral", "a mixture of experts"),
+    (&["qwen2_moe", "qwen3_moe"], "qwen3", "a mixture of experts"),
+    (&["granitemoe", "gpt_oss", "deepseek_v3"], "llama", "a mixture of experts"),
+    (&["qwen3_next", "qwen3_5"], "qwen3", "linear attention"),
+    (&["mistral3"], "ministral3", "a vision model: its text_config is read where it stands as config.json"),
+];
+
+/// The refusal of a `model_type` that no family has.
+pub(crate) fn refusal(json: &Value, kind: &Value) -> ConfigError {
+    let read: Vec<&str> = ALL.iter().map(|family| family.model_type).collect();
+    let near = known(kind).or_else(|| nearest(json));
+    let near =
+        near.map(|(family, between)| format!("; nearest is `{family}`, and between the two stand {between}"));
+    unsupported("model_type", kind, &format!("read are {}{}", read.join(", "), near.unwrap_or_default()))
+}
+
+fn known(kind: &Value) -> Option<(&'static str, String)> {
+    let of = |(names, ..): &&(&[&str], &str, &str)| names.iter().any(|name| kind == name);
+    KNOWN.iter().find(of).map(|(_, near, between)| (*near, (*between).to_owned()))
+}
+
+/// The family that leaves the fewest keys unread that look as if they changed the result.
+fn nearest(json: &Value) -> Option<(&'static str, String)> {
+    let unread = |family: &&'static ulpscope_decoder::Family| {
+        let mut keys = Keys::new(json).ok()?;
+        (family.read)(family, &mut keys).ok()?;
+        let left: Vec<String> = keys.suspects().map(|(key, value)| format!("`{key}` = {value}")).collect();
+        Some((left.len(), family.model_type, left))
+    };
+    let (_, family, left) =
+        ALL.iter().copied().filter_map(|family| unread(&family)).min_by_key(|(n, ..)| *n)?;
+    const SHOWN: usize = 4;
+    let more = left.len().saturating_sub(SHOWN);
+    let shown = left[..left.len() - more].join(", ")
+        + &if more > 0 { format!(" and {more} more") } else { String::new() };
+    (!left.is_empty()).then_some((family, shown))
+}
