@@ -23,6 +23,7 @@ mod ministral;
 mod ministral3;
 mod mistral;
 mod qwen2;
+mod qwen3;
 mod unknown;
 
 use serde_json::Value;
@@ -35,6 +36,7 @@ pub static ALL: &[&Family] = &[
     &ministral::MINISTRAL,
     &ministral3::MINISTRAL3,
     &qwen2::QWEN2,
+    &qwen3::QWEN3,
 ];
 
 /// Reads a config.json of any family.
