@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
@@ -48,17 +48,25 @@ pub(crate) struct Args {
 }
 
 /// An experiment, as its file describes it.
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Experiment {
     /// One line that says what is asked.
     title: String,
     /// Sources of the model, each tried when the one before it can't be had; folders are relative to the workspace.
+    #[serde(default)]
     models: Vec<String>,
+    /// Models that are each asked the same, in place of one: folders, or folders of such, relative to the workspace.
+    #[serde(default)]
+    each: Vec<PathBuf>,
     /// Attention of the arms that name none.
     attention: String,
     /// Prompts.
+    #[serde(default)]
     prompts: Vec<String>,
+    /// Prompts as token ids.
+    #[serde(default)]
+    ids: Vec<Vec<u32>>,
     /// Files that hold longer prompts, relative to the experiment's own.
     #[serde(default)]
     texts: Vec<PathBuf>,
@@ -96,7 +104,7 @@ impl Question {
     }
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Arm {
     name: String,
@@ -119,8 +127,16 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         .out
         .clone()
         .map_or_else(|| Ok(shell::root().join("target/experiments").join(&name)), absolute)?;
+    if !experiment.each.is_empty() && args.model.is_empty() {
+        return each(args, &name, &experiment, &out);
+    }
+    ask(args, &name, &experiment, &out).and_then(become_it)
+}
+
+/// The command that asks an experiment's question of one model.
+fn ask(args: &Args, name: &str, experiment: &Experiment, out: &Path) -> Result<Command> {
     let models = if args.model.is_empty() {
-        experiment.models
+        experiment.models.clone()
     } else {
         args.model.iter().map(|m| model(m)).collect::<Result<_>>()?
     };
@@ -133,17 +149,82 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         })
         .collect();
     let question = experiment.question;
-    let mut command =
-        compare(args, question, &[models], &arms, &experiment.sites, &args.device, Some(&name))?;
+    let mut command = compare(args, question, &[models], &arms, &experiment.sites, &args.device, Some(name))?;
     command.args(experiment.prompts.iter().flat_map(|p| ["--prompt", p]));
+    for ids in &experiment.ids {
+        let ids: Vec<String> = ids.iter().map(u32::to_string).collect();
+        command.args(["--ids", &ids.join(",")]);
+    }
     for text in &experiment.texts {
         command.arg("--text").arg(folder().join(text));
     }
     if let Some(most) = experiment.truncate {
         command.args(["--truncate", &most.to_string()]);
     }
-    command.arg("--out").arg(&out);
-    become_it(command)
+    command.arg("--out").arg(out);
+    Ok(command)
+}
+
+/// Asks every model, and writes what came out as one table.
+fn each(args: &Args, name: &str, experiment: &Experiment, out: &Path) -> Result<ExitCode> {
+    let mut table = String::new();
+    for model in models_in(&experiment.each)? {
+        let path = shell::root().join(&model);
+        let short = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let one = Experiment { models: vec![model], ..experiment.clone() };
+        let mut command = ask(args, name, &one, &out.join(&short))?;
+        shell::run(command.arg("--quiet").stdout(Stdio::null()))?;
+        let record = RunRecord::read(out.join(&short).join("record.json"))?;
+        if table.is_empty() {
+            let tokens =
+                record.prompts.iter().map(|p| format!(" logits that differ, {} tokens |", p.ids.len()));
+            table = format!(
+                "| model | tensors that differ | buffers that differ | first site |{}\n",
+                tokens.collect::<String>()
+            );
+            table += &format!("|---|---|---|---|{}\n", "---|".repeat(record.prompts.len()));
+        }
+        table += &row(&short, &record);
+    }
+    fs::create_dir_all(out)?;
+    let path = out.join("table.md");
+    fs::write(&path, &table).with_context(|| path.display().to_string())?;
+    println!("{table}\nwritten to {}", out.display());
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What a record says, as a row of a table.
+fn row(model: &str, record: &RunRecord) -> String {
+    let weights = &record.weights;
+    let buffers: Vec<&str> =
+        record.buffers.iter().filter(|b| !b.identical).map(|b| b.name.as_str()).collect();
+    let first = record.first.iter().find_map(|first| first.site.as_deref()).unwrap_or("none");
+    let buffers = if buffers.is_empty() { "none".to_owned() } else { buffers.join(", ") };
+    let logits = record.logits.iter().map(|l| format!(" {:.0} % |", 100.0 * (1.0 - l.equal)));
+    let differ = weights.compared - weights.identical;
+    format!(
+        "| {model} | {differ} of {} | {buffers} | {first} |{}\n",
+        weights.compared,
+        logits.collect::<String>()
+    )
+}
+
+/// The models that are named, and those in folders that are no model themselves, in the order of their names.
+fn models_in(folders: &[PathBuf]) -> Result<Vec<String>> {
+    let mut found = Vec::new();
+    for folder in folders {
+        let path = shell::root().join(folder);
+        if path.join("config.json").exists() {
+            found.push(folder.to_string_lossy().into_owned());
+            continue;
+        }
+        let listed = fs::read_dir(&path).with_context(|| path.display().to_string())?;
+        let inside = listed.filter_map(|entry| Some(entry.ok()?.path()));
+        let mut models: Vec<PathBuf> = inside.filter(|path| path.join("config.json").exists()).collect();
+        models.sort();
+        found.extend(models.iter().map(|path| path.to_string_lossy().into_owned()));
+    }
+    Ok(found)
 }
 
 /// Runs what a record says was run, and compares the records.
@@ -295,8 +376,8 @@ fn read(which: &str) -> Result<(String, Experiment)> {
 /// The text of an experiment's file.
 fn parse(text: &str) -> Result<Experiment> {
     let experiment: Experiment = toml::from_str(text)?;
-    if experiment.models.is_empty() {
-        bail!("`models` is empty");
+    if experiment.models.is_empty() && experiment.each.is_empty() {
+        bail!("`models` is empty, and so is `each`");
     }
     Ok(experiment)
 }
@@ -333,7 +414,7 @@ mod tests {
             .executions(5000)
             .run(|input| match parse(&String::from_utf8_lossy(input)) {
                 Ok(experiment) => {
-                    assert!(!experiment.models.is_empty());
+                    assert!(!(experiment.models.is_empty() && experiment.each.is_empty()));
                     let arms = "x".repeat(experiment.arms.len().min(9));
                     Ok(format!("{} {arms} arms", experiment.question.command()))
                 }
