@@ -1,10 +1,10 @@
 //! Rotary position embedding: inverse frequencies by rope type, as transformers computes them.
 //!
 //! Source: `modeling_rope_utils.py` of transformers 5. Each formula keeps its order of operations in f32,
-//! because the frequencies are compared down to the bit. f32 operations are written as f32 operations; a power
-//! is computed in f64 and rounded, which reproduces PyTorch's `pow` where the naive f32 `powf` does not.
+//! because the frequencies are compared down to the bit.
 
 use serde_json::{Map, Value};
+use ulpscope_floats::pow;
 
 use crate::config::{ConfigError, invalid, unsupported};
 
@@ -178,14 +178,9 @@ impl RopeParameters {
                 // The sequence length is a tensor here, so that this runs in f32 throughout.
                 let grown = (*factor as f32 * tokens as f32) / max_positions as f32 - (factor - 1.0) as f32;
                 let exponent = head_dim as f64 / (head_dim as f64 - 2.0);
-                let base = self.rope_theta as f32 * power(f64::from(grown), exponent as f32);
-                Some(
-                    self.divided(
-                        (0..head_dim / 2)
-                            .map(|k| 1.0 / power(f64::from(base), exponent_of(k, head_dim)))
-                            .collect(),
-                    ),
-                )
+                // One number to a Python number: the exponent is not rounded.
+                let base = self.rope_theta as f32 * (f64::from(grown).powf(exponent) as f32);
+                Some(self.divided(powers(f64::from(base), head_dim).map(|p| 1.0 / p).collect()))
             }
             RopeKind::LongRope { original_max_position_embeddings, .. }
                 if tokens as f64 > *original_max_position_embeddings =>
@@ -216,7 +211,7 @@ impl RopeParameters {
     }
 
     fn inv_freq_for(&self, head_dim: usize, long: bool) -> Vec<f32> {
-        let powers = (0..head_dim / 2).map(|k| power(self.rope_theta, exponent_of(k, head_dim)));
+        let powers = powers(self.rope_theta, head_dim);
         let plain = powers.clone().map(|p| 1.0 / p);
         let computed = match &self.kind {
             RopeKind::Default | RopeKind::Dynamic { .. } => plain.collect(),
@@ -264,24 +259,30 @@ impl RopeParameters {
     }
 }
 
-/// `2k / D` in f32.
-fn exponent_of(k: usize, head_dim: usize) -> f32 {
-    (2 * k) as f32 / head_dim as f32
+/// `base ^ (2k / D)` for each pair of a head, as PyTorch's f32 `pow` gives it: whole vectors of 32 by its vectorised code,
+/// the rest by glibc's, which is the nearest f32.
+fn powers(base: f64, head_dim: usize) -> impl Iterator<Item = f32> + Clone {
+    let whole = head_dim / 2 / 32 * 32;
+    (0..head_dim / 2).map(move |k| {
+        let exponent = (2 * k) as f32 / head_dim as f32;
+        if k < whole { pow(base as f32, exponent) } else { power(base, exponent) }
+    })
 }
 
-/// `base ** exponent` as PyTorch's f32 `pow` gives it: the base is rounded to f32, the result once.
+/// `base ^ exponent`: the base is rounded to f32, the result once.
 fn power(base: f64, exponent: f32) -> f32 {
     f64::from(base as f32).powf(f64::from(exponent)) as f32
 }
 
 fn llama3(f: f32, factor: f64, low: f64, high: f64, old: f64) -> f32 {
-    let wavelength = (2.0 * std::f64::consts::PI) as f32 / f;
+    // A number over a tensor is its reciprocal times the number.
+    let wavelength = 1.0 / f * (2.0 * std::f64::consts::PI) as f32;
     let (low_wavelength, high_wavelength) = ((old / low) as f32, (old / high) as f32);
     let scaled = if wavelength > low_wavelength { f / factor as f32 } else { f };
     if wavelength < high_wavelength || wavelength > low_wavelength {
         return scaled;
     }
-    let smooth = (old as f32 / wavelength - low as f32) / (high - low) as f32;
+    let smooth = (1.0 / wavelength * old as f32 - low as f32) / (high - low) as f32;
     (1.0 - smooth) * scaled / factor as f32 + smooth * scaled
 }
 

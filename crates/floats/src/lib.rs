@@ -14,11 +14,13 @@
 //! - [`Floats`]: a run of numbers whose format is data ([`DType`]), and its casts.
 //! - [`Rounding`]: the ways in which a conversion drops bits, applied on their own.
 //! - [`ulp_distance`], [`ulp`]: how far apart two numbers are, counted in representable numbers.
+//! - [`pow`]: powers in f32 as PyTorch's vectorised code has them.
 //! - the conversions themselves, on numbers and on slices ([`f32_to_bf16`] and the like).
 
 mod array;
 mod convert;
 mod dtype;
+mod pow;
 mod rounding;
 mod ulps;
 
@@ -29,5 +31,6 @@ pub use convert::{
 };
 pub use dtype::{DType, UnknownDType};
 pub use half::{bf16, f16};
+pub use pow::pow;
 pub use rounding::{Rounding, round_bf16, round_f16, truncate_bf16};
 pub use ulps::{Float, ulp, ulp_distance};
