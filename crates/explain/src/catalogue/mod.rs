@@ -3,6 +3,25 @@
 //! An entry is recognised from what differs between two arms, exactly, before anything is run; whether it is a cause
 //! is proved afterwards, by exchanging it.
 
+/// Entries, each as a static, and `ALL` of them: `NAME (fault or choice, pervasive or not) "id": "title" => "remedy";`
+macro_rules! causes {
+    ($($(#[$doc:meta])* $name:ident ($kind:ident $(, $pervasive:ident)?) $id:literal: $title:literal
+        => $remedy:literal;)*) => {
+        $($(#[$doc])* pub(crate) static $name: &Fault = &Fault {
+            id: $id,
+            title: $title,
+            remedy: $remedy,
+            fault: causes!(@$kind),
+            pervasive: causes!(@$($pervasive)?),
+        };)*
+        pub(super) static ALL: &[&Fault] = &[$($name),*];
+    };
+    (@fault) => { true };
+    (@choice) => { false };
+    (@pervasive) => { true };
+    (@) => { false };
+}
+
 mod arithmetic;
 mod config;
 mod trace;
@@ -41,12 +60,7 @@ pub struct Fault {
 
 /// Every entry, for listings.
 pub fn catalogue() -> Vec<&'static Fault> {
-    let mut all: Vec<&'static Fault> = Vec::new();
-    all.extend(config::ALL);
-    all.extend(weights::ALL);
-    all.extend(arithmetic::ALL);
-    all.extend(trace::ALL);
-    all
+    [config::ALL, weights::ALL, arithmetic::ALL, trace::ALL].concat()
 }
 
 #[cfg(test)]

@@ -8,316 +8,91 @@ use ulpscope_metrics::{
 
 use super::Fault;
 
-pub(crate) static ROUNDED: &Fault = &Fault {
-    id: "weights-rounded",
-    title: "weights rounded to a narrower format",
-    remedy: "Convert from the widest checkpoint there is, once; nothing is wrong if the narrower format was meant.",
-    fault: false,
-    pervasive: true,
-};
-pub(crate) static TRUNCATED: &Fault = &Fault {
-    id: "weights-truncated",
-    title: "weights truncated instead of rounded to nearest",
-    remedy: "Round to nearest, ties to even, when converting f32 to bf16; dropping the lower sixteen bits biases every weight towards zero.",
-    fault: true,
-    pervasive: true,
-};
-pub(crate) static TWICE: &Fault = &Fault {
-    id: "weights-rounded-twice",
-    title: "weights rounded twice, by way of f16",
-    remedy: "Convert the original f32 weights directly; a stop at f16 also loses range.",
-    fault: true,
-    pervasive: true,
-};
-static NEIGHBOURS: &Fault = &Fault {
-    id: "weights-rounded-otherwise",
-    title: "weights rounded by another rule than to nearest",
-    remedy: "Round to nearest, ties to even; stochastic rounding belongs into training only.",
-    fault: true,
-    pervasive: true,
-};
-static OVERFLOWED: &Fault = &Fault {
-    id: "weights-overflowed",
-    title: "weights that overflowed to infinity in a narrower format",
-    remedy: "Keep these tensors in bf16 or f32; f16 ends at 65504.",
-    fault: true,
-    pervasive: true,
-};
-static CLAMPED: &Fault = &Fault {
-    id: "weights-clamped",
-    title: "weights cut off at a largest magnitude",
-    remedy: "Do not clamp when converting, or use a format with more range.",
-    fault: true,
-    pervasive: true,
-};
-pub(crate) static QUANTISED: &Fault = &Fault {
-    id: "weights-quantised",
-    title: "weights quantised",
-    remedy: "Nothing is wrong if quantised weights were meant; compare with the size of their effect below.",
-    fault: false,
-    pervasive: true,
-};
-static DEQUANTISED: &Fault = &Fault {
-    id: "weights-dequantised-wrongly",
-    title: "quantised weights decoded with wrong scales or zero points",
-    remedy: "Pair each tensor with its own scales and zero points, in the order and direction of their groups; some formats store \
-             zero points minus one.",
-    fault: true,
-    pervasive: true,
-};
-static MISREAD: &Fault = &Fault {
-    id: "weights-misread",
-    title: "the bytes of weights read in the wrong order or format",
-    remedy: "Read the tensor by the dtype of its header; safetensors and GGUF files are little-endian.",
-    fault: true,
-    pervasive: true,
-};
-pub(crate) static SCALED: &Fault = &Fault {
-    id: "weights-scaled",
-    title: "weights multiplied by a constant: a scale dropped or applied twice",
-    remedy: "Apply the scale that is stored beside the tensor exactly once when dequantising; undo folded scales.",
-    fault: true,
-    pervasive: true,
-};
-pub(crate) static OFFSET: &Fault = &Fault {
-    id: "weights-offset",
-    title: "a constant added to weights",
-    remedy: "Check zero points, which some formats store minus one.",
-    fault: true,
-    pervasive: true,
-};
-static NORM: &Fault = &Fault {
-    id: "norm-plus-one",
-    title: "norm weights with the 1 + w convention applied or lost",
-    remedy: "Store w for Llama; only Gemma-style models hold w - 1 and add the 1 in the forward pass.",
-    fault: true,
-    pervasive: true,
-};
-pub(crate) static SIGNS: &Fault = &Fault {
-    id: "sign-flipped",
-    title: "signs of weights turned",
-    remedy: "Convert again; look for a rotation or a subtraction with its sides exchanged.",
-    fault: true,
-    pervasive: false,
-};
-static PERMUTED: &Fault = &Fault {
-    id: "qk-permutation",
-    title: "query and key rows in the other rotary layout",
-    remedy: "Undo (or apply) the permutation between interleaved and half-split rotary layout, with the key heads' own number for k_proj.",
-    fault: true,
-    pervasive: true,
-};
-static ROWS: &Fault = &Fault {
-    id: "rows-permuted",
-    title: "rows or columns of a weight in another order",
-    remedy: "Convert again; look at how the tensor is split into heads or shards and put together.",
-    fault: true,
-    pervasive: false,
-};
-pub(crate) static TRANSPOSED: &Fault = &Fault {
-    id: "weight-transposed",
-    title: "a weight transposed",
-    remedy: "Linear weights are [out, in] in PyTorch, [in, out] elsewhere; transpose exactly once.",
-    fault: true,
-    pervasive: false,
-};
-static SHIFTED: &Fault = &Fault {
-    id: "weight-shifted",
-    title: "a weight shifted by some elements",
-    remedy: "The data offset is wrong; check the header's length and alignment.",
-    fault: true,
-    pervasive: false,
-};
-static CORRUPTED: &Fault = &Fault {
-    id: "weight-corrupted",
-    title: "a few elements of a weight changed",
-    remedy: "Copy the file again and compare its checksum; a single flipped bit is a storage or memory error.",
-    fault: true,
-    pervasive: false,
-};
-static ZEROED: &Fault = &Fault {
-    id: "weight-partly-zero",
-    title: "part of a weight is zero",
-    remedy: "A shard or a slice was not copied; convert again and check that every byte of the file was written.",
-    fault: true,
-    pervasive: false,
-};
-static PRUNED: &Fault = &Fault {
-    id: "weights-pruned",
-    title: "small weights set to zero, as pruning does",
-    remedy: "Nothing is wrong if a sparse model was meant; magnitudes below a format's range are flushed by some converters.",
-    fault: true,
-    pervasive: true,
-};
-pub(crate) static PARTLY: &Fault = &Fault {
-    id: "weight-partly-changed",
-    title: "part of a weight changed",
-    remedy: "Convert again; look at how the tensor is split and put together.",
-    fault: true,
-    pervasive: false,
-};
-pub(crate) static ROTATED: &Fault = &Fault {
-    id: "weight-rotated",
-    title: "a weight in another basis: rotated or permuted along one side",
-    remedy: "Apply a rotation (QuaRot, SpinQuant) or a permutation to all tensors that meet there, or to none.",
-    fault: true,
-    pervasive: true,
-};
-static ADAPTER: &Fault = &Fault {
-    id: "low-rank-update",
-    title: "weights changed by an update of low rank, as by a merged adapter",
-    remedy: "Compare with the same adapter merged (once), or with the base checkpoint before merging.",
-    fault: true,
-    pervasive: true,
-};
-static REDUCED: &Fault = &Fault {
-    id: "weights-of-low-rank",
-    title: "weights reduced to a low rank",
-    remedy: "Nothing is wrong if a truncated decomposition was meant; else convert again from the full matrices.",
-    fault: true,
-    pervasive: true,
-};
-static UPDATE_ALONE: &Fault = &Fault {
-    id: "update-without-base",
-    title: "a weight that is a matrix of low rank, as an adapter's update without the base",
-    remedy: "Add an adapter's update to the weight that it was trained on.",
-    fault: true,
-    pervasive: true,
-};
+causes! {
+    ROUNDED (choice, pervasive) "weights-rounded": "weights rounded to a narrower format"
+        => "Convert from the widest checkpoint there is, once; nothing is wrong if the narrower format was meant.";
+    TRUNCATED (fault, pervasive) "weights-truncated": "weights truncated instead of rounded to nearest"
+        => "Round to nearest, ties to even, when converting f32 to bf16; dropping the lower sixteen bits biases every \
+            weight towards zero.";
+    TWICE (fault, pervasive) "weights-rounded-twice": "weights rounded twice, by way of f16"
+        => "Convert the original f32 weights directly; a stop at f16 also loses range.";
+    NEIGHBOURS (fault, pervasive) "weights-rounded-otherwise": "weights rounded by another rule than to nearest"
+        => "Round to nearest, ties to even; stochastic rounding belongs into training only.";
+    OVERFLOWED (fault, pervasive) "weights-overflowed": "weights that overflowed to infinity in a narrower format"
+        => "Keep these tensors in bf16 or f32; f16 ends at 65504.";
+    CLAMPED (fault, pervasive) "weights-clamped": "weights cut off at a largest magnitude"
+        => "Do not clamp when converting, or use a format with more range.";
+    QUANTISED (choice, pervasive) "weights-quantised": "weights quantised"
+        => "Nothing is wrong if quantised weights were meant; compare with the size of their effect below.";
+    DEQUANTISED (fault, pervasive) "weights-dequantised-wrongly": "quantised weights decoded with wrong scales or zero points"
+        => "Pair each tensor with its own scales and zero points, in the order and direction of their groups; some formats \
+            store zero points minus one.";
+    MISREAD (fault, pervasive) "weights-misread": "the bytes of weights read in the wrong order or format"
+        => "Read the tensor by the dtype of its header; safetensors and GGUF files are little-endian.";
+    SCALED (fault, pervasive) "weights-scaled": "weights multiplied by a constant: a scale dropped or applied twice"
+        => "Apply the scale that is stored beside the tensor exactly once when dequantising; undo folded scales.";
+    OFFSET (fault, pervasive) "weights-offset": "a constant added to weights"
+        => "Check zero points, which some formats store minus one.";
+    NORM (fault, pervasive) "norm-plus-one": "norm weights with the 1 + w convention applied or lost"
+        => "Store w; only Gemma-style models hold w - 1 and add the 1 in the forward pass.";
+    SIGNS (fault) "sign-flipped": "signs of weights turned"
+        => "Convert again; look for a rotation or a subtraction with its sides exchanged.";
+    PERMUTED (fault, pervasive) "qk-permutation": "query and key rows in the other rotary layout"
+        => "Undo (or apply) the permutation between interleaved and half-split rotary layout, with the key heads' own \
+            number for k_proj.";
+    ROWS (fault) "rows-permuted": "rows or columns of a weight in another order"
+        => "Convert again; look at how the tensor is split into heads or shards and put together.";
+    TRANSPOSED (fault) "weight-transposed": "a weight transposed"
+        => "Linear weights are [out, in] in PyTorch, [in, out] elsewhere; transpose exactly once.";
+    SHIFTED (fault) "weight-shifted": "a weight shifted by some elements"
+        => "The data offset is wrong; check the header's length and alignment.";
+    CORRUPTED (fault) "weight-corrupted": "a few elements of a weight changed"
+        => "Copy the file again and compare its checksum; a single flipped bit is a storage or memory error.";
+    ZEROED (fault) "weight-partly-zero": "part of a weight is zero"
+        => "A shard or a slice was not copied; convert again and check that every byte of the file was written.";
+    PRUNED (fault, pervasive) "weights-pruned": "small weights set to zero, as pruning does"
+        => "Nothing is wrong if a sparse model was meant; magnitudes below a format's range are flushed by some converters.";
+    PARTLY (fault) "weight-partly-changed": "part of a weight changed"
+        => "Convert again; look at how the tensor is split and put together.";
+    ROTATED (fault, pervasive) "weight-rotated": "a weight in another basis: rotated or permuted along one side"
+        => "Apply a rotation (QuaRot, SpinQuant) or a permutation to all tensors that meet there, or to none.";
+    ADAPTER (fault, pervasive) "low-rank-update": "weights changed by an update of low rank, as by a merged adapter"
+        => "Compare with the same adapter merged (once), or with the base checkpoint before merging.";
+    REDUCED (fault, pervasive) "weights-of-low-rank": "weights reduced to a low rank"
+        => "Nothing is wrong if a truncated decomposition was meant; else convert again from the full matrices.";
+    UPDATE_ALONE (fault, pervasive) "update-without-base": "a weight that is a matrix of low rank, as an adapter's update without the base"
+        => "Add an adapter's update to the weight that it was trained on.";
+    AVERAGED (fault, pervasive) "heads-averaged": "heads that are the mean of several, as conversions to grouped heads make them"
+        => "Nothing is wrong if the heads were to be pooled and the model is trained on; otherwise keep them apart.";
+    FUNCTION (fault, pervasive) "weights-mapped": "weights that went through a function: a root, a square, a reciprocal"
+        => "Store weights as they are; look at what the converter takes norms or scales for.";
+    CONSTANT (fault) "weight-constant": "a weight that is one number throughout"
+        => "It was never loaded; check the names in the state dict for missing keys.";
+    NOT_FINITE (fault) "weights-not-finite": "NaN or infinity in weights"
+        => "Convert again, in a format with more range; look for uninitialised memory.";
+    UNRELATED (fault) "weight-reinitialised": "a weight that has nothing to do with the original"
+        => "Look whether it was loaded at all (the loader's list of missing and unexpected keys), and whether it is another \
+            tensor under this name.";
+    HEAD (fault) "head-not-tied": "an output layer that is tied on one side only, or was never loaded"
+        => "Set tie_word_embeddings as the original has it, and store lm_head.weight where it is not tied.";
+    EXCHANGED (fault) "tensors-exchanged": "tensors under each other's names"
+        => "Check the map of names between the two layouts.";
+    LAYERS (fault) "layers-exchanged": "whole layers under other numbers"
+        => "Check where layers are numbered from when names are mapped, and that every shard was read once.";
+    SPLIT (fault) "fused-split": "a fused tensor split at the wrong rows"
+        => "Split qkv and gate_up as they were fused: in whole blocks, by group of heads, or by shard.";
+    FOLDED_PARTLY (fault) "folded-partly": "factors of a norm taken into some of the layers behind it, and not into all"
+        => "Fold a norm's weight into every layer that reads its output (q, k and v; gate and up), or into none.";
+    FOLDED_TWICE (fault) "norm-folded-and-kept": "a norm's weight folded into the layers behind it and kept, so that it is applied twice"
+        => "Set the norm's weight to 1 where it was folded, or do not fold it.";
+    NEURONS (fault) "neurons-permuted-partly": "the neurons of an MLP in another order in some of its layers, and not in all"
+        => "Put the rows of gate and up and the columns of down into one order.";
+    NOISY (fault, pervasive) "weights-changed": "weights changed by something like noise"
+        => "The two come from different weights: a fine-tuning, a merged adapter, or a quantisation whose grid is not known.";
+}
+
 /// Below this, a matrix of low rank is no approximation of the original.
 const UPDATE_ALONE_DB: f64 = 1.5;
-static AVERAGED: &Fault = &Fault {
-    id: "heads-averaged",
-    title: "heads that are the mean of several, as conversions to grouped heads make them",
-    remedy: "Nothing is wrong if the heads were to be pooled and the model is trained on; otherwise keep them apart.",
-    fault: true,
-    pervasive: true,
-};
-static FUNCTION: &Fault = &Fault {
-    id: "weights-mapped",
-    title: "weights that went through a function: a root, a square, a reciprocal",
-    remedy: "Store weights as they are; look at what the converter takes norms or scales for.",
-    fault: true,
-    pervasive: true,
-};
-static CONSTANT: &Fault = &Fault {
-    id: "weight-constant",
-    title: "a weight that is one number throughout",
-    remedy: "It was never loaded; check the names in the state dict for missing keys.",
-    fault: true,
-    pervasive: false,
-};
-static NOT_FINITE: &Fault = &Fault {
-    id: "weights-not-finite",
-    title: "NaN or infinity in weights",
-    remedy: "Convert again, in a format with more range; look for uninitialised memory.",
-    fault: true,
-    pervasive: false,
-};
-pub(crate) static UNRELATED: &Fault = &Fault {
-    id: "weight-reinitialised",
-    title: "a weight that has nothing to do with the original",
-    remedy: "Look whether it was loaded at all (the loader's list of missing and unexpected keys), and whether it is another tensor under this name.",
-    fault: true,
-    pervasive: false,
-};
-pub(crate) static HEAD: &Fault = &Fault {
-    id: "head-not-tied",
-    title: "an output layer that is tied on one side only, or was never loaded",
-    remedy: "Set tie_word_embeddings as the original has it, and store lm_head.weight where it is not tied.",
-    fault: true,
-    pervasive: false,
-};
-pub(crate) static EXCHANGED: &Fault = &Fault {
-    id: "tensors-exchanged",
-    title: "tensors under each other's names",
-    remedy: "Check the map of names between the two layouts.",
-    fault: true,
-    pervasive: false,
-};
-pub(crate) static LAYERS: &Fault = &Fault {
-    id: "layers-exchanged",
-    title: "whole layers under other numbers",
-    remedy: "Check where layers are numbered from when names are mapped, and that every shard was read once.",
-    fault: true,
-    pervasive: false,
-};
-pub(crate) static SPLIT: &Fault = &Fault {
-    id: "fused-split",
-    title: "a fused tensor split at the wrong rows",
-    remedy: "Split qkv and gate_up as they were fused: in whole blocks, by group of heads, or by shard.",
-    fault: true,
-    pervasive: false,
-};
-pub(crate) static FOLDED_PARTLY: &Fault = &Fault {
-    id: "folded-partly",
-    title: "factors of a norm taken into some of the layers behind it, and not into all",
-    remedy: "Fold a norm's weight into every layer that reads its output (q, k and v; gate and up), or into none.",
-    fault: true,
-    pervasive: false,
-};
-pub(crate) static FOLDED_TWICE: &Fault = &Fault {
-    id: "norm-folded-and-kept",
-    title: "a norm's weight folded into the layers behind it and kept, so that it is applied twice",
-    remedy: "Set the norm's weight to 1 where it was folded, or do not fold it.",
-    fault: true,
-    pervasive: false,
-};
-pub(crate) static NEURONS: &Fault = &Fault {
-    id: "neurons-permuted-partly",
-    title: "the neurons of an MLP in another order in some of its layers, and not in all",
-    remedy: "Put the rows of gate and up and the columns of down into one order.",
-    fault: true,
-    pervasive: false,
-};
-static NOISY: &Fault = &Fault {
-    id: "weights-changed",
-    title: "weights changed by something like noise",
-    remedy: "The two come from different weights: a fine-tuning, a merged adapter, or a quantisation whose grid is not known.",
-    fault: true,
-    pervasive: true,
-};
-
-pub(super) static ALL: [&Fault; 38] = [
-    ROUNDED,
-    TRUNCATED,
-    TWICE,
-    NEIGHBOURS,
-    OVERFLOWED,
-    CLAMPED,
-    QUANTISED,
-    DEQUANTISED,
-    MISREAD,
-    SCALED,
-    OFFSET,
-    NORM,
-    SIGNS,
-    PERMUTED,
-    ROWS,
-    TRANSPOSED,
-    SHIFTED,
-    CORRUPTED,
-    ZEROED,
-    PRUNED,
-    PARTLY,
-    ROTATED,
-    ADAPTER,
-    REDUCED,
-    UPDATE_ALONE,
-    AVERAGED,
-    FUNCTION,
-    CONSTANT,
-    NOT_FINITE,
-    UNRELATED,
-    HEAD,
-    EXCHANGED,
-    LAYERS,
-    SPLIT,
-    FOLDED_PARTLY,
-    FOLDED_TWICE,
-    NEURONS,
-    NOISY,
-];
 
 /// The entry that a tensor falls under.
 pub(crate) fn of_statement(of: ParameterKind, statement: &Statement) -> &'static Fault {
