@@ -26,10 +26,12 @@ pub struct Block {
     pub(crate) modules: Vec<Option<Module>>,
 }
 
-/// A node's parameters, ready to compute with.
+/// A node's parameters, ready to compute with. Clones share them.
 #[derive(Clone, Debug)]
-pub(crate) enum Module {
+pub enum Module {
+    /// The weight of a norm.
     Norm(RmsNorm),
+    /// The weight and the bias of a linear layer, or the embedding's table.
     Linear(Linear),
 }
 

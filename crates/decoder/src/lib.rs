@@ -66,7 +66,7 @@ mod testing;
 pub use activation::Activation;
 pub use architecture::{Architecture, Outside, Parameter, Rope};
 pub use arithmetic::Arithmetic;
-pub use block::Block;
+pub use block::{Block, Module};
 pub use config::{ConfigError, Defaults, Dense, Keys, invalid, unsupported};
 pub use departure::{Variant, VariantError, Variants};
 pub use family::{Family, Gguf};

@@ -6,7 +6,7 @@ use ulpscope_kernels::{Linear, bridge, team};
 
 use crate::architecture::Architecture;
 use crate::arithmetic::Arithmetic;
-use crate::block::Block;
+use crate::block::{Block, Module};
 use crate::departure;
 use crate::norm::RmsNorm;
 use crate::ops::{scale, wide};
@@ -15,7 +15,7 @@ use crate::past::Past;
 use crate::probe::{Probe, product};
 use crate::rotary::{RotaryEmbedding, Tables};
 use crate::semantics::Semantics;
-use crate::site::Part;
+use crate::site::{Part, Site};
 
 /// `model.embed_tokens`: one row per token. With tied weights it is the output layer, too, and held once.
 #[derive(Clone, Debug)]
@@ -174,6 +174,44 @@ impl Model {
     /// What it is.
     pub fn architecture(&self) -> &Architecture {
         &self.architecture
+    }
+
+    /// The parameters of the node at `site`, if it has some. `lm_head` has the embedding's with tied weights.
+    pub fn module(&self, site: Site) -> Option<Module> {
+        match (site.part(), site.place()) {
+            (Part::Stem, 0) => Some(Module::Linear(self.embedding.weight.clone())),
+            (Part::Block(n), place) => self.blocks.get(n)?.modules.get(place)?.clone(),
+            (Part::Head, 0) => Some(Module::Norm(self.head.norm.clone())),
+            (Part::Head, 1) => Some(Module::Linear(self.head.lm_head.clone())),
+            _ => None,
+        }
+    }
+
+    /// Replaces the parameters of the node at `site`. With tied weights, the embedding's are `lm_head`'s, too.
+    ///
+    /// Nothing happens where the node has parameters of another kind, or none.
+    pub fn set_module(&mut self, site: Site, module: Module) {
+        match (site.part(), site.place(), module) {
+            (Part::Stem, 0, Module::Linear(weight)) => {
+                if self.architecture.tied {
+                    self.head.lm_head = weight.clone();
+                }
+                self.embedding.weight = weight;
+            }
+            (Part::Block(n), place, new) => {
+                let held = self.blocks.get_mut(n).and_then(|block| block.modules.get_mut(place)?.as_mut());
+                match (held, new) {
+                    (Some(Module::Norm(held)), Module::Norm(new)) => *held = new,
+                    (Some(Module::Linear(held)), Module::Linear(new)) => *held = new,
+                    _ => {}
+                }
+            }
+            (Part::Head, 0, Module::Norm(norm)) => self.head.norm = norm,
+            (Part::Head, 1, Module::Linear(lm_head)) if !self.architecture.tied => {
+                self.head.lm_head = lm_head
+            }
+            _ => {}
+        }
     }
 
     /// Logits `[1, T, V]` for a prompt of T tokens. `semantics` is an [`Arithmetic`], an attention, or what differs

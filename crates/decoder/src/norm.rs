@@ -23,6 +23,11 @@ impl RmsNorm {
         RmsNorm { weight }
     }
 
+    /// The weight, as [`RmsNorm::new`] takes it.
+    pub fn weight(&self) -> Tensor<1> {
+        self.weight.clone()
+    }
+
     /// # Shapes
     /// - `x`: `[…, C]`, returns the same
     ///

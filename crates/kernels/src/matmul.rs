@@ -47,7 +47,7 @@ enum Place {
         weight: Arc<PackedWeight>,
         bias: Option<Arc<Floats<'static>>>,
     },
-    /// In the compute dtype, so that a 16-bit weight is widened once, not at every call.
+    /// The weight in the compute dtype, so that a 16-bit one is widened once, not at every call.
     Device(Box<(Tensor<2>, Option<Tensor<1>>)>),
 }
 
@@ -64,7 +64,7 @@ impl Linear {
                 PackedWeight::new(&bridge::view(&data), outputs, inputs).expect("its shape holds its values");
             Place::Packed { weight: Arc::new(packed), bias: bias.map(|b| Arc::new(bridge::floats(&b))) }
         } else {
-            Place::Device(Box::new((wide(weight), bias.map(wide))))
+            Place::Device(Box::new((wide(weight), bias)))
         };
         Linear { weight: place, outputs, inputs, dtype, device }
     }
@@ -92,6 +92,52 @@ impl Linear {
     /// The shape of the weight, `[out, in]`.
     pub fn shape(&self) -> [usize; 2] {
         [self.outputs, self.inputs]
+    }
+
+    /// The weight's storage dtype.
+    pub fn dtype(&self) -> DType {
+        self.dtype
+    }
+
+    /// The weight, `[out, in]`, bit for bit in its storage dtype.
+    pub fn weight(&self) -> Tensor<2> {
+        match &self.weight {
+            Place::Packed { weight, .. } => {
+                let rows: Vec<usize> = (0..self.outputs).collect();
+                bridge::tensor(weight.rows(&rows), self.shape(), &self.device)
+            }
+            // Widening was exact, and is undone.
+            Place::Device(layer) => layer.0.clone().cast(bridge::burn_dtype(self.dtype)),
+        }
+    }
+
+    /// The bias, `[out]`, bit for bit, if there is one.
+    pub fn bias(&self) -> Option<Tensor<1>> {
+        match &self.weight {
+            Place::Packed { bias, .. } => {
+                bias.as_ref().map(|bias| bridge::tensor(bias.view(), [self.outputs], &self.device))
+            }
+            Place::Device(layer) => layer.1.clone(),
+        }
+    }
+
+    /// The layer with another bias, `[out]`.
+    #[must_use]
+    pub fn with_bias(mut self, new: Tensor<1>) -> Self {
+        match &mut self.weight {
+            Place::Packed { bias, .. } => *bias = Some(Arc::new(bridge::into_floats(new))),
+            Place::Device(layer) => layer.1 = Some(new),
+        }
+        self
+    }
+
+    /// The layer on a device, bit for bit: packed again if the kernels multiply there.
+    #[must_use]
+    pub fn to_device(self, device: &Device) -> Self {
+        if self.device == *device {
+            return self;
+        }
+        Linear::new(self.weight().to_device(device), self.bias().map(|bias| bias.to_device(device)))
     }
 
     /// The device that holds the weight.
@@ -153,7 +199,7 @@ impl Linear {
                 let x = wide(x).reshape([batch * tokens, inputs]);
                 let mut y = x.matmul(weight.clone().transpose());
                 if let Some(bias) = bias {
-                    y = y + bias.clone().unsqueeze();
+                    y = y + wide(bias.clone()).unsqueeze();
                 }
                 y.cast(bridge::burn_dtype(dtype)).reshape(shape)
             }
