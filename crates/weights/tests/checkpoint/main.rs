@@ -2,6 +2,7 @@
 
 mod damage;
 mod directory;
+mod families;
 mod gguf;
 mod parts;
 mod tokenizer;
