@@ -241,7 +241,13 @@ impl<'a> Keys<'a> {
         if !self.has("sliding_window") && default.is_none() {
             return Ok(None);
         }
-        Ok(NonZeroUsize::new(self.size("sliding_window", default, 1)?))
+        match self.size("sliding_window", default, 1) {
+            Ok(window) => Ok(NonZeroUsize::new(window)),
+            Err(_) => {
+                let value = self.get("sliding_window").unwrap_or(&Value::Null);
+                Err(invalid("sliding_window", value, "a whole number from 1 to 2147483647, or null for none"))
+            }
+        }
     }
 
     /// Which keys the queries of each layer see: of a window where `layer_types` says so, or by default where `slides` does.
@@ -264,11 +270,11 @@ impl<'a> Keys<'a> {
             (true, Some(window)) => Ok(Mask::Window(window)),
             (true, None) => {
                 let value = self.get("layer_types").unwrap_or(&Value::Null);
-                Err(invalid(
-                    "layer_types",
-                    value,
-                    "full_attention throughout, since there is no sliding_window",
-                ))
+                let why = match self.has("sliding_window") {
+                    true => "`use_sliding_window` is off; switch it on if the model has a window",
+                    false => "there is no sliding_window; give one if the model has a window",
+                };
+                Err(invalid("layer_types", value, &format!("full_attention throughout, since {why}")))
             }
         };
         (0..layers).map(of).collect()
