@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Records what PyTorch computes in one forward pass of a Llama, as a trace that `ulpscope diff` reads.
+"""Records what PyTorch computes in one forward pass of a decoder, as a trace that `ulpscope diff` reads.
 
     pip install torch transformers safetensors
     python capture.py HuggingFaceTB/SmolLM2-135M --recipe 'load(bf16)' --prompt 'Gravity is' --out theirs.safetensors
@@ -22,9 +22,12 @@ it passes by:
 
 - `model.rotary_emb.cos`, `.sin`: the two outputs of the rotary module;
 - `self_attn.q_rope`, `.k_rope`: what `apply_rotary_pos_emb` returns, `[1, H, T, D]`;
+- `self_attn.q_scaled`: the queries that attention is given, where a family scales them after rotation;
 - `self_attn.scores`: what eager attention hands to softmax, so scaled and with the additive mask;
 - `self_attn.probs`: the second result of eager attention;
 - `self_attn.context`, `resid_mid`, `mlp.product`: the inputs of `o_proj`, `post_attention_layernorm`, `down_proj`.
+
+`LAYERS` says this for each family, by `model_type`. A model of another family is refused.
 """
 
 import argparse
@@ -37,30 +40,86 @@ import torch
 import transformers
 
 DTYPES = {"f32": "float32", "bf16": "bfloat16", "f16": "float16", "f64": "float64"}
-LAYER_SITES = [
-    "input_layernorm",
-    "self_attn.q_proj",
-    "self_attn.k_proj",
-    "self_attn.v_proj",
-    "self_attn.q_rope",
-    "self_attn.k_rope",
-    "self_attn.scores",
-    "self_attn.probs",
-    "self_attn.context",
-    "self_attn.o_proj",
-    "resid_mid",
-    "post_attention_layernorm",
-    "mlp.gate_proj",
-    "mlp.up_proj",
-    "mlp.act_fn",
-    "mlp.product",
-    "mlp.down_proj",
+# Where each family's blocks show what: site, what is seen, and of which module. Generated from ulpscope's description of
+# the families: `ULPSCOPE_UPDATE=1 cargo test --workspace --test script` writes it anew.
+# <layers>
+LAYERS = json.loads("""
+[
+ {"families": ["llama","mistral","ministral","qwen2"], "hooks": [
+  ["input_layernorm","output","input_layernorm"],
+  ["self_attn.q_proj","output","self_attn.q_proj"],
+  ["self_attn.k_proj","output","self_attn.k_proj"],
+  ["self_attn.v_proj","output","self_attn.v_proj"],
+  ["self_attn.q_rope","rotated query","self_attn"],
+  ["self_attn.k_rope","rotated key","self_attn"],
+  ["self_attn.scores","scores","self_attn"],
+  ["self_attn.probs","probs","self_attn"],
+  ["self_attn.context","input","self_attn.o_proj"],
+  ["self_attn.o_proj","output","self_attn.o_proj"],
+  ["resid_mid","input","post_attention_layernorm"],
+  ["post_attention_layernorm","output","post_attention_layernorm"],
+  ["mlp.gate_proj","output","mlp.gate_proj"],
+  ["mlp.up_proj","output","mlp.up_proj"],
+  ["mlp.act_fn","output","mlp.act_fn"],
+  ["mlp.product","input","mlp.down_proj"],
+  ["mlp.down_proj","output","mlp.down_proj"],
+  ["","output",""]
+ ]},
+ {"families": ["ministral3"], "hooks": [
+  ["input_layernorm","output","input_layernorm"],
+  ["self_attn.q_proj","output","self_attn.q_proj"],
+  ["self_attn.k_proj","output","self_attn.k_proj"],
+  ["self_attn.v_proj","output","self_attn.v_proj"],
+  ["self_attn.q_rope","rotated query","self_attn"],
+  ["self_attn.k_rope","rotated key","self_attn"],
+  ["self_attn.q_scaled","query","self_attn"],
+  ["self_attn.scores","scores","self_attn"],
+  ["self_attn.probs","probs","self_attn"],
+  ["self_attn.context","input","self_attn.o_proj"],
+  ["self_attn.o_proj","output","self_attn.o_proj"],
+  ["resid_mid","input","post_attention_layernorm"],
+  ["post_attention_layernorm","output","post_attention_layernorm"],
+  ["mlp.gate_proj","output","mlp.gate_proj"],
+  ["mlp.up_proj","output","mlp.up_proj"],
+  ["mlp.act_fn","output","mlp.act_fn"],
+  ["mlp.product","input","mlp.down_proj"],
+  ["mlp.down_proj","output","mlp.down_proj"],
+  ["","output",""]
+ ]},
+ {"families": ["qwen3"], "hooks": [
+  ["input_layernorm","output","input_layernorm"],
+  ["self_attn.q_proj","output","self_attn.q_proj"],
+  ["self_attn.q_norm","output","self_attn.q_norm"],
+  ["self_attn.k_proj","output","self_attn.k_proj"],
+  ["self_attn.k_norm","output","self_attn.k_norm"],
+  ["self_attn.v_proj","output","self_attn.v_proj"],
+  ["self_attn.q_rope","rotated query","self_attn"],
+  ["self_attn.k_rope","rotated key","self_attn"],
+  ["self_attn.scores","scores","self_attn"],
+  ["self_attn.probs","probs","self_attn"],
+  ["self_attn.context","input","self_attn.o_proj"],
+  ["self_attn.o_proj","output","self_attn.o_proj"],
+  ["resid_mid","input","post_attention_layernorm"],
+  ["post_attention_layernorm","output","post_attention_layernorm"],
+  ["mlp.gate_proj","output","mlp.gate_proj"],
+  ["mlp.up_proj","output","mlp.up_proj"],
+  ["mlp.act_fn","output","mlp.act_fn"],
+  ["mlp.product","input","mlp.down_proj"],
+  ["mlp.down_proj","output","mlp.down_proj"],
+  ["","output",""]
+ ]}
 ]
-BEFORE_OUTPUT = {
-    "self_attn.o_proj": "self_attn.context",
-    "post_attention_layernorm": "resid_mid",
-    "mlp.down_proj": "mlp.product",
-}
+""")
+# </layers>
+
+
+def hooks_of(family: str) -> list[tuple[str, str, str]]:
+    """Where the blocks of a family show what: (site, what is seen, module), in forward order."""
+    for group in LAYERS:
+        if family in group["families"]:
+            return [tuple(hook) for hook in group["hooks"]]
+    known = ", ".join(family for group in LAYERS for family in group["families"])
+    raise ValueError(f"model_type `{family}` is not known; known are {known}")
 
 
 def dtype_of(name: str) -> torch.dtype | str:
@@ -84,14 +143,18 @@ def build(model: str, recipe: str, attention: str, **options) -> torch.nn.Module
     return loaded.eval()
 
 
-def site_order(layers: int, attention: str = "eager") -> list[str]:
+def below(prefix: str, name: str) -> str:
+    return f"{prefix}.{name}" if name else prefix
+
+
+def site_order(layers: int, attention: str = "eager", family: str = "llama") -> list[str]:
     """All sites in the order of the forward pass."""
     order = ["model.embed_tokens", "model.rotary_emb.cos", "model.rotary_emb.sin"]
     for layer in range(layers):
-        order += [f"model.layers.{layer}.{site}" for site in LAYER_SITES]
-        order.append(f"model.layers.{layer}")
-    order += ["model.norm", "lm_head"]
-    return [site for site in order if attention == "eager" or not site.endswith((".scores", ".probs"))]
+        for site, how, _ in hooks_of(family):
+            if attention == "eager" or how not in ("scores", "probs"):
+                order.append(below(f"model.layers.{layer}", site))
+    return [*order, "model.norm", "lm_head"]
 
 
 def first(output: object) -> torch.Tensor:
@@ -108,6 +171,16 @@ def replaced(owner: object, name: str, value: object):
         setattr(owner, name, original)
 
 
+@contextlib.contextmanager
+def replaced_entry(table: object, key: str, value: object):
+    original = table[key]
+    table[key] = value
+    try:
+        yield
+    finally:
+        table[key] = original
+
+
 def same_bits(a: torch.Tensor, b: torch.Tensor) -> bool:
     """Whether two tensors have the same shape, dtype and bits. `torch.equal` holds no NaN equal to itself."""
     if a.shape != b.shape or a.dtype != b.dtype:
@@ -120,14 +193,22 @@ def capture(model: torch.nn.Module, ids: list[int]) -> dict[str, torch.Tensor]:
 
     A site that the model does not pass is left out: `site_order` tells which there should be.
     """
+    family, attention = model.config.model_type, model.config._attn_implementation
+    hooks = hooks_of(family)
+    # What attention's functions show has no module of its own.
+    inside = {how: site for site, how, _ in hooks if how not in ("output", "input")}
     seen: dict[str, torch.Tensor] = {}
-    current = ""
+    block = ""
 
     def keep(site: str, tensor: torch.Tensor) -> None:
         assert site not in seen, f"{site} was passed twice"
         seen[site] = tensor.detach().clone()
 
-    def hook(name: str):
+    def keep_inside(how: str, tensor: torch.Tensor) -> None:
+        if how in inside:
+            keep(below(block, inside[how]), tensor)
+
+    def after(name: str):
         return lambda module, args, output: keep(name, first(output))
 
     def before(name: str):
@@ -138,54 +219,64 @@ def capture(model: torch.nn.Module, ids: list[int]) -> dict[str, torch.Tensor]:
         keep("model.rotary_emb.sin", output[1])
 
     def enter(name: str):
-        def remember(module, args, kwargs) -> None:
-            nonlocal current
-            current = name
+        def remember(module, args) -> None:
+            nonlocal block
+            block = name
 
         return remember
 
     handles = [
-        model.model.embed_tokens.register_forward_hook(hook("model.embed_tokens")),
+        model.model.embed_tokens.register_forward_hook(after("model.embed_tokens")),
         model.model.rotary_emb.register_forward_hook(rotary_hook),
-        model.model.norm.register_forward_hook(hook("model.norm")),
-        model.lm_head.register_forward_hook(hook("lm_head")),
+        model.model.norm.register_forward_hook(after("model.norm")),
+        model.lm_head.register_forward_hook(after("lm_head")),
     ]
     for index, layer in enumerate(model.model.layers):
         prefix = f"model.layers.{index}"
-        handles.append(layer.register_forward_hook(hook(prefix)))
-        handles.append(layer.self_attn.register_forward_pre_hook(enter(f"{prefix}.self_attn"), with_kwargs=True))
-        for name, module in layer.named_modules():
-            if name in LAYER_SITES:
-                handles.append(module.register_forward_hook(hook(f"{prefix}.{name}")))
-            if name in BEFORE_OUTPUT:
-                handles.append(module.register_forward_pre_hook(before(f"{prefix}.{BEFORE_OUTPUT[name]}")))
+        handles.append(layer.register_forward_pre_hook(enter(prefix)))
+        modules = dict(layer.named_modules())
+        for site, how, name in hooks:
+            if name in modules and how == "output":
+                handles.append(modules[name].register_forward_hook(after(below(prefix, site))))
+            if name in modules and how == "input":
+                handles.append(modules[name].register_forward_pre_hook(before(below(prefix, site))))
 
     # The functions that attention calls are globals of the file that its class is in.
     code = sys.modules[type(model.model.layers[0].self_attn).__module__]
-    rotate, attend = code.apply_rotary_pos_emb, code.eager_attention_forward
+    rotate, eager = code.apply_rotary_pos_emb, code.eager_attention_forward
     softmax = torch.nn.functional.softmax
 
     def seen_rotate(*args, **kwargs):
         query, key = rotate(*args, **kwargs)
-        keep(f"{current}.q_rope", query)
-        keep(f"{current}.k_rope", key)
+        keep_inside("rotated query", query)
+        keep_inside("rotated key", key)
         return query, key
 
     def seen_softmax(scores, *args, **kwargs):
-        keep(f"{current}.scores", scores)
+        keep_inside("scores", scores)
         return softmax(scores, *args, **kwargs)
 
-    def seen_attend(*args, **kwargs):
+    def seen_eager(module, query, *args, **kwargs):
+        keep_inside("query", query)
         with replaced(torch.nn.functional, "softmax", seen_softmax):
-            output, probs = attend(*args, **kwargs)
-        keep(f"{current}.probs", probs)
+            output, probs = eager(module, query, *args, **kwargs)
+        keep_inside("probs", probs)
         return output, probs
+
+    # Eager attention is not in this table.
+    functions = code.ALL_ATTENTION_FUNCTIONS if attention != "eager" and "query" in inside else {attention: None}
+    fused = functions[attention]
+
+    def seen_fused(module, query, *args, **kwargs):
+        keep_inside("query", query)
+        return fused(module, query, *args, **kwargs)
 
     try:
         with (
             torch.no_grad(),
             replaced(code, "apply_rotary_pos_emb", seen_rotate),
-            replaced(code, "eager_attention_forward", seen_attend),
+            replaced(code, "eager_attention_forward", seen_eager),
+            replaced_entry(functions, attention, seen_fused),
         ):
             logits = model(torch.tensor([ids], device=model.device), use_cache=False).logits
     finally:
@@ -193,7 +284,7 @@ def capture(model: torch.nn.Module, ids: list[int]) -> dict[str, torch.Tensor]:
             handle.remove()
     if not same_bits(seen["lm_head"], logits):
         raise ValueError("the logits are not what lm_head gave: the model changes them after it")
-    order = site_order(len(model.model.layers), model.config._attn_implementation)
+    order = site_order(len(model.model.layers), attention, family)
     return {site: seen[site] for site in order if site in seen}
 
 
@@ -248,7 +339,7 @@ def main() -> None:
     except ValueError as error:
         sys.exit(f"error: {error}")
     write(args.out, sites, about(args.model, args.recipe, model, ids, text))
-    missing = set(site_order(len(model.model.layers), args.attention)) - set(sites)
+    missing = set(site_order(len(model.model.layers), args.attention, model.config.model_type)) - set(sites)
     print(f"{len(sites)} sites written to {args.out}")
     if missing:
         print(f"not captured: {', '.join(sorted(missing))}", file=sys.stderr)

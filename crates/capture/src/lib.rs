@@ -19,7 +19,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! `python/capture.py` in this crate's folder records a trace of the same form from a Llama in transformers: one file,
+//! `python/capture.py` in this crate's folder records a trace of the same form from a model in transformers: one file,
 //! which needs torch, transformers and safetensors. `ulpscope diff` compares the two site by site.
 
 mod pattern;
