@@ -85,7 +85,7 @@ fn ln(x: f32) -> Two {
     let y2 = y.squared();
     let t = 0.240_320_35f32.mul_add(y2.0, 0.285_112_68).mul_add(y2.0, 0.400_008);
     let c = Two(0.666_666_6, 3.691_838_6e-9);
-    let scale = Two(0.693_147_2, -1.904_654_4e-9).times(e as f32);
+    let scale = Two(std::f32::consts::LN_2, -1.904_654_4e-9).times(e as f32);
     let first = scale.plus_smaller(Two(2.0 * y.0, 2.0 * y.1));
     first.plus_smaller(y2.times_two(y).times_two(y2.times(t).plus_two(c)))
 }
