@@ -135,7 +135,7 @@ pub(crate) fn factors(
     elsewhere: &[Elsewhere],
     named: Option<&[Vec<String>]>,
 ) -> Vec<Factor> {
-    let mut found = arithmetic(&a.semantics, &b.semantics);
+    let mut found = arithmetic(&a.semantics, &b.semantics, a.arm.architecture());
     found.extend(config(a, b));
     found.extend(buffers(a, b));
     found.extend(format(a, b));
@@ -171,7 +171,7 @@ fn unchanged(statement: &Statement) -> bool {
     matches!(statement, Statement::Exact(Relation::Identical | Relation::SameValues))
 }
 
-fn arithmetic(a: &Semantics, b: &Semantics) -> Vec<Factor> {
+fn arithmetic(a: &Semantics, b: &Semantics, of: &Architecture) -> Vec<Factor> {
     let mut found = Vec::new();
     if a.base.attention != b.base.attention {
         let said = |kind: AttentionKind| kind.to_string();
@@ -186,10 +186,10 @@ fn arithmetic(a: &Semantics, b: &Semantics) -> Vec<Factor> {
         found.push(factor.choosing(Choice::Accumulation));
     }
     for &class in Variant::CLASSES {
-        let of = |semantics: &Semantics| -> Vec<Departure> {
+        let of_class = |semantics: &Semantics| -> Vec<Departure> {
             semantics.departures().filter(|d| d.variant.class() == class).collect()
         };
-        let (ours, theirs) = (of(a), of(b));
+        let (ours, theirs) = (of_class(a), of_class(b));
         if ours == theirs {
             continue;
         }
@@ -197,7 +197,8 @@ fn arithmetic(a: &Semantics, b: &Semantics) -> Vec<Factor> {
             [] => "Hugging Face's".to_owned(),
             some => some.iter().map(Departure::to_string).collect::<Vec<_>>().join(", "),
         };
-        let fault = catalogue::of_variant(theirs.first().or(ours.first()).expect("they differ").variant);
+        let first = theirs.first().or(ours.first()).expect("they differ");
+        let fault = catalogue::of_variant(first.variant, of);
         let factor = Factor::new(format!("arithmetic: {class}"), fault);
         found.push(
             factor

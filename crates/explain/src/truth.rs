@@ -70,7 +70,7 @@ pub(crate) fn shared(plan: &Plan) -> Vec<String> {
     }
     let first: Vec<_> = plan.arms[0].semantics.departures().collect();
     for departure in plan.arms[1].semantics.departures().filter(|d| first.contains(d)) {
-        let title = catalogue::of_variant(departure.variant).title;
+        let title = catalogue::of_variant(departure.variant, plan.arms[1].arm.architecture()).title;
         shared.push(format!(
             "both arms compute with {departure} ({title}), which Hugging Face's model does not"
         ));

@@ -48,7 +48,7 @@ impl Mask {
     }
 
     /// Whether the query at a position sees the key at another.
-    pub(crate) fn sees(self, query: usize, key: usize) -> bool {
+    pub fn sees(self, query: usize, key: usize) -> bool {
         match self {
             Mask::Causal => key <= query,
             Mask::None => true,

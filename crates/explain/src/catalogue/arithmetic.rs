@@ -1,7 +1,7 @@
 //! Choices of arithmetic, and what formats do.
 
 use ulpscope_decoder::{
-    Variant,
+    Architecture, Variant,
     departure::{Mask, Mlp, Norm, Rope, Scale},
 };
 
@@ -59,8 +59,8 @@ causes! {
         => "Normalise each head by itself, with its weight of head_dim numbers, after q_proj and k_proj and before rotation.";
 }
 
-/// The entry that a departure from Hugging Face's arithmetic falls under.
-pub(crate) fn of_variant(variant: Variant) -> &'static Fault {
+/// The entry that a departure from a model's own arithmetic falls under.
+pub(crate) fn of_variant(variant: Variant, of: &Architecture) -> &'static Fault {
     match variant {
         Variant::Embedding(_) => EMBEDDING,
         Variant::Positions(_) => POSITIONS,
@@ -75,7 +75,7 @@ pub(crate) fn of_variant(variant: Variant) -> &'static Fault {
         Variant::Scale(Scale::Query) => QUERY_SCALE,
         Variant::Scale(_) => SCALE,
         Variant::Scores(_) => SCORES,
-        Variant::Mask(Mask::Causal) => super::WINDOW,
+        Variant::Mask(mask) if of_windows(mask, of) => super::WINDOW,
         Variant::Mask(_) => MASK,
         Variant::Softmax(_) => SOFTMAX,
         Variant::Residual(_) => RESIDUAL,
@@ -84,4 +84,10 @@ pub(crate) fn of_variant(variant: Variant) -> &'static Fault {
         Variant::Mlp(Mlp::Swapped) => MLP,
         Variant::Head(_) => LOGITS,
     }
+}
+
+/// Whether a mask only says otherwise how far back queries see: none does in a model without a window.
+fn of_windows(mask: Mask, of: &Architecture) -> bool {
+    let window = |mask: Mask| matches!(mask, Mask::Window(_));
+    mask == Mask::Causal || window(mask) && of.layers.iter().any(|layer| window(layer.attention.mask))
 }

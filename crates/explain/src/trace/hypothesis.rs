@@ -2,8 +2,8 @@
 
 use ulpscope_compare::Setting;
 use ulpscope_decoder::{
-    Activation, Architecture, AttentionKind, Departure, Layers, Op, Part, RopeKind, RopeParameters,
-    RotaryEmbedding, Semantics, Site, Variant,
+    Activation, Architecture, AttentionKind, Departure, Layers, Op, Part, QueryScale, RopeKind,
+    RopeParameters, RotaryEmbedding, Semantics, Site, Variant,
     departure::{Mask, Positions},
 };
 use ulpscope_floats::{DType, Floats};
@@ -34,6 +34,7 @@ pub(crate) enum Change {
     Eps(f64),
     Act(Activation),
     Rope(usize, RopeParameters),
+    QueryScale(QueryScale),
     Buffers(DType),
     Rewired { of: Site, by: Site },
     Parameters(Vec<(String, Arc<Floats<'static>>)>),
@@ -55,6 +56,10 @@ impl Change {
             Change::Rope(index, rope) => {
                 setting.architecture.ropes[*index].parameters = rope.clone();
                 setting.rotary = RotaryEmbedding::all(&setting.architecture);
+            }
+            Change::QueryScale(scale) => {
+                let layers = setting.architecture.layers.iter_mut();
+                layers.for_each(|layer| layer.attention.query_scale = Some(*scale));
             }
             Change::Buffers(dtype) => {
                 let cast = |(i, rope): (usize, &RotaryEmbedding)| {
@@ -121,7 +126,14 @@ fn variants(site: Site, setting: &Setting, dtype: DType, first: usize) -> Vec<Hy
     let offsets = (-8..=8).filter(|n| !matches!(n, 0 | 1)).map(|n| Variant::Positions(Positions::From(n)));
     // The first key that a window hides is out of sight of the token that is as far from it as the window is wide; a few
     // may lose it without losing a bit.
-    let widths = (first.saturating_sub(WINDOWS - 1)..=first).rev().filter_map(NonZeroUsize::new);
+    let mut widths: Vec<usize> = (first.saturating_sub(WINDOWS - 1)..=first).rev().collect();
+    // One that is wider than ours shows where ours begins to hide, however wide.
+    if let Some(Mask::Window(own)) = site.layer().map(|n| of.layers[n].attention.mask) {
+        let own = own.get();
+        widths.extend((own + 1..own + WINDOWS).chain([2 * own]));
+        widths.retain(|width| *width != own);
+    }
+    let widths = widths.into_iter().filter_map(NonZeroUsize::new);
     let windows = widths.map(|width| Variant::Mask(Mask::Window(width)));
     let mut all: Vec<Hypothesis> = Variant::all()
         .filter(|variant| !matches!(variant, Variant::Mask(Mask::Window(_))))
@@ -130,7 +142,7 @@ fn variants(site: Site, setting: &Setting, dtype: DType, first: usize) -> Vec<Hy
         .filter(|variant| variant.touches(of, attention, dtype).contains(&site))
         .map(|variant| Hypothesis {
             key: variant.to_string(),
-            fault: catalogue::of_variant(variant),
+            fault: catalogue::of_variant(variant, of),
             subject: format!("arithmetic: {}", variant.class()),
             relation: format!("trace: {variant}, ours: Hugging Face's"),
             change: Change::Variant(variant),
@@ -186,8 +198,33 @@ fn config(site: Site, setting: &Setting) -> Vec<Hypothesis> {
             })
             .collect(),
         Op::Table(index) => rotary(of, index),
+        Op::ScaleQuery => query_scales(of, site),
         _ => Vec::new(),
     }
+}
+
+/// β and lengths by which somebody's config scales queries; of 0, they are not scaled.
+fn query_scales(of: &Architecture, site: Site) -> Vec<Hypothesis> {
+    let Some(own) = site.layer().and_then(|n| of.layers[n].attention.query_scale) else { return Vec::new() };
+    let mut all = Vec::new();
+    let lengths = [of.max_positions as f64, 4096.0, 8192.0, 16384.0, 32768.0];
+    for original in [1.0, 0.5, 2.0].map(|times| times * own.original).into_iter().chain(lengths) {
+        for beta in [own.beta, 0.1, 0.0, 0.05, 0.2, 0.25, 0.5, 1.0] {
+            let scale = QueryScale { beta, original };
+            if scale != own && !all.contains(&scale) {
+                all.push(scale);
+            }
+        }
+    }
+    let said = |scale: QueryScale| format!("beta {} from {} on", scale.beta, scale.original);
+    let hypothesis = |scale: QueryScale| Hypothesis {
+        key: format!("query scale {}", said(scale)),
+        fault: catalogue::TEMPERATURE,
+        subject: "llama_4_scaling_beta".to_owned(),
+        relation: format!("trace: {}, ours: {}", said(scale), said(own)),
+        change: Change::QueryScale(scale),
+    };
+    all.into_iter().map(hypothesis).collect()
 }
 
 fn own_act(of: &Architecture, site: Site) -> Option<Activation> {
@@ -214,7 +251,7 @@ fn rotary(of: &Architecture, index: usize) -> Vec<Hypothesis> {
     let thetas = THETAS.into_iter().filter(|t| *t != rope.rope_theta).map(theta);
     let linear = [2.0, 4.0, 8.0, 16.0, 32.0].map(|factor| RopeKind::Linear { factor });
     let kinds = std::iter::once(RopeKind::Default).chain(linear).chain(stretched(of.max_positions));
-    let kinds = kinds.filter(|kind| *kind != rope.kind);
+    let kinds = near(&rope.kind).into_iter().chain(kinds).filter(|kind| *kind != rope.kind);
     let plain = rope.factors.as_ref().map(|_| {
         let relation = "trace: no factors; ours: rope_freqs of the file".to_owned();
         ("rope_scaling", catalogue::ROPE_SCALING, relation, RopeParameters { factors: None, ..rope.clone() })
@@ -228,6 +265,25 @@ fn rotary(of: &Architecture, index: usize) -> Vec<Hypothesis> {
         change: Change::Rope(index, rope),
     });
     buffers.into_iter().chain(ropes).collect()
+}
+
+/// Scalings of the kind of ours, with one number otherwise: of YaRN the factor on cosines and sines, or how far it reaches.
+fn near(own: &RopeKind) -> Vec<RopeKind> {
+    let RopeKind::Yarn { factor, attention_factor, .. } = *own else { return Vec::new() };
+    let with = |factor: f64, attention_factor: f64| {
+        let mut kind = own.clone();
+        if let RopeKind::Yarn { factor: f, attention_factor: a, .. } = &mut kind {
+            (*f, *a) = (factor, attention_factor);
+        }
+        kind
+    };
+    let implied = |factor: f64| 0.1 * f64::ln(factor) + 1.0;
+    let mut all =
+        vec![with(factor, 1.0), with(factor, implied(factor)), with(factor, implied(factor).powi(2))];
+    for other in [2.0, 4.0, 8.0, 16.0, 32.0, 40.0] {
+        all.extend([with(other, attention_factor), with(other, implied(other))]);
+    }
+    all
 }
 
 /// YaRN and Llama 3's scaling, as configs have them: by these factors, from these lengths.

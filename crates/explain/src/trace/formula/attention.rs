@@ -4,7 +4,7 @@ use ulpscope_decoder::AttentionKind;
 
 use super::cache::{Edit, before, cached, coded};
 use super::heads::{by_head, exchanged, nearest, other_heads as read_heads, other_layers, own_head, values};
-use super::mask::masked;
+use super::mask::{own_mask, ruled};
 use super::numbers::{dot, largest, softmax, text};
 use super::rotary::as_keys;
 use super::{At, Case, Formula, Role};
@@ -220,7 +220,7 @@ fn other_heads(at: &At, read: &dyn Fn(&Case) -> Option<Read>) -> Option<Formula>
         Some(mixed_of(at, case, &p, &v, of))
     };
     let of_both = |case: &Case, of: &dyn Fn(usize) -> usize| {
-        let p = attend(at, case, 1.0, of, &at.read(case, Role::Key)?, &causal)?;
+        let p = attend(at, case, 1.0, of, &at.read(case, Role::Key)?, &own_mask(at))?;
         Some(mixed_of(at, case, &p, &values(at, case)?, of))
     };
     match at.attention {
@@ -273,7 +273,7 @@ fn from_cache(at: &At, read: &dyn Fn(&Case) -> Option<Read>) -> Option<Formula> 
             }),
             AttentionKind::Sdpa => {
                 edit(&mut k);
-                sees_so(at, case, &k, &v, &causal) == Some(true)
+                sees_so(at, case, &k, &v, &own_mask(at)) == Some(true)
             }
         }
     };
@@ -287,8 +287,9 @@ fn of_scores(at: &At) -> Option<Formula> {
         let p = attend(at, case, scale, &own_head(at), &at.read(case, Role::Key)?, sees)?;
         Some(mixed(at, case, &p, &values(at, case)?))
     };
-    let scale = at.best([0.05, 20.0], |scale, case| run(case, scale, &causal));
-    if at.gives(|case| run(case, scale, &causal)) {
+    let own = own_mask(at);
+    let scale = at.best([0.05, 20.0], |scale, case| run(case, scale, &own));
+    if at.gives(|case| run(case, scale, &own)) {
         return Formula::new(catalogue::SCALE, format!("scores times {}", text(scale)));
     }
     let tokens = at.cases.iter().map(|case| case.tokens).max()?;
@@ -299,8 +300,8 @@ fn of_scores(at: &At) -> Option<Formula> {
     let holds = |rule: &dyn Fn(usize, usize) -> bool| {
         likely(&at.cases[0], rule) == Some(true) && at.gives(|case| run(case, 1.0, rule))
     };
-    if let Some(said) = masked(tokens, holds) {
-        return Formula::new(catalogue::MASK, said);
+    if let Some(found) = ruled(at, tokens, holds) {
+        return Some(found);
     }
     let moved = |by: usize, wraps: bool| {
         at.gives(|case| {
@@ -312,14 +313,9 @@ fn of_scores(at: &At) -> Option<Formula> {
     found.and_then(|(by, _)| Formula::new(catalogue::CACHE_SHIFTED, before("keys", by)))
 }
 
-/// Whether a query sees a key.
-fn causal(query: usize, key: usize) -> bool {
-    key <= query
-}
-
 /// Probabilities of the scores with these keys.
 fn attended(at: &At, case: &Case, k: &[f64]) -> Option<Vec<f64>> {
-    attend(at, case, 1.0, &own_head(at), k, &causal)
+    attend(at, case, 1.0, &own_head(at), k, &own_mask(at))
 }
 
 /// Probabilities of scores with these keys and key heads, times a factor, where such keys are seen.

@@ -1,4 +1,6 @@
-//! Masks that are not Hugging Face's: which keys a query sees.
+//! Masks that are not the model's: which keys a query sees.
+
+use ulpscope_decoder::departure::Mask;
 
 use super::heads::own_head;
 use super::numbers::{dot, simple, text};
@@ -7,20 +9,49 @@ use super::{At, Case, Formula, Role};
 use crate::across::ranges;
 use crate::catalogue;
 
-/// Keys that the trace's queries see, where they are not those up to their own position.
+/// Keys that the trace's queries see, where they are not those that ours do.
 pub(super) fn mask(at: &At) -> Option<Formula> {
     // Ours are those of Hugging Face; what is hidden here is far below any score.
     let sees = |case: &Case, i: usize, j: usize| {
         let t = case.tokens;
         (0..case.theirs.len() / (t * t)).any(|h| case.theirs[(h * t + i) * t + j] > -6e4)
     };
-    let said = masked(at.cases.iter().map(|case| case.tokens).max()?, |rule| {
-        at.cases
-            .iter()
-            .all(|case| (0..case.tokens).all(|i| (0..case.tokens).all(|j| sees(case, i, j) == rule(i, j))))
+    let own = own_mask(at);
+    let every = |case: &Case, holds: &dyn Fn(usize, usize) -> bool| {
+        (0..case.tokens).all(|i| (0..case.tokens).all(|j| holds(i, j)))
+    };
+    if at.cases.iter().all(|case| every(case, &|i, j| sees(case, i, j) == own(i, j))) {
+        return None;
+    }
+    let found = ruled(at, at.cases.iter().map(|case| case.tokens).max()?, |rule| {
+        at.cases.iter().all(|case| every(case, &|i, j| sees(case, i, j) == rule(i, j)))
     });
-    let said = said.or_else(|| lowered(at)).or_else(|| other_keys(at, &sees));
-    said.filter(|_| at.agrees()).map(|said| Formula { fault: catalogue::MASK, said })
+    let other = || lowered(at).or_else(|| other_keys(at, &sees));
+    let found = found.or_else(|| other().map(|said| Formula { fault: catalogue::MASK, said }));
+    found.filter(|_| at.agrees())
+}
+
+/// Whether a query of the model sees a key.
+pub(super) fn own_mask(at: &At) -> impl Fn(usize, usize) -> bool + use<> {
+    let mask = at.spec.mask;
+    move |query, key| mask.sees(query, key)
+}
+
+/// The rule of a mask that holds: another window, where the model has one.
+pub(super) fn ruled(
+    at: &At,
+    tokens: usize,
+    holds: impl Fn(&dyn Fn(usize, usize) -> bool) -> bool,
+) -> Option<Formula> {
+    if let Mask::Window(own) = at.spec.mask {
+        let mut others = (1..=tokens).filter(|n| *n != own.get());
+        if let Some(n) = others.find(|&n| holds(&|i, j| j <= i && i - j < n)) {
+            let keys =
+                if n == tokens { "every key up to its own".to_owned() } else { format!("the last {n} keys") };
+            return Formula::new(catalogue::WINDOW, format!("a query sees {keys}"));
+        }
+    }
+    masked(tokens, holds).and_then(|said| Formula::new(catalogue::MASK, said))
 }
 
 /// By how much what lies ahead is lowered, where it is not hidden.
@@ -53,16 +84,17 @@ fn lowered(at: &At) -> Option<String> {
     })
 }
 
-/// The first query that sees other keys than those up to its own, and which, where no rule is known.
+/// The first query that sees other keys than ours does, and which, where no rule is known.
 fn other_keys(at: &At, sees: &dyn Fn(&Case, usize, usize) -> bool) -> Option<String> {
+    let own = own_mask(at);
     for case in &at.cases {
-        let differs = |query: &usize| (0..case.tokens).any(|key| (key <= *query) != sees(case, *query, key));
+        let differs = |query: &usize| (0..case.tokens).any(|key| own(*query, key) != sees(case, *query, key));
         let all = (0..case.tokens).filter(differs).count();
         let more = if all > 1 { format!(", the first of {all} such queries") } else { String::new() };
         for query in 0..case.tokens {
             let wrong = |hidden: bool| -> Vec<usize> {
                 (0..case.tokens)
-                    .filter(|&key| (key <= query) == hidden && sees(case, query, key) != hidden)
+                    .filter(|&key| own(query, key) == hidden && sees(case, query, key) != hidden)
                     .collect()
             };
             let (hidden, shown) = (wrong(true), wrong(false));
@@ -78,7 +110,7 @@ fn other_keys(at: &At, sees: &dyn Fn(&Case, usize, usize) -> bool) -> Option<Str
 }
 
 /// The rule of a mask that holds, in words: of windows, chunks, prefixes and padding.
-pub(super) fn masked(tokens: usize, holds: impl Fn(&dyn Fn(usize, usize) -> bool) -> bool) -> Option<String> {
+fn masked(tokens: usize, holds: impl Fn(&dyn Fn(usize, usize) -> bool) -> bool) -> Option<String> {
     if holds(&|i, j| j < i || i + j == 0) {
         return Some("a query does not see its own key, the first query excepted".to_owned());
     }

@@ -16,6 +16,7 @@ mod numbers;
 mod residual;
 mod rotary;
 mod scores;
+mod temperature;
 
 use ulpscope_capture::{Activation, Activations};
 use ulpscope_compare::{CompareError, Parts, Reference};
@@ -124,6 +125,7 @@ impl<'s> At<'s> {
                 .or_else(|| norm::normalised(self, self.of.width))
                 .or_else(|| linear::table(self)),
             Op::Rope(_) => rotary::rotated(self).or_else(|| norm::normalised(self, self.spec.head_dim)),
+            Op::ScaleQuery => temperature::temperature(self),
             Op::Scores => scores::scores(self),
             Op::Softmax => attention::probabilities(self),
             Op::Mix => attention::context(self),
