@@ -30,6 +30,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NAME")]
     family: Option<String>,
 
+    /// Only models of this family of decoders, by its `model_type`
+    #[arg(long, value_name = "MODEL_TYPE")]
+    decoder: Option<String>,
+
     /// Only this part of the cases
     #[arg(long)]
     split: Option<Split>,
@@ -82,6 +86,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let wanted = |case: &Case| {
         (args.all || case.short)
             && args.split.is_none_or(|split| case.split == split)
+            && args.decoder.as_ref().is_none_or(|decoder| case.decoder == *decoder)
             && args.family.as_ref().is_none_or(|family| case.family == family)
             && args.only.as_ref().is_none_or(|text| case.name.contains(text))
     };
@@ -128,6 +133,7 @@ impl Bench {
             key: String::new(),
             family: "null",
             split: Split::Development,
+            decoder: "llama".to_owned(),
             model: Model::Real,
             a: side(),
             b: side(),

@@ -15,6 +15,7 @@ pub(crate) struct Outcome {
     pub(crate) key: String,
     pub(crate) family: &'static str,
     pub(crate) split: Split,
+    pub(crate) decoder: String,
     pub(crate) real: bool,
     pub(crate) kind: Kind,
     /// What was put in: the first of the causes that count as right.
@@ -59,6 +60,7 @@ impl Outcome {
             key: case.key.clone(),
             family: case.family,
             split: case.split,
+            decoder: case.decoder.clone(),
             real: case.model == Model::Real,
             kind: Kind::Fault,
             put_in: None,

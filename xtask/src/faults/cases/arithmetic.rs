@@ -58,7 +58,7 @@ fn below(site: &str, spec: &str) -> String {
     (if inside && spec.contains("sdpa") { "self_attn.context" } else { site }).to_owned()
 }
 
-fn whole(departure: &str) -> bool {
+pub(super) fn whole(departure: &str) -> bool {
     ["table=", "positions=", "embedding=", "head="].iter().any(|class| departure.starts_with(class))
 }
 
@@ -82,8 +82,16 @@ pub(super) fn one(
     facts.case("arithmetic", &key, spec, &format!("{spec}@{key}"), prompt, fault(ids, site))
 }
 
-pub(super) fn known(departure: &str) -> Option<(&'static str, &'static [&'static str], &'static str)> {
-    SEEN.iter().chain(&NEW).copied().find(|(name, ..)| *name == departure)
+/// What is written, the cause, the site.
+pub(super) type Entry = (&'static str, &'static [&'static str], &'static str);
+
+/// All of them.
+pub(super) fn all() -> impl Iterator<Item = Entry> {
+    SEEN.into_iter().chain(NEW)
+}
+
+pub(super) fn known(departure: &str) -> Option<Entry> {
+    all().find(|(name, ..)| *name == departure)
 }
 
 pub(super) fn cases(cases: &mut Vec<Case>, llama: &Facts, others: &[Facts], ropes: &[Facts]) {

@@ -5,6 +5,7 @@
 
 mod arithmetic;
 mod config;
+mod decoders;
 mod null;
 mod overflow;
 mod pairs;
@@ -30,6 +31,8 @@ pub(crate) struct Case {
     pub(crate) key: String,
     pub(crate) family: &'static str,
     pub(crate) split: Split,
+    /// The `model_type` of arm a.
+    pub(crate) decoder: String,
     pub(crate) model: Model,
     pub(crate) a: Side,
     pub(crate) b: Side,
@@ -109,6 +112,16 @@ pub(crate) struct Facts {
     pub(crate) width: usize,
     pub(crate) vocabulary: u32,
     pub(crate) longest: usize,
+    /// `model_type`.
+    pub(crate) decoder: String,
+    /// How many keys each layer's queries see, where not all before them.
+    pub(crate) windows: Vec<Option<usize>>,
+    /// Whether q, k and v have biases.
+    pub(crate) biases: bool,
+    /// Whether queries and keys are normalised.
+    pub(crate) qk_norm: bool,
+    /// config.json.
+    pub(crate) config: Value,
 }
 
 const LLAMA: &str = "tiny-llama";
@@ -118,15 +131,28 @@ impl Facts {
         let number = |key: &str| config[key].as_u64().map(|n| n as usize);
         let need = |key: &str| number(key).with_context(|| format!("{model:?} has no {key}"));
         let heads = need("num_attention_heads")?;
+        let layers = need("num_hidden_layers")?;
+        let decoder = config["model_type"].as_str().unwrap_or("llama").to_owned();
+        let flag = |key: &str| config[key].as_bool().unwrap_or(false);
         Ok(Facts {
-            layers: need("num_hidden_layers")?,
+            layers,
             heads,
             groups: number("num_key_value_heads").unwrap_or(heads),
             width: number("head_dim").unwrap_or(need("hidden_size")? / heads),
             vocabulary: need("vocab_size")? as u32,
-            longest: need("max_position_embeddings")?,
+            longest: number("max_position_embeddings").unwrap_or(1 << 18),
+            windows: windows(&decoder, layers, config),
+            biases: decoder == "qwen2" || flag("attention_bias"),
+            qk_norm: decoder == "qwen3",
+            config: config.clone(),
+            decoder,
             model,
         })
+    }
+
+    /// The first layer with a window, and its width.
+    fn window(&self) -> Option<(usize, usize)> {
+        self.windows.iter().enumerate().find_map(|(layer, window)| window.map(|width| (layer, width)))
     }
 
     fn tiny(fixtures: &Path, folder: &'static str) -> Result<Self> {
@@ -166,6 +192,7 @@ impl Facts {
             key: key.to_owned(),
             family,
             split: split(key),
+            decoder: self.decoder.clone(),
             model: self.model.clone(),
             a: Side { spec: a.to_owned(), ..Side::default() },
             b: Side { spec: b.to_owned(), ..Side::default() },
@@ -199,6 +226,22 @@ impl Case {
         self.short = false;
         self
     }
+}
+
+/// The window of each layer, by each family's rules for its config.json.
+fn windows(decoder: &str, layers: usize, config: &Value) -> Vec<Option<usize>> {
+    let width = config.get("sliding_window").map_or(Some(4096), Value::as_u64).map(|n| n as usize);
+    let switched = config["use_sliding_window"].as_bool().unwrap_or(false);
+    let first = config["max_window_layers"].as_u64().unwrap_or(28) as usize;
+    let listed = |layer: usize| config["layer_types"][layer].as_str().map(|kind| kind == "sliding_attention");
+    let slides = |layer: usize| match decoder {
+        "mistral" => true,
+        "ministral3" => config.get("sliding_window").is_some(),
+        "ministral" => listed(layer).unwrap_or(true),
+        "qwen2" | "qwen3" => switched && listed(layer).unwrap_or(layer >= first),
+        _ => false,
+    };
+    (0..layers).map(|layer| width.filter(|_| slides(layer))).collect()
 }
 
 fn fault(ids: &'static [&'static str], site: impl Into<String>) -> Expected {
@@ -237,6 +280,11 @@ pub(crate) fn tiny(fixtures: &Path) -> Result<Vec<Case>> {
     pairs::cases(&mut cases, &llama);
     overflow::cases(&mut cases, &llama);
     null::cases(&mut cases, &llama, &others, &ropes);
+    for (decoder, folders) in DECODERS {
+        let models: Vec<Facts> = folders.iter().map(|folder| facts(folder)).collect::<Result<_>>()?;
+        anyhow::ensure!(models.iter().all(|facts| decoder.contains(&facts.decoder.as_str())), "{folders:?}");
+        decoders::cases(&mut cases, &models);
+    }
     Ok(cases)
 }
 
@@ -266,6 +314,25 @@ const ROPES: [&str; 6] = [
     "configs/rope-yarn",
     "configs/rope-longrope",
     "configs/theta-1e6",
+];
+
+/// Small models of other families: `model_type`s, and the folders.
+const DECODERS: [(&[&str], &[&str]); 4] = [
+    (
+        &["mistral", "ministral"],
+        &[
+            "families/mistral-window",
+            "families/mistral-yarn",
+            "families/mistral-tied",
+            "families/ministral-mixed",
+        ],
+    ),
+    (
+        &["ministral3"],
+        &["families/ministral3-yarn", "families/ministral3-window", "families/ministral3-default"],
+    ),
+    (&["qwen2"], &["families/qwen2-plain", "families/qwen2-window", "families/qwen2-dynamic"]),
+    (&["qwen3"], &["families/qwen3-heads", "families/qwen3-bias", "families/qwen3-yarn"]),
 ];
 
 #[cfg(test)]

@@ -6,7 +6,8 @@ use super::super::checkpoint::Change;
 use super::super::edit::Edit;
 use super::{Case, Expected, Facts, PROMPTS, Prompt, at};
 
-const ORDERS: [&str; 7] = ["tile32", "dot2", "sequential", "reversed", "pairwise", "split-k(4)", "exact"];
+pub(super) const ORDERS: [&str; 7] =
+    ["tile32", "dot2", "sequential", "reversed", "pairwise", "split-k(4)", "exact"];
 
 fn pair(facts: &Facts, key: &str, a: &str, b: &str, prompt: &Prompt) -> Case {
     facts.case("null", key, a, b, prompt, Expected::Nothing)

@@ -97,11 +97,17 @@ pub(super) fn edits(facts: &Facts) -> Vec<(&'static str, Edit, &'static [&'stati
         ("model.embed_tokens", Edit::RollRows, &["rows-permuted", "weight-shifted"]),
         ("model.embed_tokens", Edit::Times(8.0), &["weights-scaled"]),
     ];
-    if heads != groups && heads % groups == 0 && width % 4 == 0 {
+    let halves = (groups * width).is_multiple_of(2 * heads);
+    if heads != groups && heads % groups == 0 && width % 4 == 0 && halves {
         // The number of query heads on keys.
         edits.push(("self_attn.k_proj", Edit::Interleave(heads), &["qk-permutation"]));
     }
     edits
+}
+
+/// What was done to tensors before there was a split, each to one of them.
+pub(super) fn seen() -> impl Iterator<Item = (&'static str, Edit, &'static [&'static str])> {
+    SEEN.into_iter().enumerate().map(|(i, (edit, ids))| (SEEN_TENSORS[i % 4], edit, ids))
 }
 
 pub(super) fn cases(cases: &mut Vec<Case>, llama: &Facts, others: &[Facts]) {
