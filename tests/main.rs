@@ -5,6 +5,7 @@
 mod checkpoint;
 mod compare;
 mod damage;
+mod departed;
 mod edge;
 mod explain;
 mod input;

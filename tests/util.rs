@@ -252,7 +252,7 @@ pub(crate) fn write_trace(
     fs::write(path, safetensors::serialize(views, about).unwrap()).unwrap();
 }
 
-/// A checkpoint in memory, made from the tiny one, to be changed and written elsewhere.
+/// A checkpoint in memory, read from a fixture, to be changed and written elsewhere.
 pub(crate) struct Checkpoint {
     pub(crate) config: Value,
     pub(crate) tensors: BTreeMap<String, Stored>,
@@ -260,7 +260,12 @@ pub(crate) struct Checkpoint {
 
 impl Checkpoint {
     pub(crate) fn tiny() -> Self {
-        let folder = PathBuf::from(tiny());
+        Self::read(&tiny())
+    }
+
+    /// That of a folder.
+    pub(crate) fn read(folder: &str) -> Self {
+        let folder = PathBuf::from(folder);
         let config = serde_json::from_slice(&fs::read(folder.join("config.json")).unwrap()).unwrap();
         Checkpoint { config, tensors: tensors(folder.join("model.safetensors")).0 }
     }
@@ -273,6 +278,14 @@ impl Checkpoint {
         fs::copy(Path::new(&tiny()).join("tokenizer.json"), folder.join("tokenizer.json")).unwrap();
         write_tensors(folder.join("model.safetensors"), &self.tensors);
         dir.text(name)
+    }
+
+    /// Changes the values of a tensor in f32.
+    pub(crate) fn edit(&mut self, tensor: &str, change: impl FnOnce(&mut [f32])) {
+        let stored = self.tensors.get_mut(tensor).unwrap();
+        let mut values: Vec<f32> = stored.values().into_iter().map(|x| x as f32).collect();
+        change(&mut values);
+        *stored = Stored::f32(&stored.shape, &values);
     }
 
     /// Overwrites one element of a tensor in f32.
