@@ -46,100 +46,24 @@ pub enum ConfigError {
 }
 
 /// Keys that no decoder reads anything numerical from in evaluation mode.
-const NEUTRAL: &[&str] = &[
-    "_attn_implementation",
-    "_attn_implementation_autoset",
-    "_commit_hash",
-    "_name_or_path",
-    "attention_dropout",
-    "auto_map",
-    "bos_token_id",
-    "chunk_size_feed_forward",
-    "decoder_start_token_id",
-    "eos_token_id",
-    "id2label",
-    "initializer_range",
-    "is_decoder",
-    "is_encoder_decoder",
-    "is_llama_config",
-    "label2id",
-    "name_or_path",
-    "output_attentions",
-    "output_hidden_states",
-    "pad_token_id",
-    "problem_type",
-    "return_dict",
-    "sep_token_id",
-    "task_specific_params",
-    "tokenizer_class",
-    "torchscript",
-    "transformers.js_config",
-    "transformers_version",
-    "unk_token_id",
-    "use_cache",
-    "bad_words_ids",
-    "begin_suppress_tokens",
-    "diversity_penalty",
-    "do_sample",
-    "early_stopping",
-    "encoder_no_repeat_ngram_size",
-    "exponential_decay_length_penalty",
-    "finetuning_task",
-    "forced_bos_token_id",
-    "forced_eos_token_id",
-    "length_penalty",
-    "max_length",
-    "min_length",
-    "no_repeat_ngram_size",
-    "num_beam_groups",
-    "num_beams",
-    "num_return_sequences",
-    "output_scores",
-    "prefix",
-    "remove_invalid_values",
-    "repetition_penalty",
-    "return_dict_in_generate",
-    "suppress_tokens",
-    "temperature",
-    "tf_legacy_loss",
-    "top_k",
-    "top_p",
-    "typical_p",
-    "use_bfloat16",
-    "pruned_heads",
-    "add_cross_attention",
-    "cross_attention_hidden_size",
-    "tie_encoder_decoder",
-    "gradient_checkpointing",
-];
+const NEUTRAL: &str = "
+    _attn_implementation _attn_implementation_autoset _commit_hash _name_or_path attention_dropout auto_map
+    bos_token_id chunk_size_feed_forward decoder_start_token_id eos_token_id id2label initializer_range is_decoder
+    is_encoder_decoder is_llama_config label2id name_or_path output_attentions output_hidden_states pad_token_id
+    problem_type return_dict sep_token_id task_specific_params tokenizer_class torchscript transformers.js_config
+    transformers_version unk_token_id use_cache bad_words_ids begin_suppress_tokens diversity_penalty do_sample
+    early_stopping encoder_no_repeat_ngram_size exponential_decay_length_penalty finetuning_task forced_bos_token_id
+    forced_eos_token_id length_penalty max_length min_length no_repeat_ngram_size num_beam_groups num_beams
+    num_return_sequences output_scores prefix remove_invalid_values repetition_penalty return_dict_in_generate
+    suppress_tokens temperature tf_legacy_loss top_k top_p typical_p use_bfloat16 pruned_heads add_cross_attention
+    cross_attention_hidden_size tie_encoder_decoder gradient_checkpointing
+";
 
 /// Parts of names of keys that other architectures compute with. An unknown key that has one is refused.
-const SUSPECT: &[&str] = &[
-    "softcap",
-    "multiplier",
-    "scal",
-    "window",
-    "norm",
-    "rope",
-    "rotary",
-    "expert",
-    "moe",
-    "quant",
-    "bias",
-    "logit",
-    "alibi",
-    "clip",
-    "attn",
-    "attention",
-    "residual",
-    "embedding",
-    "head",
-    "layer",
-    "act",
-    "eps",
-    "parallel",
-    "hidden",
-];
+const SUSPECT: &str = "
+    softcap multiplier scal window norm rope rotary expert moe quant bias logit alibi clip attn attention residual
+    embedding head layer act eps parallel hidden
+";
 
 /// A config.json that remembers which of its keys were read.
 #[derive(Debug)]
@@ -356,13 +280,15 @@ impl<'a> Keys<'a> {
         self.unknown().filter(|(key, value)| {
             let lower = key.to_lowercase();
             let off = value.is_null() || *value == &Value::Bool(false);
-            !off && SUSPECT.iter().any(|part| lower.contains(part))
+            !off && SUSPECT.split_whitespace().any(|part| lower.contains(part))
         })
     }
 
     fn unknown(&self) -> impl Iterator<Item = (&'a String, &'a Value)> {
         let read = self.read.borrow().clone();
-        self.map.iter().filter(move |(k, _)| !read.contains(k.as_str()) && !NEUTRAL.contains(&k.as_str()))
+        self.map.iter().filter(move |(k, _)| {
+            !read.contains(k.as_str()) && !NEUTRAL.split_whitespace().any(|key| key == *k)
+        })
     }
 }
 

@@ -344,26 +344,13 @@ impl Fields<'_> {
     }
 
     fn refuse_unknown(&self, extra: &[&str]) -> Result<(), ConfigError> {
-        const KNOWN: &[&str] = &[
-            "rope_type",
-            "type",
-            "rope_theta",
-            "factor",
-            "attention_factor",
-            "beta_fast",
-            "beta_slow",
-            "mscale",
-            "mscale_all_dim",
-            "truncate",
-            "original_max_position_embeddings",
-            "low_freq_factor",
-            "high_freq_factor",
-            "short_factor",
-            "long_factor",
-            "partial_rotary_factor",
-            "finetuned",
-        ];
-        match self.map.iter().find(|(k, _)| !KNOWN.contains(&k.as_str()) && !extra.contains(&k.as_str())) {
+        const KNOWN: &str = "
+            rope_type type rope_theta factor attention_factor beta_fast beta_slow mscale mscale_all_dim truncate
+            original_max_position_embeddings low_freq_factor high_freq_factor short_factor long_factor
+            partial_rotary_factor finetuned
+        ";
+        let known = |key: &str| KNOWN.split_whitespace().any(|known| known == key) || extra.contains(&key);
+        match self.map.iter().find(|(key, _)| !known(key)) {
             Some((k, v)) => Err(unsupported(&format!("{}.{k}", self.key), v, "no rope type reads it")),
             None => Ok(()),
         }

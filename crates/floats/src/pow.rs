@@ -9,9 +9,9 @@
 /// use ulpscope_floats::pow;
 ///
 /// assert_eq!(pow(2.0, 10.0), 1024.0);
-/// // Not the nearest f32, which is one step below.
+/// // Not the nearest f32, which is one step above.
 /// let nearest = 1e6f64.powf(f64::from(0.578125f32)) as f32;
-/// assert_eq!(pow(1e6, 0.578125).to_bits(), nearest.to_bits() + 1);
+/// assert_eq!(pow(1e6, 0.578125).to_bits(), nearest.to_bits() - 1);
 /// ```
 pub fn pow(base: f32, exponent: f32) -> f32 {
     exp(ln(base).times(exponent))
