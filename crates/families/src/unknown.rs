@@ -1,5 +1,7 @@
 //! What to say of a family that is not read: which one is nearest, and what stands between.
 
+use std::cmp::Reverse;
+
 use serde_json::Value;
 use ulpscope_decoder::{ConfigError, Keys, unsupported};
 
@@ -8,10 +10,11 @@ use crate::ALL;
 /// Families that are known and not read: the nearest one that is, and what their layers have besides.
 const KNOWN: &[(&[&str], &str, &str)] = &[
     (
-        &["gemma", "gemma2", "gemma3", "gemma3_text"],
+        &["gemma2", "gemma3", "gemma3_text"],
         "llama",
-        "norms of 1 + weight, scaled embeddings and a GELU gate",
+        "norms of 1 + weight, also behind each branch, scaled embeddings, a GELU gate and soft caps or norms of heads",
     ),
+    (&["gemma"], "llama", "norms of 1 + weight, scaled embeddings and a GELU gate"),
     (
         &["gemma4", "gemma4_text"],
         "qwen3",
@@ -33,9 +36,11 @@ const KNOWN: &[(&[&str], &str, &str)] = &[
 /// The refusal of a `model_type` that no family has.
 pub(crate) fn refusal(json: &Value, kind: &Value) -> ConfigError {
     let read: Vec<&str> = ALL.iter().map(|family| family.model_type).collect();
-    let near = known(kind).or_else(|| nearest(json));
-    let near =
-        near.map(|(family, between)| format!("; nearest is `{family}`, and between the two stand {between}"));
+    let near = known(kind).or_else(|| nearest(json, kind.as_str().unwrap_or_default()));
+    let near = near.map(|(family, between)| match between.as_str() {
+        "" => format!("; nearest is `{family}`, which knows every key of this config.json"),
+        _ => format!("; nearest is `{family}`, and between the two stand {between}"),
+    });
     unsupported("model_type", kind, &format!("read are {}{}", read.join(", "), near.unwrap_or_default()))
 }
 
@@ -44,19 +49,21 @@ fn known(kind: &Value) -> Option<(&'static str, String)> {
     KNOWN.iter().find(of).map(|(_, near, between)| (*near, (*between).to_owned()))
 }
 
-/// The family that leaves the fewest keys unread that look as if they changed the result.
-fn nearest(json: &Value) -> Option<(&'static str, String)> {
+/// The family that leaves the fewest keys unread that look as if they changed the result, and these; of several, the one
+/// whose name begins most alike.
+fn nearest(json: &Value, kind: &str) -> Option<(&'static str, String)> {
     let unread = |family: &&'static ulpscope_decoder::Family| {
         let mut keys = Keys::new(json).ok()?;
         (family.read)(family, &mut keys).ok()?;
         let left: Vec<String> = keys.suspects().map(|(key, value)| format!("`{key}` = {value}")).collect();
-        Some((left.len(), family.model_type, left))
+        let alike = kind.chars().zip(family.model_type.chars()).take_while(|(a, b)| a == b).count();
+        Some(((left.len(), Reverse(alike)), family.model_type, left))
     };
     let (_, family, left) =
-        ALL.iter().copied().filter_map(|family| unread(&family)).min_by_key(|(n, ..)| *n)?;
+        ALL.iter().copied().filter_map(|family| unread(&family)).min_by_key(|(key, ..)| *key)?;
     const SHOWN: usize = 4;
     let more = left.len().saturating_sub(SHOWN);
     let shown = left[..left.len() - more].join(", ")
         + &if more > 0 { format!(" and {more} more") } else { String::new() };
-    (!left.is_empty()).then_some((family, shown))
+    Some((family, shown))
 }

@@ -121,4 +121,11 @@ fn an_unknown_model_type_is_refused_with_the_nearest_family() {
     let experts = json!({ "num_local_experts": 8, "sliding_window": 16 });
     let words = ["`model_type` = \"wolpertinger\"", "nearest is", "`num_local_experts` = 8"];
     assert_refused("wolpertinger", experts, &words);
+    // Where keys don't tell, the name does.
+    assert_refused("qwen2_vl", json!({}), &["nearest is `qwen2`, which knows every key"]);
+    assert_refused(
+        "qwen3_vl_text",
+        json!({ "deepstack_layers": 3 }),
+        &["nearest is `qwen3`", "`deepstack_layers` = 3"],
+    );
 }
