@@ -128,6 +128,7 @@ fn memory() -> Result<()> {
     let program = program.with_context(|| format!("cargo lists no tests of the kernels: {listed}"))?;
     let mut valgrind = Command::new("valgrind");
     valgrind.args(["--quiet", "--error-exitcode=1", &program, "--test-threads=1", "--quiet"]).args(TESTS);
+    valgrind.args(["--skip", "windows_follow", "--skip", "windows_leave"]);
     shell::run(valgrind.current_dir(shell::root()).stdout(Stdio::null()))
 }
 
