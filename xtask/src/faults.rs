@@ -7,6 +7,7 @@ mod numbers;
 mod outcome;
 mod table;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::Instant;
@@ -90,7 +91,13 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
             && args.family.as_ref().is_none_or(|family| case.family == family)
             && args.only.as_ref().is_none_or(|text| case.name.contains(text))
     };
+    let decoders: BTreeSet<String> = all.iter().map(|case| case.decoder.clone()).collect();
     all.retain(wanted);
+    if all.is_empty() {
+        std::fs::remove_dir_all(&bench.work)?;
+        let known = decoders.into_iter().collect::<Vec<_>>().join(", ");
+        bail!("no case is like that; there are models of {known}, and --all takes in more cases");
+    }
     let begun = Instant::now();
     let mut outcomes: Vec<Outcome> = Vec::new();
     for (i, case) in all.iter().enumerate() {
