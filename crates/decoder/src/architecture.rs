@@ -85,7 +85,22 @@ impl Architecture {
             width: head_dim,
             parameters: rope,
         };
-        let mut architecture = Architecture {
+        let ropes = vec![rope];
+        let mut stem = Nodes::new();
+        stem.add("model.embed_tokens", Op::Embed, &[], (Along::Stream, Shape::Rows(width)));
+        stem.with("token_embd", &[vocab, width], false, Rows::Plain);
+        for (i, rope) in ropes.iter().enumerate() {
+            for table in rope.tables {
+                stem.add(table, Op::Table(i), &[], (Along::Angles, Shape::Rows(rope.width)));
+            }
+        }
+        let mut head = Nodes::new();
+        let reads = head.add("model.norm", Op::Norm, &[Source::Input], (Along::Stream, Shape::Rows(width)));
+        head.with("output_norm", &[width], false, Rows::Plain);
+        let (along, bias, rows) = (Along::Vocabulary, false, Rows::Plain);
+        let shape = [vocab, width];
+        head.linear(NewLinear { name: "lm_head", gguf: "output", reads, along, shape, bias, rows });
+        Architecture {
             family,
             width,
             vocab,
@@ -93,36 +108,13 @@ impl Architecture {
             layers,
             norm,
             tied,
-            ropes: vec![rope],
+            ropes,
             max_positions,
             dtype,
             ignored: Vec::new(),
-            stem: Arc::new([]),
-            head: Arc::new([]),
-        };
-        architecture.renew();
-        architecture
-    }
-
-    /// Lists the nodes outside of the blocks.
-    fn renew(&mut self) {
-        let (width, vocab) = (self.width, self.vocab);
-        let mut stem = Nodes::new();
-        stem.add("model.embed_tokens", Op::Embed, &[], (Along::Stream, Shape::Rows(width)));
-        stem.with("token_embd", &[vocab, width], false, Rows::Plain);
-        for (i, rope) in self.ropes.iter().enumerate() {
-            for table in rope.tables {
-                stem.add(table, Op::Table(i), &[], (Along::Angles, Shape::Rows(rope.width)));
-            }
+            stem: stem.finish(),
+            head: head.finish(),
         }
-        self.stem = stem.finish();
-        let mut head = Nodes::new();
-        let reads = head.add("model.norm", Op::Norm, &[Source::Input], (Along::Stream, Shape::Rows(width)));
-        head.with("output_norm", &[width], false, Rows::Plain);
-        let (along, bias, rows) = (Along::Vocabulary, false, Rows::Plain);
-        let shape = [vocab, width];
-        head.linear(NewLinear { name: "lm_head", gguf: "output", reads, along, shape, bias, rows });
-        self.head = head.finish();
     }
 
     /// The nodes of a part, in forward order.
@@ -167,17 +159,19 @@ impl Architecture {
     /// # Errors
     /// [`UnknownSite`] if the model has none.
     pub fn site(&self, name: &str) -> Result<Site, UnknownSite> {
-        let unknown = || UnknownSite(name.to_owned());
-        let part = match name.strip_prefix(BLOCKS).and_then(|rest| rest.strip_prefix('.')) {
-            Some(rest) => {
-                let number = rest.split_once('.').map_or(rest, |(number, _)| number);
-                Part::Block(number.parse().ok().filter(|n| *n < self.layers.len()).ok_or_else(unknown)?)
-            }
-            None if self.stem.iter().any(|node| node.name == name) => Part::Stem,
-            None => Part::Head,
-        };
         // Only the canonical spelling: no `model.layers.007`, no trailing dot.
-        self.sites_of(part).find(|site| site.to_string() == name).ok_or_else(unknown)
+        let mut sites = self.parts_of(name).into_iter().flat_map(|part| self.sites_of(part));
+        sites.find(|site| site.to_string() == name).ok_or_else(|| UnknownSite(name.to_owned()))
+    }
+
+    /// The parts that can have a site or a parameter of this name.
+    fn parts_of(&self, name: &str) -> Vec<Part> {
+        let Some(rest) = name.strip_prefix(BLOCKS).and_then(|rest| rest.strip_prefix('.')) else {
+            return vec![Part::Stem, Part::Head];
+        };
+        let number = rest.split_once('.').map_or(rest, |(number, _)| number);
+        let block = number.parse().ok().filter(|n| *n < self.layers.len()).map(Part::Block);
+        block.into_iter().collect()
     }
 
     /// The node that a site is of.
@@ -297,12 +291,13 @@ impl Architecture {
 
     /// The parameter of this name.
     pub fn parameter(&self, name: &str) -> Option<Parameter<'_>> {
-        self.parameters().into_iter().find(|parameter| parameter.name == name)
+        let mut all = self.parts_of(name).into_iter().flat_map(|part| self.parameters_of(part));
+        all.find(|parameter| parameter.name == name)
     }
 
     /// What the parameter of this name is, be it a tied output layer.
     pub fn kind(&self, name: &str) -> Option<ParameterKind> {
-        let (part, place, i) = self.parts().into_iter().find_map(|part| {
+        let (part, place, i) = self.parts_of(name).into_iter().find_map(|part| {
             let named = |node: &Node| node.params.iter().position(|param| full(part, &param.name) == name);
             self.nodes(part).iter().enumerate().find_map(|(place, node)| Some((part, place, named(node)?)))
         })?;

@@ -154,21 +154,8 @@ impl Checkpoint {
         let files =
             extra.into_iter().filter(|p| p.exists()).chain(shards.files().map(Path::to_owned)).collect();
         let source = Source::Directory(shards);
-        let (path, hashes) = (dir.to_owned(), None);
-        let (architecture, form) = (own.clone(), Form::default());
-        Ok(Checkpoint {
-            path,
-            source,
-            config_json,
-            own,
-            architecture,
-            form,
-            names,
-            files,
-            stamps,
-            ignored,
-            hashes,
-        })
+        let opened = Self::opened(dir, source, config_json, own, names, ignored);
+        Ok(Checkpoint { files, stamps, ..opened })
     }
 
     fn open_gguf(path: &Path) -> Result<Self, WeightsError> {
@@ -184,22 +171,31 @@ impl Checkpoint {
         let ignored = gguf.ignored();
         let files = gguf.maps().iter().map(|map| map.path().to_owned()).collect();
         let source = Source::Gguf(Box::new(gguf));
-        let stamps = Vec::new();
-        let (path, hashes) = (path.to_owned(), None);
-        let (architecture, form) = (own.clone(), Form::default());
-        Ok(Checkpoint {
-            path,
+        Ok(Checkpoint { files, ..Self::opened(path, source, config_json, own, names, ignored) })
+    }
+
+    /// As it was written, with no file to hash yet.
+    fn opened(
+        path: &Path,
+        source: Source,
+        config_json: Value,
+        own: Architecture,
+        names: Vec<String>,
+        ignored: Vec<String>,
+    ) -> Self {
+        Checkpoint {
+            path: path.to_owned(),
             source,
             config_json,
+            architecture: own.clone(),
             own,
-            architecture,
-            form,
+            form: Form::default(),
             names,
-            files,
-            stamps,
+            files: Vec::new(),
+            stamps: Vec::new(),
             ignored,
-            hashes,
-        })
+            hashes: None,
+        }
     }
 
     /// The directory or file that was opened.
