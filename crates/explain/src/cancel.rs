@@ -26,7 +26,7 @@ const OF_EXACT: f64 = 1e-8;
 /// Sets of factors, by index, that may cancel out, smaller ones first. A set of all factors is none: nothing would be left
 /// to explain.
 pub(crate) fn candidates(factors: &[Factor]) -> Vec<Vec<usize>> {
-    let faults: Vec<usize> = (0..factors.len()).filter(|&i| factors[i].fault.fault).collect();
+    let faults: Vec<usize> = (0..factors.len()).filter(|&i| factors[i].fault.is_defect()).collect();
     let mut sets = if faults.len() <= EVERY {
         let subset =
             |bits: usize| (0..faults.len()).filter(|i| bits >> i & 1 == 1).map(|i| faults[i]).collect();
@@ -182,11 +182,11 @@ pub(crate) fn equivalent(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::catalogue;
+    use crate::causes;
     use crate::testing::llama;
 
     fn factor(names: &[&str]) -> Factor {
-        let mut factor = Factor::new("weights", catalogue::SCALED);
+        let mut factor = Factor::new("weights", causes::SCALED);
         factor.take.parameters = names.iter().map(|name| (*name).to_owned()).collect();
         let place = |name: &&str| llama().kind(name).map(|kind| (kind.layer, kind.branch));
         factor.places = names.iter().filter_map(place).collect();
@@ -199,7 +199,7 @@ mod tests {
         assert_eq!(candidates(&three), [[0, 1], [0, 2], [1, 2]]);
         assert!(candidates(&three[..2]).is_empty());
         // Beside a choice two faults may be all that cancels.
-        let choice = Factor::new("order of summation", catalogue::ORDER);
+        let choice = Factor::new("order of summation", causes::ORDER);
         assert_eq!(candidates(&[three[0].clone(), choice, three[1].clone()]), [[0, 2]]);
     }
 

@@ -6,7 +6,7 @@ use ulpscope_record::{Cause, Explanation, LogitDivergence, Origin, Signatures, S
 
 use crate::bisect;
 use crate::cancel::{Rewriting, equivalent, rewritings};
-use crate::catalogue::{self, Fault};
+use crate::causes::{self, CauseKind};
 use crate::factor::Factor;
 use crate::growth;
 use crate::guards::{expected, guards};
@@ -37,7 +37,7 @@ pub(crate) fn conclude(known: Known) -> Explanation {
     );
     // An order of summation is what the floor is made of: it is above that only where a site says so. Five orders may
     // happen to round alike where a sixth does not.
-    let order_alone = !acting.is_empty() && acting.iter().all(|&i| all[i].fault == catalogue::ORDER);
+    let order_alone = !acting.is_empty() && acting.iter().all(|&i| all[i].fault == causes::ORDER);
     if looked.origins.is_empty() && order_alone {
         growth.iter_mut().filter(|b| b.kl.is_finite()).for_each(|b| b.exceeds = false);
     }
@@ -89,6 +89,7 @@ pub(crate) fn conclude(known: Known) -> Explanation {
         arm: arm.name.clone(),
         status,
         verdict: String::new(),
+        judgement: None,
         causes: causes.into_iter().map(|(cause, _)| cause).collect(),
         ruled_out: idle
             .iter()
@@ -129,7 +130,10 @@ fn causes(known: &Known, acting: &[usize], exceeds_floor: bool) -> Vec<(Cause, u
             title: fault.title.to_owned(),
             subject: factor.subject.clone(),
             relation: factor.relation.clone(),
-            site: if fault == catalogue::OVERFLOW {
+
+            about: None,
+            finding: None,
+            site: if fault == causes::OVERFLOW {
                 looked.findings.sites.iter().find(|s| s.nonfinite[1] > 0).map(|s| s.site.clone())
             } else {
                 proof.sites(i).first().map(|s| (*s).to_owned())
@@ -144,14 +148,14 @@ fn causes(known: &Known, acting: &[usize], exceeds_floor: bool) -> Vec<(Cause, u
             intrinsic_flips,
             floor_kl,
             exceeds_floor,
-            fault: fault.fault,
+            fault: fault.is_defect(),
             remedy: fault.remedy.to_owned(),
         }
     };
     let mut causes: Vec<(Cause, usize)> = acting.iter().map(|&i| (cause(i), i)).collect();
     // What has no size of its own, such as a rounding, by where it shows. The order of summation comes last: what it does
     // in the wide format is that format's noise, and no size of its own.
-    let noise = |i: usize| all[i].fault == catalogue::ORDER;
+    let noise = |i: usize| all[i].fault == causes::ORDER;
     causes.sort_by(|(x, i), (y, j)| {
         let kinds = y.fault.cmp(&x.fault).then(noise(*i).cmp(&noise(*j)));
         kinds.then(y.intrinsic_kl.total_cmp(&x.intrinsic_kl)).then(i.cmp(j))
@@ -160,10 +164,10 @@ fn causes(known: &Known, acting: &[usize], exceeds_floor: bool) -> Vec<(Cause, u
 }
 
 /// The catalogue's entry of a factor; what a format overflows is a fault of its own.
-fn named(factor: &Factor, dtype: DType, nonfinite: [u64; 2]) -> &'static Fault {
-    let format = factor.fault == catalogue::FORMAT;
+fn named(factor: &Factor, dtype: DType, nonfinite: [u64; 2]) -> &'static CauseKind {
+    let format = factor.fault == causes::FORMAT;
     if format && dtype == DType::F16 && nonfinite[0] == 0 && nonfinite[1] > 0 {
-        return catalogue::OVERFLOW;
+        return causes::OVERFLOW;
     }
     factor.fault
 }

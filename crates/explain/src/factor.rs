@@ -15,7 +15,7 @@ use ulpscope_metrics::{Description, Relation, Statement, relation};
 
 use crate::across::{by_key, class, ranges, together};
 use crate::bisect::FEW;
-use crate::catalogue::{self, Fault};
+use crate::causes::{self, CauseKind, Scope};
 use crate::elsewhere::Elsewhere;
 
 /// One thing in which two arms differ.
@@ -26,7 +26,7 @@ pub(crate) struct Factor {
     /// How the two sides are related, where that is known.
     pub(crate) relation: Option<String>,
     /// What it is called in the catalogue.
-    pub(crate) fault: &'static Fault,
+    pub(crate) fault: &'static CauseKind,
     /// The parts of an arm that are exchanged with it.
     pub(crate) take: Take,
     /// The layers and branches that its parameters are in.
@@ -51,7 +51,7 @@ pub(crate) enum Choice {
 }
 
 impl Factor {
-    pub(crate) fn new(subject: impl Into<String>, fault: &'static Fault) -> Self {
+    pub(crate) fn new(subject: impl Into<String>, fault: &'static CauseKind) -> Self {
         Factor {
             subject: subject.into(),
             relation: None,
@@ -107,11 +107,11 @@ pub(crate) fn many(differing: &[Differing], elsewhere: &[Elsewhere]) -> Option<V
         return None;
     }
     // What was done to all of them alike, or on purpose, has no few that matter.
-    let fault = |d: &Differing| catalogue::of_statement(d.kind, &d.statement);
+    let fault = |d: &Differing| causes::of_statement(d.kind, &d.statement);
     let one = changed.iter().all(|d| {
         let first = changed[0];
-        let alike = !fault(d).fault || d.statement.to_string() == first.statement.to_string();
-        fault(d).pervasive && fault(d) == fault(first) && alike
+        let alike = !fault(d).is_defect() || d.statement.to_string() == first.statement.to_string();
+        fault(d).scope == Scope::PerClass && fault(d) == fault(first) && alike
     });
     if one {
         return None;
@@ -158,7 +158,7 @@ fn recipes(a: &NamedArm, b: &NamedArm, differing: &[&Differing]) -> Option<Facto
             arm.arm.recipe().steps().iter().map(|s| s.dtype(arm.arm.checkpoint().auto_dtype())).collect();
         formats.windows(2).any(|pair| pair == [DType::F16, DType::Bf16])
     };
-    let fault = if twice(a) != twice(b) { catalogue::TWICE } else { catalogue::ROUNDED };
+    let fault = if twice(a) != twice(b) { causes::TWICE } else { causes::ROUNDED };
     let factor = Factor::new(subject(&changed, a.arm.architecture().layers.len()), fault).related(format!(
         "a = {}, b = {} of the same stored values",
         a.arm.recipe(),
@@ -176,13 +176,13 @@ fn arithmetic(a: &Semantics, b: &Semantics, of: &Architecture) -> Vec<Factor> {
     if a.base.attention != b.base.attention {
         let said = |kind: AttentionKind| kind.to_string();
         let relation = format!("a: {}, b: {}", said(a.base.attention), said(b.base.attention));
-        let factor = Factor::new("attention implementation", catalogue::ATTENTION).related(relation);
+        let factor = Factor::new("attention implementation", causes::ATTENTION).related(relation);
         found.push(factor.choosing(Choice::Attention));
     }
     if a.base.accumulation != b.base.accumulation {
         let said = |order: Accumulation| order.to_string();
         let relation = format!("a: {}, b: {}", said(a.base.accumulation), said(b.base.accumulation));
-        let factor = Factor::new("order of summation", catalogue::ORDER).related(relation);
+        let factor = Factor::new("order of summation", causes::ORDER).related(relation);
         found.push(factor.choosing(Choice::Accumulation));
     }
     for &class in Variant::CLASSES {
@@ -198,7 +198,7 @@ fn arithmetic(a: &Semantics, b: &Semantics, of: &Architecture) -> Vec<Factor> {
             some => some.iter().map(Departure::to_string).collect::<Vec<_>>().join(", "),
         };
         let first = theirs.first().or(ours.first()).expect("they differ");
-        let fault = catalogue::of_variant(first.variant, of);
+        let fault = causes::of_variant(first.variant, of);
         let factor = Factor::new(format!("arithmetic: {class}"), fault);
         found.push(
             factor
@@ -224,10 +224,10 @@ fn setting(field: Field, ours: &Architecture, theirs: &Architecture) -> Factor {
     };
     let layer = |of: &Architecture, i: usize| of.layers.get(i).cloned();
     match field {
-        Field::NormEps => of(catalogue::EPS, &|of| format!("{:e}", of.norm.eps)),
+        Field::NormEps => of(causes::EPS, &|of| format!("{:e}", of.norm.eps)),
         Field::Activation => {
             let act = |of: &Architecture| layer(of, 0).map(|layer| layer.feed_forward.act);
-            of(catalogue::ACTIVATION, &|of| act(of).map_or(String::new(), |act| format!("{act:?}")))
+            of(causes::ACTIVATION, &|of| act(of).map_or(String::new(), |act| format!("{act:?}")))
         }
         Field::Mask => {
             // The first block that differs says what is otherwise.
@@ -237,17 +237,15 @@ fn setting(field: Field, ours: &Architecture, theirs: &Architecture) -> Factor {
                 .zip(&theirs.layers)
                 .position(|(a, b)| a.attention.mask != b.attention.mask);
             let mask = |of: &Architecture| layer(of, first.unwrap_or(0)).map(|layer| layer.attention.mask);
-            of(catalogue::WINDOW, &|of| mask(of).map_or(String::new(), |mask| mask.to_string()))
+            of(causes::WINDOW, &|of| mask(of).map_or(String::new(), |mask| mask.to_string()))
         }
         Field::QueryScale => {
             let scale = |of: &Architecture| layer(of, 0).and_then(|layer| layer.attention.query_scale);
-            of(catalogue::TEMPERATURE, &|of| {
-                scale(of).map_or("none".to_owned(), |scale| scale.beta.to_string())
-            })
+            of(causes::TEMPERATURE, &|of| scale(of).map_or("none".to_owned(), |scale| scale.beta.to_string()))
         }
-        Field::EmbedScale => of(catalogue::EMBEDDING, &|of| {
-            of.embed_scale.map_or("none".to_owned(), |scale| scale.to_string())
-        }),
+        Field::EmbedScale => {
+            of(causes::EMBEDDING, &|of| of.embed_scale.map_or("none".to_owned(), |scale| scale.to_string()))
+        }
         _ => rope(ours, theirs),
     }
 }
@@ -260,9 +258,9 @@ fn rope(ours: &Architecture, theirs: &Architecture) -> Factor {
         || ours.max_positions != theirs.max_positions
             && pairs().any(|(a, b)| a.growth() != 1.0 || b.growth() != 1.0);
     let (subject, fault) = match (theta, scaling) {
-        (true, false) => ("rope_theta", catalogue::ROPE_THETA),
-        (false, _) => ("rope_scaling", catalogue::ROPE_SCALING),
-        (true, true) => ("rope_theta and rope_scaling", catalogue::ROPE_THETA),
+        (true, false) => ("rope_theta", causes::ROPE_THETA),
+        (false, _) => ("rope_scaling", causes::ROPE_SCALING),
+        (true, true) => ("rope_theta and rope_scaling", causes::ROPE_THETA),
     };
     let (a, b) =
         pairs().find(|(a, b)| a != b).unwrap_or((&ours.ropes[0].parameters, &theirs.ropes[0].parameters));
@@ -315,7 +313,7 @@ fn buffers(a: &NamedArm, b: &NamedArm) -> Option<Factor> {
         .collect();
     let (first, x, y) = differing.first()?;
     let subject = of.ropes[*first].buffers[0];
-    let mut factor = Factor::new(subject, catalogue::ROTARY_BUFFER).taking(|take| take.buffers = true);
+    let mut factor = Factor::new(subject, causes::ROTARY_BUFFER).taking(|take| take.buffers = true);
     factor.relation = relation(x, y).map(|r| r.to_string());
     factor.rotation = differing.iter().map(|(_, x, y)| largest(x, y)).reduce(f64::max);
     Some(factor)
@@ -329,7 +327,7 @@ pub(crate) fn largest(a: &Floats, b: &Floats) -> f64 {
 fn format(a: &NamedArm, b: &NamedArm) -> Option<Factor> {
     let (ours, theirs) = (a.arm.dtype(), b.arm.dtype());
     (ours != theirs).then(|| {
-        Factor::new("format of parameters and activations", catalogue::FORMAT)
+        Factor::new("format of parameters and activations", causes::FORMAT)
             .related(format!("a: {ours}, b: {theirs}"))
             .taking(|take| take.dtype = true)
     })
@@ -361,24 +359,24 @@ fn parameters(
     let constants = constants(&left);
     let mut groups: BTreeMap<(&'static str, String), Vec<&Differing>> = BTreeMap::new();
     for &d in &left {
-        let fault = catalogue::of_statement(d.kind, &d.statement);
+        let fault = causes::of_statement(d.kind, &d.statement);
         let set = named.and_then(|sets| sets.iter().find(|set| set.contains(&d.name)));
         let own = match (named, set) {
             // What was done on purpose to many was done to all of them.
-            _ if fault.pervasive && !fault.fault => String::new(),
+            _ if fault.scope == Scope::PerClass && !fault.is_defect() => String::new(),
             // What matters stands alone, or with what it matters together with.
             (Some(_), Some(set)) => set[0].clone(),
             // Of the rest, as of what happens to tensors as a class, each kind is one factor.
             (Some(_), None) => String::new(),
             (None, _) if constants.contains(&fault.id) => d.statement.to_string(),
-            (None, _) if fault.pervasive => String::new(),
+            (None, _) if (fault.scope == Scope::PerClass) => String::new(),
             (None, _) => d.name.clone(),
         };
         groups.entry((fault.id, own)).or_default().push(d);
     }
     let groups = across_layers(groups.into_values().collect(), layers);
     for group in groups {
-        let fault = catalogue::of_statement(group[0].kind, &group[0].statement);
+        let fault = causes::of_statement(group[0].kind, &group[0].statement);
         let mut said: Vec<String> = group.iter().map(ToString::to_string).collect();
         said.dedup();
         let relation = match &said[..] {
@@ -434,17 +432,17 @@ fn rounded(d: &Differing) -> bool {
 /// tensor has for itself is one.
 fn constants(differing: &[&Differing]) -> Vec<&'static str> {
     const FEW: usize = 3;
-    let of = |fault: &Fault| {
+    let of = |fault: &CauseKind| {
         let mut said: Vec<String> = differing
             .iter()
-            .filter(|d| catalogue::of_statement(d.kind, &d.statement) == fault)
+            .filter(|d| causes::of_statement(d.kind, &d.statement) == fault)
             .map(|d| d.statement.to_string())
             .collect();
         said.sort();
         said.dedup();
         said.len()
     };
-    let all = [catalogue::SCALED, catalogue::OFFSET];
+    let all = [causes::SCALED, causes::OFFSET];
     all.iter().filter(|fault| of(fault) <= FEW).map(|fault| fault.id).collect()
 }
 
@@ -454,7 +452,7 @@ const NOT_LOADED: usize = 3;
 /// What was never loaded in one layer is one thing.
 fn not_loaded(groups: Vec<Vec<&Differing>>) -> Vec<Vec<&Differing>> {
     let layer = |group: &Vec<&Differing>| match &group[..] {
-        [d] if catalogue::of_statement(d.kind, &d.statement) == catalogue::UNRELATED => d.kind.layer,
+        [d] if causes::of_statement(d.kind, &d.statement) == causes::UNRELATED => d.kind.layer,
         _ => None,
     };
     let merge = |same: Vec<Vec<_>>| match layer(&same[0]) {

@@ -8,7 +8,7 @@
 //!
 //! - [`explain`]: the whole way, for two arms.
 //! - [`explain_trace`]: the same for an arm against what another program recorded.
-//! - [`catalogue`]: the causes that can be named, and what to do about each.
+//! - [`causes`]: the causes that can be named, and what to do about each.
 //!
 //! Three numbers are kept apart, because in 16-bit formats one flipped rounding saturates the logits: whether a cause
 //! is proved (bits), how large it is by itself (KL in f32 or f64), and how large noise is (KL over orders).
@@ -20,7 +20,7 @@ mod across;
 mod answer;
 mod bisect;
 mod cancel;
-pub mod catalogue;
+pub mod causes;
 mod conclusion;
 mod continuation;
 mod decisions;

@@ -8,7 +8,7 @@ use ulpscope_compare::{
 };
 use ulpscope_decoder::{Architecture, Departure, Semantics, Variants};
 use ulpscope_floats::DType;
-use ulpscope_record::{Counterfactual, LogitDivergence};
+use ulpscope_record::{Counterfactual, Direction, LogitDivergence};
 use ulpscope_weights::{Arm, LoadDType, Recipe};
 
 use crate::across::class;
@@ -86,7 +86,7 @@ fn kinds(factor: &Factor) -> Vec<(String, BTreeSet<String>)> {
     for name in &factor.take.parameters {
         kinds.entry(class(name)).or_default().insert(name.clone());
     }
-    if !factor.fault.fault || kinds.len() < 2 {
+    if !factor.fault.is_defect() || kinds.len() < 2 {
         return Vec::new();
     }
     kinds.into_iter().take(MOST).collect()
@@ -345,39 +345,39 @@ impl Proof {
     ) -> Vec<Counterfactual> {
         let wide = self.wide.to_string();
         let everything = "everything".to_owned();
-        let mut runs: Vec<(String, &str, usize, usize, &str)> = vec![
-            (everything.clone(), "neither", B, A, own),
-            (everything, "restored", self.everything, A, own),
+        let mut runs: Vec<(String, Direction, usize, usize, &str)> = vec![
+            (everything.clone(), Direction::Neither, B, A, own),
+            (everything, Direction::Restored, self.everything, A, own),
         ];
         for (i, factor) in factors.iter().enumerate() {
             let subject = || factor.subject.clone();
-            runs.push((subject(), "restored", self.restored[i], A, own));
-            runs.push((subject(), "injected", self.injected[i], B, own));
+            runs.push((subject(), Direction::Restored, self.restored[i], A, own));
+            runs.push((subject(), Direction::Injected, self.injected[i], B, own));
             if let Some(&restored) = self.wide_restored.get(i) {
-                runs.push((subject(), "restored", restored, self.wide_a, &wide));
-                runs.push((subject(), "injected", self.wide_injected[i], self.wide_a, &wide));
+                runs.push((subject(), Direction::Restored, restored, self.wide_a, &wide));
+                runs.push((subject(), Direction::Injected, self.wide_injected[i], self.wide_a, &wide));
             }
         }
         for (i, kind, subject) in &self.parts {
             // Beside what the whole does, only where that is little.
             if self.intrinsic(*i).0 < OF_ROUNDED * self.most_of_parts(*i) {
-                runs.push((kind.clone(), "injected", *subject, self.wide_a, wide.as_str()));
+                runs.push((kind.clone(), Direction::Injected, *subject, self.wide_a, wide.as_str()));
             }
         }
         for rewriting in rewritings {
             let found = self.sets.iter().find(|(set, _)| *set == rewriting.members);
             runs.extend(found.map(|(_, subject)| {
-                (rewriting.subject.clone(), "injected", *subject, self.wide_a, wide.as_str())
+                (rewriting.subject.clone(), Direction::Injected, *subject, self.wide_a, wide.as_str())
             }));
         }
-        runs.push(("everything".to_owned(), "neither", self.wide_b, self.wide_a, &wide));
+        runs.push(("everything".to_owned(), Direction::Neither, self.wide_b, self.wide_a, &wide));
         let mut all = Vec::new();
         for prompt in 0..self.prompts {
             for (factor, direction, subject, with, compute) in &runs {
                 all.extend(self.logits(*subject, *with).filter(|l| l.prompt == prompt).map(|l| {
                     Counterfactual {
                         factor: factor.clone(),
-                        direction: (*direction).to_owned(),
+                        direction: *direction,
                         prompt,
                         compute: (*compute).to_owned(),
                         equal: l.equal,

@@ -7,7 +7,7 @@ use ulpscope_floats::DType;
 use crate::factor::largest;
 use ulpscope_record::Truth;
 
-use crate::catalogue;
+use crate::causes;
 use crate::proof::Proof;
 use crate::stats::{interval, mean_or_zero, short};
 
@@ -65,12 +65,12 @@ pub(crate) fn shared(plan: &Plan) -> Vec<String> {
         shared.push(format!(
             "both arms hold {buffer} ({a} and {b}) off its formula, by up to {off_a:.1e} and {off_b:.1e} rad \
              per position ({}): a comparison of the two can't show what that does",
-            catalogue::ROTARY_BUFFER.title
+            causes::ROTARY_BUFFER.title
         ));
     }
     let first: Vec<_> = plan.arms[0].semantics.departures().collect();
     for departure in plan.arms[1].semantics.departures().filter(|d| first.contains(d)) {
-        let title = catalogue::of_variant(departure.variant, plan.arms[1].arm.architecture()).title;
+        let title = causes::of_variant(departure.variant, plan.arms[1].arm.architecture()).title;
         shared.push(format!(
             "both arms compute with {departure} ({title}), which Hugging Face's model does not"
         ));

@@ -10,6 +10,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::float;
+use crate::judgement::{Finding, Judgement, Severity};
 
 /// How an explanation ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,6 +47,9 @@ pub struct Explanation {
     pub status: Status,
     /// A paragraph that a person can act on.
     pub verdict: String,
+    /// What it means for the model; absent from records of schema 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub judgement: Option<Judgement>,
     /// What caused the divergence, the largest first.
     pub causes: Vec<Cause>,
     /// Candidates that were tried and dismissed, one sentence each.
@@ -96,8 +100,14 @@ pub struct Cause {
     pub title: String,
     /// What it happened to: a buffer, a tensor or a class of tensors, a field of the config, an arithmetic choice.
     pub subject: String,
+    /// The same as data; absent from records of schema 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub about: Option<Subject>,
     /// How the two arms' subjects are related, exactly where that is known.
     pub relation: Option<String>,
+    /// The same as data; absent from records of schema 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finding: Option<Finding>,
     /// The first site at which it shows; null where no site that was observed shows it.
     pub site: Option<String>,
     /// Whether putting the reference's subject into the arm removes what the cause is responsible for.
@@ -129,6 +139,45 @@ pub struct Cause {
     pub fault: bool,
     /// What to do about it; empty where there is nothing, because it cancels out.
     pub remedy: String,
+}
+
+impl Cause {
+    /// Whether it is a mistake or a choice.
+    pub fn severity(&self) -> Severity {
+        if self.fault { Severity::Defect } else { Severity::Choice }
+    }
+}
+
+/// What a cause happened to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Subject {
+    /// A buffer that no state dict holds.
+    Buffer {
+        /// Its name.
+        name: String,
+    },
+    /// Tensors of the state dict.
+    Tensors {
+        /// Their names.
+        names: Vec<String>,
+    },
+    /// A field of the config.
+    Setting {
+        /// Its key.
+        key: String,
+    },
+    /// A choice of arithmetic.
+    Arithmetic {
+        /// What is chosen: `attention`, `accumulation`, `format`, or a class of departures such as `norm`.
+        class: String,
+    },
+    /// Operations of a recording.
+    Sites {
+        /// Their sites, in forward order.
+        names: Vec<String>,
+    },
 }
 
 /// A site that introduces more than noise on equal inputs.
@@ -258,15 +307,37 @@ pub struct Bisection {
     pub spread: bool,
 }
 
+/// In which direction a factor was exchanged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Direction {
+    /// The arm with the reference's factor, compared with the reference.
+    Restored,
+    /// The reference with the arm's factor, compared with the arm; in the wide format with the reference, so that its KL
+    /// is what the factor does alone.
+    Injected,
+    /// The arm as it is, compared with the reference.
+    Neither,
+}
+
+impl Direction {
+    /// As records write it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Direction::Restored => "restored",
+            Direction::Injected => "injected",
+            Direction::Neither => "neither",
+        }
+    }
+}
+
 /// One run with a factor exchanged.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Counterfactual {
     /// What was exchanged; `everything` for all factors at once.
     pub factor: String,
-    /// `restored`: the arm with the reference's factor, compared with the reference. `injected`: the reference with
-    /// the arm's factor, compared with the arm; in the wide format, with the reference, so that its KL is what the
-    /// factor does alone. `neither`: the arm as it is, compared with the reference.
-    pub direction: String,
+    /// In which direction.
+    pub direction: Direction,
     /// Index of the prompt.
     pub prompt: usize,
     /// Format of the arithmetic: the arms' own, or the one of the intrinsic size.

@@ -3,7 +3,7 @@
 use crate::explanation::{Explanation, Origin};
 use crate::kind::{Wanted, kind};
 use crate::layout;
-use crate::schema::{RunRecord, SCHEMA};
+use crate::schema::{OLDEST, RunRecord, SCHEMA};
 use serde::Deserialize;
 use std::collections::HashSet;
 use std::fs::{File, TryLockError};
@@ -67,7 +67,7 @@ pub enum RecordError {
         what: &'static str,
     },
     /// Written with another version of the schema.
-    #[error("{path}: schema version {found}, this ulpscope reads version {SCHEMA}; {}", remedy(*found))]
+    #[error("{path}: schema version {found}, this ulpscope reads versions {OLDEST} to {SCHEMA}; {}", remedy(*found))]
     Version {
         /// The file.
         path: String,
@@ -226,7 +226,7 @@ fn parse(bytes: &[u8], path: &str) -> Result<RunRecord, RecordError> {
     };
     // Before anything else: another version's fields are not faults of the file.
     let header: Header = serde_json::from_slice(bytes).map_err(wrong)?;
-    if header.schema != u64::from(SCHEMA) {
+    if !(u64::from(OLDEST)..=u64::from(SCHEMA)).contains(&header.schema) {
         return Err(RecordError::Version { path: path.to_owned(), found: header.schema });
     }
     let record: RunRecord = serde_json::from_slice(bytes).map_err(wrong)?;
@@ -474,7 +474,7 @@ mod tests {
         let newer =
             SMALL.replacen("\"schema\": 1", "\"schema\": 7", 1).replacen("\"kernel\"", "\"kernels\"", 1);
         assert!(
-            error(&newer).contains("version 7, this ulpscope reads version 1; use a newer"),
+            error(&newer).contains("version 7, this ulpscope reads versions 1 to 2; use a newer"),
             "{}",
             error(&newer)
         );

@@ -6,6 +6,7 @@
 //!
 //! - [`schema`]: the fields. Units and reference are stated at each of them.
 //! - [`explanation`]: what caused a divergence, how that was proved, and whether it matters.
+//! - [`judgement`]: what that means for the model, in the order a reader needs it.
 //! - [`mod@file`]: reading and writing. A file is either whole or not there; damaged input is one clear error.
 //! - [`header`]: what parsers overlook in the headers of files that others wrote.
 //! - [`mod@kind`]: what a file really is, where it is not what its name says.
@@ -31,6 +32,7 @@ pub mod explanation;
 pub mod file;
 pub mod float;
 pub mod header;
+pub mod judgement;
 pub mod kind;
 mod layout;
 pub mod provenance;
@@ -42,6 +44,7 @@ pub mod unit;
 
 pub use explanation::*;
 pub use file::RecordError;
+pub use judgement::*;
 pub use same::differences;
 pub use schema::*;
 pub use summary::markdown;

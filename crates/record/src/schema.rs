@@ -10,13 +10,16 @@ use serde::{Deserialize, Serialize};
 use crate::explanation::Explanation;
 use crate::float;
 
-/// The version of the schema that this crate writes.
-pub const SCHEMA: u32 = 1;
+/// The version of the schema that this crate writes. Records of [`OLDEST`] and later are read.
+pub const SCHEMA: u32 = 2;
+
+/// The oldest version of the schema that this crate reads. Version 2 adds typed siblings to fields of version 1.
+pub const OLDEST: u32 = 1;
 
 /// Everything one run found. Every table, plot and page is drawn from this alone.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunRecord {
-    /// Version of the schema, [`SCHEMA`].
+    /// Version of the schema that it was written in, from [`OLDEST`] to [`SCHEMA`].
     pub schema: u32,
     /// What ran, where and when. The only part that differs between two runs of the same thing.
     pub provenance: Provenance,

@@ -10,7 +10,7 @@ use ulpscope_metrics::{Axis, Description, Hints, Statement, describe};
 
 use super::folded::links;
 use super::{Besides, Elsewhere, listed, parameter};
-use crate::catalogue;
+use crate::causes;
 
 /// The largest hidden size for which a basis is looked for: it takes the cube of it.
 const MOST: usize = 1024;
@@ -83,7 +83,7 @@ pub(super) fn basis<'d>(a: &NamedArm, b: &NamedArm, left: &[&'d Differing]) -> O
     let stream = format!("the residual stream is in another basis in {} tensors", follow.len());
     if !missing.is_empty() {
         let said = format!("{stream}, and not in {}", listed(missing.iter().map(String::as_str)));
-        return Some(Elsewhere { said, fault: catalogue::ROTATED, tensors });
+        return Some(Elsewhere { said, fault: causes::ROTATED, tensors });
     }
     let first = &near[0];
     let made = basis.applied(&parameter(a, &first.name)?, first);

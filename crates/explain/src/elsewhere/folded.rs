@@ -9,7 +9,7 @@ use ulpscope_floats::Floats;
 use ulpscope_metrics::{Hints, describe};
 
 use super::{Besides, Elsewhere, by_tensors, listed, parameter};
-use crate::catalogue;
+use crate::causes;
 
 /// Rows of a layer that are looked at before all are.
 const SAMPLE: usize = 64;
@@ -114,7 +114,7 @@ fn one<'d>(a: &NamedArm, b: &NamedArm, left: &[&'d Differing], link: &Link) -> O
         None => {
             let said =
                 format!("b = a times {} in {}, and that norm is as it was{and}", link.norm, listed(follow));
-            Some(Elsewhere { said, fault: catalogue::FOLDED_TWICE, tensors })
+            Some(Elsewhere { said, fault: causes::FOLDED_TWICE, tensors })
         }
         Some(_) if !same.is_empty() && !follow.is_empty() && follow.len() + same.len() == states.len() => {
             let said = format!(
@@ -123,7 +123,7 @@ fn one<'d>(a: &NamedArm, b: &NamedArm, left: &[&'d Differing], link: &Link) -> O
                 listed(follow),
                 listed(same)
             );
-            Some(Elsewhere { said, fault: catalogue::FOLDED_PARTLY, tensors })
+            Some(Elsewhere { said, fault: causes::FOLDED_PARTLY, tensors })
         }
         Some(_) if follow.len() == states.len() => {
             let said = format!(

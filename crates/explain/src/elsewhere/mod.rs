@@ -14,7 +14,7 @@ use ulpscope_floats::Floats;
 use ulpscope_metrics::{Description, Fingerprint, Origin, Statement, digest, origins};
 
 use crate::across::{by_key, class, together};
-use crate::catalogue::{self, Fault};
+use crate::causes::{self, CauseKind};
 
 /// One mistake of this kind.
 #[derive(Debug)]
@@ -22,7 +22,7 @@ pub(crate) struct Elsewhere<'d> {
     /// What is where.
     pub(crate) said: String,
     /// What this is called in the catalogue.
-    pub(crate) fault: &'static Fault,
+    pub(crate) fault: &'static CauseKind,
     /// The tensors that it is about.
     pub(crate) tensors: Vec<&'d Differing>,
 }
@@ -60,12 +60,12 @@ pub(crate) fn elsewhere<'d>(a: &NamedArm, b: &NamedArm, differing: &'d [Differin
             let norms = near::norms(a, b, &unknown, &along);
             tensors.extend(norms.into_iter().filter(|norm| !names.contains(&norm.name)));
         }
-        found.push(Elsewhere { said, fault: catalogue::LAYERS, tensors });
+        found.push(Elsewhere { said, fault: causes::LAYERS, tensors });
         nearby.retain(|near| !names.contains(&near.tensor.name));
     }
     let (in_layers, others) = layers::places(others);
     for (said, names) in in_layers {
-        found.push(Elsewhere { said, fault: catalogue::EXCHANGED, tensors: named(&names) });
+        found.push(Elsewhere { said, fault: causes::EXCHANGED, tensors: named(&names) });
     }
     for origin in others {
         let names = changed(&origin);
@@ -73,9 +73,9 @@ pub(crate) fn elsewhere<'d>(a: &NamedArm, b: &NamedArm, differing: &'d [Differin
             differing.iter().copied().filter(|d| names.contains(&d.name.as_str())).collect();
         if !tensors.is_empty() && !tensors.iter().any(|d| placed(&found, d)) {
             let fault = match &origin {
-                Origin::Untied { .. } => catalogue::HEAD,
-                Origin::Copied { name, .. } if name == "lm_head.weight" => catalogue::HEAD,
-                _ => catalogue::EXCHANGED,
+                Origin::Untied { .. } => causes::HEAD,
+                Origin::Copied { name, .. } if name == "lm_head.weight" => causes::HEAD,
+                _ => causes::EXCHANGED,
             };
             found.push(Elsewhere { said: origin.to_string(), fault, tensors });
         }
@@ -153,9 +153,9 @@ impl Besides<'_> {
     }
 
     /// The first that is a fault, or that is none; `None` if nothing was done.
-    fn fault(&self) -> Option<&'static Fault> {
-        let all = || self.0.iter().map(|(_, kind, statement)| catalogue::of_statement(*kind, statement));
-        all().find(|fault| fault.fault).or_else(|| all().next())
+    fn fault(&self) -> Option<&'static CauseKind> {
+        let all = || self.0.iter().map(|(_, kind, statement)| causes::of_statement(*kind, statement));
+        all().find(|fault| fault.is_defect()).or_else(|| all().next())
     }
 }
 

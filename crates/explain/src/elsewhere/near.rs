@@ -6,7 +6,7 @@ use ulpscope_floats::Floats;
 use ulpscope_metrics::{Description, Origin, Statement, correlation};
 
 use super::{Elsewhere, parameter};
-use crate::catalogue;
+use crate::causes;
 
 /// Elements of each tensor that are looked at.
 const SAMPLE: usize = 4096;
@@ -84,7 +84,7 @@ pub(super) fn one_by_one(found: Vec<Near>) -> Vec<Elsewhere> {
     (found.iter().zip(said))
         .filter_map(|(near, (said, other))| {
             let tensors = std::iter::once(near.tensor).chain(other).collect();
-            Some(Elsewhere { said: said?, fault: catalogue::EXCHANGED, tensors })
+            Some(Elsewhere { said: said?, fault: causes::EXCHANGED, tensors })
         })
         .collect()
 }

@@ -9,7 +9,7 @@ use ulpscope_floats::Floats;
 use ulpscope_metrics::{Axis, Description, Hints, Rearrangement, Relation, Statement, correlation, describe};
 
 use super::{Besides, Elsewhere, by_tensors, listed, parameter};
-use crate::catalogue;
+use crate::causes;
 
 /// What lies along the neurons of each linear layer of an MLP.
 const ROLES: [(Role, Axis); 3] =
@@ -67,7 +67,7 @@ fn one<'d>(a: &NamedArm, b: &NamedArm, left: &[&'d Differing], layer: usize) -> 
     let said = format!("the neurons of {} are in another order", listed(follow.iter().map(|d| &*d.name)));
     if !same.is_empty() {
         let said = format!("{said}, and those of {} are not{and}", listed(same));
-        return Some(Elsewhere { said, fault: catalogue::NEURONS, tensors: follow });
+        return Some(Elsewhere { said, fault: causes::NEURONS, tensors: follow });
     }
     let said = said + ", which is no fault" + &and;
     Some(Elsewhere { said, fault: besides.fault()?, tensors: follow })

@@ -9,7 +9,7 @@ use ulpscope_metrics::{Change, Relation, Statement, digest};
 
 use super::{Elsewhere, parameter};
 use crate::across::by_key;
-use crate::catalogue;
+use crate::causes;
 
 /// Runs of rows that are told of each tensor.
 const SHOWN: usize = 4;
@@ -30,7 +30,7 @@ pub(super) fn splits<'d>(a: &NamedArm, b: &NamedArm, left: &[&'d Differing]) -> 
             if tensors.len() > 1
                 && let Some(said) = split(a, b, &names)
             {
-                found.push(Elsewhere { said, fault: catalogue::SPLIT, tensors });
+                found.push(Elsewhere { said, fault: causes::SPLIT, tensors });
             }
         }
     }

@@ -4,7 +4,7 @@ use burn::tensor::Device;
 use ulpscope_compare::{CompareError, Compared, Free, NamedArm, Reference, Setting, free, in_order};
 use ulpscope_decoder::Accumulation;
 use ulpscope_floats::DType;
-use ulpscope_record::{Counterfactual, LogitDivergence};
+use ulpscope_record::{Counterfactual, Direction, LogitDivergence};
 
 use super::hypothesis::Change;
 use super::search::Found;
@@ -187,9 +187,9 @@ impl Account {
 
     /// Every run, as records have it.
     pub(super) fn counterfactuals(&self, found: &[Found], compute: DType) -> Vec<Counterfactual> {
-        let entry = |factor: &str, direction: &str, l: &LogitDivergence| Counterfactual {
+        let entry = |factor: &str, direction: Direction, l: &LogitDivergence| Counterfactual {
             factor: factor.to_owned(),
-            direction: direction.to_owned(),
+            direction,
             prompt: l.prompt,
             compute: compute.to_string(),
             equal: l.equal,
@@ -198,14 +198,14 @@ impl Account {
             max_abs: l.max_abs,
         };
         let mut all: Vec<Counterfactual> =
-            self.logits(OURS, TRACE).map(|l| entry("everything", "neither", l)).collect();
+            self.logits(OURS, TRACE).map(|l| entry("everything", Direction::Neither, l)).collect();
         for (f, run) in found.iter().zip(&self.alone) {
             let runs = run.iter().flat_map(|&run| self.logits(run, TRACE));
-            all.extend(runs.map(|l| entry(&f.subject, "restored", l)));
+            all.extend(runs.map(|l| entry(&f.subject, Direction::Restored, l)));
         }
         if found.len() > 1 {
             let runs = self.everything.iter().flat_map(|&run| self.logits(run, TRACE));
-            all.extend(runs.map(|l| entry("everything", "restored", l)));
+            all.extend(runs.map(|l| entry("everything", Direction::Restored, l)));
         }
         all
     }

@@ -11,14 +11,14 @@ use ulpscope_floats::{DType, Floats};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use crate::catalogue::{self, Fault};
+use crate::causes::{self, CauseKind};
 
 /// One thing that a trace's model may have done otherwise.
 #[derive(Clone, Debug)]
 pub(crate) struct Hypothesis {
     /// The same at other layers has the same key.
     pub(crate) key: String,
-    pub(crate) fault: &'static Fault,
+    pub(crate) fault: &'static CauseKind,
     /// What it is about, with the layer left open.
     pub(crate) subject: String,
     /// What the trace has, and what ours has.
@@ -142,7 +142,7 @@ fn variants(site: Site, setting: &Setting, dtype: DType, first: usize) -> Vec<Hy
         .filter(|variant| variant.touches(of, attention, dtype).contains(&site))
         .map(|variant| Hypothesis {
             key: variant.to_string(),
-            fault: catalogue::of_variant(variant, of),
+            fault: causes::of_variant(variant, of),
             subject: format!("arithmetic: {}", variant.class()),
             relation: format!("trace: {variant}, ours: Hugging Face's"),
             change: Change::Variant(variant),
@@ -155,7 +155,7 @@ fn variants(site: Site, setting: &Setting, dtype: DType, first: usize) -> Vec<Hy
         };
         all.push(Hypothesis {
             key: format!("attention {other}"),
-            fault: catalogue::ATTENTION,
+            fault: causes::ATTENTION,
             subject: "attention implementation".to_owned(),
             relation: format!("trace: {other}, ours: {attention}"),
             change: Change::Attention(other),
@@ -179,7 +179,7 @@ fn config(site: Site, setting: &Setting) -> Vec<Hypothesis> {
             .filter(|eps| eps.to_bits() != of.norm.eps.to_bits())
             .map(|eps| Hypothesis {
                 key: format!("rms_norm_eps {eps:e}"),
-                fault: catalogue::EPS,
+                fault: causes::EPS,
                 subject: "rms_norm_eps".to_owned(),
                 relation: format!("trace: {eps:e}, ours: {:e}", of.norm.eps),
                 change: Change::Eps(eps),
@@ -191,7 +191,7 @@ fn config(site: Site, setting: &Setting) -> Vec<Hypothesis> {
             .filter(|(name, act)| Some(*act) != own_act(of, site) && *name != "swish")
             .map(|(name, act)| Hypothesis {
                 key: format!("hidden_act {name}"),
-                fault: catalogue::ACTIVATION,
+                fault: causes::ACTIVATION,
                 subject: "hidden_act".to_owned(),
                 relation: format!("trace: {name}, ours: {:?}", own_act(of, site).unwrap_or(act)),
                 change: Change::Act(act),
@@ -219,7 +219,7 @@ fn query_scales(of: &Architecture, site: Site) -> Vec<Hypothesis> {
     let said = |scale: QueryScale| format!("beta {} from {} on", scale.beta, scale.original);
     let hypothesis = |scale: QueryScale| Hypothesis {
         key: format!("query scale {}", said(scale)),
-        fault: catalogue::TEMPERATURE,
+        fault: causes::TEMPERATURE,
         subject: "llama_4_scaling_beta".to_owned(),
         relation: format!("trace: {}, ours: {}", said(scale), said(own)),
         change: Change::QueryScale(scale),
@@ -234,7 +234,7 @@ fn own_act(of: &Architecture, site: Site) -> Option<Activation> {
 fn rotary(of: &Architecture, index: usize) -> Vec<Hypothesis> {
     let buffers = [DType::Bf16, DType::F16].map(|dtype| Hypothesis {
         key: format!("inv_freq {dtype}"),
-        fault: catalogue::ROTARY_BUFFER,
+        fault: causes::ROTARY_BUFFER,
         subject: of.ropes[index].buffers[0].to_owned(),
         relation: format!("trace = round_{dtype}(ours)"),
         change: Change::Buffers(dtype),
@@ -242,11 +242,11 @@ fn rotary(of: &Architecture, index: usize) -> Vec<Hypothesis> {
     let rope = &of.ropes[index].parameters;
     let theta = |theta: f64| {
         let relation = format!("trace: theta {theta}; ours: theta {}", rope.rope_theta);
-        ("rope_theta", catalogue::ROPE_THETA, relation, RopeParameters { rope_theta: theta, ..rope.clone() })
+        ("rope_theta", causes::ROPE_THETA, relation, RopeParameters { rope_theta: theta, ..rope.clone() })
     };
     let scaled = |kind: RopeKind| {
         let relation = format!("trace: {kind:?}; ours: {:?}", rope.kind);
-        ("rope_scaling", catalogue::ROPE_SCALING, relation, RopeParameters { kind, ..rope.clone() })
+        ("rope_scaling", causes::ROPE_SCALING, relation, RopeParameters { kind, ..rope.clone() })
     };
     let thetas = THETAS.into_iter().filter(|t| *t != rope.rope_theta).map(theta);
     let linear = [2.0, 4.0, 8.0, 16.0, 32.0].map(|factor| RopeKind::Linear { factor });
@@ -254,7 +254,7 @@ fn rotary(of: &Architecture, index: usize) -> Vec<Hypothesis> {
     let kinds = near(&rope.kind).into_iter().chain(kinds).filter(|kind| *kind != rope.kind);
     let plain = rope.factors.as_ref().map(|_| {
         let relation = "trace: no factors; ours: rope_freqs of the file".to_owned();
-        ("rope_scaling", catalogue::ROPE_SCALING, relation, RopeParameters { factors: None, ..rope.clone() })
+        ("rope_scaling", causes::ROPE_SCALING, relation, RopeParameters { factors: None, ..rope.clone() })
     });
     let ropes = thetas.chain(kinds.map(scaled)).chain(plain);
     let ropes = ropes.map(|(subject, fault, relation, rope)| Hypothesis {
@@ -332,7 +332,7 @@ fn wiring(site: Site, setting: &Setting) -> Vec<Hypothesis> {
             let said = |s: Site| if Some(s) == before { "the block's input".to_owned() } else { name(s) };
             all.push(Hypothesis {
                 key: format!("{} reads {} for {}", name(site), said(by), said(read)),
-                fault: catalogue::WIRING,
+                fault: causes::WIRING,
                 subject: format!("the input of {}", name(site)),
                 relation: format!("trace: {}, ours: {}", said(by), said(read)),
                 change: Change::Rewired { of: read, by },

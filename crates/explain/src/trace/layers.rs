@@ -8,7 +8,7 @@ use ulpscope_metrics::Origin;
 use super::hypothesis::Change;
 use super::search::Found;
 use crate::across::{by_key, class, ranges, together};
-use crate::{catalogue, elsewhere};
+use crate::{causes, elsewhere};
 
 /// Tensors of a layer that hold another layer's, from which on the layer does.
 const MOST: usize = 5;
@@ -56,7 +56,7 @@ pub(super) fn merge(found: &mut Vec<Found>) {
     };
     let relation = format!("of ours (a) and the trace's (b): {said}");
     let first = moved.remove(0);
-    let mut whole = Found { key: relation.clone(), fault: catalogue::LAYERS, subject, relation, ..first };
+    let mut whole = Found { key: relation.clone(), fault: causes::LAYERS, subject, relation, ..first };
     whole.ties.clear();
     moved.into_iter().for_each(|one| whole.take(one));
     found.push(whole);

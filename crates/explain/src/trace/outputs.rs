@@ -9,7 +9,7 @@ use ulpscope_floats::Floats;
 use ulpscope_metrics::{Change, Description, Hints, Operation, Place, Relation, Statement, Zeros, describe};
 
 use super::pattern::hidden;
-use crate::catalogue::{self, Fault};
+use crate::causes::{self, CauseKind};
 
 /// Signal-to-noise ratio, dB, that activations keep when somebody quantises them on purpose, to 8 bits.
 const CODED_DB: f64 = 24.0;
@@ -20,7 +20,7 @@ const NEARLY_ONE: f64 = 0.02;
 
 /// What the values at a site say.
 pub(super) struct Seen {
-    pub(super) fault: &'static Fault,
+    pub(super) fault: &'static CauseKind,
     /// Ours is `a` in it, the trace's is `b`.
     pub(super) statement: String,
 }
@@ -38,11 +38,11 @@ pub(super) fn seen(
     let (a, b) = (a.cast(dtype), b.cast(dtype));
     if let Some((share, factor)) = dropped(&a, &b) {
         let statement = format!("b = {factor:.3}*a, but 0 in {:.1} % of the elements", 100.0 * share);
-        return Ok(Seen { fault: catalogue::DROPOUT, statement });
+        return Ok(Seen { fault: causes::DROPOUT, statement });
     }
     if biased(&a, &b, width) {
         let statement = "b = a plus a constant for each channel, the same at all tokens".to_owned();
-        return Ok(Seen { fault: catalogue::OUTPUT_OFFSET, statement });
+        return Ok(Seen { fault: causes::OUTPUT_OFFSET, statement });
     }
     let statement = describe(&a, &b, &[a.len() / width, width], &Hints { heads });
     match fault(site, &statement, a.len(), dtype.unit_roundoff()) {
@@ -85,48 +85,46 @@ fn biased(ours: &Floats, theirs: &Floats, width: usize) -> bool {
     width > 1 && tokens >= 4 && (0..width).all(constant) && (0..width).any(clear)
 }
 
-fn fault(site: Site, statement: &Statement, len: usize, unit: f64) -> Option<&'static Fault> {
+fn fault(site: Site, statement: &Statement, len: usize, unit: f64) -> Option<&'static CauseKind> {
     // Another mask, or another softmax, gives what may pass for coarse numbers.
     let attention = site.op().of_pairs() || site.op() == Op::Mix;
     let of_operation = |operation| match operation {
-        Operation::Times => catalogue::OUTPUT_SCALED,
-        Operation::Plus => catalogue::OUTPUT_OFFSET,
+        Operation::Times => causes::OUTPUT_SCALED,
+        Operation::Plus => causes::OUTPUT_OFFSET,
     };
     let of_relation = |relation: &Relation| match relation {
-        Relation::Scaled { .. } | Relation::Negated => Some(catalogue::OUTPUT_SCALED),
+        Relation::Scaled { .. } | Relation::Negated => Some(causes::OUTPUT_SCALED),
         Relation::Affine(found) => Some(of_operation(found.operation)),
         // A constant that few elements share is a way to write them down.
         Relation::Grouped(found) if found.constants.len() * 8 <= len => Some(of_operation(found.operation)),
-        Relation::Clamped(_) => Some(catalogue::OUTPUT_CLAMPED),
-        Relation::Quantised(found) if !attention && found.sqnr_db >= CODED_DB => {
-            Some(catalogue::OUTPUT_ROUNDED)
-        }
-        Relation::Rounded { .. } | Relation::Neighbours(_) if !attention => Some(catalogue::OUTPUT_ROUNDED),
-        Relation::Rearranged(_) if !site.op().of_pairs() => Some(catalogue::OUTPUT_REARRANGED),
+        Relation::Clamped(_) => Some(causes::OUTPUT_CLAMPED),
+        Relation::Quantised(found) if !attention && found.sqnr_db >= CODED_DB => Some(causes::OUTPUT_ROUNDED),
+        Relation::Rounded { .. } | Relation::Neighbours(_) if !attention => Some(causes::OUTPUT_ROUNDED),
+        Relation::Rearranged(_) if !site.op().of_pairs() => Some(causes::OUTPUT_REARRANGED),
         _ => None,
     };
     match statement {
         Statement::Exact(Relation::Partial(found)) => match &found.change {
             // Zeros here and there are what many a function makes.
-            Change::Zero(Zeros::Place) if found.place != Place::Scattered => Some(catalogue::OUTPUT_ZERO),
+            Change::Zero(Zeros::Place) if found.place != Place::Scattered => Some(causes::OUTPUT_ZERO),
             Change::Related(inner) => of_relation(inner),
             _ => None,
         },
         Statement::Exact(relation) => of_relation(relation),
-        Statement::Described(Description::Constant { value: 0.0 }) => Some(catalogue::OUTPUT_ZERO),
+        Statement::Described(Description::Constant { value: 0.0 }) => Some(causes::OUTPUT_ZERO),
         // What rounding leaves of a product with a constant that was rounded before; a factor of nearly 1 is what sums in
         // another order may have, too.
         Statement::Described(Description::Noisy { gain, sqnr_db, .. })
             if (gain - 1.0).abs() > NEARLY_ONE && *sqnr_db >= -20.0 * (2.0 * unit).log10() =>
         {
-            Some(catalogue::OUTPUT_SCALED)
+            Some(causes::OUTPUT_SCALED)
         }
         Statement::Described(Description::Update { .. }) if site.op() == Op::Linear => {
-            Some(catalogue::ADAPTER_ACTIVE)
+            Some(causes::ADAPTER_ACTIVE)
         }
         // Of a layer with other weights, or other inputs.
         Statement::Described(Description::Unrelated { .. }) if site.op() == Op::Linear => {
-            Some(catalogue::LAYER_UNRELATED)
+            Some(causes::LAYER_UNRELATED)
         }
         Statement::Described(_) => None,
     }

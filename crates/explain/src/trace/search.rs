@@ -16,13 +16,13 @@ use super::pattern;
 use super::recorded::few;
 use super::weights::Layer;
 use crate::across::class;
-use crate::catalogue::{self, Fault};
+use crate::causes::{self, CauseKind};
 
 /// What was found of one cause.
 #[derive(Clone, Debug)]
 pub(crate) struct Found {
     pub(crate) key: String,
-    pub(crate) fault: &'static Fault,
+    pub(crate) fault: &'static CauseKind,
     pub(crate) subject: String,
     pub(crate) relation: String,
     /// The sites that it accounts for, in forward order.
@@ -389,8 +389,8 @@ impl<'s, 'a> Search<'s, 'a> {
         let equal = sites.iter().copied().filter(|site| trial.equal(*site));
         // A norm whose squares are infinite in its format gives zeros: that is no choice of where to round.
         let of_zeros = || sites.iter().any(|site| self.zeros(*site));
-        let fault = match hypothesis.fault == catalogue::NORM_ROUNDING && of_zeros() {
-            true => catalogue::OVERFLOW,
+        let fault = match hypothesis.fault == causes::NORM_ROUNDING && of_zeros() {
+            true => causes::OVERFLOW,
             false => hypothesis.fault,
         };
         let found = self.found(&hypothesis.key, || Found {
@@ -429,7 +429,7 @@ impl<'s, 'a> Search<'s, 'a> {
         key: String,
         site: Site,
         shown: Shown,
-        fault: &'static Fault,
+        fault: &'static CauseKind,
         said: [String; 2],
     ) {
         let [subject, relation] = said;
@@ -482,7 +482,7 @@ impl<'s, 'a> Search<'s, 'a> {
         let pairs = self.pairs_at(site, now);
         let kind = class(&site.to_string());
         if pattern::last_bits(site, &pairs, self.judge.chance()) || pattern::few_steps(&pairs) {
-            let fault = catalogue::LAST_BITS;
+            let fault = causes::LAST_BITS;
             let said = [
                 format!("functions at {kind} and the like"),
                 "the two are neighbours in their format wherever they differ".to_owned(),

@@ -10,7 +10,7 @@ use super::judge::Judge;
 use super::recorded::{Recorded, few};
 use super::search::{Found, Outcome, Shown};
 use crate::across::class;
-use crate::catalogue;
+use crate::causes;
 use crate::stats::{mean_or_zero, short};
 use crate::{floor, growth};
 
@@ -77,6 +77,7 @@ pub(super) fn explanation(known: &Known) -> Explanation {
         arm: arm.name.clone(),
         status,
         verdict: String::new(),
+        judgement: None,
         causes,
         ruled_out: ruled_out(outcome),
         origins,
@@ -108,6 +109,9 @@ fn cause(known: &Known, index: usize, f: &Found, floor_kl: f64, exceeds_floor: b
         title: f.fault.title.to_owned(),
         subject: f.subject.clone(),
         relation: Some(f.relation.clone()),
+
+        about: None,
+        finding: None,
         site: f.sites.first().map(Site::to_string),
         necessary: f.ran(),
         // That would be to mend the program that made the trace.
@@ -120,19 +124,22 @@ fn cause(known: &Known, index: usize, f: &Found, floor_kl: f64, exceeds_floor: b
         intrinsic_flips,
         floor_kl,
         exceeds_floor,
-        fault: f.fault.fault,
+        fault: f.fault.is_defect(),
         remedy: f.fault.remedy.to_owned(),
     }
 }
 
 /// Where all that differs is within what orders do.
 fn order(known: &Known, floor_kl: f64, exceeds_floor: bool) -> Cause {
-    let fault = catalogue::ORDER;
+    let fault = causes::ORDER;
     Cause {
         id: fault.id.to_owned(),
         title: fault.title.to_owned(),
         subject: "order of summation".to_owned(),
         relation: Some(format!("trace: not one of ours, ours: {}", known.arm.semantics.base.accumulation)),
+
+        about: None,
+        finding: None,
         site: known.sites.iter().find(|s| s.introduced.equal < 1.0).map(|s| s.site.clone()),
         necessary: false,
         sufficient: false,
@@ -144,7 +151,7 @@ fn order(known: &Known, floor_kl: f64, exceeds_floor: bool) -> Cause {
         intrinsic_flips: [0, 0],
         floor_kl,
         exceeds_floor,
-        fault: fault.fault,
+        fault: fault.is_defect(),
         remedy: fault.remedy.to_owned(),
     }
 }
@@ -262,7 +269,7 @@ fn paragraph(known: &Known, found: &Explanation, status: Status, floor_kl: f64) 
             if count > LISTED {
                 said.push(format!("And {} more.", count - LISTED));
             }
-            if status == Status::Explained && outcome.found.iter().all(|f| !f.fault.fault) {
+            if status == Status::Explained && outcome.found.iter().all(|f| !f.fault.is_defect()) {
                 said.push("This is a choice that both sides are free to make, not a fault.".to_owned());
             }
             let left: Vec<String> = outcome.unexplained.iter().map(|u| u.site.to_string()).collect();
@@ -281,7 +288,7 @@ fn paragraph(known: &Known, found: &Explanation, status: Status, floor_kl: f64) 
         said.extend(size(known, floor_kl));
     }
     let mut remedies: Vec<&str> =
-        outcome.found.iter().filter(|f| f.fault.fault).map(|f| f.fault.remedy).collect();
+        outcome.found.iter().filter(|f| f.fault.is_defect()).map(|f| f.fault.remedy).collect();
     remedies.dedup();
     said.extend(remedies.into_iter().take(LISTED).map(str::to_owned));
     said.join(" ")
@@ -355,7 +362,7 @@ fn size(known: &Known, floor_kl: f64) -> Vec<String> {
     let mut said = vec![format!("Accumulated at the logits: KL {}{beside}.", short(own))];
     let explained = known.outcome.unexplained.is_empty();
     let whole = |found: &Found| !found.changes.is_empty() && found.changes.iter().all(|(.., whole)| *whole);
-    let what = if known.outcome.found.iter().filter(|found| found.fault.fault).all(whole) {
+    let what = if known.outcome.found.iter().filter(|found| found.fault.is_defect()).all(whole) {
         "all of that"
     } else {
         "what of that holds throughout"

@@ -16,7 +16,7 @@ use ulpscope_weights::Arm;
 
 use super::hypothesis::{Change, Hypothesis};
 use crate::across::class;
-use crate::catalogue::{self, Fault};
+use crate::causes::{self, CauseKind};
 
 /// Channels that are held against every other one; beyond, only against their neighbours and each other.
 const ALL_AGAINST_ALL: usize = 2048;
@@ -91,7 +91,13 @@ impl Layer<'_> {
     }
 
     /// Another tensor in this one's place.
-    fn whole(&self, held: &Held, fault: &'static Fault, said: &str, values: Floats<'static>) -> Hypothesis {
+    fn whole(
+        &self,
+        held: &Held,
+        fault: &'static CauseKind,
+        said: &str,
+        values: Floats<'static>,
+    ) -> Hypothesis {
         Hypothesis {
             key: format!("{} {said}", class(&held.name)),
             fault,
@@ -109,9 +115,9 @@ impl Layer<'_> {
         let statement = describe(&held.values, &values, &held.shape, &Hints { heads: &self.heads() });
         let fault = match &statement {
             Statement::Exact(_) | Statement::Described(Description::Constant { .. }) => {
-                catalogue::of_statement(self.of.kind(&held.name)?, &statement)
+                causes::of_statement(self.of.kind(&held.name)?, &statement)
             }
-            Statement::Described(_) => catalogue::PARTLY,
+            Statement::Described(_) => causes::PARTLY,
         };
         Some(Hypothesis {
             key: held.name.clone(),
@@ -127,9 +133,9 @@ impl Layer<'_> {
             same_format(&bias.values, (0..bias.values.len()).map(|i| f(bias.values.get(i))))
         };
         vec![
-            self.whole(bias, catalogue::BIAS, "trace: none, ours: added", map(|_| 0.0)),
-            self.whole(bias, catalogue::SIGNS, "trace = -ours", map(|x| -x)),
-            self.whole(bias, catalogue::SCALED, "trace = 2*ours", map(|x| 2.0 * x)),
+            self.whole(bias, causes::BIAS, "trace: none, ours: added", map(|_| 0.0)),
+            self.whole(bias, causes::SIGNS, "trace = -ours", map(|x| -x)),
+            self.whole(bias, causes::SCALED, "trace = 2*ours", map(|x| 2.0 * x)),
         ]
     }
 
@@ -142,7 +148,7 @@ impl Layer<'_> {
             let turned = (0..rows * columns).map(|i| weight.values.get(i % rows * columns + i / rows));
             found.push(self.whole(
                 weight,
-                catalogue::TRANSPOSED,
+                causes::TRANSPOSED,
                 "trace = ours transposed",
                 same_format(&weight.values, turned),
             ));
@@ -157,7 +163,7 @@ impl Layer<'_> {
             let values = parts.parameter(&name)?.into_owned();
             if values.dtype() == weight.values.dtype() && values.bytes() != weight.values.bytes() {
                 let mut one =
-                    self.whole(weight, catalogue::EXCHANGED, &format!("the trace's holds {name}"), values);
+                    self.whole(weight, causes::EXCHANGED, &format!("the trace's holds {name}"), values);
                 (one.subject, one.key) = (weight.name.clone(), format!("{} holds {name}", weight.name));
                 found.push(one);
             }
@@ -299,7 +305,7 @@ impl Layer<'_> {
         let from = |i: usize| (i / columns).saturating_add_signed(by).min(rows - 1) * columns + i % columns;
         let moved = (0..weight.values.len()).map(|i| weight.values.get(from(i)));
         let said = format!("trace: row id {}, ours: row id", if by > 0 { "+ 1" } else { "- 1" });
-        self.whole(weight, catalogue::TOKEN_IDS, &said, same_format(&weight.values, moved))
+        self.whole(weight, causes::TOKEN_IDS, &said, same_format(&weight.values, moved))
     }
 
     /// Rows of the embedding that are another token's, or zero, or of another sign or size.
@@ -488,7 +494,10 @@ fn same_format(like: &Floats, values: impl Iterator<Item = f64>) -> Floats<'stat
 }
 
 /// The weight by another way to its format.
-fn recast(arm: &Arm, weight: &Held) -> Result<Vec<(&'static Fault, String, Floats<'static>)>, CompareError> {
+fn recast(
+    arm: &Arm,
+    weight: &Held,
+) -> Result<Vec<(&'static CauseKind, String, Floats<'static>)>, CompareError> {
     let dtype = weight.values.dtype();
     let of = arm.architecture();
     let tied = of.tied && weight.name == of.head_weight();
@@ -496,24 +505,16 @@ fn recast(arm: &Arm, weight: &Held) -> Result<Vec<(&'static Fault, String, Float
     let stored = arm.checkpoint().tensor(source)?.values.cast(DType::F32);
     let mut found = Vec::new();
     if dtype == DType::Bf16 {
-        found.push((
-            catalogue::TRUNCATED,
-            "trace: truncated".to_owned(),
-            Rounding::TruncateBf16.apply(&stored),
-        ));
-        found.push((
-            catalogue::TWICE,
-            "trace: by way of f16".to_owned(),
-            stored.cast(DType::F16).cast(dtype),
-        ));
+        found.push((causes::TRUNCATED, "trace: truncated".to_owned(), Rounding::TruncateBf16.apply(&stored)));
+        found.push((causes::TWICE, "trace: by way of f16".to_owned(), stored.cast(DType::F16).cast(dtype)));
     }
     if dtype == DType::F32 || dtype == DType::F16 {
         let said = "trace: rounded to bf16 before".to_owned();
-        found.push((catalogue::ROUNDED, said, stored.cast(DType::Bf16).cast(dtype)));
+        found.push((causes::ROUNDED, said, stored.cast(DType::Bf16).cast(dtype)));
     }
     if dtype == DType::F32 {
         found.push((
-            catalogue::ROUNDED,
+            causes::ROUNDED,
             "trace: rounded to f16 before".to_owned(),
             stored.cast(DType::F16).cast(dtype),
         ));

@@ -8,7 +8,7 @@ use crate::font;
 use crate::heading::{Key, LEFT, RIGHT, Sign, Subject, legend};
 use crate::picture::{Align, Mark, Picture};
 use ulpscope_record::text::{number, percent};
-use ulpscope_record::{Counterfactual, RunRecord};
+use ulpscope_record::{Counterfactual, Direction, RunRecord};
 
 /// Runs that find room.
 const ROWS: usize = 22;
@@ -40,7 +40,7 @@ pub fn counterfactuals(record: &RunRecord, options: &Options) -> Result<Option<P
     let mut keys: Vec<Key> = (DIRECTIONS.iter())
         .filter(|(direction, _)| runs.iter().any(|run| run.direction == *direction))
         .map(|&(direction, colour)| Key {
-            text: direction.into(),
+            text: direction.name().into(),
             colour: series(colour),
             sign: Sign::Mark(Mark::Square),
         })
@@ -84,7 +84,7 @@ pub fn counterfactuals(record: &RunRecord, options: &Options) -> Result<Option<P
     let em = (height * 0.42).clamp(15.0, 25.0);
     for (index, run) in shown.iter().enumerate() {
         let middle = top + (index as f64 + 0.5) * height;
-        let colour = colour(&run.direction);
+        let colour = colour(run.direction);
         let place = x.place(run.kl);
         let zero = x.place(0.0).pixel();
         let end = match place {
@@ -110,12 +110,12 @@ pub fn counterfactuals(record: &RunRecord, options: &Options) -> Result<Option<P
             picture.rect((from, middle - 0.6 * em), (to, middle + 0.6 * em), behind);
         }
         picture.label(&text, (end + 18.0, middle), em, Align::Start);
-        let tail = match run.direction.as_str() {
-            "neither" => format!("as it is, {}", run.compute),
-            direction => format!(" {direction}, {}", run.compute),
+        let tail = match run.direction {
+            Direction::Neither => format!("as it is, {}", run.compute),
+            direction => format!(" {}, {}", direction.name(), run.compute),
         };
-        let factor = match run.direction.as_str() {
-            "neither" => "",
+        let factor = match run.direction {
+            Direction::Neither => "",
             _ => run.factor.strip_prefix("model.").unwrap_or(&run.factor),
         };
         // The direction survives a long name.
@@ -133,10 +133,11 @@ pub fn counterfactuals(record: &RunRecord, options: &Options) -> Result<Option<P
 }
 
 const FLOOR: Colour = Colour { rgb: (198, 198, 198), alpha: 1.0 };
-const DIRECTIONS: [(&str, usize); 3] = [("neither", 1), ("restored", 0), ("injected", 2)];
+const DIRECTIONS: [(Direction, usize); 3] =
+    [(Direction::Neither, 1), (Direction::Restored, 0), (Direction::Injected, 2)];
 
-fn colour(direction: &str) -> Colour {
-    let known = DIRECTIONS.iter().find(|(name, _)| *name == direction);
+fn colour(direction: Direction) -> Colour {
+    let known = DIRECTIONS.iter().find(|(known, _)| *known == direction);
     known.map_or(GREY, |&(_, index)| series(index))
 }
 

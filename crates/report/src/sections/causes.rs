@@ -4,7 +4,7 @@ use super::{code, or_dash, sentences, table};
 use crate::escape::text;
 use ulpscope_record::summary::{bisected, fork, measured, proved};
 use ulpscope_record::text::{number, percent};
-use ulpscope_record::{Counterfactual, Decision, Explanation, RunRecord};
+use ulpscope_record::{Counterfactual, Decision, Direction, Explanation, RunRecord};
 
 /// Width of the bars' drawing, in its own units.
 const WIDTH: f64 = 200.0;
@@ -70,13 +70,13 @@ fn counterfactuals(record: &RunRecord, explanation: &Explanation) -> String {
     let x = |kl: f64| ZERO + (kl.log10() - least) / (most - least) * (WIDTH - ZERO);
     let rows: Vec<Vec<String>> = (explanation.counterfactuals.iter())
         .map(|run| {
-            let factor = match run.direction.as_str() {
-                "neither" => "<em>as it is</em>".to_owned(),
+            let factor = match run.direction {
+                Direction::Neither => "<em>as it is</em>".to_owned(),
                 _ => code(&run.factor),
             };
             vec![
                 factor,
-                text(&run.direction),
+                text(run.direction.name()),
                 run.prompt.to_string(),
                 text(&run.compute),
                 bar(run, explanation, &x),
@@ -116,10 +116,10 @@ fn bar(run: &Counterfactual, explanation: &Explanation, x: &dyn Fn(f64) -> f64) 
             high - low
         );
     }
-    let class = match run.direction.as_str() {
-        "restored" => "s0",
-        "injected" => "s2",
-        _ => "s1",
+    let class = match run.direction {
+        Direction::Restored => "s0",
+        Direction::Injected => "s2",
+        Direction::Neither => "s1",
     };
     html += &match run.kl {
         kl if kl > 0.0 && kl.is_finite() => {

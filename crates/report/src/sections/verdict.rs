@@ -4,7 +4,7 @@ use super::{code, table};
 use crate::escape::text;
 use ulpscope_record::summary::proved;
 use ulpscope_record::text::{number, percent, shortened};
-use ulpscope_record::{Arm, Cause, Explanation, Model, RunRecord, Status};
+use ulpscope_record::{Arm, Cause, Direction, Explanation, Model, RunRecord, Status};
 
 /// Which model it really was.
 pub(super) fn title(record: &RunRecord) -> String {
@@ -112,12 +112,12 @@ fn nats(value: f64) -> String {
 
 /// Of an equivalent rewriting the parts have sizes, and the whole has none.
 fn cancelled(record: &RunRecord, explanation: &Explanation, cause: &Cause) -> Vec<[String; 3]> {
-    let wide = |direction: &str| -> Vec<f64> {
+    let wide = |direction: Direction| -> Vec<f64> {
         let runs = explanation.counterfactuals.iter();
         let runs = runs.filter(|run| run.direction == direction && run.compute == cause.intrinsic_compute);
         runs.map(|run| run.kl).collect()
     };
-    let (together, parts) = (wide("neither"), wide("injected"));
+    let (together, parts) = (wide(Direction::Neither), wide(Direction::Injected));
     let mean = together.iter().sum::<f64>() / together.len() as f64;
     let most = parts.into_iter().reduce(f64::max);
     let most = most.map_or(String::new(), |most| format!("; parts alone up to {}", text(&number(most))));

@@ -4,7 +4,7 @@ use ulpscope_floats::DType;
 
 use super::numbers::{sigmoid, silu, text};
 use super::{At, Case, Formula, Role, cast};
-use crate::catalogue;
+use crate::causes;
 
 type OfOne = (&'static str, fn(f64) -> f64);
 type OfTwo = (&'static str, fn(f64, f64) -> f64);
@@ -31,15 +31,15 @@ pub(super) fn activation(at: &At) -> Option<Formula> {
         return Some(found);
     }
     if at.explains(|case| with_up(at, case, Role::Gate, &|x, y| silu(x * y))) {
-        return Formula::new(catalogue::GATED_PRODUCT, "the activation of gate · up");
+        return Formula::new(causes::GATED_PRODUCT, "the activation of gate · up");
     }
     if let Some((name, _)) = KNOWN.iter().find(|(_, f)| at.explains(|case| of(case, f))) {
-        return Formula::new(catalogue::ACTIVATION, *name);
+        return Formula::new(causes::ACTIVATION, *name);
     }
     let swish = |beta: f64, case: &Case| of(case, &|x| x * sigmoid(beta * x));
     let beta = at.best([0.1, 10.0], swish);
     at.explains(|case| swish(beta, case))
-        .then(|| Formula { fault: catalogue::ACTIVATION, said: format!("x·sigmoid({}·x)", text(beta)) })
+        .then(|| Formula { fault: causes::ACTIVATION, said: format!("x·sigmoid({}·x)", text(beta)) })
 }
 
 /// At the product of activation and up projection.
@@ -47,7 +47,7 @@ pub(super) fn product(at: &At) -> Option<Formula> {
     let of = |case: &Case, f: &dyn Fn(f64, f64) -> f64| with_up(at, case, Role::Act, f);
     otherwise(at, |case| of(case, &|x, y| x * y)).or_else(|| clamped(at)).or_else(|| {
         let (said, _) = PRODUCTS.into_iter().find(|(_, f)| at.gives(|case| of(case, f)))?;
-        Formula::new(catalogue::GATED_PRODUCT, said)
+        Formula::new(causes::GATED_PRODUCT, said)
     })
 }
 
@@ -62,7 +62,7 @@ fn clamped(at: &At) -> Option<Formula> {
     let cut = |most: f64, case: &Case| with_up(at, case, Role::Act, &|x, y| x * y.clamp(-most, most));
     let most = at.best([1e-3, 100.0], cut);
     at.explains(|case| cut(most, case)).then(|| Formula {
-        fault: catalogue::OUTPUT_CLAMPED,
+        fault: causes::OUTPUT_CLAMPED,
         said: format!("up_proj cut off at {}", text(most)),
     })
 }
@@ -79,5 +79,5 @@ const PRODUCTS: [OfTwo; 4] = [
 fn otherwise(at: &At, formula: impl Fn(&Case) -> Option<Vec<f64>>) -> Option<Formula> {
     let formats = [DType::F16, DType::Bf16].into_iter().filter(|dtype| *dtype != at.own);
     let found = formats.into_iter().find(|&dtype| at.reproduces(|case| Some(cast(formula(case)?, dtype))));
-    found.and_then(|dtype| Formula::new(catalogue::COMPUTED_OTHERWISE, format!("computed in {dtype}")))
+    found.and_then(|dtype| Formula::new(causes::COMPUTED_OTHERWISE, format!("computed in {dtype}")))
 }

@@ -8,7 +8,7 @@ use super::mask::{own_mask, ruled};
 use super::numbers::{dot, largest, softmax, text};
 use super::rotary::as_keys;
 use super::{At, Case, Formula, Role};
-use crate::catalogue;
+use crate::causes;
 
 /// At the probabilities of eager attention.
 pub(super) fn probabilities(at: &At) -> Option<Formula> {
@@ -30,10 +30,7 @@ pub(super) fn probabilities(at: &At) -> Option<Formula> {
         Some(p.into_iter().enumerate().map(|(i, p)| if ahead(case, i) { 0.0 } else { p }).collect())
     };
     if at.explains(cut) {
-        return Formula::new(
-            catalogue::MASK,
-            "what lies ahead set to 0 after the softmax, the rest as it was",
-        );
+        return Formula::new(causes::MASK, "what lies ahead set to 0 after the softmax, the rest as it was");
     }
     let by_key = |case: &Case| {
         let (scores, t) = (at.read(case, Role::Scores)?, case.tokens);
@@ -42,16 +39,16 @@ pub(super) fn probabilities(at: &At) -> Option<Formula> {
         Some(scores.chunks(t * t).flat_map(head).collect())
     };
     if at.explains(by_key) {
-        return Formula::new(catalogue::SOFTMAX_KIND, "a softmax over queries, not over keys");
+        return Formula::new(causes::SOFTMAX_KIND, "a softmax over queries, not over keys");
     }
     let of_scores = at.beside(Role::Scores).and_then(|site| at.cases[0].recorded.get(&site));
     if let Some(format) = of_scores.map(|scores| scores.values.dtype()).filter(|format| *format != at.own)
         && at.gives(plain)
     {
-        return Formula::new(catalogue::COMPUTED_OTHERWISE, format!("computed in {format}"));
+        return Formula::new(causes::COMPUTED_OTHERWISE, format!("computed in {format}"));
     }
     if at.gives(one_more) {
-        return Formula::new(catalogue::SOFTMAX_KIND, "a softmax with 1 more in its sum");
+        return Formula::new(causes::SOFTMAX_KIND, "a softmax with 1 more in its sum");
     }
     // Without scores, what it takes away from each row tells as much.
     let sums: Vec<f64> = (at.cases.iter())
@@ -71,7 +68,7 @@ pub(super) fn probabilities(at: &At) -> Option<Formula> {
         sums.iter().fold([f64::INFINITY, 0.0f64], |[low, high], sum| [low.min(*sum), high.max(*sum)]);
     let unit = at.dtype.unit_roundoff();
     (low < 1.0 - 16.0 * unit && high < 1.0 + 4.0 * unit && low > 0.0 && at.gives(by_row)).then(|| Formula {
-        fault: catalogue::SOFTMAX_KIND,
+        fault: causes::SOFTMAX_KIND,
         said: format!(
             "a softmax whose rows sum to {} to {}, as with something more in its sum",
             text(low),
@@ -112,7 +109,7 @@ pub(super) fn context(at: &At) -> Option<Formula> {
             Some(mixed(at, case, &p, &shifted(&v, (case.tokens, at.spec.head_dim), by, wraps)))
         };
         if at.gives(moved) {
-            return Formula::new(catalogue::CACHE_SHIFTED, before("values", by));
+            return Formula::new(causes::CACHE_SHIFTED, before("values", by));
         }
     }
     let first = |case: &Case| {
@@ -123,7 +120,7 @@ pub(super) fn context(at: &At) -> Option<Formula> {
         Some(mixed(at, case, &p, &half))
     };
     if at.site.layer() != Some(0) && at.gives(first) {
-        return Formula::new(catalogue::WIRING, "values that are the mean of this layer's and the first's");
+        return Formula::new(causes::WIRING, "values that are the mean of this layer's and the first's");
     }
     if at.attention == AttentionKind::Sdpa {
         let of_both = coded(at, "keys and values", |case, code| {
@@ -159,7 +156,7 @@ fn elsewhere(at: &At, read: &dyn Fn(&Case) -> Option<Read>) -> Option<Formula> {
     };
     if heads > 1 && at.explains(turned) {
         let said = "[heads, tokens, head_dim] taken as [tokens, heads · head_dim] without exchanging heads and tokens";
-        return Formula::new(catalogue::OUTPUT_REARRANGED, said);
+        return Formula::new(causes::OUTPUT_REARRANGED, said);
     }
     let by_element = |case: &Case| {
         let from = |i: usize| {
@@ -170,25 +167,25 @@ fn elsewhere(at: &At, read: &dyn Fn(&Case) -> Option<Read>) -> Option<Formula> {
     };
     if heads > 1 && at.explains(by_element) {
         let said = "[tokens, heads, head_dim] taken as [tokens, head_dim, heads]";
-        return Formula::new(catalogue::OUTPUT_REARRANGED, said);
+        return Formula::new(causes::OUTPUT_REARRANGED, said);
     }
     let keys = |case: &Case| Some(mixed(at, case, &read(case)?.0, &at.read(case, Role::Key)?));
     if at.gives(keys) {
-        return Formula::new(catalogue::WIRING, "rotated keys for values");
+        return Formula::new(causes::WIRING, "rotated keys for values");
     }
     let rotated = |case: &Case| {
         let v = as_keys(at, case, &at.read(case, Role::Value)?);
         Some(mixed(at, case, &read(case)?.0, &v))
     };
     if at.gives(rotated) {
-        return Formula::new(catalogue::WIRING, "values that are rotated as keys are");
+        return Formula::new(causes::WIRING, "values that are rotated as keys are");
     }
     let swapped = |case: &Case| {
         let (k, v) = (at.read(case, Role::Key)?, values(at, case)?);
         Some(mixed(at, case, &attended(at, case, &v)?, &k))
     };
     (at.attention == AttentionKind::Sdpa && at.gives(swapped))
-        .then(|| Formula { fault: catalogue::WIRING, said: "keys and values exchanged".to_owned() })
+        .then(|| Formula { fault: causes::WIRING, said: "keys and values exchanged".to_owned() })
 }
 
 /// Keys and values, or values, of another layer.
@@ -203,10 +200,10 @@ fn other_layer(at: &At, read: &dyn Fn(&Case) -> Option<Read>) -> Option<Formula>
             Some(mixed(at, case, &attended(at, case, &k)?, &by_head(at, case, &v)))
         };
         if at.gives(of_values) {
-            return Formula::new(catalogue::CACHE_SHIFTED, format!("values of layer {layer}"));
+            return Formula::new(causes::CACHE_SHIFTED, format!("values of layer {layer}"));
         }
         if at.attention == AttentionKind::Sdpa && at.gives(of_both) {
-            return Formula::new(catalogue::CACHE_SHIFTED, format!("keys and values of layer {layer}"));
+            return Formula::new(causes::CACHE_SHIFTED, format!("keys and values of layer {layer}"));
         }
     }
     None
@@ -247,7 +244,7 @@ fn nearest_heads(at: &At, all_of: OfHeads) -> Option<Formula> {
     let (of, own) = (nearest(&apart, groups), own_head(at));
     let differs = (0..heads).any(|h| of[h] != own(h));
     (differs && at.gives(|case| all_of(case, &|h| of[h])))
-        .then(|| Formula { fault: catalogue::GQA, said: read_heads(&of) })
+        .then(|| Formula { fault: causes::GQA, said: read_heads(&of) })
 }
 
 /// Values, and where scores are not at hand keys, as a cache may have them.
@@ -290,7 +287,7 @@ fn of_scores(at: &At) -> Option<Formula> {
     let own = own_mask(at);
     let scale = at.best([0.05, 20.0], |scale, case| run(case, scale, &own));
     if at.gives(|case| run(case, scale, &own)) {
-        return Formula::new(catalogue::SCALE, format!("scores times {}", text(scale)));
+        return Formula::new(causes::SCALE, format!("scores times {}", text(scale)));
     }
     let tokens = at.cases.iter().map(|case| case.tokens).max()?;
     let likely = |case: &Case, rule: &dyn Fn(usize, usize) -> bool| {
@@ -310,7 +307,7 @@ fn of_scores(at: &At) -> Option<Formula> {
         })
     };
     let found = SHIFTS.into_iter().find(|(by, wraps)| moved(*by, *wraps));
-    found.and_then(|(by, _)| Formula::new(catalogue::CACHE_SHIFTED, before("keys", by)))
+    found.and_then(|(by, _)| Formula::new(causes::CACHE_SHIFTED, before("keys", by)))
 }
 
 /// Probabilities of the scores with these keys.

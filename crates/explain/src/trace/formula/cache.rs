@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::numbers::{e4m3, e5m2, q8_0, q8_0_as_kept, quantised, quantised_between};
 use super::{At, Case, Formula};
-use crate::catalogue::{self, Fault};
+use crate::causes::{self, CauseKind};
 
 /// What stood so many positions before, in words.
 pub(super) fn before(what: &str, by: usize) -> String {
@@ -23,7 +23,7 @@ pub(super) fn cached(
     at: &At,
     quickly: &dyn Fn(&Case, Edit) -> bool,
     holds: &dyn Fn(Edit) -> bool,
-) -> Option<(&'static Fault, String)> {
+) -> Option<(&'static CauseKind, String)> {
     let (tokens, width) = (at.cases[0].tokens, at.spec.head_dim);
     // Edits are of so many tokens, which prompts of other lengths have not.
     if at.cases.iter().any(|case| case.tokens != tokens) {
@@ -45,7 +45,7 @@ pub(super) fn cached(
                 1 => format!("those of the {end} position are zero"),
                 _ => format!("those of the {end} {count} positions are zero"),
             };
-            return Some((catalogue::CACHE_EMPTY, said));
+            return Some((causes::CACHE_EMPTY, said));
         }
     }
     for slot in 0..tokens {
@@ -60,7 +60,7 @@ pub(super) fn cached(
             };
             if fits(&edit) {
                 return Some((
-                    catalogue::CACHE_SHIFTED,
+                    causes::CACHE_SHIFTED,
                     format!("position {slot} holds what belongs to {from}"),
                 ));
             }
@@ -79,7 +79,7 @@ pub(super) fn cached(
                 if fits(&edit) {
                     let range = |block: usize| format!("{} to {}", block * size, (block + 1) * size - 1);
                     let said = format!("those of positions {} and {} exchanged", range(first), range(second));
-                    return Some((catalogue::CACHE_SHIFTED, said));
+                    return Some((causes::CACHE_SHIFTED, said));
                 }
             }
         }
@@ -98,7 +98,7 @@ pub(super) fn coded(
     let in_blocks =
         |code: fn(&mut [f64])| at.gives(|case| formula(case, &|x| x.chunks_mut(32).for_each(code)));
     if blocks && [q8_0, q8_0_as_kept].into_iter().any(in_blocks) {
-        return Formula::new(catalogue::CACHE, format!("{what} in q8_0, one scale for each 32"));
+        return Formula::new(causes::CACHE, format!("{what} in q8_0, one scale for each 32"));
     }
     type Named = (&'static str, fn(&mut [f64]));
     let formats: [Named; 2] = [
@@ -106,14 +106,14 @@ pub(super) fn coded(
         ("fp8 (e5m2)", |x| x.iter_mut().for_each(|x| *x = e5m2(*x))),
     ];
     if let Some((format, _)) = formats.into_iter().find(|(_, code)| at.gives(|case| formula(case, code))) {
-        return Formula::new(catalogue::CACHE, format!("{what} in {format}"));
+        return Formula::new(causes::CACHE, format!("{what} in {format}"));
     }
     for bits in [8, 4] {
         for axis in [Axis::Vector, Axis::Channel] {
             for between in [false, true] {
                 let shape = |case: &Case| (case.tokens, at.spec.head_dim);
                 if at.gives(|case| formula(case, &|x| code(x, shape(case), axis, bits, between))) {
-                    return Formula::new(catalogue::CACHE, format!("{what} in int{bits}, one scale {axis}"));
+                    return Formula::new(causes::CACHE, format!("{what} in int{bits}, one scale {axis}"));
                 }
             }
         }

@@ -6,7 +6,7 @@ use ulpscope_decoder::Site;
 use super::numbers::{sigmoid, silu};
 use super::{At, Case, Formula};
 use crate::across::class;
-use crate::catalogue;
+use crate::causes;
 
 /// Functions of one number.
 type Function = (&'static str, fn(f64) -> f64);
@@ -37,7 +37,7 @@ pub(super) fn function(at: &At) -> Option<Formula> {
     let (name, _) = FUNCTIONS
         .into_iter()
         .find(|(_, f)| at.gives(|case| Some(case.ours.iter().map(|z| f(*z)).collect())))?;
-    Formula::new(catalogue::OUTPUT_MAPPED, format!("{name} of ours"))
+    Formula::new(causes::OUTPUT_MAPPED, format!("{name} of ours"))
 }
 
 /// A sum or a product of tensors of the same block, or a function of one of them times another.
@@ -65,7 +65,7 @@ pub(super) fn expression(at: &At) -> Option<Formula> {
         };
         likely && at.gives(all)
     };
-    let found = |said: String| Formula::new(catalogue::WIRING, said);
+    let found = |said: String| Formula::new(causes::WIRING, said);
     for (i, x) in operands.iter().enumerate() {
         for (function, f) in FUNCTIONS {
             if holds(&|n, at| f(x.values[n][at])) {

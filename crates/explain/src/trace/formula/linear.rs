@@ -6,7 +6,7 @@ use ulpscope_floats::{DType, Floats};
 
 use super::numbers::{dot, e4m3, largest, q4_0, q8_0, q8_0_as_kept, quantised, quantised_between, text};
 use super::{At, Case, Formula, cast};
-use crate::catalogue;
+use crate::causes;
 
 /// Outputs of a layer that are looked at, at even distances, if there are more; and tokens of a prompt, the first.
 const OUTPUTS: usize = 2048;
@@ -28,34 +28,34 @@ pub(super) fn linear(at: &At, weight: &Floats, bias: Option<&[f64]>) -> Option<F
         Some(case.ours.iter().enumerate().map(|(i, z)| z + bias[i % bias.len()]).collect())
     };
     if bias.is_some_and(|bias| !bias.is_empty() && at.explains(|case| twice(case, bias))) {
-        return Formula::new(catalogue::OUTPUT_OFFSET, "its bias added twice");
+        return Formula::new(causes::OUTPUT_OFFSET, "its bias added twice");
     }
     let narrow = |dtype: DType| move |x: &mut [f64]| x.copy_from_slice(&cast(x.to_vec(), dtype));
     for dtype in [DType::F16, DType::Bf16].into_iter().filter(|dtype| *dtype != at.own) {
         if layer.gives(&narrow(dtype), &narrow(dtype), Some(dtype), 1) {
-            return Formula::new(catalogue::COMPUTED_OTHERWISE, format!("computed in {dtype}"));
+            return Formula::new(causes::COMPUTED_OTHERWISE, format!("computed in {dtype}"));
         }
     }
     if at.dtype != at.own && layer.gives(&same, &same, None, 1) {
-        return Formula::new(catalogue::COMPUTED_OTHERWISE, format!("computed in {}", at.dtype));
+        return Formula::new(causes::COMPUTED_OTHERWISE, format!("computed in {}", at.dtype));
     }
     let tf32 = |x: &mut [f64]| x.iter_mut().for_each(|x| *x = rounded(*x, 11));
     let tf32_even = |x: &mut [f64]| x.iter_mut().for_each(|x| *x = rounded_to_even(*x, 11));
     if at.dtype == DType::F32
         && (layer.gives(&tf32, &tf32, None, 1) || layer.gives(&tf32_even, &tf32_even, None, 1))
     {
-        return Formula::new(catalogue::COMPUTED_OTHERWISE, "computed in TF32");
+        return Formula::new(causes::COMPUTED_OTHERWISE, "computed in TF32");
     }
     for parts in [2, 4, 8] {
         if width.is_multiple_of(parts) && layer.gives(&same, &same, None, parts) {
             return Formula::new(
-                catalogue::ORDER,
+                causes::ORDER,
                 format!("the sum of {parts} parts, each rounded to {}", at.dtype),
             );
         }
     }
     if let Some(said) = partial(&layer) {
-        return Formula::new(catalogue::PARTIAL_SUM, said);
+        return Formula::new(causes::PARTIAL_SUM, said);
     }
     let int8 = |x: &mut [f64]| quantised(x, 8);
     // Back in the model's format before it is multiplied.
@@ -64,19 +64,16 @@ pub(super) fn linear(at: &At, weight: &Floats, bias: Option<&[f64]>) -> Option<F
         x.copy_from_slice(&at.rounded(x.to_vec()));
     };
     if layer.gives(&back, &same, None, 1) || layer.gives(&int8, &same, None, 1) {
-        return Formula::new(catalogue::OUTPUT_ROUNDED, "its input in int8, one scale a token");
+        return Formula::new(causes::OUTPUT_ROUNDED, "its input in int8, one scale a token");
     }
     if layer.gives(&int8, &int8, None, 1) {
-        return Formula::new(
-            catalogue::OUTPUT_ROUNDED,
-            "input and weight in int8, one scale a token and a row",
-        );
+        return Formula::new(causes::OUTPUT_ROUNDED, "input and weight in int8, one scale a token and a row");
     }
     if let Some(said) = in_fp8(&layer) {
-        return Formula::new(catalogue::QUANTISED, said);
+        return Formula::new(causes::QUANTISED, said);
     }
     let said = codings(width, at.own).into_iter().find(|(_, code)| layer.gives(&same, &**code, None, 1));
-    said.and_then(|(said, _)| Formula::new(catalogue::QUANTISED, format!("its weight in {said}")))
+    said.and_then(|(said, _)| Formula::new(causes::QUANTISED, format!("its weight in {said}")))
 }
 
 /// At the embeddings: a table that is quantised.
@@ -89,7 +86,7 @@ pub(super) fn table(at: &At) -> Option<Formula> {
             Some(rows)
         })
     });
-    found.and_then(|(said, _)| Formula::new(catalogue::QUANTISED, format!("its table in {said}")))
+    found.and_then(|(said, _)| Formula::new(causes::QUANTISED, format!("its table in {said}")))
 }
 
 /// A row of a weight quantised, and how.
@@ -157,7 +154,7 @@ pub(super) fn cut(at: &At, weights: &[Floats; 2]) -> Option<Formula> {
                 Some(x.chunks(width).flat_map(token).collect())
             };
             if !usual && rows == 2 * half && at.explains_some(of) {
-                return Formula::new(catalogue::SPLIT, format!("{}, {}", name(first), name(second)));
+                return Formula::new(causes::SPLIT, format!("{}, {}", name(first), name(second)));
             }
         }
     }
@@ -314,7 +311,7 @@ impl Layer<'_, '_> {
 /// Logits bent towards a largest magnitude.
 fn capped(at: &At) -> Option<Formula> {
     let cap = super::scores::cap(at)?;
-    Formula::new(catalogue::SOFT_CAP, format!("{0}·tanh(x/{0})", text(cap)))
+    Formula::new(causes::SOFT_CAP, format!("{0}·tanh(x/{0})", text(cap)))
 }
 
 /// Logits of some tokens of the vocabulary that can't be chosen.
@@ -337,7 +334,7 @@ fn masked(at: &At) -> Option<Formula> {
         format!("the logits of {} tokens ({first} to {last}) are", tokens.len())
     };
     let said = format!("{of} {}", at.cases[0].theirs[*first]);
-    at.cases.iter().all(rest).then_some(Formula { fault: catalogue::VOCABULARY_MASKED, said })
+    at.cases.iter().all(rest).then_some(Formula { fault: causes::VOCABULARY_MASKED, said })
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use super::numbers::{dot, simple, text};
 use super::scores::place;
 use super::{At, Case, Formula, Role};
 use crate::across::ranges;
-use crate::catalogue;
+use crate::causes;
 
 /// Keys that the trace's queries see, where they are not those that ours do.
 pub(super) fn mask(at: &At) -> Option<Formula> {
@@ -27,7 +27,7 @@ pub(super) fn mask(at: &At) -> Option<Formula> {
         at.cases.iter().all(|case| every(case, &|i, j| sees(case, i, j) == rule(i, j)))
     });
     let other = || lowered(at).or_else(|| other_keys(at, &sees));
-    let found = found.or_else(|| other().map(|said| Formula { fault: catalogue::MASK, said }));
+    let found = found.or_else(|| other().map(|said| Formula { fault: causes::MASK, said }));
     found.filter(|_| at.agrees())
 }
 
@@ -48,10 +48,10 @@ pub(super) fn ruled(
         if let Some(n) = others.find(|&n| holds(&|i, j| j <= i && i - j < n)) {
             let keys =
                 if n == tokens { "every key up to its own".to_owned() } else { format!("the last {n} keys") };
-            return Formula::new(catalogue::WINDOW, format!("a query sees {keys}"));
+            return Formula::new(causes::WINDOW, format!("a query sees {keys}"));
         }
     }
-    masked(tokens, holds).and_then(|said| Formula::new(catalogue::MASK, said))
+    masked(tokens, holds).and_then(|said| Formula::new(causes::MASK, said))
 }
 
 /// By how much what lies ahead is lowered, where it is not hidden.

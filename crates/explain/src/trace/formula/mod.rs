@@ -24,17 +24,17 @@ use ulpscope_decoder::{Architecture, Attention, AttentionKind, Op, Part, Role, R
 use ulpscope_floats::{DType, Floats};
 
 use super::pattern::hidden;
-use crate::catalogue::Fault;
+use crate::causes::CauseKind;
 
 /// A formula that gives the trace's values.
 pub(super) struct Formula {
-    pub(super) fault: &'static Fault,
+    pub(super) fault: &'static CauseKind,
     /// What the trace does.
     pub(super) said: String,
 }
 
 impl Formula {
-    fn new(fault: &'static Fault, said: impl Into<String>) -> Option<Self> {
+    fn new(fault: &'static CauseKind, said: impl Into<String>) -> Option<Self> {
         Some(Formula { fault, said: said.into() })
     }
 }

@@ -4,7 +4,7 @@ use ulpscope_floats::DType;
 
 use super::numbers::{constant, dot, rms, simple, text};
 use super::{At, Case, Formula};
-use crate::catalogue;
+use crate::causes;
 
 /// At the output of a norm with this weight.
 pub(super) fn norm(at: &At, weight: &[f64]) -> Option<Formula> {
@@ -27,12 +27,12 @@ pub(super) fn norm(at: &At, weight: &[f64]) -> Option<Formula> {
         let mean = x.iter().sum::<f64>() / x.len() as f64;
         x.iter().map(|x| x - mean).collect()
     };
-    let fault = catalogue::NORM_KIND;
+    let fault = causes::NORM_KIND;
     let input = |case: &Case| case.recorded.get(&from).map(|x| x.values.dtype());
     if let Some(format) = at.cases.first().and_then(input).filter(|format| *format != at.own)
         && at.gives(|case| by_token(case, &|x| weight_of(&at.rounded(weightless(x)))))
     {
-        return Formula::new(catalogue::COMPUTED_OTHERWISE, format!("the residual stream in {format}"));
+        return Formula::new(causes::COMPUTED_OTHERWISE, format!("the residual stream in {format}"));
     }
     let over_all = |case: &Case| {
         let x = case.read(from)?;
@@ -60,7 +60,7 @@ pub(super) fn norm(at: &At, weight: &[f64]) -> Option<Formula> {
     let plus_one =
         |x: &[f64]| -> Vec<f64> { weightless(x).iter().zip(weight).map(|(x, w)| x * (1.0 + w)).collect() };
     if at.explains(|case| by_token(case, &plus_one)) {
-        return Formula::new(catalogue::NORM_CONVENTION, "times 1 + the weight");
+        return Formula::new(causes::NORM_CONVENTION, "times 1 + the weight");
     }
     if at.explains(|case| by_token(case, &|x| once(&once(x)))) {
         return Formula::new(fault, "the norm twice");
@@ -75,7 +75,7 @@ pub(super) fn norm(at: &At, weight: &[f64]) -> Option<Formula> {
         return Formula::new(fault, "the length for the root mean square");
     }
     if matches!(at.dtype, DType::Bf16 | DType::F16) && in_storage(at, weight, &|case| case.read(from)) {
-        return Formula::new(catalogue::NORM_ROUNDING, format!("every step in {}", at.dtype));
+        return Formula::new(causes::NORM_ROUNDING, format!("every step in {}", at.dtype));
     }
     let outside = |eps: f64, case: &Case| by_token(case, &|x| weighted(x, 1.0 / (rms(x) + eps)));
     let added = at.best([1e-8, 10.0], outside);
@@ -86,7 +86,7 @@ pub(super) fn norm(at: &At, weight: &[f64]) -> Option<Formula> {
         |eps: f64, case: &Case| by_token(case, &|x| weighted(x, 1.0 / (rms(x).powi(2) + eps).sqrt()));
     let added = at.best([1e-12, 10.0], inside);
     at.explains(|case| inside(added, case))
-        .then(|| Formula { fault: catalogue::EPS, said: format!("epsilon {}", text(added)) })
+        .then(|| Formula { fault: causes::EPS, said: format!("epsilon {}", text(added)) })
 }
 
 /// Whether each token is multiplied by one number of the format, near the one that it should be, and by the weight, rounded each
@@ -121,7 +121,7 @@ pub(super) fn with_positions(at: &At) -> Option<Formula> {
         Some((0..case.ours.len()).map(element).collect())
     };
     [false, true].into_iter().any(|halves| at.explains(|case| added(case, halves))).then(|| Formula {
-        fault: catalogue::POSITION_BIAS,
+        fault: causes::POSITION_BIAS,
         said: "plus sines and cosines of the position".to_owned(),
     })
 }
@@ -145,7 +145,7 @@ pub(super) fn normalised(at: &At, width: usize) -> Option<Formula> {
         size => format!(", times {}", text(size)),
     };
     Formula::new(
-        catalogue::NORM_KIND,
+        causes::NORM_KIND,
         format!("ours normalised to a root mean square of 1 by vectors of {width}{times}"),
     )
 }

@@ -5,7 +5,7 @@ use ulpscope_floats::DType;
 
 use super::numbers::{rms, simple, text};
 use super::{At, Case, Formula, cast};
-use crate::catalogue;
+use crate::causes;
 
 /// At a sum of the residual stream and the output of a branch.
 pub(super) fn residual(at: &At) -> Option<Formula> {
@@ -15,7 +15,7 @@ pub(super) fn residual(at: &At) -> Option<Formula> {
     let terms = |case: &Case| -> Option<[Vec<f64>; 2]> { Some([case.read(x)?, case.read(b)?]) };
     let sum = |case: &Case| terms(case).map(|[x, b]| x.iter().zip(&b).map(|(x, b)| x + b).collect());
     if at.dtype != at.own && at.gives(sum) {
-        return Formula::new(catalogue::COMPUTED_OTHERWISE, format!("the residual stream in {}", at.dtype));
+        return Formula::new(causes::COMPUTED_OTHERWISE, format!("the residual stream in {}", at.dtype));
     }
     for dtype in [DType::Bf16, DType::F16].into_iter().filter(|dtype| *dtype != at.own) {
         let narrow = |case: &Case| {
@@ -24,7 +24,7 @@ pub(super) fn residual(at: &At) -> Option<Formula> {
         };
         let sum_alone = |case: &Case| sum(case).map(|values: Vec<f64>| cast(values, dtype));
         if at.reproduces(narrow) || at.reproduces(sum_alone) {
-            return Formula::new(catalogue::COMPUTED_OTHERWISE, format!("the residual stream in {dtype}"));
+            return Formula::new(causes::COMPUTED_OTHERWISE, format!("the residual stream in {dtype}"));
         }
     }
     // Least squares of y = αx + βb.
@@ -49,7 +49,7 @@ pub(super) fn residual(at: &At) -> Option<Formula> {
             1.0 => format!("{branch} times {} is added", text(of_b)),
             _ => format!("{} times the residual stream plus {} times {branch}", text(of_x), text(of_b)),
         };
-        return Formula::new(catalogue::BRANCH, said);
+        return Formula::new(causes::BRANCH, said);
     }
     clamped(at)
         .or_else(|| parallel(at, &terms))
@@ -68,7 +68,7 @@ fn parallel(at: &At, terms: &dyn Fn(&Case) -> Option<[Vec<f64>; 2]>) -> Option<F
     };
     let output = at.site.op() == Op::Add(Branch::FeedForward);
     let said = "the attention's output is added here, beside the MLP's, as in a parallel residual".to_owned();
-    (output && at.gives(three)).then_some(Formula { fault: catalogue::BRANCH, said })
+    (output && at.gives(three)).then_some(Formula { fault: causes::BRANCH, said })
 }
 
 /// Ours cut off at the largest magnitude that the trace has.
@@ -77,7 +77,7 @@ fn clamped(at: &At) -> Option<Formula> {
     let cut = |case: &Case| case.theirs.iter().zip(&case.ours).all(|(y, z)| *y == z.clamp(-most, most));
     // A number that nobody would have chosen may be one that happened.
     let fits = most.is_normal() && simple(most) == most && at.cases.iter().all(cut);
-    fits.then(|| Formula { fault: catalogue::OUTPUT_CLAMPED, said: format!("cut off at {}", text(most)) })
+    fits.then(|| Formula { fault: causes::OUTPUT_CLAMPED, said: format!("cut off at {}", text(most)) })
 }
 
 /// The branch's output normalised, with a weight that is found for each channel.
@@ -102,7 +102,7 @@ fn normalised(at: &At, branch: &str, terms: &dyn Fn(&Case) -> Option<[Vec<f64>; 
             Some((0..x.len()).map(|i| x[i] + gain[i % width] * unit(&b, i)).collect())
         });
     let said = format!("{branch} is normalised before it is added");
-    fits.then_some(Formula { fault: catalogue::NORM_KIND, said })
+    fits.then_some(Formula { fault: causes::NORM_KIND, said })
 }
 
 /// Elements of the branch's output dropped at random, the others made larger.
@@ -138,5 +138,5 @@ fn dropped(at: &At, branch: &str, terms: &dyn Fn(&Case) -> Option<[Vec<f64>; 2]>
             Some(x.iter().zip(&b).zip(&case.theirs).map(nearest).collect())
         });
     let said = format!("{:.0} % of {branch} dropped, the rest times {}", 100.0 * share, text(factor));
-    fits.then_some(Formula { fault: catalogue::DROPOUT, said })
+    fits.then_some(Formula { fault: causes::DROPOUT, said })
 }

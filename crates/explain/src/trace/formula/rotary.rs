@@ -7,7 +7,7 @@ use super::cache::before;
 use super::heads::exchanged;
 use super::numbers::{least, simple, text};
 use super::{At, Case, Formula, cast};
-use crate::catalogue::{self, Fault};
+use crate::causes::{self, CauseKind};
 use crate::trace::hypothesis::THETAS;
 
 /// Positions that are tried for a token.
@@ -23,7 +23,7 @@ fn scaled(at: &At) -> Option<Formula> {
     let factor = simple(at.factors(1, |_, _| 0)[0]);
     let times = |case: &Case| Some(case.ours.iter().map(|z| z * factor).collect());
     ((factor - 1.0).abs() > 0.01 && at.explains(times)).then(|| Formula {
-        fault: catalogue::ROPE_SCALING,
+        fault: causes::ROPE_SCALING,
         said: format!(
             "cos and sin times {}, an attention factor that is missing or is none of ours",
             text(factor)
@@ -43,7 +43,7 @@ fn angles(at: &At) -> Option<Formula> {
                 angles.repeat(2).into_iter().map(|angle| at.table_of(angle)).collect::<Vec<f64>>()
             };
             if at.has_nearly_all(|case| Some((0..case.tokens).flat_map(row).collect())) {
-                return Formula::new(catalogue::ANGLES, format!("angles in {dtype}"));
+                return Formula::new(causes::ANGLES, format!("angles in {dtype}"));
             }
         }
     }
@@ -66,7 +66,7 @@ fn frequencies(at: &At) -> Option<Formula> {
         .chain([0.125, 0.25, 0.5, 2.0])
         .find(|&by| (by - 1.0).abs() > 1e-3 && at.explains(|case| Some(table(case, &scaled(by)))));
     if let Some(factor) = factor {
-        return Formula::new(catalogue::ROPE_SCALING, format!("angles times {}", text(factor)));
+        return Formula::new(causes::ROPE_SCALING, format!("angles times {}", text(factor)));
     }
     if rope.kind != RopeKind::Default {
         return None;
@@ -95,7 +95,7 @@ fn frequencies(at: &At) -> Option<Formula> {
     let found =
         [root, nearest].into_iter().find(|&theta| at.explains(|case| Some(table(case, &based(theta)))))?;
     let of_root = if found == root { ", the root of ours: exponents i/D for 2i/D" } else { "" };
-    Formula::new(catalogue::ROPE_THETA, format!("theta {}{of_root}", text(found)))
+    Formula::new(causes::ROPE_THETA, format!("theta {}{of_root}", text(found)))
 }
 
 /// The rows of other positions.
@@ -118,7 +118,7 @@ fn positions(at: &At) -> Option<Formula> {
         said.get_or_insert(found);
     }
     let positions = said?;
-    Formula::new(catalogue::POSITIONS, format!("positions {}", in_words(&positions)))
+    Formula::new(causes::POSITIONS, format!("positions {}", in_words(&positions)))
 }
 
 /// Runs of positions that are shown.
@@ -165,7 +165,7 @@ pub(super) fn rotated(at: &At) -> Option<Formula> {
         if at.explains(|case| {
             Some(rotate(at, case, &own(case)?, [&frequencies, &frequencies], width, own_position))
         }) {
-            return Formula::new(catalogue::ROPE_THETA, format!("theta {} here", text(theta)));
+            return Formula::new(causes::ROPE_THETA, format!("theta {} here", text(theta)));
         }
     }
     for part in [width / 4, width / 2, width * 3 / 4].into_iter().filter(|part| *part > 0 && part % 2 == 0) {
@@ -176,7 +176,7 @@ pub(super) fn rotated(at: &At) -> Option<Formula> {
         for frequencies in [[&of_part[..], &of_part], [lower, lower], [lower, upper]] {
             if at.explains(|case| Some(rotate(at, case, &own(case)?, frequencies, part, own_position))) {
                 let said = format!("only the first {part} of {width} elements of a head are rotated");
-                return Formula::new(catalogue::PARTIAL_ROTARY, said);
+                return Formula::new(causes::PARTIAL_ROTARY, said);
             }
         }
     }
@@ -191,26 +191,26 @@ pub(super) fn rotated(at: &At) -> Option<Formula> {
     };
     for by in [1, 2] {
         if at.explains(|case| Some(as_keys(at, case, &shifted(case, by)?))) {
-            return Formula::new(catalogue::CACHE_SHIFTED, before("queries or keys", by));
+            return Formula::new(causes::CACHE_SHIFTED, before("queries or keys", by));
         }
     }
     let at_position = |position: Position| {
         at.explains(|case| Some(rotate(at, case, &own(case)?, [&whole, &whole], width, position)))
     };
-    type Named = (&'static Fault, &'static str, Position);
+    type Named = (&'static CauseKind, &'static str, Position);
     const OTHERS: [Named; 8] = [
-        (catalogue::POSITIONS, "rotated at the position behind, t + 1", |t, _, _| t + 1.0),
-        (catalogue::POSITIONS, "rotated at the position behind, t + 1, the last at its own", |t, n, _| {
+        (causes::POSITIONS, "rotated at the position behind, t + 1", |t, _, _| t + 1.0),
+        (causes::POSITIONS, "rotated at the position behind, t + 1, the last at its own", |t, n, _| {
             (t + 1.0).min(n - 1.0)
         }),
-        (catalogue::POSITIONS, "rotated at the position before, t - 1", |t, _, _| t - 1.0),
-        (catalogue::POSITIONS, "rotated at the position before, t - 1, the first at its own", |t, _, _| {
+        (causes::POSITIONS, "rotated at the position before, t - 1", |t, _, _| t - 1.0),
+        (causes::POSITIONS, "rotated at the position before, t - 1, the first at its own", |t, _, _| {
             (t - 1.0).max(0.0)
         }),
-        (catalogue::POSITIONS, "rotated at two positions on, t + 2", |t, _, _| t + 2.0),
-        (catalogue::POSITIONS, "rotated by the number of the head, not the token", |_, _, h| h),
-        (catalogue::ROPE_LAYOUT, "rotated twice", |t, _, _| 2.0 * t),
-        (catalogue::ROPE_LAYOUT, "rotated by half of each angle", |t, _, _| t / 2.0),
+        (causes::POSITIONS, "rotated at two positions on, t + 2", |t, _, _| t + 2.0),
+        (causes::POSITIONS, "rotated by the number of the head, not the token", |_, _, h| h),
+        (causes::ROPE_LAYOUT, "rotated twice", |t, _, _| 2.0 * t),
+        (causes::ROPE_LAYOUT, "rotated by half of each angle", |t, _, _| t / 2.0),
     ];
     if let Some((fault, how, _)) = OTHERS.into_iter().find(|(.., position)| at_position(*position)) {
         return Formula::new(fault, how);
@@ -225,7 +225,7 @@ pub(super) fn rotated(at: &At) -> Option<Formula> {
         at.explains(|case| Some(turned(at, case, &own(case)?, [&whole, &whole], width, own_position, turn)))
     };
     if let Some((how, _)) = TURNS.into_iter().find(|(_, turn)| turned(*turn)) {
-        return Formula::new(catalogue::ROPE_LAYOUT, how);
+        return Formula::new(causes::ROPE_LAYOUT, how);
     }
     let other = read(at.beside(if at.plays(Role::Key) { Role::Query } else { Role::Key })?)?;
     let other_way = |case: &Case| {
@@ -233,7 +233,7 @@ pub(super) fn rotated(at: &At) -> Option<Formula> {
         Some(as_keys(at, case, &x))
     };
     at.explains(other_way)
-        .then(|| Formula { fault: catalogue::CACHE_SHIFTED, said: "queries and keys exchanged".to_owned() })
+        .then(|| Formula { fault: causes::CACHE_SHIFTED, said: "queries and keys exchanged".to_owned() })
 }
 
 /// The position that a token is rotated at, of its own, the number of tokens, and the head.
@@ -269,7 +269,7 @@ fn split(at: &At, own: &dyn Fn(&Case) -> Option<Vec<f64>>) -> Option<Formula> {
             Some(as_keys(at, case, &taken))
         })
     });
-    found.and_then(|(said, _)| Formula::new(catalogue::OUTPUT_REARRANGED, said))
+    found.and_then(|(said, _)| Formula::new(causes::OUTPUT_REARRANGED, said))
 }
 
 /// What becomes of a pair of elements by its cosine and sine.

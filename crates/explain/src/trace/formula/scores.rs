@@ -7,12 +7,12 @@ use super::heads::{nearest, other_heads, other_layers, own_head, values};
 use super::mask::mask;
 use super::numbers::{constant, dot, largest, simple, text};
 use super::{At, Case, Formula, Role, cast};
-use crate::catalogue;
+use crate::causes;
 
 /// At the scores of eager attention.
 pub(super) fn scores(at: &At) -> Option<Formula> {
     if let Some(cap) = cap(at) {
-        return Formula::new(catalogue::SOFT_CAP, format!("{0}·tanh(x/{0})", text(cap)));
+        return Formula::new(causes::SOFT_CAP, format!("{0}·tanh(x/{0})", text(cap)));
     }
     mask(at)
         .or_else(|| scaled(at))
@@ -52,13 +52,13 @@ pub(super) fn cap(at: &At) -> Option<f64> {
 fn scaled(at: &At) -> Option<Formula> {
     let one = simple(at.factors(1, |_, _| 0)[0]);
     if one != 1.0 && at.explains(|case| Some(times(case, |_| one))) {
-        return Formula::new(catalogue::SCALE, format!("scores times {}", text(one)));
+        return Formula::new(causes::SCALE, format!("scores times {}", text(one)));
     }
     let heads = at.spec.heads;
     let by_head = at.factors(heads, |case, i| place(case, i)[0]);
     if !constant(&by_head) && at.explains(|case| Some(times(case, |i| by_head[place(case, i)[0]]))) {
         let said: Vec<String> = by_head.iter().take(8).map(|factor| text(simple(*factor))).collect();
-        return Formula::new(catalogue::SCALE, format!("scores times {} by head", said.join(", ")));
+        return Formula::new(causes::SCALE, format!("scores times {} by head", said.join(", ")));
     }
     let tokens = at.cases.iter().map(|case| case.tokens).max()?;
     let by_query = at.factors(tokens, |case, i| place(case, i)[1]);
@@ -70,7 +70,7 @@ fn scaled(at: &At) -> Option<Formula> {
         let said = format!(
             "scores times a factor of the query's position, {first} at the first and {last} at the last"
         );
-        return Formula::new(catalogue::SCALE, said);
+        return Formula::new(causes::SCALE, said);
     }
     None
 }
@@ -124,14 +124,14 @@ fn biased(at: &At) -> Option<Formula> {
         true => format!("less a multiple of the distance, as ALiBi has it: {} by head", shown.join(", ")),
         false => "plus something that depends on the distance alone, by head".to_owned(),
     };
-    Formula::new(catalogue::POSITION_BIAS, said)
+    Formula::new(causes::POSITION_BIAS, said)
 }
 
 /// Scores in a narrower format.
 fn narrow(at: &At) -> Option<Formula> {
     let formats = [DType::Bf16, DType::F16].into_iter().filter(|_| at.dtype == DType::F32);
     let found = formats.into_iter().find(|&dtype| at.reproduces(|case| Some(cast(case.ours.clone(), dtype))));
-    found.and_then(|dtype| Formula::new(catalogue::OUTPUT_ROUNDED, format!("scores rounded to {dtype}")))
+    found.and_then(|dtype| Formula::new(causes::OUTPUT_ROUNDED, format!("scores rounded to {dtype}")))
 }
 
 /// Scores of keys or queries at another position.
@@ -147,7 +147,7 @@ fn moved(at: &At) -> Option<Formula> {
             if at.gives(|case| {
                 Some((0..case.ours.len()).map(|i| from(case, i).map_or(f64::NAN, |j| case.ours[j])).collect())
             }) {
-                return Formula::new(catalogue::CACHE_SHIFTED, before(what, by));
+                return Formula::new(causes::CACHE_SHIFTED, before(what, by));
             }
         }
     }
@@ -183,7 +183,7 @@ fn of_keys(at: &At) -> Option<Formula> {
         Some(products(at, case, &q, &k, &own).into_iter().map(|x| x * at.scale()).collect())
     };
     if at.dtype != at.own && at.gives(wide) {
-        return Formula::new(catalogue::COMPUTED_OTHERWISE, format!("computed in {}", at.dtype));
+        return Formula::new(causes::COMPUTED_OTHERWISE, format!("computed in {}", at.dtype));
     }
     // How far each query head's scores are from those of each key head.
     let mut apart = vec![0.0; heads * groups];
@@ -204,14 +204,14 @@ fn of_keys(at: &At) -> Option<Formula> {
         Some(scores_of(at, case, &q, &k, &|h| of[h]))
     };
     if (0..heads).any(|h| of[h] != own(h)) && at.gives(of_heads) {
-        return Formula::new(catalogue::GQA, other_heads(&of));
+        return Formula::new(causes::GQA, other_heads(&of));
     }
     let exchanged = |case: &Case| {
         let (q, k) = queries_and_keys(at, case)?;
         Some(scores_of(at, case, &k, &q, &own))
     };
     if groups == heads && at.gives(exchanged) {
-        return Formula::new(catalogue::CACHE_SHIFTED, "queries and keys exchanged");
+        return Formula::new(causes::CACHE_SHIFTED, "queries and keys exchanged");
     }
     for layer in other_layers(at) {
         let of_layer = |case: &Case| {
@@ -219,14 +219,14 @@ fn of_keys(at: &At) -> Option<Formula> {
             Some(scores_of(at, case, &at.read(case, Role::Query)?, &k, &own))
         };
         if at.gives(of_layer) {
-            return Formula::new(catalogue::CACHE_SHIFTED, format!("keys of layer {layer}"));
+            return Formula::new(causes::CACHE_SHIFTED, format!("keys of layer {layer}"));
         }
     }
     let of_values = |case: &Case| {
         let (q, v) = (at.read(case, Role::Query)?, values(at, case)?);
         Some(scores_of(at, case, &q, &v, &own))
     };
-    at.gives(of_values).then(|| Formula { fault: catalogue::WIRING, said: "values for keys".to_owned() })
+    at.gives(of_values).then(|| Formula { fault: causes::WIRING, said: "values for keys".to_owned() })
 }
 
 /// Scores of keys that a cache has changed.

@@ -2,7 +2,7 @@
 
 use super::numbers::text;
 use super::{At, Case, Formula};
-use crate::catalogue;
+use crate::causes;
 
 /// Another β, or another length that it counts from.
 pub(super) fn temperature(at: &At) -> Option<Formula> {
@@ -24,7 +24,7 @@ pub(super) fn temperature(at: &At) -> Option<Formula> {
         let beta = at.best([1e-3, 10.0], run);
         if at.gives(|case| run(beta, case)) {
             let said = format!("queries times 1 + {}·ln(1 + ⌊position / {original}⌋)", text(beta));
-            return Formula::new(catalogue::TEMPERATURE, said);
+            return Formula::new(causes::TEMPERATURE, said);
         }
     }
     None

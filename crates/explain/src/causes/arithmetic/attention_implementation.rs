@@ -1,0 +1,11 @@
+//! Another implementation of attention.
+
+use crate::causes::{CauseKind, Scope, Severity};
+
+pub(crate) static CAUSE: CauseKind = CauseKind {
+    id: "attention-implementation",
+    title: "another implementation of attention",
+    remedy: "Compare with the same attn_implementation on both sides, or accept the noise of the two declared roundings.",
+    severity: Severity::Choice,
+    scope: Scope::PerTensor,
+};

@@ -1,0 +1,11 @@
+//! Functions or sums (exp, rsqrt, cos, a mean) whose last bits are others.
+
+use crate::causes::{CauseKind, Scope, Severity};
+
+pub(crate) static CAUSE: CauseKind = CauseKind {
+    id: "function-last-bits",
+    title: "functions or sums (exp, rsqrt, cos, a mean) whose last bits are others",
+    remedy: "Nothing to mend: two honest libraries differ by this much.",
+    severity: Severity::Choice,
+    scope: Scope::PerTensor,
+};

@@ -1,0 +1,11 @@
+//! A layer computed in another format.
+
+use crate::causes::{CauseKind, Scope, Severity};
+
+pub(crate) static CAUSE: CauseKind = CauseKind {
+    id: "layer-format",
+    title: "a layer computed in another format",
+    remedy: "Nothing is wrong if that was meant (autocast, TF32, a kernel of another format); otherwise set the format that the model was loaded in.",
+    severity: Severity::Choice,
+    scope: Scope::PerTensor,
+};

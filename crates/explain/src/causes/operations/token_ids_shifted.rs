@@ -1,0 +1,11 @@
+//! Embeddings of the token ids beside.
+
+use crate::causes::{CauseKind, Scope, Severity};
+
+pub(crate) static CAUSE: CauseKind = CauseKind {
+    id: "token-ids-shifted",
+    title: "embeddings of the token ids beside",
+    remedy: "Ids count rows from 0; compare the sizes of the vocabularies, and what was inserted in front.",
+    severity: Severity::Defect,
+    scope: Scope::PerTensor,
+};

@@ -1,0 +1,11 @@
+//! Another activation function.
+
+use crate::causes::{CauseKind, Scope, Severity};
+
+pub(crate) static CAUSE: CauseKind = CauseKind {
+    id: "hidden-act",
+    title: "another activation function",
+    remedy: "Take hidden_act from the original config.json; GELU has an exact and a tanh form.",
+    severity: Severity::Defect,
+    scope: Scope::PerTensor,
+};

@@ -1,0 +1,11 @@
+//! An output layer that is tied on one side only, or was never loaded.
+
+use crate::causes::{CauseKind, Scope, Severity};
+
+pub(crate) static CAUSE: CauseKind = CauseKind {
+    id: "head-not-tied",
+    title: "an output layer that is tied on one side only, or was never loaded",
+    remedy: "Set tie_word_embeddings as the original has it, and store lm_head.weight where it is not tied.",
+    severity: Severity::Defect,
+    scope: Scope::PerTensor,
+};

@@ -1,0 +1,11 @@
+//! Weights reduced to a low rank.
+
+use crate::causes::{CauseKind, Scope, Severity};
+
+pub(crate) static CAUSE: CauseKind = CauseKind {
+    id: "weights-of-low-rank",
+    title: "weights reduced to a low rank",
+    remedy: "Nothing is wrong if a truncated decomposition was meant; else convert again from the full matrices.",
+    severity: Severity::Defect,
+    scope: Scope::PerClass,
+};

@@ -1,0 +1,11 @@
+//! A weight in another basis: rotated or permuted along one side.
+
+use crate::causes::{CauseKind, Scope, Severity};
+
+pub(crate) static CAUSE: CauseKind = CauseKind {
+    id: "weight-rotated",
+    title: "a weight in another basis: rotated or permuted along one side",
+    remedy: "Apply a rotation (QuaRot, SpinQuant) or a permutation to all tensors that meet there, or to none.",
+    severity: Severity::Defect,
+    scope: Scope::PerClass,
+};
