@@ -9,8 +9,14 @@ use crate::shell::{self, cargo};
 use crate::{api, supply};
 
 /// Crates that must stay free of burn.
-const WITHOUT_BURN: [&str; 5] =
-    ["ulpscope-floats", "ulpscope-metrics", "ulpscope-record", "ulpscope-plot", "ulpscope-report"];
+const WITHOUT_BURN: [&str; 6] = [
+    "ulpscope-floats",
+    "ulpscope-metrics",
+    "ulpscope-relations",
+    "ulpscope-record",
+    "ulpscope-plot",
+    "ulpscope-report",
+];
 
 /// Arguments of `ci`.
 #[derive(clap::Args)]

@@ -2,8 +2,9 @@
 
 use ulpscope_decoder::RotaryEmbedding;
 use ulpscope_floats::Floats;
-use ulpscope_metrics::{difference, max_relative, relation};
+use ulpscope_metrics::{difference, max_relative};
 use ulpscope_record::Buffer;
+use ulpscope_relations::relation;
 
 /// How many elements of each buffer a record shows.
 const HEAD: usize = 8;

@@ -7,8 +7,9 @@ use burn::tensor::{Device, Tensor};
 use rayon::prelude::*;
 use ulpscope_decoder::{Architecture, Linear, Op, ParameterKind, Parameters, Part, Site, bridge};
 use ulpscope_floats::{DType, Floats};
-use ulpscope_metrics::{Fingerprint, Hints, Relation, Statement, describe, difference, digest};
+use ulpscope_metrics::{Fingerprint, difference, digest};
 use ulpscope_record::{Conversion, TensorDifference, Weights};
+use ulpscope_relations::{Hints, Relation, Statement, describe};
 use ulpscope_weights::{Arm, Beside, Checkpoint, StoredTensor};
 
 use crate::CompareError;

@@ -11,7 +11,7 @@ use ulpscope_decoder::{
     Semantics, Variant,
 };
 use ulpscope_floats::{DType, Floats};
-use ulpscope_metrics::{Description, Relation, Statement, relation};
+use ulpscope_relations::{Description, Relation, Statement, relation};
 
 use crate::across::{by_key, class, ranges, together};
 use crate::bisect::FEW;

@@ -53,14 +53,15 @@ fn block(x: &Floats, from: usize, to: usize) -> [u64; 2] {
     [low, high].map(|lanes| lanes.iter().fold(0, |key, lane| mix(key, *lane)))
 }
 
-/// The bits, one pattern for all NaNs.
-pub(crate) fn canonical(x: f64) -> u64 {
+/// The bits of a number, with one pattern for all NaNs.
+pub fn canonical(x: f64) -> u64 {
     if x.is_nan() { f64::NAN.to_bits() } else { x.to_bits() }
 }
 
-/// Takes `bits` into `key`: a multiplication by an odd number whose upper half, which depends on all bits, is
-/// folded into the lower.
-pub(crate) fn mix(key: u64, bits: u64) -> u64 {
+/// Mixes `bits` into the hash `key`.
+///
+/// It multiplies by an odd number and folds the upper half, which depends on all bits, into the lower.
+pub fn mix(key: u64, bits: u64) -> u64 {
     let product =
         (key.rotate_left(5) ^ bits).wrapping_add(0x9e37_79b9_7f4a_7c15).wrapping_mul(0xd6e8_feb8_6659_fd93);
     product ^ (product >> 32)

@@ -5,8 +5,9 @@ use serde_json::json;
 use ulpscope_compare::{NamedArm, compare_weights};
 use ulpscope_decoder::RotaryEmbedding;
 use ulpscope_floats::Floats;
-use ulpscope_metrics::{difference, relation};
+use ulpscope_metrics::difference;
 use ulpscope_record::Corner;
+use ulpscope_relations::relation;
 
 use crate::args::WeightsArgs;
 use crate::commands::{Outcome, arms, json_number, print, print_json};

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use ulpscope_compare::{Differing, NamedArm};
 use ulpscope_decoder::{AttentionKind, Op, Site};
 use ulpscope_floats::Floats;
-use ulpscope_metrics::{Axis, Description, Hints, Statement, describe};
+use ulpscope_relations::{Axis, Description, Hints, Statement, describe};
 
 use super::folded::links;
 use super::{Besides, Elsewhere, listed, parameter};

@@ -6,7 +6,7 @@
 use ulpscope_compare::{Differing, NamedArm};
 use ulpscope_decoder::{Architecture, AttentionKind, Op, Site};
 use ulpscope_floats::Floats;
-use ulpscope_metrics::{Hints, describe};
+use ulpscope_relations::{Hints, describe};
 
 use super::{Besides, Elsewhere, by_tensors, listed, parameter};
 use crate::causes;

@@ -11,7 +11,8 @@ mod split;
 use ulpscope_compare::{Differing, NamedArm};
 use ulpscope_decoder::ParameterKind;
 use ulpscope_floats::Floats;
-use ulpscope_metrics::{Description, Fingerprint, Origin, Statement, digest, origins};
+use ulpscope_metrics::{Fingerprint, Origin, digest, origins};
+use ulpscope_relations::{Description, Statement};
 
 use crate::across::{by_key, class, together};
 use crate::causes::{self, CauseKind};

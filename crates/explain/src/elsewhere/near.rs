@@ -3,7 +3,8 @@
 use ulpscope_compare::{Differing, NamedArm};
 use ulpscope_decoder::{Op, layer_of};
 use ulpscope_floats::Floats;
-use ulpscope_metrics::{Description, Origin, Statement, correlation};
+use ulpscope_metrics::{Origin, correlation};
+use ulpscope_relations::{Description, Statement};
 
 use super::{Elsewhere, parameter};
 use crate::causes;

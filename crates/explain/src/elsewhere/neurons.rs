@@ -6,7 +6,8 @@ use std::collections::BTreeSet;
 use ulpscope_compare::{Differing, NamedArm};
 use ulpscope_decoder::{Part, Role};
 use ulpscope_floats::Floats;
-use ulpscope_metrics::{Axis, Description, Hints, Rearrangement, Relation, Statement, correlation, describe};
+use ulpscope_metrics::correlation;
+use ulpscope_relations::{Axis, Description, Hints, Rearrangement, Relation, Statement, describe};
 
 use super::{Besides, Elsewhere, by_tensors, listed, parameter};
 use crate::causes;

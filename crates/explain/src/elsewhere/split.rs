@@ -5,7 +5,8 @@ use std::collections::{BTreeSet, HashMap};
 use ulpscope_compare::{Differing, NamedArm};
 use ulpscope_decoder::{AttentionKind, Op, Part, Site};
 use ulpscope_floats::Floats;
-use ulpscope_metrics::{Change, Relation, Statement, digest};
+use ulpscope_metrics::digest;
+use ulpscope_relations::{Change, Relation, Statement};
 
 use super::{Elsewhere, parameter};
 use crate::across::by_key;

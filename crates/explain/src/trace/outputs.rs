@@ -6,7 +6,9 @@
 use ulpscope_capture::Activation;
 use ulpscope_decoder::{Op, Site};
 use ulpscope_floats::Floats;
-use ulpscope_metrics::{Change, Description, Hints, Operation, Place, Relation, Statement, Zeros, describe};
+use ulpscope_relations::{
+    Change, Description, Hints, Operation, Place, Relation, Statement, Zeros, describe,
+};
 
 use super::pattern::hidden;
 use crate::causes::{self, CauseKind};

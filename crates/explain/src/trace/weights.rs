@@ -11,7 +11,7 @@ use ulpscope_capture::Activations;
 use ulpscope_compare::{CompareError, Parts, Reference};
 use ulpscope_decoder::{Architecture, Op, Site};
 use ulpscope_floats::{DType, Floats, Rounding};
-use ulpscope_metrics::{Description, Hints, Statement, describe};
+use ulpscope_relations::{Description, Hints, Statement, describe};
 use ulpscope_weights::Arm;
 
 use super::hypothesis::{Change, Hypothesis};

@@ -2,7 +2,7 @@
 
 use ulpscope_decoder::{Op, ParameterKind};
 use ulpscope_floats::Rounding;
-use ulpscope_metrics::{
+use ulpscope_relations::{
     Axis, Change, Description, Edge, Operation, Rearrangement, Relation, Rule, Statement, Zeros,
 };
 
@@ -152,7 +152,7 @@ fn of_operation(norm: bool, operation: Operation) -> &'static CauseKind {
 #[cfg(test)]
 mod tests {
     use ulpscope_floats::Floats;
-    use ulpscope_metrics::{Hints, describe};
+    use ulpscope_relations::{Hints, describe};
 
     use super::*;
 

@@ -80,7 +80,7 @@ fn reread(x: f64, written: DType, read: DType, swapped: bool) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::relation::samples::{build, gaussian};
+    use crate::samples::{build, gaussian};
 
     #[test]
     fn every_way_is_recognised_and_one_element_off_is_none() {

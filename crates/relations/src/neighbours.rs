@@ -188,7 +188,7 @@ fn around(x: f64, format: DType) -> (f64, f64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::relation::samples::{build, gaussian, uniform};
+    use crate::samples::{build, gaussian, uniform};
 
     /// Every element rounded to `format`: `choose` gets its place between the neighbours, and says whether to
     /// take the one farther from zero.

@@ -1,9 +1,9 @@
 use ulpscope_floats::f16;
 
 use super::*;
-use crate::relation::description::Moments;
-use crate::relation::samples::{FORMATS, build, gaussian};
-use crate::relation::view::View;
+use crate::description::Moments;
+use crate::samples::{FORMATS, build, gaussian};
+use crate::view::View;
 
 const ROWS: usize = 24;
 const COLUMNS: usize = 512;

@@ -4,8 +4,8 @@ use rayon::prelude::*;
 use ulpscope_floats::Floats;
 
 use super::{Groups, Misfit, Operation};
-use crate::relation::description::Moments;
-use crate::relation::view::PIECE;
+use crate::description::Moments;
+use crate::view::PIECE;
 
 /// Sums over all groups.
 #[derive(Clone, Copy, Debug, Default)]

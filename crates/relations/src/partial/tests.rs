@@ -1,7 +1,7 @@
 use ulpscope_floats::DType;
 
 use super::*;
-use crate::relation::samples::{FORMATS, build, gaussian, uniform};
+use crate::samples::{FORMATS, build, gaussian, uniform};
 
 const ROWS: usize = 40;
 const COLUMNS: usize = 30;

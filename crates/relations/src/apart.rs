@@ -147,8 +147,8 @@ fn odd(lines: &[Sums], len: usize) -> Option<Vec<Seen>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::relation::samples::{FORMATS, build, gaussian};
-    use crate::relation::{Hints, describe};
+    use crate::samples::{FORMATS, build, gaussian};
+    use crate::{Hints, describe};
 
     const ROWS: usize = 64;
     const COLUMNS: usize = 96;

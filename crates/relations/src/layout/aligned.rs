@@ -6,7 +6,7 @@ use super::super::view::View;
 use super::matched::matched;
 use super::order::head_orders;
 use super::{Axis, Order, Rearrangement, shards};
-use crate::correlation::correlation;
+use ulpscope_metrics::correlation;
 
 /// Rows, and columns, that are compared to find a likely order.
 const SAMPLE: usize = 24;

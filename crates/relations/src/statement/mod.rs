@@ -52,7 +52,7 @@ impl fmt::Display for Statement {
 ///
 /// ```
 /// use ulpscope_floats::Floats;
-/// use ulpscope_metrics::{Hints, describe};
+/// use ulpscope_relations::{Hints, describe};
 ///
 /// let a = Floats::from((0..32).map(|i| i as f32 * 0.7 - 9.0).collect::<Vec<_>>());
 /// let said = |pick: &dyn Fn(usize) -> f64| {

@@ -110,7 +110,7 @@ fn unsigned(a: View, b: View, lines: &Lines) -> Option<Description> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::relation::samples::{FORMATS, build, gaussian};
+    use crate::samples::{FORMATS, build, gaussian};
 
     const ROWS: usize = 48;
     const COLUMNS: usize = 256;

@@ -91,7 +91,7 @@ fn rank(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::relation::samples::{FORMATS, build, gaussian};
+    use crate::samples::{FORMATS, build, gaussian};
 
     const ROWS: usize = 96;
     const COLUMNS: usize = 640;

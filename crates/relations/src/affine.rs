@@ -209,7 +209,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::relation::samples::{FORMATS, gaussian};
+    use crate::samples::{FORMATS, gaussian};
 
     /// `f` of every element in f64, stored as `x` is.
     fn map(x: &Floats, f: impl Fn(f64) -> f64) -> Floats<'static> {

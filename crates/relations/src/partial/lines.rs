@@ -1,8 +1,8 @@
 //! Rows, or columns, that were changed in more than one way: some zero, some multiplied.
 
 use super::{Change, Place, Zeros, related};
-use crate::relation::Side;
-use crate::relation::view::View;
+use crate::Side;
+use crate::view::View;
 
 /// The most ways that are told apart.
 const MOST: usize = 4;

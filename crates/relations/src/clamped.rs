@@ -105,7 +105,7 @@ impl fmt::Display for Overflowed {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::relation::samples::{FORMATS, build, gaussian};
+    use crate::samples::{FORMATS, build, gaussian};
 
     #[test]
     fn clamps_in_any_storage_and_after_a_rounding() {

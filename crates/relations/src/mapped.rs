@@ -100,7 +100,7 @@ pub(crate) fn mapped(a: &Floats, b: &Floats) -> Option<Mapped> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::relation::samples::{FORMATS, build, gaussian};
+    use crate::samples::{FORMATS, build, gaussian};
 
     #[test]
     fn functions_are_recognised_and_one_element_off_is_none() {

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 use ulpscope_floats::DType;
 
 use super::*;
-use crate::relation::samples::{FORMATS, build, gather, gaussian};
+use crate::samples::{FORMATS, build, gather, gaussian};
 
 const ROWS: usize = 96;
 const COLUMNS: usize = 64;

@@ -42,7 +42,7 @@ pub(super) fn averaged(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::relation::samples::{FORMATS, build, gaussian};
+    use crate::samples::{FORMATS, build, gaussian};
 
     #[test]
     fn means_of_heads_are_recognised() {

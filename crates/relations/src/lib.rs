@@ -1,6 +1,24 @@
-//! Whether one array is made of the other by a rule that can be named.
+//! Whether one tensor is made of another by a rule that has a name.
 //!
-//! One kind of relation a file, simplest first; each is verified on every element.
+//! - [`relation`]: the rule by which single elements follow: a rounding, a factor, a sign.
+//! - [`describe`]: the same of two tensors with their shape, which may also be rearranged, damaged in one place,
+//!   scaled by row or quantised. If no rule holds, it says how far apart they are.
+//!
+//! A rule counts only if every element obeys it, bit by bit. The crate is pure numbers: it knows no files, clocks
+//! or randomness, and any number of threads gives the same answer.
+//!
+//! ```
+//! use ulpscope_floats::{DType, Floats};
+//! use ulpscope_relations::{Hints, describe, relation};
+//!
+//! let a = Floats::from(vec![1.0f32, 0.697_830_6, -2.5, 0.25]);
+//! let cast = a.cast(DType::Bf16);
+//! assert_eq!(relation(&a, &cast).unwrap().to_string(), "b = round_bf16(a)");
+//!
+//! let transposed = Floats::from(vec![1.0f32, -2.5, 0.697_830_6, 0.25]);
+//! let statement = describe(&a, &transposed, &[2, 2], &Hints::default());
+//! assert_eq!(statement.to_string(), "b = a transposed");
+//! ```
 
 mod affine;
 mod apart;
@@ -164,7 +182,7 @@ impl fmt::Display for Relation {
 ///
 /// ```
 /// use ulpscope_floats::{Floats, Rounding};
-/// use ulpscope_metrics::relation;
+/// use ulpscope_relations::relation;
 ///
 /// let a = Floats::from(vec![0.1f32, 0.2, 0.3]);
 /// let said = |b: &Floats| relation(&a, b).map(|r| r.to_string());
@@ -204,3 +222,8 @@ fn rounded(a: &Floats, b: &Floats) -> Option<Relation> {
 pub(crate) mod samples;
 #[cfg(test)]
 mod tests;
+
+/// The README's example is about this crate and `metrics`, and runs with its tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

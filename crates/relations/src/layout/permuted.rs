@@ -4,7 +4,7 @@ use rayon::prelude::*;
 
 use super::super::view::{PIECE, View, same};
 use super::{Axis, Order, Rearrangement};
-use crate::digest::{canonical, mix};
+use ulpscope_metrics::{canonical, mix};
 
 /// Elements of each row or column that are hashed before the rest is looked at.
 const TASTE: usize = 64;

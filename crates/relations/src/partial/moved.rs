@@ -2,8 +2,8 @@
 //! places.
 
 use super::{Change, Place, Zeros};
-use crate::relation::Side;
-use crate::relation::view::{View, same};
+use crate::Side;
+use crate::view::{View, same};
 
 /// Lines of the place from which a distance is taken.
 const PROBES: [usize; 3] = [1, 0, 2];

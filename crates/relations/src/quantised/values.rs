@@ -83,7 +83,7 @@ impl Table {
     /// Whether there was room.
     fn insert(&mut self, x: f64) -> bool {
         let bits = (x + 0.0).to_bits();
-        let mut slot = (crate::digest::mix(0, bits) % SLOTS as u64) as usize;
+        let mut slot = (ulpscope_metrics::mix(0, bits) % SLOTS as u64) as usize;
         while self.slots[slot] != EMPTY {
             if self.slots[slot] == bits {
                 return true;

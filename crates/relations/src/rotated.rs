@@ -57,7 +57,7 @@ mod tests {
     use ulpscope_floats::DType;
 
     use super::*;
-    use crate::relation::samples::{build, gaussian};
+    use crate::samples::{build, gaussian};
 
     const ROWS: usize = 64;
     const COLUMNS: usize = 128;

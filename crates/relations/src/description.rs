@@ -479,7 +479,7 @@ mod tests {
     use ulpscope_floats::{DType, Rounding};
 
     use super::*;
-    use crate::relation::samples::{build, gaussian};
+    use crate::samples::{build, gaussian};
 
     fn said(a: &Floats, b: &Floats) -> String {
         Moments::of(View::plain(a), View::plain(b)).describe().to_string()
