@@ -49,7 +49,7 @@ fn the_founding_question_is_answered_and_proved() {
         assert_eq!(run["bit_equal"], json!(run["direction"] != "neither"), "{run}");
     }
     let verdict = e["verdict"].as_str().unwrap();
-    for part in ["rotary buffer rounded by a dtype cast", "Proved", "model.rotary_emb.inv_freq"] {
+    for part in ["Rotary buffer rounded by a dtype cast", "Proved both ways", "model.rotary_emb.inv_freq"] {
         assert!(verdict.contains(part), "{verdict}");
     }
 }
@@ -184,7 +184,10 @@ fn what_cancels_out_is_an_equivalent_rewriting_and_no_fault() {
     assert_eq!((ids(&both), &both["status"]), (vec!["weights-scaled"], &json!("explained")), "{verdict}");
     assert_eq!(both["causes"][0]["subject"], "model.layers.2.mlp.down_proj.weight");
     assert_eq!(both["origins"][0]["site"], "model.layers.1.mlp.up_proj", "{verdict}");
-    assert!(verdict.contains("what differs there cancels out") && verdict.contains("Proved: "), "{verdict}");
+    assert!(
+        verdict.contains("what differs there cancels out") && verdict.contains("Proved both ways"),
+        "{verdict}"
+    );
     assert!(
         verdict.contains(&format!("{down} (as stored, b = 0.5*a) and {up} (as stored, b = 2*a) cancel out")),
         "{verdict}"
@@ -381,10 +384,7 @@ fn a_rewriting_that_was_rounded_is_told_from_one_with_a_fault() {
     let alone = rescaled(&|_| {});
     let verdict = alone["verdict"].as_str().unwrap();
     assert!(list(&alone["causes"]).iter().all(|c| c["fault"] == false), "{verdict}");
-    assert!(
-        verdict.contains("what the rounding of that leaves") && verdict.contains("and no fault"),
-        "{verdict}"
-    );
+    assert!(verdict.contains("the rounding of it leaves") && verdict.contains("and no fault"), "{verdict}");
     // What one half does, and all of it, stands in the record.
     let runs = list(&alone["counterfactuals"]);
     let half = |run: &&Value| {
@@ -515,7 +515,7 @@ fn what_is_not_finite_stops_nothing() {
     assert_eq!(ids(&e), ["weight-corrupted"]);
     assert_eq!(e["causes"][0]["site"], "model.layers.1.mlp.up_proj");
     assert_eq!(e["causes"][0]["exceeds_floor"], true, "{}", e["growth"]);
-    assert!(e["verdict"].as_str().unwrap().contains("not numbers from position 0 on"), "{}", e["verdict"]);
+    assert!(e["verdict"].as_str().unwrap().contains("no numbers from position 0 on"), "{}", e["verdict"]);
     let fail = ["explain", "--prompt", PROMPT, &tiny(), &broken, "--fail-on", "causes_above_floor>0"];
     let failed = ulpscope(fail);
     failed.check(failed.code == Some(3), "status 3 expected");
@@ -525,7 +525,7 @@ fn what_is_not_finite_stops_nothing() {
     let both = both.json()["explanation"].clone();
     assert_eq!(both["status"], "incomplete");
     assert!(
-        both["verdict"].as_str().unwrap().starts_with("Incomplete: a, the reference"),
+        both["verdict"].as_str().unwrap().starts_with("a, the reference, holds NaN"),
         "{}",
         both["verdict"]
     );
@@ -636,7 +636,6 @@ fn a_fault_in_both_arms_is_found_against_the_truth() {
         "{}",
         e["verdict"]
     );
-    assert!(e["verdict"].as_str().unwrap().contains("false alarm"), "{}", e["verdict"]);
     // Nothing is shared where both follow the formulas.
     let clean = explained(&[&tiny(), "--a", "load(f32)", "--b", "load(f32)@rope=interleaved"]);
     assert_eq!((&clean["truth"]["shared"], &clean["truth"]["mended"]), (&json!([]), &Value::Null));

@@ -119,13 +119,6 @@ impl Findings {
         let sites: Vec<_> = observed.sites.iter().filter(|s| of_an_arm(&s.arm)).cloned().collect();
         let mut coverage = coverage(plan);
         coverage.compared = sites.len();
-        let long = plan.prompts.iter().enumerate().filter(|(_, ids)| ids.len() > plan.longest_watched);
-        coverage.not_compared.extend(long.map(|(prompt, ids)| {
-            format!(
-                "the sites of prompt {prompt}: with {} tokens it is compared at its logits alone",
-                ids.len()
-            )
-        }));
         Findings {
             arms: described.collect(),
             weights: observed.weights.clone(),

@@ -224,8 +224,6 @@ struct Run<'a, 'e> {
     experiment: &'e Experiment<'a>,
     /// What each subject runs.
     of: Vec<Architecture>,
-    /// For each subject, whether another's sites are compared with its own.
-    referred: Vec<bool>,
     bytes: Bytes,
     /// Tokens whose logits are computed at a time: as many as a closer look takes, at least.
     stretch: usize,
@@ -260,18 +258,8 @@ impl Bytes {
 
 impl<'a, 'e> Run<'a, 'e> {
     fn new(experiment: &'e Experiment<'a>, of: Vec<Architecture>) -> Self {
-        let subjects = &experiment.subjects;
-        let watches = |s: &&crate::Subject| s.watch != Watch::Logits;
-        let referred = (0..subjects.len())
-            .map(|i| subjects.iter().filter(watches).any(|s| s.against.first() == Some(&i)));
         let vocabulary = of.iter().map(|of| of.vocab).max().unwrap_or(1);
-        Run {
-            experiment,
-            referred: referred.collect(),
-            bytes: Bytes::of(experiment, &of),
-            of,
-            stretch: STRETCH.max(LARGEST / vocabulary),
-        }
+        Run { experiment, bytes: Bytes::of(experiment, &of), of, stretch: STRETCH.max(LARGEST / vocabulary) }
     }
 
     /// Does something for every prompt: for several at a time, each on a thread of its own, where there are enough of them of which
@@ -387,8 +375,7 @@ impl<'a, 'e> Run<'a, 'e> {
         let mut recorded: Vec<Option<Activations>> = Vec::with_capacity(lanes.len());
         for (i, lane) in lanes.iter().enumerate() {
             let semantics = &experiment.subjects[i].semantics;
-            let all =
-                self.short(prompt) && (self.referred[i] || experiment.subjects[i].watch == Watch::Everything);
+            let all = experiment.subjects[i].watch == Watch::Everything || self.is_referred(i, prompt);
             let mut probe = if all { Probes::Record(Recorder::new(|_| true)) } else { Probes::Nothing };
             outputs.push(forward(i, lane, semantics, &mut probe));
             recorded.push(match probe {
@@ -439,12 +426,17 @@ impl<'a, 'e> Run<'a, 'e> {
     /// The subject that the sites of subject `i` are compared with, if they are watched.
     fn watched(&self, i: usize, prompt: usize) -> Option<&'e usize> {
         let subject = &self.experiment.subjects[i];
-        subject.against.first().filter(|_| subject.watch != Watch::Logits && self.short(prompt))
+        let short = self.experiment.prompts[prompt].len() <= self.experiment.longest_watched;
+        subject.against.first().filter(|_| match subject.watch {
+            Watch::Logits => false,
+            Watch::Introduced => short,
+            Watch::Everything => true,
+        })
     }
 
-    /// Whether the sites of a prompt are compared at all.
-    fn short(&self, prompt: usize) -> bool {
-        self.experiment.prompts[prompt].len() <= self.experiment.longest_watched
+    /// Whether the sites of another subject are compared with those of subject `i`.
+    fn is_referred(&self, i: usize, prompt: usize) -> bool {
+        (0..self.experiment.subjects.len()).any(|other| self.watched(other, prompt) == Some(&i))
     }
 
     /// Enters what subject `i` did at each site, on its own, if that is watched, and when taught.

@@ -58,8 +58,8 @@ pub struct Plan<'a> {
     pub sites: Pattern,
     /// The device that computes.
     pub device: Device,
-    /// Prompts of more tokens than this are compared at their logits alone: the activations of a long prompt take
-    /// gigabytes.
+    /// On prompts of more tokens than this, counterfactuals are compared at their logits alone; the arms' sites are
+    /// compared always.
     pub longest_watched: usize,
 }
 

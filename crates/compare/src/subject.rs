@@ -27,7 +27,7 @@ pub struct Experiment<'a> {
     /// Whether parameters that differ between arms are described and counted. Comparing them costs about as much as
     /// running a short prompt, and needs doing once.
     pub describe: bool,
-    /// Prompts of more tokens than this are compared at their logits alone.
+    /// On prompts of more tokens than this, the sites of subjects that watch [`Watch::Introduced`] are left out.
     pub longest_watched: usize,
     /// Whether the arms' models stay in memory for what comes after, in [`Observed::models`](crate::Observed::models).
     pub keep: bool,

@@ -1,5 +1,7 @@
 //! The activations of the feed-forward layer that checkpoints name in `hidden_act`.
 
+use std::fmt;
+
 use burn::tensor::{DType, Tensor};
 use ulpscope_kernels::{bridge, handles, silu, silu_up};
 
@@ -32,6 +34,22 @@ impl Activation {
             "gelu_new" => Some(Activation::GeluNew),
             _ => None,
         }
+    }
+
+    /// The name that config.json has for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Activation::Silu => "silu",
+            Activation::Gelu => "gelu",
+            Activation::GeluTanh => "gelu_pytorch_tanh",
+            Activation::GeluNew => "gelu_new",
+        }
+    }
+}
+
+impl fmt::Display for Activation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
     }
 }
 

@@ -3,6 +3,8 @@
 //! Source: `modeling_rope_utils.py` of transformers 5. Each formula keeps its order of operations in f32,
 //! because the frequencies are compared down to the bit.
 
+use std::fmt;
+
 use serde_json::{Map, Value};
 use ulpscope_floats::pow;
 
@@ -47,6 +49,81 @@ pub enum RopeKind {
         attention_factor: f64,
         original_max_position_embeddings: f64,
     },
+}
+
+impl RopeKind {
+    /// The name that `rope_type` has in config.json.
+    pub fn name(&self) -> &'static str {
+        match self {
+            RopeKind::Default => "default",
+            RopeKind::Linear { .. } => "linear",
+            RopeKind::Dynamic { .. } => "dynamic",
+            RopeKind::Llama3 { .. } => "llama3",
+            RopeKind::Yarn { .. } => "yarn",
+            RopeKind::LongRope { .. } => "longrope",
+        }
+    }
+
+    /// Its fields under their names in config.json, each value as a text; of long lists the number of entries.
+    pub fn fields(&self) -> Vec<(&'static str, String)> {
+        let length = "original_max_position_embeddings";
+        let number = |name: &'static str, x: &f64| (name, x.to_string());
+        match self {
+            RopeKind::Default => Vec::new(),
+            RopeKind::Linear { factor } | RopeKind::Dynamic { factor } => vec![number("factor", factor)],
+            RopeKind::Llama3 {
+                factor,
+                low_freq_factor,
+                high_freq_factor,
+                original_max_position_embeddings,
+            } => vec![
+                number("factor", factor),
+                number("low_freq_factor", low_freq_factor),
+                number("high_freq_factor", high_freq_factor),
+                number(length, original_max_position_embeddings),
+            ],
+            RopeKind::Yarn {
+                factor,
+                attention_factor,
+                beta_fast,
+                beta_slow,
+                truncate,
+                original_max_position_embeddings,
+            } => vec![
+                number("factor", factor),
+                number("attention_factor", attention_factor),
+                number("beta_fast", beta_fast),
+                number("beta_slow", beta_slow),
+                ("truncate", truncate.to_string()),
+                number(length, original_max_position_embeddings),
+            ],
+            RopeKind::LongRope {
+                short_factor,
+                long_factor,
+                attention_factor,
+                original_max_position_embeddings,
+            } => vec![
+                ("short_factor", factors(short_factor)),
+                ("long_factor", factors(long_factor)),
+                number("attention_factor", attention_factor),
+                number(length, original_max_position_embeddings),
+            ],
+        }
+    }
+}
+
+/// Some numbers of a list, and how many there are.
+fn factors(all: &[f32]) -> String {
+    let shown: Vec<String> = all.iter().take(3).map(f32::to_string).collect();
+    format!("[{}{}] ({} numbers)", shown.join(", "), if all.len() > 3 { ", …" } else { "" }, all.len())
+}
+
+/// `yarn, factor 4, …`: the name and the fields.
+impl fmt::Display for RopeKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())?;
+        self.fields().into_iter().try_for_each(|(name, value)| write!(f, ", {name} {value}"))
+    }
 }
 
 impl RopeParameters {

@@ -7,11 +7,9 @@ use ulpscope_compare::Observed;
 use ulpscope_decoder::Accumulation;
 use ulpscope_record::{Floor, LogitDivergence, LogitFloor, Origin, ShapeFloor, SiteDivergence, SiteFloor};
 
-use crate::across::class;
-use crate::stats::{as_many, beyond, mean};
-
-/// Probability that any site of a run is called an origin by mistake.
-pub(crate) const FALSE_ALARMS: f64 = 0.01;
+use crate::layer_groups::class;
+use crate::statistics::{as_many, beyond, mean};
+use crate::thresholds::FALSE_ALARMS;
 
 /// The orders that an arm is run in besides its own: five that differ in how they group, and the one that PyTorch takes
 /// for another number of rows, where it is known and not among them.
@@ -131,7 +129,8 @@ pub(crate) fn origins(
             let kind = kinds.get(s);
             let (expected, p_value) = match (same_order, kind) {
                 (true, _) => (0.0, 0.0),
-                (false, None) => (0.0, 0.0),
+                // No order was run at its sites: nothing tells a cause from noise there.
+                (false, None) => (0.0, 1.0),
                 (false, Some(kind)) => kind.test(s, differing, len, 1.0),
             };
             let floor_rms = if same_order { 0.0 } else { kind.map_or(0.0, Kind::rms) };

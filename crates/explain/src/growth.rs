@@ -5,18 +5,11 @@ use std::ops::Range;
 use ulpscope_compare::Observed;
 use ulpscope_record::{Bucket, PositionDivergence};
 
-use crate::floor::FALSE_ALARMS;
-use crate::stats::{above_zero, beyond, deviation, mean, mean_or_zero};
+use crate::statistics::{above_zero, beyond, deviation, mean, mean_or_zero};
+use crate::thresholds::{CLEAR, FALSE_ALARMS, FAR, LEAST_KL, NEAR_TIE};
 
 /// Where ranges of positions begin.
 const EDGES: [usize; 12] = [0, 16, 64, 256, 512, 1024, 2048, 3072, 4096, 8192, 16384, 32768];
-
-/// How many times the largest floor a divergence has to be before no scatter over positions can make it noise.
-const CLEAR: f64 = 10.0;
-/// How many times, be it as small as it may.
-const FAR: f64 = 1000.0;
-/// KL in nats that has to be exceeded as well: where no order changes a bit, ten times nothing says nothing.
-const LEAST: f64 = 1e-6;
 
 /// The divergence of subject 1 from subject 0 over ranges of positions of each prompt; `orders` are the subjects that
 /// are the reference in other orders, `intrinsic` is the size of a prompt's causes by position.
@@ -60,8 +53,9 @@ pub(crate) fn growth(
             let each: Vec<f64> =
                 range.clone().map(|i| own.get(i).copied().unwrap_or(f64::NAN) - at(&noise, i)).collect();
             let of_range = positions(1, prompt).get(range.clone()).unwrap_or(&[]);
-            let flips = of_range.iter().any(|p| p.top1[0] != p.top1[1] && p.margin[0] > 2.0 * CLEAR * moved);
-            let clear = !floors.is_empty() && kl > LEAST && (kl > CLEAR * largest || flips);
+            let flips =
+                of_range.iter().any(|p| p.top1[0] != p.top1[1] && p.margin[0] > NEAR_TIE * CLEAR * moved);
+            let clear = !floors.is_empty() && kl > LEAST_KL && (kl > CLEAR * largest || flips);
             let clear = clear || (largest > 0.0 && kl > FAR * largest);
             let above = (floors.is_empty() || beyond(&floors, kl, 0.0) < chance)
                 && (clear || above_zero(&each) < chance);

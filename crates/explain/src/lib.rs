@@ -16,29 +16,21 @@
 //! What is not here: reading models, printing, files. Where the two arms share a fault, a comparison of the two can't
 //! show it; what can be seen without a third opinion is said.
 
-mod across;
-mod answer;
-mod bisect;
-mod cancel;
+mod arms;
 pub mod causes;
-mod conclusion;
-mod continuation;
-mod decisions;
-mod elsewhere;
 mod error;
-mod factor;
+mod evidence;
 mod floor;
 mod growth;
-mod guards;
-mod looked;
-mod proof;
-mod stats;
+mod judgement;
+mod layer_groups;
+mod statistics;
 #[cfg(test)]
 mod testing;
+mod thresholds;
 mod trace;
-mod truth;
-mod verdict;
+mod words;
 
-pub use answer::{Answer, Stage, explain, explain_keeping};
+pub use arms::{Answer, Options, Stage, explain};
 pub use error::ExplainError;
 pub use trace::{TracePlan, explain_trace};

@@ -78,7 +78,12 @@ pub struct Size {
     /// The largest of those over orders.
     #[serde(with = "float")]
     pub floor_most: f64,
-    /// Prompts and positions that were compared.
+    /// KL in nats of all causes together without rounding in between; NaN where it was not measured.
+    #[serde(with = "float")]
+    pub intrinsic_kl: f64,
+    /// Whether the causes' shares add up, so that each has one.
+    pub additive: bool,
+    /// Prompts that were compared.
     pub prompts: usize,
     /// Positions of all prompts.
     pub positions: usize,

@@ -6,7 +6,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use burn::tensor::Device;
 use ulpscope_compare::{Findings, Plan, Step, compare_keeping};
-use ulpscope_explain::explain_keeping;
+use ulpscope_explain::{Options, Stage, explain};
 use ulpscope_record::{Explanation, Model, Prompt, Provenance, RunRecord, SCHEMA, Settings, Status};
 
 use crate::args::CompareArgs;
@@ -144,10 +144,13 @@ fn answer(
             (findings, None)
         }
         Question::Explain => {
-            let answer = explain_keeping(&plan, args.continued, partial, |name, step| {
+            let mut progress = |name: Stage, step: Step| {
                 stage.next(&name.to_string());
                 stage.step(step.done, step.total);
-            })?;
+            };
+            let options =
+                Options { continued: args.continued, keep: Some(partial), progress: Some(&mut progress) };
+            let answer = explain(&plan, options)?;
             (answer.findings, Some(answer.explanation))
         }
     };

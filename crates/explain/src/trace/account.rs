@@ -8,8 +8,8 @@ use ulpscope_record::{Counterfactual, Direction, LogitDivergence};
 
 use super::hypothesis::Change;
 use super::search::Found;
-use crate::proof::wide;
-use crate::stats::interval;
+use crate::arms::proof::wide;
+use crate::statistics::interval;
 
 /// Causes that are run each by itself; of more, only all together.
 const ALONE: usize = 8;

@@ -328,7 +328,7 @@ fn wiring(site: Site, setting: &Setting) -> Vec<Hypothesis> {
     let mut all = Vec::new();
     for read in of.reads(site, setting.semantics.base.attention) {
         for &by in others.iter().filter(|&&by| by != read && by != site && kind(by) == kind(read)) {
-            let name = |s: Site| crate::across::class(&s.to_string());
+            let name = |s: Site| crate::layer_groups::class(&s.to_string());
             let said = |s: Site| if Some(s) == before { "the block's input".to_owned() } else { name(s) };
             all.push(Hypothesis {
                 key: format!("{} reads {} for {}", name(site), said(by), said(read)),

@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use ulpscope_decoder::{Architecture, AttentionKind, Op};
 use ulpscope_record::SiteDivergence;
 
-use crate::across::class;
-use crate::floor::{FALSE_ALARMS, Kinds};
+use crate::floor::Kinds;
+use crate::layer_groups::class;
+use crate::thresholds::FALSE_ALARMS;
 
 /// Elements that other orders change at sites where ours has the trace's bits, from which on that is no chance.
 const EVIDENCE: f64 = 20.0;

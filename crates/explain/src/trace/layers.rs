@@ -7,8 +7,9 @@ use ulpscope_metrics::Origin;
 
 use super::hypothesis::Change;
 use super::search::Found;
-use crate::across::{by_key, class, ranges, together};
-use crate::{causes, elsewhere};
+use crate::arms::provenance as elsewhere;
+use crate::causes;
+use crate::layer_groups::{by_key, class, ranges, together};
 
 /// Tensors of a layer that hold another layer's, from which on the layer does.
 const MOST: usize = 5;

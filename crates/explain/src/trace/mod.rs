@@ -28,7 +28,7 @@ use ulpscope_compare::{Findings, NamedArm, Step, agreement, survey};
 use ulpscope_decoder::{Accumulation, Part};
 use ulpscope_record::{Arm, Coverage, First, Origin, SiteDivergence, Weights};
 
-use crate::answer::{Answer, Stage};
+use crate::arms::{Answer, Stage};
 use crate::error::ExplainError;
 use crate::floor;
 use account::Account;

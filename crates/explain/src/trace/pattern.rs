@@ -4,7 +4,7 @@ use ulpscope_capture::Activation;
 use ulpscope_decoder::{Op, Site};
 use ulpscope_floats::{DType, ulp};
 
-use crate::stats::as_many;
+use crate::statistics::as_many;
 
 /// Relative error of a function in f32 that is put down to its last bits.
 const LAST_BITS: f64 = 1.0 / (1u64 << 20) as f64;

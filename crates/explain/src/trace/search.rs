@@ -15,8 +15,8 @@ use super::outputs::{self, Seen};
 use super::pattern;
 use super::recorded::few;
 use super::weights::Layer;
-use crate::across::class;
 use crate::causes::{self, CauseKind};
+use crate::layer_groups::class;
 
 /// What was found of one cause.
 #[derive(Clone, Debug)]

@@ -9,9 +9,10 @@ use super::account::{Account, of_parameter};
 use super::judge::Judge;
 use super::recorded::{Recorded, few};
 use super::search::{Found, Outcome, Shown};
-use crate::across::class;
 use crate::causes;
-use crate::stats::{mean_or_zero, short};
+use crate::layer_groups::class;
+use crate::statistics::mean_or_zero;
+use crate::words::short;
 use crate::{floor, growth};
 
 /// Causes that the paragraph names.

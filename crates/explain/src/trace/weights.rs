@@ -15,8 +15,8 @@ use ulpscope_relations::{Description, Hints, Statement, describe};
 use ulpscope_weights::Arm;
 
 use super::hypothesis::{Change, Hypothesis};
-use crate::across::class;
 use crate::causes::{self, CauseKind};
+use crate::layer_groups::class;
 
 /// Channels that are held against every other one; beyond, only against their neighbours and each other.
 const ALL_AGAINST_ALL: usize = 2048;

@@ -5,8 +5,8 @@ use ulpscope_decoder::Site;
 
 use super::numbers::{sigmoid, silu};
 use super::{At, Case, Formula};
-use crate::across::class;
 use crate::causes;
+use crate::layer_groups::class;
 
 /// Functions of one number.
 type Function = (&'static str, fn(f64) -> f64);

@@ -6,8 +6,8 @@ use super::heads::own_head;
 use super::numbers::{dot, simple, text};
 use super::scores::place;
 use super::{At, Case, Formula, Role};
-use crate::across::ranges;
 use crate::causes;
+use crate::layer_groups::ranges;
 
 /// Keys that the trace's queries see, where they are not those that ours do.
 pub(super) fn mask(at: &At) -> Option<Formula> {

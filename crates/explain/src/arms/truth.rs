@@ -4,12 +4,13 @@ use ulpscope_compare::Plan;
 use ulpscope_decoder::RotaryEmbedding;
 use ulpscope_floats::DType;
 
-use crate::factor::largest;
+use crate::arms::factor::largest;
 use ulpscope_record::Truth;
 
+use crate::arms::proof::Proof;
 use crate::causes;
-use crate::proof::Proof;
-use crate::stats::{interval, mean_or_zero, short};
+use crate::statistics::{interval, mean_or_zero};
+use crate::words::short;
 
 /// Which arm is nearer to the reference's stored weights, computed wide; and what both arms have that those have not.
 pub(crate) fn truth(plan: &Plan, proof: &Proof) -> Truth {

@@ -8,8 +8,9 @@ use ulpscope_decoder::{Architecture, AttentionKind, Op, Site};
 use ulpscope_floats::Floats;
 use ulpscope_relations::{Hints, describe};
 
-use super::{Besides, Elsewhere, by_tensors, listed, parameter};
+use super::{Elsewhere, Extra, by_tensors, parameter};
 use crate::causes;
+use crate::evidence::{Folding, Moved};
 
 /// Rows of a layer that are looked at before all are.
 const SAMPLE: usize = 64;
@@ -105,36 +106,22 @@ fn one<'d>(a: &NamedArm, b: &NamedArm, left: &[&'d Differing], link: &Link) -> O
         let kind = a.arm.architecture().kind(name)?;
         Some((name, kind, describe(made, theirs, &shape, &Hints { heads: &hints })))
     });
-    let besides = Besides(described.collect::<Option<_>>()?);
-    let and = besides.said("what that gives");
+    let extra = Extra(described.collect::<Option<_>>()?);
     let followed = behind.into_iter().filter(|d| follow.contains(&d.name.as_str()));
     let tensors = norm.into_iter().chain(followed).collect();
-    match norm {
-        None if follow.is_empty() => None,
-        None => {
-            let said =
-                format!("b = a times {} in {}, and that norm is as it was{and}", link.norm, listed(follow));
-            Some(Elsewhere { said, fault: causes::FOLDED_TWICE, tensors })
+    let own = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<String>>();
+    let all = follow.len() == states.len();
+    let (how, cause) = match norm {
+        _ if follow.is_empty() => return None,
+        None => (Folding::Kept, causes::FOLDED_TWICE),
+        Some(_) if all => (Folding::All, extra.cause()?),
+        Some(_) if follow.len() + same.len() == states.len() => {
+            (Folding::NotInto(own(&same)), causes::FOLDED_PARTLY)
         }
-        Some(_) if !same.is_empty() && !follow.is_empty() && follow.len() + same.len() == states.len() => {
-            let said = format!(
-                "what {} was divided by, for each channel, is taken into {} and not into {}{and}",
-                link.norm,
-                listed(follow),
-                listed(same)
-            );
-            Some(Elsewhere { said, fault: causes::FOLDED_PARTLY, tensors })
-        }
-        Some(_) if follow.len() == states.len() => {
-            let said = format!(
-                "{} is divided and {} multiplied by the same factors for each channel{and}",
-                link.norm,
-                listed(follow)
-            );
-            Some(Elsewhere { said, fault: besides.fault()?, tensors })
-        }
-        Some(_) => None,
-    }
+        Some(_) => return None,
+    };
+    let what = Moved::Folded { norm: link.norm.clone(), into: own(&follow), how, besides: extra.first() };
+    Some(Elsewhere::new(what, cause, tensors))
 }
 
 /// What became of a layer, if its columns should have been multiplied by these factors.
@@ -159,8 +146,8 @@ fn state(a: &NamedArm, b: &NamedArm, name: &str, factors: &[f64]) -> Option<Stat
             size += y * y;
         }
     }
-    // Not a number either.
-    if !(with <= LEFT * without && with <= NEAR * size) {
+    // Not a number either; and zeros follow no factor, whatever they were.
+    if !(with <= LEFT * without && with <= NEAR * size && size > 0.0) {
         return Some(State::Other);
     }
     let unit = ours.dtype().unit_roundoff().max(theirs.dtype().unit_roundoff());

@@ -5,12 +5,9 @@
 //! fault, though each alone, restored or injected, looks like one. So sets that may be one rewriting are injected
 //! together, and what cancels out is no cause of what is left.
 
-use std::fmt;
-
-use crate::factor::Factor;
-use crate::proof::Proof;
-use crate::stats::short;
-use crate::verdict::Equivalent;
+use crate::arms::factor::Factor;
+use crate::arms::proof::Proof;
+use crate::thresholds::{OF_EXACT, OF_ROUNDED};
 
 /// Factors of which every set is tried.
 const EVERY: usize = 4;
@@ -18,15 +15,10 @@ const EVERY: usize = 4;
 const EACH: usize = 6;
 /// Sets that are tried in all.
 const MOST: usize = 16;
-/// Share of what parts of a rewriting do alone that the whole of it may do: by its own rounding to 16 bits…
-pub(crate) const OF_ROUNDED: f64 = 1e-3;
-/// … and where nothing of it was rounded.
-const OF_EXACT: f64 = 1e-8;
-
 /// Sets of factors, by index, that may cancel out, smaller ones first. A set of all factors is none: nothing would be left
 /// to explain.
 pub(crate) fn candidates(factors: &[Factor]) -> Vec<Vec<usize>> {
-    let faults: Vec<usize> = (0..factors.len()).filter(|&i| factors[i].fault.is_defect()).collect();
+    let faults: Vec<usize> = (0..factors.len()).filter(|&i| factors[i].cause.is_defect()).collect();
     let mut sets = if faults.len() <= EVERY {
         let subset =
             |bits: usize| (0..faults.len()).filter(|i| bits >> i & 1 == 1).map(|i| faults[i]).collect();
@@ -100,15 +92,9 @@ fn cancelled(
 pub(crate) struct Rewriting {
     /// Indices of the factors.
     pub(crate) members: Vec<usize>,
-    /// Their subjects, as one.
-    pub(crate) subject: String,
-    said: String,
-}
-
-impl fmt::Display for Rewriting {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.said)
-    }
+    /// KL in the wide format of all of them together, and of the one that does least alone.
+    pub(crate) kl: f64,
+    pub(crate) parts: f64,
 }
 
 /// The factors among those that change a logit which cancel out with each other, or each in itself. None where that is all of
@@ -131,27 +117,25 @@ pub(crate) fn rewritings(all: &[Factor], acting: &[usize], proof: &Proof) -> Vec
     };
     let together = cancelled(proof.sets(), alone, allowed);
     sets.extend(together);
-    let found: Vec<Rewriting> = sets
-        .into_iter()
-        .map(|(members, kl, parts)| {
-            let named = |i: &usize| {
-                let relation = all[*i].relation.as_ref().map_or(String::new(), |r| format!(" ({r})"));
-                all[*i].subject.clone() + &relation
-            };
-            let said = format!(
-                "{} cancel out: parts of that alone change the logits (KL {} in {}), together they do not (KL {}), so that \
-                 they are an equivalent rewriting and no fault",
-                members.iter().map(named).collect::<Vec<_>>().join(" and "),
-                short(parts),
-                proof.wide,
-                short(kl)
-            );
-            let subjects: Vec<&str> = members.iter().map(|&i| all[i].subject.as_str()).collect();
-            Rewriting { subject: subjects.join(" and "), members, said }
-        })
-        .collect();
+    let found: Vec<Rewriting> =
+        sets.into_iter().map(|(members, kl, parts)| Rewriting { members, kl, parts }).collect();
     let left = acting.iter().any(|i| !found.iter().any(|rewriting| rewriting.members.contains(i)));
     if left { found } else { Vec::new() }
+}
+
+/// Differences that cancel out before the logits.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Equivalent {
+    /// Tensors that differ.
+    pub(crate) tensors: usize,
+    /// Whether every logit has the reference's bits.
+    pub(crate) same_logits: bool,
+    /// KL in the wide format of the one, or the set of them, that does most alone; 0 if none was tried.
+    pub(crate) most: f64,
+    /// KL in the wide format of all together.
+    pub(crate) whole: f64,
+    /// Whether each tensor follows a rule that was verified, or nothing is left but the rounding of the wide format.
+    pub(crate) ruled: bool,
 }
 
 /// Whether all that differs cancels out, as a rescaling, a permutation or a folding between neighbouring tensors does.
@@ -181,14 +165,19 @@ pub(crate) fn equivalent(
 
 #[cfg(test)]
 mod tests {
+    use ulpscope_record::Subject;
+
     use super::*;
     use crate::causes;
+    use crate::evidence::Evidence;
     use crate::testing::llama;
 
     fn factor(names: &[&str]) -> Factor {
-        let mut factor = Factor::new("weights", causes::SCALED);
-        factor.take.parameters = names.iter().map(|name| (*name).to_owned()).collect();
-        let place = |name: &&str| llama().kind(name).map(|kind| (kind.layer, kind.branch));
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let about = Subject::Tensors { names: names.clone() };
+        let mut factor = Factor::new(about, causes::SCALED, Evidence::Buffer(None));
+        factor.take.parameters = names.iter().cloned().collect();
+        let place = |name: &String| llama().kind(name).map(|kind| (kind.layer, kind.branch));
         factor.places = names.iter().filter_map(place).collect();
         factor
     }
@@ -199,7 +188,8 @@ mod tests {
         assert_eq!(candidates(&three), [[0, 1], [0, 2], [1, 2]]);
         assert!(candidates(&three[..2]).is_empty());
         // Beside a choice two faults may be all that cancels.
-        let choice = Factor::new("order of summation", causes::ORDER);
+        let about = Subject::Arithmetic { class: "accumulation".to_owned() };
+        let choice = Factor::new(about, causes::ORDER, Evidence::Buffer(None));
         assert_eq!(candidates(&[three[0].clone(), choice, three[1].clone()]), [[0, 2]]);
     }
 

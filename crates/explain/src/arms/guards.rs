@@ -2,7 +2,8 @@
 
 use ulpscope_compare::{Findings, Plan};
 
-use crate::factor::Factor;
+use crate::arms::factor::Factor;
+use crate::thresholds::HIDDEN_ANGLE;
 
 /// Where theory expects a fault of rotation to show: an angle error of δ per position reaches 0.1 and 1 rad.
 pub(crate) fn expected(factors: &[Factor]) -> Vec<String> {
@@ -11,7 +12,7 @@ pub(crate) fn expected(factors: &[Factor]) -> Vec<String> {
         Some(format!(
             "{}: the frequency that is off most, by {delta:.3e} rad per position, turns queries and keys by 0.1 rad \
              too much at distance {:.0}, by 1 rad at distance {:.0}",
-            factor.subject,
+            factor.subject(),
             (0.1 / delta).ceil(),
             (1.0 / delta).ceil()
         ))
@@ -36,11 +37,11 @@ pub(crate) fn guards(
         );
     }
     for factor in factors {
-        if let Some(delta) = factor.rotation.filter(|d| *d > 0.0 && *d * (longest as f64) < 0.1) {
+        if let Some(delta) = factor.rotation.filter(|d| *d > 0.0 && *d * (longest as f64) < HIDDEN_ANGLE) {
             guards.push(format!(
                 "over {longest} tokens {} turns no query or key by more than {:.2e} rad too much; longer prompts show \
                  more of it",
-                factor.subject,
+                factor.subject(),
                 delta * longest.saturating_sub(1) as f64
             ));
         }

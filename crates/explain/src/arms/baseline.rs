@@ -6,12 +6,12 @@ use ulpscope_compare::{
 use ulpscope_decoder::Accumulation;
 use ulpscope_record::{Decision, Floor, Origin};
 
-use crate::continuation;
-use crate::decisions::decisions;
+use crate::arms::continuation;
+use crate::arms::decisions::decisions;
 use crate::floor;
 
 /// What was observed before anything was exchanged.
-pub(crate) struct Looked {
+pub(crate) struct Baseline {
     pub(crate) observed: Observed,
     pub(crate) findings: Findings,
     /// Sites beyond the noise, no cause entered yet.
@@ -24,13 +24,13 @@ pub(crate) struct Looked {
     pub(crate) too_large: Option<String>,
 }
 
-impl Looked {
+impl Baseline {
     pub(crate) fn at(
         plan: &Plan,
         continued: usize,
         keep: &mut dyn Keep,
         progress: impl FnMut(Step),
-    ) -> Result<Looked, CompareError> {
+    ) -> Result<Baseline, CompareError> {
         let (a, b) = (&plan.arms[0], &plan.arms[1]);
         let mut experiment = plan.experiment();
         let own = a.semantics.base.accumulation;
@@ -69,7 +69,7 @@ impl Looked {
         floor.shapes.extend(continuations.iter().filter_map(|c| c.shape.clone()));
         let orders: Vec<usize> = orders.into_iter().map(|(subject, ..)| subject).collect();
         let decisions = decisions(&observed, &orders, plan.prompts.len(), &continuations);
-        Ok(Looked { observed, findings, origins, floor, orders, decisions, too_large })
+        Ok(Baseline { observed, findings, origins, floor, orders, decisions, too_large })
     }
 
     /// Elements of activations that are no numbers, in either arm.

@@ -3,8 +3,9 @@
 use ulpscope_compare::Observed;
 use ulpscope_record::Decision;
 
-use crate::continuation::Continuation;
-use crate::stats::{interval, mean};
+use crate::arms::continuation::Continuation;
+use crate::statistics::{interval, mean};
+use crate::thresholds::NEAR_TIE;
 
 /// Flips of the most likely token, and what the arm thinks of the prompt's own tokens, for each prompt.
 ///
@@ -56,5 +57,5 @@ pub(crate) fn decisions(
 /// Whether a margin is within twice what the order of summation alone changes a logit of that position by: then noise
 /// could have moved one of the two up and the other down by as much.
 fn near_tie(margin: f64, noise: f64) -> bool {
-    margin <= 2.0 * noise
+    margin <= NEAR_TIE * noise
 }

@@ -14,18 +14,24 @@ use ulpscope_floats::Floats;
 use ulpscope_metrics::{Fingerprint, Origin, digest, origins};
 use ulpscope_relations::{Description, Statement};
 
-use crate::across::{by_key, class, together};
 use crate::causes::{self, CauseKind};
+use crate::evidence::{Besides, Moved, Provenance};
+use crate::layer_groups::{by_key, class, together};
 
 /// One mistake of this kind.
 #[derive(Debug)]
 pub(crate) struct Elsewhere<'d> {
     /// What is where.
-    pub(crate) said: String,
-    /// What this is called in the catalogue.
-    pub(crate) fault: &'static CauseKind,
+    pub(crate) what: Provenance,
+    pub(crate) cause: &'static CauseKind,
     /// The tensors that it is about.
     pub(crate) tensors: Vec<&'d Differing>,
+}
+
+impl<'d> Elsewhere<'d> {
+    fn new(what: Moved, cause: &'static CauseKind, tensors: Vec<&'d Differing>) -> Self {
+        Elsewhere { what: Provenance::new(what), cause, tensors }
+    }
 }
 
 /// Everything of this kind among the parameters that differ. A tensor is in one entry at most.
@@ -52,33 +58,35 @@ pub(crate) fn elsewhere<'d>(a: &NamedArm, b: &NamedArm, differing: &'d [Differin
     let all = exact.iter().cloned().chain(nearby.iter().filter_map(near::Near::origin)).collect();
     let (moved, mut others) = layers::moved(all);
     others.retain(|origin| !is_near(origin));
-    if let Some((mut said, names)) = moved {
+    if let Some((mut layers, names)) = moved {
         let mut tensors = named(&names);
         let along: Vec<&near::Near> =
             nearby.iter().filter(|near| names.contains(&near.tensor.name)).collect();
         if !along.is_empty() {
-            said = format!("{said}, {}", near::BESIDES);
+            if let Moved::Layers { changed, .. } = &mut layers {
+                *changed = true;
+            }
             let norms = near::norms(a, b, &unknown, &along);
             tensors.extend(norms.into_iter().filter(|norm| !names.contains(&norm.name)));
         }
-        found.push(Elsewhere { said, fault: causes::LAYERS, tensors });
+        found.push(Elsewhere::new(layers, causes::LAYERS, tensors));
         nearby.retain(|near| !names.contains(&near.tensor.name));
     }
     let (in_layers, others) = layers::places(others);
-    for (said, names) in in_layers {
-        found.push(Elsewhere { said, fault: causes::EXCHANGED, tensors: named(&names) });
+    for (layers, names) in in_layers {
+        found.push(Elsewhere::new(layers, causes::EXCHANGED, named(&names)));
     }
     for origin in others {
         let names = changed(&origin);
         let tensors: Vec<&Differing> =
             differing.iter().copied().filter(|d| names.contains(&d.name.as_str())).collect();
         if !tensors.is_empty() && !tensors.iter().any(|d| placed(&found, d)) {
-            let fault = match &origin {
+            let cause = match &origin {
                 Origin::Untied { .. } => causes::HEAD,
-                Origin::Copied { name, .. } if name == "lm_head.weight" => causes::HEAD,
+                Origin::Copied { name, .. } if name == a.arm.architecture().head_weight() => causes::HEAD,
                 _ => causes::EXCHANGED,
             };
-            found.push(Elsewhere { said: origin.to_string(), fault, tensors });
+            found.push(Elsewhere::new(Moved::Tensor(origin), cause, tensors));
         }
     }
     found.extend(split::splits(a, b, &left(&found)));
@@ -90,27 +98,29 @@ pub(crate) fn elsewhere<'d>(a: &NamedArm, b: &NamedArm, differing: &'d [Differin
     alike(with_biases(found), a.arm.architecture().layers.len())
 }
 
-/// What is said of layers whose tensors are all those of other layers, and the tensors; nothing if no layer moved.
-pub(crate) fn layers_moved(origins: Vec<Origin>) -> Option<(String, Vec<String>)> {
+/// Layers whose tensors are all those of other layers, and the tensors; nothing if no layer moved.
+pub(crate) fn layers_moved(origins: Vec<Origin>) -> Option<(Moved, Vec<String>)> {
     layers::moved(origins).0
 }
 
-/// What happened in the same words in many layers happened once.
+/// What happened alike in many layers happened once.
 fn alike<'d>(found: Vec<Elsewhere<'d>>, layers: usize) -> Vec<Elsewhere<'d>> {
-    merged(found, layers, |found| class(&found.said))
+    merged(found, layers, |found| found.what.in_any_layer())
 }
 
 /// Weights and biases of the same layers that went together.
-fn with_biases(found: Vec<Elsewhere>) -> Vec<Elsewhere> {
-    let plain = |found: &Elsewhere| found.said.replace(".weight", "").replace(".bias", "");
-    let merge = |same: Vec<_>| {
-        let biases = |found: &Elsewhere| found.said.contains(".bias");
-        if !(same.iter().any(biases) && same.iter().any(|found| !biases(found))) {
+fn with_biases<'d>(found: Vec<Elsewhere<'d>>) -> Vec<Elsewhere<'d>> {
+    let module =
+        |name: &str| name.strip_suffix(".weight").or(name.strip_suffix(".bias")).unwrap_or(name).to_owned();
+    let plain = |found: &Elsewhere| found.what.clone().rename(module);
+    let merge = |same: Vec<Elsewhere<'d>>| {
+        let biases = |found: &Elsewhere| found.tensors.iter().all(|d| d.kind.bias);
+        if same.iter().all(biases) || !same.iter().any(biases) {
             return same;
         }
-        let said = plain(&same[0]) + ", weights and biases";
-        let fault = same[0].fault;
-        vec![Elsewhere { said, fault, tensors: same.into_iter().flat_map(|found| found.tensors).collect() }]
+        let what = Provenance { with_biases: true, ..plain(&same[0]) };
+        let cause = same[0].cause;
+        vec![Elsewhere { what, cause, tensors: same.into_iter().flat_map(|found| found.tensors).collect() }]
     };
     by_key(found, plain).into_iter().flat_map(merge).collect()
 }
@@ -125,10 +135,10 @@ fn merged<'d, K: PartialEq>(
         if !together(same.len(), layers) {
             return same;
         }
-        let said = format!("{} ({} layers)", class(&same[0].said), same.len());
-        let fault = same[0].fault;
+        let what = Provenance { layers: same.len(), ..same[0].what.in_any_layer() };
+        let cause = same[0].cause;
         let tensors = same.into_iter().flat_map(|found| found.tensors).collect();
-        vec![Elsewhere { said, fault, tensors }]
+        vec![Elsewhere { what, cause, tensors }]
     };
     by_key(found, key).into_iter().flat_map(merge).collect()
 }
@@ -136,32 +146,26 @@ fn merged<'d, K: PartialEq>(
 /// What is the same fault of the same tensors in many layers, as one.
 fn by_tensors(found: Vec<Elsewhere>, layers: usize) -> Vec<Elsewhere> {
     let key = |found: &Elsewhere| {
-        (found.fault.id, found.tensors.iter().map(|d| class(&d.name)).collect::<Vec<String>>())
+        (found.cause.id, found.tensors.iter().map(|d| class(&d.name)).collect::<Vec<String>>())
     };
     merged(found, layers, key)
 }
 
-/// What was done to tensors besides a rewriting of them, for each the statement about what the rewriting gives.
+/// What was done to tensors besides a rewriting of them: for each, how it differs from what the rewriting gives.
 #[derive(Default)]
-struct Besides<'n>(Vec<(&'n str, ParameterKind, Statement)>);
+struct Extra<'n>(Vec<(&'n str, ParameterKind, Statement)>);
 
-impl Besides<'_> {
-    /// The first of it, in words; `given` says what `a` stands for.
-    fn said(&self, given: &str) -> String {
-        self.0.first().map_or(String::new(), |(name, _, statement)| {
-            format!("; besides, a being {given}, {statement} in {name}")
-        })
+impl Extra<'_> {
+    /// The first of it.
+    fn first(&self) -> Besides {
+        self.0.first().map(|(name, _, statement)| Box::new(((*name).to_owned(), statement.clone())))
     }
 
-    /// The first that is a fault, or that is none; `None` if nothing was done.
-    fn fault(&self) -> Option<&'static CauseKind> {
+    /// The first that is a defect, or else the first; `None` if nothing was done.
+    fn cause(&self) -> Option<&'static CauseKind> {
         let all = || self.0.iter().map(|(_, kind, statement)| causes::of_statement(*kind, statement));
-        all().find(|fault| fault.is_defect()).or_else(|| all().next())
+        all().find(|cause| cause.is_defect()).or_else(|| all().next())
     }
-}
-
-fn listed<'n>(names: impl IntoIterator<Item = &'n str>) -> String {
-    names.into_iter().collect::<Vec<_>>().join(", ")
 }
 
 /// The tensors whose content is another in the arm.

@@ -9,8 +9,9 @@ use ulpscope_floats::Floats;
 use ulpscope_metrics::correlation;
 use ulpscope_relations::{Axis, Description, Hints, Rearrangement, Relation, Statement, describe};
 
-use super::{Besides, Elsewhere, by_tensors, listed, parameter};
+use super::{Elsewhere, Extra, by_tensors, parameter};
 use crate::causes;
+use crate::evidence::Moved;
 
 /// What lies along the neurons of each linear layer of an MLP.
 const ROLES: [(Role, Axis); 3] =
@@ -37,7 +38,7 @@ fn one<'d>(a: &NamedArm, b: &NamedArm, left: &[&'d Differing], layer: usize) -> 
     let members: Vec<_> = ROLES.into_iter().map(member).collect::<Option<_>>()?;
     let count = of.layers[layer].feed_forward.width;
     let order = members.iter().find_map(|(_, axis, d)| order(&d.as_ref()?.statement, *axis, count))?;
-    let (mut follow, mut same, mut besides) = (Vec::new(), Vec::new(), Besides::default());
+    let (mut follow, mut same, mut extra) = (Vec::new(), Vec::new(), Extra::default());
     for (name, axis, differing) in &members {
         let Some(d) = differing else {
             same.push(name.as_str());
@@ -57,21 +58,20 @@ fn one<'d>(a: &NamedArm, b: &NamedArm, left: &[&'d Differing], layer: usize) -> 
             Axis::Columns => [moved.len() / count, count],
             _ => [count, moved.len() / count],
         };
-        besides.0.push((name.as_str(), d.kind, describe(&moved, &theirs, &shape, &Hints::default())));
+        extra.0.push((name.as_str(), d.kind, describe(&moved, &theirs, &shape, &Hints::default())));
         follow.push(*d);
     }
     // Of one alone its own statement says more.
     if follow.len() < 2 {
         return None;
     }
-    let and = besides.said("in that order");
-    let said = format!("the neurons of {} are in another order", listed(follow.iter().map(|d| &*d.name)));
-    if !same.is_empty() {
-        let said = format!("{said}, and those of {} are not{and}", listed(same));
-        return Some(Elsewhere { said, fault: causes::NEURONS, tensors: follow });
-    }
-    let said = said + ", which is no fault" + &and;
-    Some(Elsewhere { said, fault: besides.fault()?, tensors: follow })
+    let cause = if same.is_empty() { extra.cause()? } else { causes::NEURONS };
+    let what = Moved::Neurons {
+        moved: follow.iter().map(|d| d.name.clone()).collect(),
+        not: same.into_iter().map(str::to_owned).collect(),
+        besides: extra.first(),
+    };
+    Some(Elsewhere::new(what, cause, follow))
 }
 
 /// For each neuron of `b` which one of `a` it is, if a statement says so.

@@ -9,8 +9,9 @@ use ulpscope_metrics::digest;
 use ulpscope_relations::{Change, Relation, Statement};
 
 use super::{Elsewhere, parameter};
-use crate::across::by_key;
 use crate::causes;
+use crate::evidence::{Moved, SplitTensor};
+use crate::layer_groups::by_key;
 
 /// Runs of rows that are told of each tensor.
 const SHOWN: usize = 4;
@@ -29,9 +30,9 @@ pub(super) fn splits<'d>(a: &NamedArm, b: &NamedArm, left: &[&'d Differing]) -> 
             let tensors: Vec<&Differing> =
                 left.iter().copied().filter(|d| names.contains(&d.name) && unknown(&d.statement)).collect();
             if tensors.len() > 1
-                && let Some(said) = split(a, b, &names)
+                && let Some(split) = split(a, b, &names)
             {
-                found.push(Elsewhere { said, fault: causes::SPLIT, tensors });
+                found.push(Elsewhere::new(Moved::Split(split), causes::SPLIT, tensors));
             }
         }
     }
@@ -49,7 +50,7 @@ fn unknown(statement: &Statement) -> bool {
     }
 }
 
-fn split(a: &NamedArm, b: &NamedArm, names: &[String]) -> Option<String> {
+fn split(a: &NamedArm, b: &NamedArm, names: &[String]) -> Option<Vec<SplitTensor>> {
     let columns = |name: &str| a.arm.checkpoint().tensor(name).ok()?.shape.get(1).copied();
     let width = columns(&names[0]).filter(|width| *width > 0)?;
     if !names.iter().all(|name| columns(name) == Some(width)) {
@@ -58,7 +59,7 @@ fn split(a: &NamedArm, b: &NamedArm, names: &[String]) -> Option<String> {
     let rows = |arm: &NamedArm, name: &str| Some(digests(&parameter(arm, name)?.cast(b.arm.dtype()), width));
     let ours: Vec<Vec<u128>> = names.iter().map(|name| rows(a, name)).collect::<Option<_>>()?;
     let theirs: Vec<Vec<u128>> = names.iter().map(|name| rows(b, name)).collect::<Option<_>>()?;
-    say(names, &ours, &theirs)
+    sources(names, &ours, &theirs)
 }
 
 fn digests(x: &Floats, width: usize) -> Vec<u128> {
@@ -66,7 +67,7 @@ fn digests(x: &Floats, width: usize) -> Vec<u128> {
 }
 
 /// Which rows of `ours` those of `theirs` are, if each is one.
-fn say(names: &[String], ours: &[Vec<u128>], theirs: &[Vec<u128>]) -> Option<String> {
+fn sources(names: &[String], ours: &[Vec<u128>], theirs: &[Vec<u128>]) -> Option<Vec<SplitTensor>> {
     let mut places: HashMap<u128, (usize, usize)> = HashMap::new();
     for (tensor, rows) in ours.iter().enumerate() {
         for (row, digest) in rows.iter().enumerate() {
@@ -74,7 +75,7 @@ fn say(names: &[String], ours: &[Vec<u128>], theirs: &[Vec<u128>]) -> Option<Str
         }
     }
     let short = |tensor: usize| names[tensor].rsplit('.').nth(1).unwrap_or_default();
-    let mut said = Vec::new();
+    let mut found = Vec::new();
     for (tensor, rows) in theirs.iter().enumerate() {
         let sources: Vec<(usize, usize)> =
             rows.iter().map(|digest| places.get(digest).copied()).collect::<Option<_>>()?;
@@ -84,13 +85,15 @@ fn say(names: &[String], ours: &[Vec<u128>], theirs: &[Vec<u128>]) -> Option<Str
         let runs: Vec<&[(usize, usize)]> = sources.chunk_by(|x, y| x.0 == y.0 && x.1 + 1 == y.1).collect();
         let shown = runs.iter().take(SHOWN).map(|run| {
             let (of, first) = run[0];
-            format!("{} {first} to {}", short(of), first + run.len() - 1)
+            (short(of).to_owned(), first, first + run.len() - 1)
         });
-        let more = if runs.len() > SHOWN { ", …" } else { "" };
-        let shown: Vec<String> = shown.collect();
-        said.push(format!("b's {} is rows {} of a{more}", names[tensor], shown.join(", ")));
+        found.push(SplitTensor {
+            name: names[tensor].clone(),
+            runs: shown.collect(),
+            more: runs.len() > SHOWN,
+        });
     }
-    (!said.is_empty()).then(|| said.join("; "))
+    (!found.is_empty()).then_some(found)
 }
 
 #[cfg(test)]
@@ -102,7 +105,7 @@ mod tests {
         let names =
             ["model.layers.0.mlp.gate_proj.weight", "model.layers.0.mlp.up_proj.weight"].map(String::from);
         let said = |rows: [&[u128]; 2]| {
-            say(&names, &[vec![1, 2, 3, 4], vec![5, 6, 7, 8]], &rows.map(<[u128]>::to_vec))
+            sources(&names, &[vec![1, 2, 3, 4], vec![5, 6, 7, 8]], &rows.map(<[u128]>::to_vec))
         };
         assert_eq!(
             said([&[1, 2, 5, 6], &[3, 4, 7, 8]]).as_deref(),

@@ -9,6 +9,8 @@ use ulpscope_compare::{CompareError, Experiment, Made, Mix, Plan, Step, Subject,
 use ulpscope_floats::DType;
 use ulpscope_record::Bisection;
 
+use crate::thresholds::MATTERS;
+
 /// Parts that are examined one by one; only more than these are halved.
 pub(crate) const FEW: usize = 24;
 /// Sets that are halved in one pass over the checkpoint.
@@ -17,8 +19,6 @@ const AT_ONCE: usize = 4;
 const MOST_RUNS: usize = 96;
 /// Sets that matter at the same time before it is said that the difference is spread over all.
 const SPREAD: usize = 16;
-/// Share of the whole KL below which a set does not matter.
-const MATTERS: f64 = 1e-3;
 /// Tokens of each prompt, and prompts, that sets are tried on.
 const TOKENS: usize = 32;
 const PROMPTS: usize = 4;

@@ -3,34 +3,37 @@
 //! Both arms run by the same kernels, so that a difference between them can come from nothing else. A factor can be
 //! exchanged between the arms, which is how it is proved to be a cause.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use ulpscope_compare::{Differing, NamedArm, Take};
 use ulpscope_decoder::{
-    Accumulation, Architecture, AttentionKind, Branch, Departure, Field, RopeParameters, RotaryEmbedding,
-    Semantics, Variant,
+    Architecture, Branch, Departure, Field, RopeParameters, RotaryEmbedding, Semantics, Variant,
 };
 use ulpscope_floats::{DType, Floats};
+use ulpscope_record::Subject;
 use ulpscope_relations::{Description, Relation, Statement, relation};
 
-use crate::across::{by_key, class, ranges, together};
-use crate::bisect::FEW;
+use crate::arms::bisect::FEW;
+use crate::arms::provenance::Elsewhere;
 use crate::causes::{self, CauseKind, Scope};
-use crate::elsewhere::Elsewhere;
+use crate::evidence::Evidence;
+use crate::layer_groups::{by_key, class, together};
 
 /// One thing in which two arms differ.
 #[derive(Clone, Debug)]
 pub(crate) struct Factor {
     /// What it is about: a buffer, tensors, a field of the config, an arithmetic choice.
-    pub(crate) subject: String,
-    /// How the two sides are related, where that is known.
-    pub(crate) relation: Option<String>,
-    /// What it is called in the catalogue.
-    pub(crate) fault: &'static CauseKind,
+    pub(crate) about: Subject,
+    /// How the two sides are related.
+    pub(crate) evidence: Evidence,
+    /// Which cause it would be.
+    pub(crate) cause: &'static CauseKind,
     /// The parts of an arm that are exchanged with it.
     pub(crate) take: Take,
     /// The layers and branches that its parameters are in.
     pub(crate) places: Vec<(Option<usize>, Option<Branch>)>,
+    /// Layers of the model.
+    pub(crate) layers: usize,
     /// The choice of arithmetic that is exchanged with it.
     pub(crate) choice: Option<Choice>,
     /// What a rotary buffer is off by, largest first.
@@ -51,13 +54,14 @@ pub(crate) enum Choice {
 }
 
 impl Factor {
-    pub(crate) fn new(subject: impl Into<String>, fault: &'static CauseKind) -> Self {
+    pub(crate) fn new(about: Subject, cause: &'static CauseKind, evidence: Evidence) -> Self {
         Factor {
-            subject: subject.into(),
-            relation: None,
-            fault,
+            about,
+            evidence,
+            cause,
             take: Take::default(),
             places: Vec::new(),
+            layers: 0,
             choice: None,
             rotation: None,
             ruled: false,
@@ -65,18 +69,34 @@ impl Factor {
         }
     }
 
-    fn related(mut self, relation: impl Into<String>) -> Self {
-        self.relation = Some(relation.into());
-        self
+    /// Tensors that differ.
+    fn of_tensors(
+        tensors: &[&Differing],
+        layers: usize,
+        cause: &'static CauseKind,
+        evidence: Evidence,
+    ) -> Self {
+        let names: Vec<String> = tensors.iter().map(|d| d.name.clone()).collect();
+        let mut factor = Factor::new(Subject::Tensors { names: names.clone() }, cause, evidence);
+        factor.take.parameters = names.into_iter().collect();
+        factor.places = tensors.iter().map(|d| (d.kind.layer, d.kind.branch)).collect();
+        factor.layers = layers;
+        factor
+    }
+
+    /// A choice of arithmetic that the arms make otherwise.
+    fn of_choice(class: &str, cause: &'static CauseKind, values: [String; 2], choice: Choice) -> Self {
+        let about = Subject::Arithmetic { class: class.to_owned() };
+        Factor { choice: Some(choice), ..Factor::new(about, cause, Evidence::Values(values)) }
+    }
+
+    /// Whether it is about more than one tensor.
+    pub(crate) fn is_plural(&self) -> bool {
+        self.take.parameters.len() > 1
     }
 
     fn taking(mut self, take: impl FnOnce(&mut Take)) -> Self {
         take(&mut self.take);
-        self
-    }
-
-    fn choosing(mut self, choice: Choice) -> Self {
-        self.choice = Some(choice);
         self
     }
 
@@ -107,11 +127,11 @@ pub(crate) fn many(differing: &[Differing], elsewhere: &[Elsewhere]) -> Option<V
         return None;
     }
     // What was done to all of them alike, or on purpose, has no few that matter.
-    let fault = |d: &Differing| causes::of_statement(d.kind, &d.statement);
+    let cause = |d: &Differing| causes::of_statement(d.kind, &d.statement);
     let one = changed.iter().all(|d| {
         let first = changed[0];
-        let alike = !fault(d).is_defect() || d.statement.to_string() == first.statement.to_string();
-        fault(d).scope == Scope::PerClass && fault(d) == fault(first) && alike
+        let alike = !cause(d).is_defect() || d.statement.to_string() == first.statement.to_string();
+        cause(d).scope == Scope::PerClass && cause(d) == cause(first) && alike
     });
     if one {
         return None;
@@ -158,13 +178,10 @@ fn recipes(a: &NamedArm, b: &NamedArm, differing: &[&Differing]) -> Option<Facto
             arm.arm.recipe().steps().iter().map(|s| s.dtype(arm.arm.checkpoint().auto_dtype())).collect();
         formats.windows(2).any(|pair| pair == [DType::F16, DType::Bf16])
     };
-    let fault = if twice(a) != twice(b) { causes::TWICE } else { causes::ROUNDED };
-    let factor = Factor::new(subject(&changed, a.arm.architecture().layers.len()), fault).related(format!(
-        "a = {}, b = {} of the same stored values",
-        a.arm.recipe(),
-        b.arm.recipe()
-    ));
-    Some(taking_parameters(factor, &changed))
+    let cause = if twice(a) != twice(b) { causes::TWICE } else { causes::ROUNDED };
+    let recipes = [a, b].map(|arm| arm.arm.recipe().to_string());
+    let layers = a.arm.architecture().layers.len();
+    Some(Factor::of_tensors(&changed, layers, cause, Evidence::Recipes(recipes)))
 }
 
 fn unchanged(statement: &Statement) -> bool {
@@ -173,38 +190,27 @@ fn unchanged(statement: &Statement) -> bool {
 
 fn arithmetic(a: &Semantics, b: &Semantics, of: &Architecture) -> Vec<Factor> {
     let mut found = Vec::new();
+    let both = [a, b];
     if a.base.attention != b.base.attention {
-        let said = |kind: AttentionKind| kind.to_string();
-        let relation = format!("a: {}, b: {}", said(a.base.attention), said(b.base.attention));
-        let factor = Factor::new("attention implementation", causes::ATTENTION).related(relation);
-        found.push(factor.choosing(Choice::Attention));
+        let values = both.map(|of| of.base.attention.to_string());
+        found.push(Factor::of_choice("attention", causes::ATTENTION, values, Choice::Attention));
     }
     if a.base.accumulation != b.base.accumulation {
-        let said = |order: Accumulation| order.to_string();
-        let relation = format!("a: {}, b: {}", said(a.base.accumulation), said(b.base.accumulation));
-        let factor = Factor::new("order of summation", causes::ORDER).related(relation);
-        found.push(factor.choosing(Choice::Accumulation));
+        let values = both.map(|of| of.base.accumulation.to_string());
+        found.push(Factor::of_choice("accumulation", causes::ORDER, values, Choice::Accumulation));
     }
     for &class in Variant::CLASSES {
         let of_class = |semantics: &Semantics| -> Vec<Departure> {
             semantics.departures().filter(|d| d.variant.class() == class).collect()
         };
-        let (ours, theirs) = (of_class(a), of_class(b));
-        if ours == theirs {
-            continue;
+        let departures = both.map(of_class);
+        let first = departures[1].first().or(departures[0].first());
+        if let Some(first) = first.filter(|_| departures[0] != departures[1]) {
+            let cause = causes::of_variant(first.variant, of);
+            let values =
+                departures.map(|of| of.iter().map(Departure::to_string).collect::<Vec<_>>().join(", "));
+            found.push(Factor::of_choice(class, cause, values, Choice::Class(class)));
         }
-        let said = |departures: &[Departure]| match departures {
-            [] => "Hugging Face's".to_owned(),
-            some => some.iter().map(Departure::to_string).collect::<Vec<_>>().join(", "),
-        };
-        let first = theirs.first().or(ours.first()).expect("they differ");
-        let fault = causes::of_variant(first.variant, of);
-        let factor = Factor::new(format!("arithmetic: {class}"), fault);
-        found.push(
-            factor
-                .related(format!("a: {}, b: {}", said(&ours), said(&theirs)))
-                .choosing(Choice::Class(class)),
-        );
     }
     found
 }
@@ -219,32 +225,31 @@ fn config(a: &NamedArm, b: &NamedArm) -> Vec<Factor> {
 
 /// A setting in which two models differ.
 fn setting(field: Field, ours: &Architecture, theirs: &Architecture) -> Factor {
-    let of = |fault, said: &dyn Fn(&Architecture) -> String| {
-        Factor::new(field.key(), fault).related(format!("a: {}, b: {}", said(ours), said(theirs)))
+    let of = |cause, value: &dyn Fn(&Architecture) -> String| {
+        let about = Subject::Setting { key: field.key().to_owned() };
+        Factor::new(about, cause, Evidence::Values([value(ours), value(theirs)]))
     };
+    let none = || "none".to_owned();
     let layer = |of: &Architecture, i: usize| of.layers.get(i).cloned();
     match field {
         Field::NormEps => of(causes::EPS, &|of| format!("{:e}", of.norm.eps)),
-        Field::Activation => {
-            let act = |of: &Architecture| layer(of, 0).map(|layer| layer.feed_forward.act);
-            of(causes::ACTIVATION, &|of| act(of).map_or(String::new(), |act| format!("{act:?}")))
-        }
+        Field::Activation => of(causes::ACTIVATION, &|of| {
+            layer(of, 0).map_or_else(none, |layer| layer.feed_forward.act.to_string())
+        }),
         Field::Mask => {
-            // The first block that differs says what is otherwise.
-            let first = ours
-                .layers
-                .iter()
-                .zip(&theirs.layers)
-                .position(|(a, b)| a.attention.mask != b.attention.mask);
-            let mask = |of: &Architecture| layer(of, first.unwrap_or(0)).map(|layer| layer.attention.mask);
-            of(causes::WINDOW, &|of| mask(of).map_or(String::new(), |mask| mask.to_string()))
+            // The first block that differs stands for all.
+            let pairs = ours.layers.iter().zip(&theirs.layers);
+            let first = pairs.clone().position(|(a, b)| a.attention.mask != b.attention.mask);
+            of(causes::WINDOW, &|of| {
+                layer(of, first.unwrap_or(0)).map_or_else(none, |layer| layer.attention.mask.to_string())
+            })
         }
-        Field::QueryScale => {
-            let scale = |of: &Architecture| layer(of, 0).and_then(|layer| layer.attention.query_scale);
-            of(causes::TEMPERATURE, &|of| scale(of).map_or("none".to_owned(), |scale| scale.beta.to_string()))
-        }
+        Field::QueryScale => of(causes::TEMPERATURE, &|of| {
+            let scale = layer(of, 0).and_then(|layer| layer.attention.query_scale);
+            scale.map_or_else(none, |scale| scale.beta.to_string())
+        }),
         Field::EmbedScale => {
-            of(causes::EMBEDDING, &|of| of.embed_scale.map_or("none".to_owned(), |scale| scale.to_string()))
+            of(causes::EMBEDDING, &|of| of.embed_scale.map_or_else(none, |scale| scale.to_string()))
         }
         _ => rope(ours, theirs),
     }
@@ -257,49 +262,43 @@ fn rope(ours: &Architecture, theirs: &Architecture) -> Factor {
     let scaling = pairs().any(|(a, b)| a.kind != b.kind || a.factors != b.factors)
         || ours.max_positions != theirs.max_positions
             && pairs().any(|(a, b)| a.growth() != 1.0 || b.growth() != 1.0);
-    let (subject, fault) = match (theta, scaling) {
+    let (key, cause) = match (theta, scaling) {
         (true, false) => ("rope_theta", causes::ROPE_THETA),
         (false, _) => ("rope_scaling", causes::ROPE_SCALING),
         (true, true) => ("rope_theta and rope_scaling", causes::ROPE_THETA),
     };
     let (a, b) =
         pairs().find(|(a, b)| a != b).unwrap_or((&ours.ropes[0].parameters, &theirs.ropes[0].parameters));
-    let mut factor = Factor::new(subject, fault).related(rotary(a, b));
+    let about = Subject::Setting { key: key.to_owned() };
+    let mut factor = Factor::new(about, cause, Evidence::Values(rotary(a, b)));
     let frequencies = |of| RotaryEmbedding::all(of).into_iter().map(|rope| rope.inv_freq);
     factor.rotation =
         frequencies(ours).zip(frequencies(theirs)).map(|(x, y)| largest(&x, &y)).reduce(f64::max);
     factor
 }
 
-/// In what two rotary embeddings differ. Of one kind of scaling, only the fields that are not alike.
-fn rotary(ours: &RopeParameters, theirs: &RopeParameters) -> String {
-    const SHOWN: usize = 150;
-    let all = [ours, theirs].map(|rope| {
-        let text = format!("{:?}", rope.kind);
-        let text = if rope.factors.is_some() { text + " with factors" } else { text };
-        format!("theta {}, {text}", rope.rope_theta)
+/// In what two rotary embeddings differ: of one kind of scaling only the fields that are not alike, of each side.
+fn rotary(ours: &RopeParameters, theirs: &RopeParameters) -> [String; 2] {
+    let fields = [ours, theirs].map(|rope| {
+        let mut fields = vec![("theta", rope.rope_theta.to_string())];
+        fields.extend(rope.kind.fields());
+        fields.extend(rope.factors.as_ref().map(|_| ("factors", "of the file".to_owned())));
+        fields
     });
-    // `Kind { field: value, field: value }`; lists in it hold commas of their own and are cut off.
-    let fields = |text: &str| -> Vec<String> { text.split(", ").map(str::to_owned).collect() };
-    let [x, y] = [&all[0], &all[1]].map(|text| fields(text));
-    let alike = |text: &str| text.split(" {").next().map(str::to_owned);
-    let same_kind = x.len() == y.len() && x.len() > 2 && alike(&x[1]) == alike(&y[1]);
-    let parts = if same_kind {
-        let differing: Vec<usize> = (0..x.len()).filter(|&i| x[i] != y[i]).collect();
-        [&x, &y].map(|fields| differing.iter().map(|&i| fields[i].clone()).collect::<Vec<_>>().join(", "))
-    } else {
-        all
-    };
-    let braced = |text: String| match (text.contains('{'), text.ends_with('}')) {
-        (true, false) => text + " }",
-        (false, true) => text.trim_end_matches(['}', ' ']).to_owned(),
-        _ => text,
-    };
-    let [a, b] = parts.map(braced).map(|text| match text.len() {
-        ..=SHOWN => text,
-        _ => text.chars().take(SHOWN - 1).chain(['…']).collect(),
-    });
-    format!("a: {a}; b: {b}")
+    let same_kind = ours.kind.name() == theirs.kind.name() && fields[0].len() == fields[1].len();
+    let kinds = [ours, theirs].map(|rope| rope.kind.name());
+    [0, 1].map(|side| {
+        let differs = |i: &usize| !same_kind || fields[0][*i] != fields[1][*i];
+        let shown = (0..fields[side].len()).filter(differs).map(|i| {
+            let (name, value) = &fields[side][i];
+            format!("{name} {value}")
+        });
+        let kind = (!same_kind).then(|| kinds[side].to_owned());
+        let mut all: Vec<String> = shown.collect();
+        // Behind the base, which both kinds have.
+        all.splice(1.min(all.len())..1.min(all.len()), kind);
+        all.join(", ")
+    })
 }
 
 /// What the recipes do to the buffers that no state dict holds, on the buffers of one description.
@@ -312,9 +311,9 @@ fn buffers(a: &NamedArm, b: &NamedArm) -> Option<Factor> {
         .filter(|(_, x, y)| x != y && wide(x).bytes() != wide(y).bytes())
         .collect();
     let (first, x, y) = differing.first()?;
-    let subject = of.ropes[*first].buffers[0];
-    let mut factor = Factor::new(subject, causes::ROTARY_BUFFER).taking(|take| take.buffers = true);
-    factor.relation = relation(x, y).map(|r| r.to_string());
+    let about = Subject::Buffer { name: of.ropes[*first].buffers[0].to_owned() };
+    let mut factor = Factor::new(about, causes::ROTARY_BUFFER, Evidence::Buffer(relation(x, y)))
+        .taking(|take| take.buffers = true);
     factor.rotation = differing.iter().map(|(_, x, y)| largest(x, y)).reduce(f64::max);
     Some(factor)
 }
@@ -327,9 +326,9 @@ pub(crate) fn largest(a: &Floats, b: &Floats) -> f64 {
 fn format(a: &NamedArm, b: &NamedArm) -> Option<Factor> {
     let (ours, theirs) = (a.arm.dtype(), b.arm.dtype());
     (ours != theirs).then(|| {
-        Factor::new("format of parameters and activations", causes::FORMAT)
-            .related(format!("a: {ours}, b: {theirs}"))
-            .taking(|take| take.dtype = true)
+        let values = [ours, theirs].map(|dtype| dtype.to_string());
+        let about = Subject::Arithmetic { class: "format".to_owned() };
+        Factor::new(about, causes::FORMAT, Evidence::Values(values)).taking(|take| take.dtype = true)
     })
 }
 
@@ -344,48 +343,41 @@ fn parameters(
     let mut found = Vec::new();
     let mut placed: Vec<&str> = Vec::new();
     let matters = |d: &Differing| named.is_none_or(|sets| sets.iter().flatten().any(|name| *name == d.name));
-    for Elsewhere { said, fault, tensors } in elsewhere {
+    for Elsewhere { what, cause, tensors } in elsewhere {
         if !tensors.iter().any(|d| matters(d)) {
             continue;
         }
         placed.extend(tensors.iter().map(|d| d.name.as_str()));
-        found.push(taking_parameters(
-            Factor::new(subject(tensors, layers), fault).related(said.as_str()),
-            tensors,
-        ));
+        let evidence = Evidence::Provenance(what.clone());
+        found.push(Factor::of_tensors(tensors, layers, cause, evidence));
     }
     let left = |d: &&Differing| !placed.contains(&d.name.as_str()) && !unchanged(&d.statement);
     let left: Vec<&Differing> = differing.iter().copied().filter(left).collect();
     let constants = constants(&left);
     let mut groups: BTreeMap<(&'static str, String), Vec<&Differing>> = BTreeMap::new();
     for &d in &left {
-        let fault = causes::of_statement(d.kind, &d.statement);
+        let cause = causes::of_statement(d.kind, &d.statement);
         let set = named.and_then(|sets| sets.iter().find(|set| set.contains(&d.name)));
         let own = match (named, set) {
             // What was done on purpose to many was done to all of them.
-            _ if fault.scope == Scope::PerClass && !fault.is_defect() => String::new(),
+            _ if cause.scope == Scope::PerClass && !cause.is_defect() => String::new(),
             // What matters stands alone, or with what it matters together with.
             (Some(_), Some(set)) => set[0].clone(),
             // Of the rest, as of what happens to tensors as a class, each kind is one factor.
             (Some(_), None) => String::new(),
-            (None, _) if constants.contains(&fault.id) => d.statement.to_string(),
-            (None, _) if (fault.scope == Scope::PerClass) => String::new(),
+            (None, _) if constants.contains(&cause.id) => d.statement.to_string(),
+            (None, _) if cause.scope == Scope::PerClass => String::new(),
             (None, _) => d.name.clone(),
         };
-        groups.entry((fault.id, own)).or_default().push(d);
+        groups.entry((cause.id, own)).or_default().push(d);
     }
     let groups = across_layers(groups.into_values().collect(), layers);
     for group in groups {
-        let fault = causes::of_statement(group[0].kind, &group[0].statement);
-        let mut said: Vec<String> = group.iter().map(ToString::to_string).collect();
-        said.dedup();
-        let relation = match &said[..] {
-            [one] => one.clone(),
-            [first, rest @ ..] => format!("{first} ({} more statements, one for each tensor)", rest.len()),
-            [] => String::new(),
-        };
-        let mut factor =
-            taking_parameters(Factor::new(subject(&group, layers), fault).related(relation), &group);
+        let cause = causes::of_statement(group[0].kind, &group[0].statement);
+        let mut statements: Vec<&Differing> = group.clone();
+        statements.dedup_by_key(|d| d.to_string());
+        let statements = statements.into_iter().map(|d| (d.stored, d.statement.clone())).collect();
+        let mut factor = Factor::of_tensors(&group, layers, cause, Evidence::Statements(statements));
         (factor.ruled, factor.rounded) = (group.iter().all(|d| ruled(d)), group.iter().any(|d| rounded(d)));
         found.push(factor);
     }
@@ -482,41 +474,4 @@ fn across_layers(groups: Vec<Vec<&Differing>>, layers: usize) -> Vec<Vec<&Differ
         _ => same,
     };
     by_key(groups, key).into_iter().flat_map(merge).collect()
-}
-
-fn taking_parameters(mut factor: Factor, group: &[&Differing]) -> Factor {
-    factor.take.parameters = group.iter().map(|d| d.name.clone()).collect();
-    factor.places = group.iter().map(|d| (d.kind.layer, d.kind.branch)).collect();
-    factor
-}
-
-/// The names of tensors of a model with so many layers, in short: `model.layers.*.self_attn.k_proj.weight,
-/// model.layers.*.self_attn.q_proj.weight (60 tensors)`, or of some of its layers, `(layers 10 to 12: 6 tensors)`.
-fn subject(group: &[&Differing], layers: usize) -> String {
-    let mut names: Vec<&str> = group.iter().map(|d| d.name.as_str()).collect();
-    names.sort_unstable();
-    names.dedup();
-    match &names[..] {
-        [] => String::new(),
-        [one] => (*one).to_owned(),
-        [one, other] => format!("{one} and {other}"),
-        many => {
-            let own: BTreeSet<_> = group.iter().map(|d| d.kind.layer).collect();
-            let named = |name: &&str| if own.len() == 1 { (*name).to_owned() } else { class(name) };
-            let mut classes: Vec<String> = many.iter().map(named).collect();
-            classes.sort();
-            classes.dedup();
-            let shown = if classes.len() <= 3 {
-                classes.join(", ")
-            } else {
-                format!("{}, {} and {} more kinds", classes[0], classes[1], classes.len() - 2)
-            };
-            let of: Vec<usize> = own.iter().copied().flatten().collect();
-            let of = match own.len() > 1 && !of.is_empty() && of.len() < layers {
-                true => format!("layer{} {}: ", if of.len() == 1 { "" } else { "s" }, ranges(of)),
-                false => String::new(),
-            };
-            format!("{shown} ({of}{} tensors)", many.len())
-        }
-    }
 }

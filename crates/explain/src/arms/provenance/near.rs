@@ -8,13 +8,12 @@ use ulpscope_relations::{Description, Statement};
 
 use super::{Elsewhere, parameter};
 use crate::causes;
+use crate::evidence::Moved;
 
 /// Elements of each tensor that are looked at.
 const SAMPLE: usize = 4096;
 /// A correlation that two trained tensors do not have by chance.
 const NEAR: f64 = 0.8;
-/// Of what was not only moved.
-pub(super) const BESIDES: &str = "and changed besides (correlation above 0.8)";
 
 /// A tensor that has nothing to do with its own in the reference, and much with another of the same shape.
 pub(super) struct Near<'d> {
@@ -65,27 +64,29 @@ pub(super) fn near<'d>(a: &NamedArm, b: &NamedArm, left: &[&'d Differing]) -> Ve
     far.iter().filter_map(found).collect()
 }
 
-/// What is said of such tensors one by one.
+/// Such tensors one by one; two that are near to each other are one entry.
 pub(super) fn one_by_one(found: Vec<Near>) -> Vec<Elsewhere> {
     let back = |near: &Near| found.iter().find(|n| n.tensor.name == near.from && n.from == near.tensor.name);
     let entry = |near: &Near<'_>| {
-        let (name, from) = (&near.tensor.name, &near.from);
-        let sign = if near.correlation < 0.0 { "minus " } else { "" };
-        match back(near) {
-            // Told by the first of the two.
-            Some(other) if other.tensor.name < *name => None,
-            Some(_) => Some(format!("{name} and {from} are swapped, {BESIDES}")),
-            None => Some(format!(
-                "b's {name} is near to {sign}a's {from} (correlation above {NEAR}), and not to its own"
-            )),
+        let other = back(near);
+        // The first of two stands for both.
+        if other.is_some_and(|other| other.tensor.name < near.tensor.name) {
+            return None;
         }
+        let what = Moved::Near {
+            name: near.tensor.name.clone(),
+            from: near.from.clone(),
+            negative: near.correlation < 0.0,
+            swapped: other.is_some(),
+        };
+        Some((what, other.map(|other| other.tensor)))
     };
-    let with_tensors = |near: &Near<'_>| (entry(near), back(near).map(|other| other.tensor));
-    let said: Vec<_> = found.iter().map(with_tensors).collect();
-    (found.iter().zip(said))
-        .filter_map(|(near, (said, other))| {
+    let entries: Vec<_> = found.iter().map(entry).collect();
+    (found.iter().zip(entries))
+        .filter_map(|(near, entry)| {
+            let (what, other) = entry?;
             let tensors = std::iter::once(near.tensor).chain(other).collect();
-            Some(Elsewhere { said: said?, fault: causes::EXCHANGED, tensors })
+            Some(Elsewhere::new(what, causes::EXCHANGED, tensors))
         })
         .collect()
 }

@@ -9,8 +9,9 @@ use ulpscope_floats::Floats;
 use ulpscope_relations::{Axis, Description, Hints, Statement, describe};
 
 use super::folded::links;
-use super::{Besides, Elsewhere, listed, parameter};
+use super::{Elsewhere, Extra, parameter};
 use crate::causes;
+use crate::evidence::Moved;
 
 /// The largest hidden size for which a basis is looked for: it takes the cube of it.
 const MOST: usize = 1024;
@@ -80,10 +81,10 @@ pub(super) fn basis<'d>(a: &NamedArm, b: &NamedArm, left: &[&'d Differing]) -> O
     let in_it =
         |d: &&Differing| follow.contains(&d.name) || missing.contains(&d.name) || d.kind.op == Op::Norm;
     let tensors: Vec<&Differing> = left.iter().copied().filter(in_it).collect();
-    let stream = format!("the residual stream is in another basis in {} tensors", follow.len());
+    let followed = follow.len();
     if !missing.is_empty() {
-        let said = format!("{stream}, and not in {}", listed(missing.iter().map(String::as_str)));
-        return Some(Elsewhere { said, fault: causes::ROTATED, tensors });
+        let what = Moved::Basis { followed, missing, besides: None, more: 0 };
+        return Some(Elsewhere::new(what, causes::ROTATED, tensors));
     }
     let first = &near[0];
     let made = basis.applied(&parameter(a, &first.name)?, first);
@@ -91,10 +92,10 @@ pub(super) fn basis<'d>(a: &NamedArm, b: &NamedArm, left: &[&'d Differing]) -> O
     let columns = if first.factors.is_some() { size } else { made.len() / size };
     let statement =
         describe(&made.cast(theirs.dtype()), &theirs, &[made.len() / columns, columns], &Hints::default());
-    let besides = Besides(vec![(&first.name, of.kind(&first.name)?, statement)]);
-    let more = if near.len() > 1 { format!(", and {} more", near.len() - 1) } else { String::new() };
-    let said = format!("{stream}, which is no fault{}{more}", besides.said("what that gives"));
-    Some(Elsewhere { said, fault: besides.fault()?, tensors })
+    let extra = Extra(vec![(&first.name, of.kind(&first.name)?, statement)]);
+    let cause = extra.cause()?;
+    let what = Moved::Basis { followed, missing, besides: extra.first(), more: near.len() - 1 };
+    Some(Elsewhere::new(what, cause, tensors))
 }
 
 /// Every tensor that reads or writes the residual stream, but for the embedding.

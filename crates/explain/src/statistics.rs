@@ -15,11 +15,6 @@ pub(crate) fn mean_or_zero(values: &[f64]) -> f64 {
     if values.is_empty() { 0.0 } else { mean(values) }
 }
 
-/// A size in a sentence: two digits, and 0 for exactly nothing.
-pub(crate) fn short(value: f64) -> String {
-    if value == 0.0 { "0".to_owned() } else { format!("{value:.1e}") }
-}
-
 /// Standard deviation of a sample, with n - 1; 0 of fewer than two.
 pub(crate) fn deviation(values: &[f64]) -> f64 {
     if values.len() < 2 {

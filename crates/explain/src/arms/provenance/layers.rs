@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use ulpscope_decoder::layer_of;
 use ulpscope_metrics::Origin;
 
-use crate::across::class;
+use crate::evidence::Moved;
+use crate::layer_groups::class;
 
 /// Tensors of a layer that must come from one other layer for all of it to be said to.
 const ENOUGH: usize = 3;
 
-/// What is said of all layers that moved, with the tensors in them; and the origins that have nothing to do with it.
-pub(super) fn moved(origins: Vec<Origin>) -> (Option<(String, Vec<String>)>, Vec<Origin>) {
+/// All layers that moved, with the tensors in them; and the origins that have nothing to do with it.
+pub(super) fn moved(origins: Vec<Origin>) -> (Option<(Moved, Vec<String>)>, Vec<Origin>) {
     let mut counts: BTreeMap<(usize, usize), usize> = BTreeMap::new();
     for (layer, from, _) in origins.iter().flat_map(moves) {
         *counts.entry((layer, from)).or_default() += 1;
@@ -33,13 +34,13 @@ pub(super) fn moved(origins: Vec<Origin>) -> (Option<(String, Vec<String>)>, Vec
     let (of_layers, others): (Vec<Origin>, Vec<Origin>) = origins.into_iter().partition(of_layers);
     let copied = of_layers.iter().all(|origin| matches!(origin, Origin::Copied { .. }));
     let names: Vec<String> = of_layers.iter().flat_map(moves).map(|(_, _, name)| name.to_owned()).collect();
-    let moved = (!names.is_empty()).then(|| (say(&sources, copied), names));
+    let moved = (!names.is_empty())
+        .then_some((Moved::Layers { place: None, sources, copied, changed: false }, names));
     (moved, others)
 }
 
-/// What is said of the same tensor of at least [`ENOUGH`] layers that comes from other layers, and which they are; and the other
-/// origins.
-pub(super) fn places(origins: Vec<Origin>) -> (Vec<(String, Vec<String>)>, Vec<Origin>) {
+/// The same tensor of at least [`ENOUGH`] layers that comes from other layers, with its names; and the other origins.
+pub(super) fn places(origins: Vec<Origin>) -> (Vec<(Moved, Vec<String>)>, Vec<Origin>) {
     let mut of: BTreeMap<String, BTreeMap<usize, usize>> = BTreeMap::new();
     let place = |origin: &Origin| moves(origin).first().map(|(_, _, name)| class(name));
     for origin in &origins {
@@ -53,8 +54,9 @@ pub(super) fn places(origins: Vec<Origin>) -> (Vec<(String, Vec<String>)>, Vec<O
     let one = |(of, sources): (&String, &BTreeMap<usize, usize>)| {
         let here = moved.iter().flat_map(moves).filter(|(_, _, name)| class(name) == *of);
         let names = here.map(|(_, _, name)| name.to_owned()).collect();
-        // That one layer is a copy is said of one alone.
-        (format!("{of}: {}", say(sources, false)), names)
+        // One layer alone is a copy; of several the order matters.
+        let place = Some(of.clone());
+        (Moved::Layers { place, sources: sources.clone(), copied: false, changed: false }, names)
     };
     (of.iter().map(one).collect(), others)
 }
@@ -71,45 +73,6 @@ fn moves(origin: &Origin) -> Vec<(usize, usize, &str)> {
         Origin::Untied { .. } => Vec::new(),
     };
     pairs.into_iter().filter_map(|(name, from)| one(name, from)).collect()
-}
-
-/// `sources` are the layers of `a` that those of `b` are.
-fn say(sources: &BTreeMap<usize, usize>, copied: bool) -> String {
-    let pairs: Vec<(usize, usize)> = sources.iter().map(|(layer, from)| (*layer, *from)).collect();
-    match pairs[..] {
-        [(layer, from)] if copied => return format!("b's layer {layer} is a copy of layer {from}"),
-        [(layer, from)] => return format!("b's layer {layer} is a's layer {from}"),
-        [(i, from), (j, other)] if (i, j) == (other, from) => {
-            return format!("layers {i} and {j} are swapped");
-        }
-        _ => {}
-    }
-    // Runs in which the other side's number goes up, down or stays.
-    let mut runs: Vec<Vec<(usize, usize)>> = Vec::new();
-    for pair in pairs {
-        let goes_on = runs.last().is_some_and(|run| {
-            let last = run[run.len() - 1];
-            let step = |(x, from): (usize, usize), (y, other): (usize, usize)| {
-                (y - x == 1).then_some(other as i64 - from as i64).filter(|by| by.abs() <= 1)
-            };
-            step(last, pair).is_some_and(|by| run.len() == 1 || step(run[run.len() - 2], last) == Some(by))
-        });
-        match runs.last_mut() {
-            Some(run) if goes_on => run.push(pair),
-            _ => runs.push(vec![pair]),
-        }
-    }
-    let range =
-        |from: usize, to: usize| if from == to { from.to_string() } else { format!("{from} to {to}") };
-    let said = |run: &Vec<(usize, usize)>| {
-        let ((first, from), (last, to)) = (run[0], run[run.len() - 1]);
-        let verb = if first == last { "is" } else { "are" };
-        format!("{} {verb} a's {}", range(first, last), range(from, to))
-    };
-    const SHOWN: usize = 6;
-    let more = if runs.len() > SHOWN { ", …" } else { "" };
-    let shown: Vec<String> = runs.iter().take(SHOWN).map(said).collect();
-    format!("of b's layers {}{more}", shown.join(", "))
 }
 
 #[cfg(test)]

@@ -1,0 +1,45 @@
+//! Every number that a verdict turns on, with what it was chosen by.
+//!
+//! `cargo xtask faults --calibrate` prints, for each that a record can show, the largest value that a case without a
+//! fault reaches and the smallest that a fault needs: a threshold belongs between the two.
+
+/// Probability that any site of a run is called an origin by mistake; all sites and prompts share it.
+///
+/// Of 730 cases without a fault none is called one.
+pub(crate) const FALSE_ALARMS: f64 = 0.01;
+
+/// How many times the largest floor a divergence is before no scatter over positions can make it noise.
+///
+/// An order of summation that is not among the floor's reaches 3 times the largest of these.
+pub(crate) const CLEAR: f64 = 10.0;
+
+/// How many times the largest floor, be that as small as it may.
+pub(crate) const FAR: f64 = 1000.0;
+
+/// KL in nats that is exceeded as well: where no order changes a bit, ten times nothing says nothing.
+pub(crate) const LEAST_KL: f64 = 1e-6;
+
+/// How many times what noise changes a logit by a margin may be for noise to have flipped the token: one logit may rise and
+/// the other fall by as much.
+pub(crate) const NEAR_TIE: f64 = 2.0;
+
+/// Positions that a divergence within the floor needs to be called noise.
+///
+/// With so many, the tests of [`growth`](crate::growth) find a divergence of twice the floor in all of the bench's cases
+/// that have one; with 16 they miss one in eight.
+pub(crate) const DECIDES: usize = 32;
+
+/// Share of what parts of a rewriting do alone that the whole of it may do, by its own rounding to 16 bits …
+pub(crate) const OF_ROUNDED: f64 = 1e-3;
+
+/// … and where nothing of it was rounded.
+pub(crate) const OF_EXACT: f64 = 1e-8;
+
+/// How far the shares of several causes may add up to another number than 1 for each to be called a share.
+pub(crate) const ADDITIVE: f64 = 0.1;
+
+/// Share of the whole KL below which a set of tensors does not matter.
+pub(crate) const MATTERS: f64 = 1e-3;
+
+/// Radians over the longest prompt below which length hides what a rotation is off by.
+pub(crate) const HIDDEN_ANGLE: f64 = 0.1;

@@ -1,0 +1,96 @@
+//! The first screen of an explanation: a headline of at most 25 words, and rows.
+
+use ulpscope_record::{Consequence, Judgement, Row, Size, Topic};
+
+use super::short;
+use crate::judgement::Facts;
+
+/// The judgement, but for the names of the two models, which only the program knows.
+pub(crate) fn judgement(facts: &Facts, arms: [&str; 2], rows: Vec<Row>) -> Judgement {
+    let size = facts.size();
+    let consequence = facts.consequence(&size);
+    Judgement {
+        consequence,
+        severity: facts.severity(),
+        proof: facts.proof(),
+        compared: arms.map(str::to_owned),
+        headline: headline(facts, consequence, &size, arms),
+        size,
+        rows,
+    }
+}
+
+/// The judgement as one paragraph.
+pub(crate) fn paragraph(judgement: &Judgement) -> String {
+    let rows = judgement.rows.iter().map(|row| row.text.clone());
+    std::iter::once(judgement.headline.clone()).chain(rows).collect::<Vec<_>>().join(" ")
+}
+
+/// One row.
+pub(crate) fn row(topic: Topic, text: impl Into<String>) -> Row {
+    Row { topic, text: text.into() }
+}
+
+fn headline(facts: &Facts, consequence: Consequence, size: &Size, [a, b]: [&str; 2]) -> String {
+    let noise = beside_noise(size);
+    let Size { flips, positions, clear_flips, kl, floor_kl, .. } = *size;
+    match consequence {
+        Consequence::ChangesOutput => match (facts.lost, clear_flips) {
+            (Some([prompt, position]), _) => {
+                let of = if size.prompts > 1 { format!(" of prompt {prompt}") } else { String::new() };
+                format!(
+                    "The logits of {b} are no numbers from position {position}{of} on, where those of {a} are."
+                )
+            }
+            (None, 0) => format!(
+                "{b} continues differently from token {} on, which noise does not explain; {noise}.",
+                size.parts_at.unwrap_or(0)
+            ),
+            (None, clear) => {
+                format!("{flips} of {positions} top tokens flip, {clear} of them clearly; {noise}.")
+            }
+        },
+        Consequence::AboveNoise => format!("No top token flips clearly, but {noise}."),
+        Consequence::Noise => format!(
+            "Harmless here: no top token flips clearly, and another order of summation moves the logits as far (KL {} \
+             against {}).",
+            short(kl),
+            short(floor_kl)
+        ),
+        Consequence::Equal if facts.found.origins.is_empty() && !facts.differs => {
+            format!("Every logit and every site that was compared has the same bits in {b} as in {a}.")
+        }
+        Consequence::Equal => {
+            format!("Every logit of {b} has the bits of {a}, though what comes before differs.")
+        }
+        _ if facts.blind => {
+            format!("{a}, the reference, holds NaN or infinity: nothing can be held against it.")
+        }
+        _ if positions == 0 && size.sites[0] == 0 => "Nothing could be compared.".to_owned(),
+        _ if positions == 0 => {
+            format!("No logits were compared, only {} of {} sites.", size.sites[0], size.sites[1])
+        }
+        _ => format!(
+            "Too few tokens to tell from noise: over {positions}, KL is {} and other orders of summation make up to {}.",
+            short(kl),
+            short(size.floor_most)
+        ),
+    }
+}
+
+/// The KL, as a multiple of the noise where there is any.
+fn beside_noise(size: &Size) -> String {
+    let ratio = size.kl / size.floor_kl;
+    match ratio.is_finite() {
+        true => {
+            format!("KL {} is {} times the noise ({})", short(size.kl), multiple(ratio), short(size.floor_kl))
+        }
+        false => format!("KL is {}", short(size.kl)),
+    }
+}
+
+/// A multiple with two digits: `3.5`, `350`, `1.2e5`.
+fn multiple(ratio: f64) -> String {
+    let scale = 10f64.powf(ratio.abs().log10().floor() - 1.0).max(f64::MIN_POSITIVE);
+    short(if ratio >= 10.0 { (ratio / scale).round() * scale } else { ratio })
+}
