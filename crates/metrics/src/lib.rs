@@ -35,11 +35,12 @@ mod ulps;
 mod vector;
 
 pub use correlation::correlation;
-pub use difference::{ATOL, Difference, RTOL, difference};
+pub use difference::{Difference, difference};
 pub use digest::{canonical, digest, mix};
 pub use error::MetricsError;
 pub use logits::{LogitDifference, Position, compare_logits, nll};
 pub use relative::max_relative;
 pub use rows::per_row;
 pub use sources::{Fingerprint, Origin, origins};
+pub use sums::{ATOL, RTOL};
 pub use ulps::{UlpHistogram, ulp_histogram};

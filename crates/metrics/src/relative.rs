@@ -2,8 +2,8 @@
 
 use ulpscope_floats::Floats;
 
-use crate::MetricsError;
 use crate::difference::same_length;
+use crate::error::MetricsError;
 
 /// Largest `|a - b| / |a|` over all elements, `a` being the reference.
 ///

@@ -3,8 +3,8 @@
 use rayon::prelude::*;
 use ulpscope_floats::Floats;
 
-use crate::difference::same_length;
-use crate::{Difference, MetricsError, difference};
+use crate::difference::{Difference, difference, same_length};
+use crate::error::MetricsError;
 
 /// Compares two arrays of `rows` rows each, all of one width: `[T, C]`, or `[1, T, C]`, by token.
 ///

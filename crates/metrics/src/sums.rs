@@ -6,8 +6,12 @@
 
 use ulpscope_floats::Floats;
 
-use crate::difference::{ATOL, RTOL};
 use crate::vector::{Loops, vectorised};
+
+/// Relative tolerance of `torch.allclose`, for every dtype.
+pub const RTOL: f64 = 1e-5;
+/// Absolute tolerance of `torch.allclose`, for every dtype.
+pub const ATOL: f64 = 1e-8;
 
 /// Elements of a block, the unit of parallel work.
 pub(crate) const BLOCK: usize = 4096;

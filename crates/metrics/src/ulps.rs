@@ -2,8 +2,8 @@
 
 use ulpscope_floats::{Float, Floats, ulp_distance};
 
-use crate::MetricsError;
 use crate::difference::same_length;
+use crate::error::MetricsError;
 
 /// How many elements differ by how many ulps.
 ///

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use super::cell::Interval;
-use super::text;
+use crate::cell::Interval;
+use crate::text;
 
 /// A factor or a summand that was found from the elements.
 ///

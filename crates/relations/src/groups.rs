@@ -53,7 +53,7 @@ impl Groups {
     }
 
     /// Where the elements of a group lie, in runs: the start of each, and its length.
-    pub(super) fn runs(
+    pub(crate) fn runs(
         self,
         group: usize,
         rows: usize,

@@ -3,13 +3,8 @@
 use rayon::prelude::*;
 use ulpscope_floats::Floats;
 
-use crate::MetricsError;
+use crate::error::MetricsError;
 use crate::sums::{BLOCK, Sums};
-
-/// Relative tolerance of `torch.allclose`, for every dtype.
-pub const RTOL: f64 = 1e-5;
-/// Absolute tolerance of `torch.allclose`, for every dtype.
-pub const ATOL: f64 = 1e-8;
 
 /// How far array `b` is from array `a`, the reference.
 ///

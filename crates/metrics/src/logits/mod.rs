@@ -6,8 +6,8 @@ mod ranking;
 use rayon::prelude::*;
 use ulpscope_floats::Floats;
 
-use crate::MetricsError;
 use crate::difference::same_length;
+use crate::error::MetricsError;
 use crate::vector::vectorised;
 use divergence::{Apart, Divergences, LogOf};
 use ranking::Ranking;
