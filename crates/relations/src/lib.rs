@@ -4,6 +4,8 @@
 //! - [`describe`]: the same of two tensors with their shape, which may also be rearranged, damaged in one place,
 //!   scaled by row or quantised. If no rule holds, it says how far apart they are.
 //!
+//! Sentences are for people: a [`Statement`] also gives its rule's name and values.
+//!
 //! A rule counts only if every element obeys it, bit by bit. The crate is pure numbers: it knows no files, clocks
 //! or randomness, and any number of threads gives the same answer.
 //!
@@ -37,6 +39,7 @@ mod samples;
 mod side;
 mod statement;
 mod text;
+mod values;
 mod view;
 mod way;
 
@@ -61,6 +64,7 @@ pub use registry::{Hints, describe, relation};
 pub use relation::{Change, Partial, Relation, Zeros};
 pub use side::Side;
 pub use statement::{Description, Statement};
+pub use values::Value;
 
 /// The README's example is about this crate and `metrics`, and runs with its tests.
 #[cfg(doctest)]

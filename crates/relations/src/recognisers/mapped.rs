@@ -65,7 +65,7 @@ impl Function {
         }
     }
 
-    fn formula(self, x: &str) -> String {
+    pub(crate) fn formula(self, x: &str) -> String {
         match self {
             Function::Root => format!("sqrt({x})"),
             Function::Square => format!("{x}²"),

@@ -55,6 +55,21 @@ pub enum Rule {
     Unknown,
 }
 
+impl Rule {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Rule::TowardZero => "toward-zero",
+            Rule::AwayFromZero => "away-from-zero",
+            Rule::Up => "up",
+            Rule::Down => "down",
+            Rule::TiesAway => "ties-away",
+            Rule::TiesTowardZero => "ties-toward-zero",
+            Rule::Stochastic => "stochastic",
+            Rule::Unknown => "unknown",
+        }
+    }
+}
+
 impl fmt::Display for Neighbours {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (to, of, result) = (self.to, self.of, self.of.other());
