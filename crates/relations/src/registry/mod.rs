@@ -30,8 +30,11 @@ const OF_ELEMENTS: [fn(&Floats, &Floats) -> Option<Relation>; 6] = [
     |a, b| affine::affine(a, b).map(Relation::Affine),
 ];
 
+/// Finds one kind of rearrangement, given the head counts of the model.
+type OfPlaces = fn(&Way, &[usize]) -> Option<Rearrangement>;
+
 /// Rearrangements of a matrix, with the head counts that are tried first.
-const OF_PLACES: [fn(&Way, &[usize]) -> Option<Rearrangement>; 5] = [
+const OF_PLACES: [OfPlaces; 5] = [
     |way, _| transposed::transposed(way.source, way.result, way.rows, way.columns),
     |way, heads| permuted::rows(way.source, way.result, way.rows, way.columns, heads),
     |way, heads| permuted::columns(way.source, way.result, way.rows, way.columns, heads),
