@@ -15,11 +15,14 @@
 //! - [`Rounding`]: the ways in which a conversion drops bits, applied on their own.
 //! - [`ulp_distance`], [`ulp`]: how far apart two numbers are, counted in representable numbers.
 //! - [`pow`]: powers in f32 as PyTorch's vectorised code has them.
+//! - [`fp8`], [`blocks`]: floats of eight bits, and formats with a scale for a block.
 //! - the conversions themselves, on numbers and on slices ([`f32_to_bf16`] and the like).
 
 mod array;
+pub mod blocks;
 mod convert;
 mod dtype;
+pub mod fp8;
 mod pow;
 mod rounding;
 mod ulps;

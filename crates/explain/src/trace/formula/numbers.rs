@@ -1,6 +1,7 @@
 //! Numbers that somebody would have chosen, and vectors of numbers.
 
-use ulpscope_floats::{DType, Floats};
+use ulpscope_floats::blocks::{self, Q8Coding};
+use ulpscope_floats::fp8::{Fp8, Overflow};
 
 /// A number that somebody would have chosen, if one is within two thousandths; else the number.
 pub(super) fn simple(x: f64) -> f64 {
@@ -97,49 +98,27 @@ pub(super) fn quantised_between(values: &mut [f64], bits: u32) {
 
 /// Quantised as a block of llama.cpp's Q8_0: the scale is kept in f16.
 pub(super) fn q8_0(values: &mut [f64]) {
-    in_q8_0(values, |x, scale, _| (x / scale).round());
+    blocks::q8_0(values, Q8Coding::ScaleAsComputed);
 }
 
 /// The same as PyTorch does it with the scale as it is kept, and ties to even.
 pub(super) fn q8_0_as_kept(values: &mut [f64]) {
-    in_q8_0(values, |x, _, kept| (x / kept).round_ties_even());
-}
-
-fn in_q8_0(values: &mut [f64], code: impl Fn(f32, f32, f32) -> f32) {
-    let scale = largest(values) as f32 / 127.0;
-    let kept = Floats::from(vec![scale]).cast(DType::F16).get(0) as f32;
-    if kept > 0.0 {
-        let coded = |x: f64| code(x as f32, scale, kept).clamp(-127.0, 127.0) * kept;
-        values.iter_mut().for_each(|x| *x = f64::from(coded(*x)));
-    }
+    blocks::q8_0(values, Q8Coding::ScaleAsKept);
 }
 
 /// A number in fp8 with 3 bits of mantissa, of at most 448.
 pub(super) fn e4m3(x: f64) -> f64 {
-    small_float(x, 3, -6, 448.0)
+    Fp8::E4m3.round(x, Overflow::Saturate)
 }
 
-/// A number in fp8 with 2 bits of mantissa.
+/// A number in fp8 with 2 bits of mantissa, of at most 57344: traces come from programs that saturate.
 pub(super) fn e5m2(x: f64) -> f64 {
-    small_float(x, 2, -14, 57_344.0)
+    Fp8::E5m2.round(x, Overflow::Saturate)
 }
 
-/// A number with so many bits of mantissa, exponents from the lowest on, of at most that.
-fn small_float(x: f64, bits: i32, lowest: i32, most: f64) -> f64 {
-    let exponent = x.abs().max(f64::MIN_POSITIVE).log2().floor().max(f64::from(lowest));
-    let step = (exponent - f64::from(bits)).exp2();
-    ((x / step).round_ties_even() * step).clamp(-most, most)
-}
-
-/// Quantised in blocks of 32 as llama.cpp's Q4_0 has it: the number of largest magnitude is the lowest of 16 codes.
+/// Quantised in blocks of 32 as llama.cpp's Q4_0 has it.
 pub(super) fn q4_0(values: &mut [f64]) {
-    for block in values.chunks_mut(32) {
-        let largest = block.iter().copied().max_by(|x, y| x.abs().total_cmp(&y.abs())).unwrap_or(0.0);
-        let scale = largest / -8.0;
-        if scale != 0.0 {
-            block.iter_mut().for_each(|x| *x = ((*x / scale + 8.5).floor().clamp(0.0, 15.0) - 8.0) * scale);
-        }
-    }
+    values.chunks_mut(32).for_each(blocks::q4_0);
 }
 
 #[cfg(test)]

@@ -1,5 +1,8 @@
 //! The numbers that quantised formats scale, and whether given values are such.
 
+use ulpscope_floats::blocks::{E2M1, IQ4NL, NF4};
+use ulpscope_floats::fp8::{Fp8, Ties};
+
 use crate::grid::Code;
 use crate::recognisers::quantised::values::Values;
 
@@ -24,33 +27,6 @@ const TRIVIAL: Match = Match { bits: 0.0, levels: 1, reach: None, power_of_two: 
 /// Steps of a uniform grid.
 const MOST_STEPS: usize = 63;
 
-const E2M1: [f64; 8] = [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0];
-
-/// ggml's `kvalues_iq4nl`.
-const IQ4NL: [f64; 16] = [
-    -127.0, -104.0, -83.0, -65.0, -49.0, -35.0, -22.0, -10.0, 1.0, 13.0, 25.0, 38.0, 53.0, 69.0, 89.0, 113.0,
-];
-
-/// From bitsandbytes' `create_normal_map`, as in its kernels.
-const NF4: [f64; 16] = [
-    -1.0,
-    -0.696_192_800_998_687_7,
-    -0.525_073_051_452_636_7,
-    -0.394_917_488_098_144_53,
-    -0.284_441_381_692_886_35,
-    -0.184_773_430_228_233_34,
-    -0.091_050_036_251_544_95,
-    0.0,
-    0.079_580_299_556_255_34,
-    0.160_930_201_411_247_25,
-    0.246_112_301_945_686_34,
-    0.337_915_241_718_292_24,
-    0.440_709_829_330_444_34,
-    0.562_617_003_917_694_1,
-    0.722_956_836_223_602_3,
-    1.0,
-];
-
 impl Code {
     /// Whether all values are of this code, with one scale.
     pub(super) fn fits(self, values: &Values) -> Option<Match> {
@@ -73,9 +49,9 @@ impl Code {
                 scaled(values, tops.into_iter(), |x| nearest(&IQ4NL, x))
             }
             // The largest number first, as scales are mostly chosen; then any other, in any binade.
-            Code::E5m2 => scaled(values, largest(2, 15, 0), |x| small_float(x, 2, -14)),
-            Code::E4m3 => scaled(values, largest(3, 8, 1), |x| small_float(x, 3, -6)),
-            Code::E4m3fnuz => scaled(values, [240.0].into_iter(), |x| small_float(x, 3, -7)),
+            Code::E5m2 => scaled(values, largest(2, 15, 0), |x| small_float(x, Fp8::E5m2)),
+            Code::E4m3 => scaled(values, largest(3, 8, 1), |x| small_float(x, Fp8::E4m3)),
+            Code::E4m3fnuz => scaled(values, [240.0].into_iter(), |x| small_float(x, Fp8::E4m3fnuz)),
             Code::Int8 => int8(values),
             Code::Int8Affine => int8_affine(values),
         }
@@ -187,12 +163,11 @@ fn nearest(table: &[f64], x: f64) -> (f64, f64) {
     (if signed { table[at] } else { table[at].copysign(x) }, gap)
 }
 
-/// `x` rounded to `bits` bits after the leading one, exponents from `lowest` on; and the spacing there. Numbers beyond
-/// the format's largest are not told apart: the scale is chosen such that there are none.
-fn small_float(x: f64, bits: i32, lowest: i32) -> (f64, f64) {
-    let exponent = if x == 0.0 { lowest } else { (x.abs().log2().floor() as i32).max(lowest) };
-    let spacing = f64::from(exponent - bits).exp2();
-    ((x / spacing).round() * spacing, spacing)
+/// The number of `format` nearest to `x`, and the spacing there.
+///
+/// Ties go away from zero, as in most quantisers. The scale is chosen such that no number is beyond the largest.
+fn small_float(x: f64, format: Fp8) -> (f64, f64) {
+    (format.nearest(x, Ties::Away), format.spacing(x))
 }
 
 /// Magnitudes of a small float that the largest value may have: with exponent `top` and all others below, the
