@@ -13,7 +13,7 @@ use ulpscope_record::Settings;
 use ulpscope_weights::{ModelRef, Recipe};
 
 use crate::fail_on::Condition;
-use crate::{examples, near, provenance};
+use crate::{examples, provenance, suggestions};
 
 /// Two copies of one LLM disagree: where does it start, what caused it, does it matter?
 #[derive(Debug, Parser)]
@@ -578,7 +578,7 @@ impl FromStr for ArmSpec {
         for part in parts {
             if part.contains('=') {
                 let departure =
-                    part.parse::<Departure>().map_err(|e| format!("{e}{}", near::variant(part)))?;
+                    part.parse::<Departure>().map_err(|e| format!("{e}{}", suggestions::variant(part)))?;
                 together.add(departure).map_err(|e| e.to_string())?;
             } else if let Ok(attention) = part.parse() {
                 spec.attention = Some(attention);
@@ -589,7 +589,7 @@ impl FromStr for ArmSpec {
                     "`@{part}` names neither an attention (eager, sdpa), nor an order of summation, nor a variant of \
                      the arithmetic (CLASS=VALUE; classes are {}){}",
                     Variant::CLASSES.join(", "),
-                    near::arithmetic(part)
+                    suggestions::arithmetic(part)
                 ));
             }
         }

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use ulpscope_record::{Explanation, RunRecord, Status};
 
-use crate::near;
+use crate::suggestions;
 
 /// A comparison of a metric with a number, such as `kl>1e-3`.
 #[derive(Clone, Debug)]
@@ -128,7 +128,7 @@ impl FromStr for Condition {
             .iter()
             .find(|(n, _)| *n == name)
             .ok_or_else(|| {
-                let near = near::name(name, METRICS.map(|(name, _)| name));
+                let near = suggestions::name(name, METRICS.map(|(name, _)| name));
                 format!("unknown metric `{name}`{near}; known are {}", known())
             })?
             .1;

@@ -10,10 +10,10 @@ mod device;
 mod examples;
 mod fail_on;
 mod model;
-mod near;
 mod output;
 mod progress;
 mod provenance;
+mod suggestions;
 mod tables;
 mod torch;
 

@@ -14,7 +14,7 @@ use crate::commands::{Outcome, arms, print};
 use crate::model::Opened;
 use crate::output::{Output, Partial};
 use crate::progress::Talk;
-use crate::{device, near, provenance, tables};
+use crate::{device, provenance, suggestions, tables};
 
 /// What is asked of the arms.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -134,7 +134,7 @@ fn answer(
     plan.check()?;
     let kinds: Vec<_> =
         plan.arms.iter().map(|a| (a.arm.architecture(), a.semantics.base.attention)).collect();
-    for part in near::sites(&args.sites, &kinds, &args.arms.models[0])? {
+    for part in suggestions::sites(&args.sites, &kinds, &args.arms.models[0])? {
         talk.say(&format!("--sites: no site matches `{part}`"));
     }
     let mut stage = talk.stage(if question == Question::Compare { "comparing" } else { "looking" });

@@ -11,7 +11,7 @@ use ulpscope_metrics::difference;
 use crate::args::DiffArgs;
 use crate::commands::{Outcome, json_number, print, print_json};
 use crate::progress::Talk;
-use crate::{near, tables};
+use crate::{suggestions, tables};
 
 pub(crate) fn run(args: &DiffArgs, talk: &Talk) -> Result<Outcome> {
     let stage = talk.stage("comparing");
@@ -39,7 +39,7 @@ pub(crate) fn run(args: &DiffArgs, talk: &Talk) -> Result<Outcome> {
                 b.activations.keys().next().map_or("", String::as_str)
             );
         }
-        let near = near::alike(&args.sites.to_string(), &common);
+        let near = suggestions::alike(&args.sites.to_string(), &common);
         bail!("the traces have no site in common that `{}` matches: nothing was compared{near}", args.sites);
     }
     let mut rows = Vec::new();

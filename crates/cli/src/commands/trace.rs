@@ -11,7 +11,7 @@ use crate::args::TraceArgs;
 use crate::commands::{Outcome, arms, print, print_json};
 use crate::output::sweep;
 use crate::progress::Talk;
-use crate::{device, model, near};
+use crate::{device, model, suggestions};
 
 pub(crate) fn run(args: &TraceArgs, talk: &Talk) -> Result<Outcome> {
     let (device, _) = device::open(&args.device)?;
@@ -34,7 +34,9 @@ pub(crate) fn run(args: &TraceArgs, talk: &Talk) -> Result<Outcome> {
     let semantics = args.recipe.semantics(args.attention, args.accumulation, arm.dtype());
     semantics.check(arm.architecture())?;
     talk.detail(|| arms::describe("traced", &arm, &semantics));
-    for part in near::sites(&args.sites, &[(arm.architecture(), semantics.base.attention)], &args.model)? {
+    for part in
+        suggestions::sites(&args.sites, &[(arm.architecture(), semantics.base.attention)], &args.model)?
+    {
         talk.say(&format!("--sites: no site matches `{part}`"));
     }
     let mut stage = talk.stage("loading");
