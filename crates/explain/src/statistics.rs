@@ -1,6 +1,7 @@
 //! The few statistics that a verdict rests on. Everything is deterministic: resampling has a fixed seed.
 
 use statrs::distribution::{ContinuousCDF, DiscreteCDF, Poisson, StudentsT};
+use ulpscope_floats::random::SplitMix64;
 
 /// Resamples of a bootstrap.
 const RESAMPLES: usize = 1000;
@@ -71,14 +72,8 @@ pub(crate) fn interval(positions: usize, statistic: impl Fn(&[usize]) -> f64) ->
     }
     // Neighbouring positions share their context: they are drawn together.
     let block = 32.min(positions.div_ceil(4)).max(1);
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    let mut draw = |below: usize| {
-        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = state;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) % below as u64) as usize
-    };
+    let mut random = SplitMix64::new(0x9e37_79b9_7f4a_7c15);
+    let mut draw = |below: usize| (random.bits() % below as u64) as usize;
     let mut drawn: Vec<f64> = (0..RESAMPLES)
         .map(|_| {
             let mut sample = Vec::with_capacity(positions + block);

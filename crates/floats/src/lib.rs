@@ -16,6 +16,7 @@
 //! - [`ulp_distance`], [`ulp`]: how far apart two numbers are, counted in representable numbers.
 //! - [`pow`]: powers in f32 as PyTorch's vectorised code has them.
 //! - [`fp8`], [`blocks`]: floats of eight bits, and formats with a scale for a block.
+//! - [`random`]: numbers that are the same on every machine.
 //! - the conversions themselves, on numbers and on slices ([`f32_to_bf16`] and the like).
 
 mod array;
@@ -24,6 +25,7 @@ mod convert;
 mod dtype;
 pub mod fp8;
 mod pow;
+pub mod random;
 mod rounding;
 mod ulps;
 

@@ -1,5 +1,6 @@
 //! Arrays for tests: the same for the same seed.
 
+use ulpscope_floats::random::SplitMix64;
 use ulpscope_floats::{DType, Floats};
 
 /// The formats that weights are stored in.
@@ -18,14 +19,9 @@ pub(crate) fn gaussian(len: usize, seed: u64) -> Floats<'static> {
 /// Numbers in `[0, 1)`, by splitmix64.
 pub(crate) fn uniform(seed: u64) -> impl FnMut() -> f64 {
     // Another multiplier than below: else one seed's numbers would be the next one's, a place further on.
-    let mut state = seed.wrapping_add(1).wrapping_mul(0xd134_2543_de82_ef95);
-    move || {
-        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = state;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) >> 11) as f64 * (-53f64).exp2()
-    }
+    let seed = seed.wrapping_add(1).wrapping_mul(0xd134_2543_de82_ef95);
+    let mut random = SplitMix64::new(seed);
+    move || random.unit()
 }
 
 /// The elements in an order, or with changes, that `pick` gives, stored as `x` is.
