@@ -1,5 +1,6 @@
 //! `cargo xtask faults`: the localiser, scored on faults that are put in for the purpose, and on pairs without one.
 
+mod calibrate;
 mod cases;
 mod checkpoint;
 mod edit;
@@ -50,6 +51,10 @@ pub(crate) struct Args {
     /// The real model [default: what `cargo xtask experiment` takes]; weights are edited only in a folder with safetensors
     #[arg(long, value_name = "MODEL")]
     real_model: Option<String>,
+
+    /// Print what each threshold of the explainer stands between
+    #[arg(long)]
+    calibrate: bool,
 
     /// Print every case, not only those that went wrong
     #[arg(long)]
@@ -111,6 +116,9 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     eprint!("\r");
     let elapsed = begun.elapsed().as_secs_f64();
     print!("{}", table::text(&outcomes));
+    if args.calibrate {
+        print!("{}", calibrate::text(&outcomes));
+    }
     println!("{} cases in {elapsed:.0} s", outcomes.len());
     std::fs::remove_dir_all(&bench.work)?;
     let path = bench.work.with_file_name("score.json");

@@ -145,7 +145,7 @@ pub(crate) struct SourceArgs {
 /// What to run through the arms.
 #[derive(Debug, clap::Args)]
 pub(crate) struct PromptArgs {
-    /// A prompt; repeatable [default: `Gravity is`]
+    /// A prompt; repeatable [default: `Gravity is`; for `explain` a built-in text of some 200 tokens]
     #[arg(long = "prompt", value_name = "TEXT", allow_hyphen_values = true, help_heading = "Prompts")]
     pub(crate) texts: Vec<String>,
 

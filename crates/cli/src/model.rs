@@ -1,6 +1,7 @@
 //! From a name on the command line to an open checkpoint, and from text to token ids.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroUsize;
 use std::sync::OnceLock;
 
 use anyhow::{Context, Result, bail};
@@ -42,6 +43,23 @@ pub(crate) fn open(sources: &[String], args: &SourceArgs, talk: &Talk) -> Result
         talk.say(&format!("config.json: `{key}` is not used, as in transformers"));
     }
     Ok(Opened { checkpoint, located, tokenizer: OnceLock::new() })
+}
+
+/// What is run where no prompt was given.
+pub(crate) struct BuiltIn {
+    text: &'static str,
+    /// Tokens of it, at most.
+    most: usize,
+}
+
+impl BuiltIn {
+    /// Of `compare` and `trace`: what the founding post ran.
+    pub(crate) const SHORT: BuiltIn = BuiltIn { text: "Gravity is", most: usize::MAX };
+
+    /// Of `explain`: long enough to tell a cause from noise, in a model that takes so many tokens.
+    pub(crate) fn long(model_takes: usize) -> Self {
+        BuiltIn { text: include_str!("prompt.txt"), most: model_takes.min(256) }
+    }
 }
 
 impl Opened {
@@ -90,15 +108,16 @@ impl Opened {
         ids.iter().map(|&id| tokenizer.decode(&[id]).unwrap_or_default()).collect()
     }
 
-    /// Prompts as token ids: texts through the model's tokenizer, ids as they are.
-    pub(crate) fn prompts(&self, args: &PromptArgs) -> Result<Vec<Prompt>> {
+    /// Prompts as token ids: texts through the model's tokenizer, ids as they are; `built_in` where none was given.
+    pub(crate) fn prompts(&self, args: &PromptArgs, built_in: BuiltIn) -> Result<Vec<Prompt>> {
         let mut texts = args.texts.clone();
         for file in &args.files {
             let text = ulpscope_record::file::open(file).and_then(std::io::read_to_string);
             texts.push(text.with_context(|| format!("--text {}: the file can't be read", file.display()))?);
         }
-        if texts.is_empty() && args.ids.is_empty() {
-            texts.push("Gravity is".to_owned());
+        let none = texts.is_empty() && args.ids.is_empty();
+        if none {
+            texts.push(built_in.text.to_owned());
         }
         // Ids need no tokenizer; where there is one, it shows what they stand for.
         let tokenizer = self.tokenizer();
@@ -119,9 +138,10 @@ impl Opened {
             ids: ids.0.clone(),
             tokens: Vec::new(),
         }));
-        if let Some(most) = args.truncate {
+        let most = args.truncate.or(NonZeroUsize::new(built_in.most).filter(|_| none));
+        if let Some(most) = most {
             for prompt in prompts.iter_mut().filter(|prompt| prompt.ids.len() > most.get()) {
-                // The text is no longer what was run; the ids are.
+                // The text is no longer what runs; the ids are.
                 prompt.ids.truncate(most.get());
                 prompt.text = None;
             }

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use ulpscope_metrics::Origin;
-use ulpscope_relations::{Relation, Statement};
+use ulpscope_record::Finding;
+use ulpscope_relations::{self as relations, Relation, Statement};
 
 use crate::layer_groups::class;
 
@@ -21,6 +22,16 @@ pub(crate) enum Evidence {
     Statements(Vec<(bool, Statement)>),
     /// Where the content of tensors is found instead.
     Provenance(Provenance),
+}
+
+/// A statement about two tensors as a fact: its rule, and the values that its sentence shows.
+pub(crate) fn fact(statement: &Statement) -> Finding {
+    statement.values().into_iter().fold(Finding::new(statement.rule()), |fact, (key, value)| match value {
+        relations::Value::Integer(x) => fact.with(key, x),
+        relations::Value::Number(x) => fact.with(key, x),
+        relations::Value::Text(x) => fact.with(key, x),
+        _ => fact,
+    })
 }
 
 /// Where the content of a tensor is found, if not where it belongs; or what was done to several tensors that meet.

@@ -43,3 +43,6 @@ pub(crate) const MATTERS: f64 = 1e-3;
 
 /// Radians over the longest prompt below which length hides what a rotation is off by.
 pub(crate) const HIDDEN_ANGLE: f64 = 0.1;
+
+/// Signal-to-noise ratio, dB, below which a matrix of low rank is no approximation of the original.
+pub(crate) const NO_APPROXIMATION: f64 = 1.5;

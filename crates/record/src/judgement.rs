@@ -195,6 +195,7 @@ macro_rules! value_from {
 }
 value_from! {
     bool => Value::Flag;
+    i64 => Value::Integer;
     f64 => Value::Number;
     String => Value::Text;
     &str => |x: &str| Value::Text(x.to_owned());
@@ -235,6 +236,12 @@ impl Finding {
         }
     }
 
+    /// A text that two facts share exactly if they are the same.
+    pub fn key(&self) -> String {
+        let values = self.values.iter().map(|(key, value)| format!(" {key}={}", value.key()));
+        self.rule.clone() + &values.collect::<String>()
+    }
+
     /// Whether two say the same, numbers to within 1 %.
     pub fn alike(&self, other: &Finding) -> bool {
         self.rule == other.rule
@@ -244,6 +251,16 @@ impl Finding {
 }
 
 impl Value {
+    fn key(&self) -> String {
+        match self {
+            Value::Flag(x) => x.to_string(),
+            Value::Integer(x) => x.to_string(),
+            Value::Number(x) => x.to_string(),
+            Value::Text(x) => x.clone(),
+            Value::List(all) => all.iter().map(Value::key).collect::<Vec<_>>().join(","),
+        }
+    }
+
     fn alike(&self, other: &Value) -> bool {
         match (self, other) {
             (Value::Number(x), Value::Number(y)) => x == y || (x - y).abs() <= 0.01 * x.abs(),

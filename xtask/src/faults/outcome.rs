@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 use ulpscope_record::RunRecord;
 
+use super::calibrate::Measures;
 use super::cases::{self, Case, Expected, Model, Split};
 
 /// What a case was, and what was found.
@@ -32,6 +33,8 @@ pub(crate) struct Outcome {
     /// Whether all is as expected; a fault without effect is neither right nor wrong, and counted as right here.
     pub(crate) right: bool,
     pub(crate) seconds: f64,
+    /// What it shows of the thresholds.
+    pub(crate) measures: Measures,
     /// The error, where arms were refused.
     pub(crate) error: Option<String>,
 }
@@ -72,6 +75,7 @@ impl Outcome {
             cause_right: false,
             right: false,
             seconds,
+            measures: Measures::default(),
             error: None,
         };
         let record = match (first, &case.expected) {
@@ -91,6 +95,7 @@ impl Outcome {
             (Ok(record), _) => record,
         };
         let found = record.explanation.as_ref().context("the record has no explanation")?;
+        outcome.measures = Measures::of(&record);
         outcome.effect = record.logits.iter().any(|l| l.equal < 1.0);
         outcome.named = found.causes.first().map(|c| c.id.clone());
         outcome.site = found.origins.first().map(|o| o.site.clone());

@@ -11,7 +11,7 @@ use ulpscope_record::{Explanation, Model, Prompt, Provenance, RunRecord, SCHEMA,
 
 use crate::args::CompareArgs;
 use crate::commands::{Outcome, arms, print};
-use crate::model::Opened;
+use crate::model::{BuiltIn, Opened};
 use crate::output::{Output, Partial};
 use crate::progress::Talk;
 use crate::{device, provenance, suggestions, tables};
@@ -25,7 +25,7 @@ pub(crate) enum Question {
     Explain,
 }
 
-/// Tokens of a prompt up to which an explanation looks at every site: the noise floor needs every site several times.
+/// Tokens of a prompt up to which an explanation runs every counterfactual at every site.
 const LONGEST_WATCHED: usize = 512;
 
 pub(crate) fn run(args: &CompareArgs, question: Question, talk: &Talk) -> Result<Outcome> {
@@ -119,13 +119,16 @@ fn answer(
     partial: &mut Partial,
     talk: &Talk,
 ) -> Result<Answer> {
+    let built = arms::build(&args.arms, models, talk)?;
+    let takes = built.iter().map(|arm| arm.arm.architecture().max_tokens()).min().unwrap_or(0);
+    let built_in = if question == Question::Explain { BuiltIn::long(takes) } else { BuiltIn::SHORT };
     let prompts = {
         let _stage = talk.stage("tokenising");
-        models[0].prompts(&args.prompts)?
+        models[0].prompts(&args.prompts, built_in)?
     };
     let longest_watched = if question == Question::Explain { LONGEST_WATCHED } else { usize::MAX };
     let plan = Plan {
-        arms: arms::build(&args.arms, models, talk)?,
+        arms: built,
         prompts: prompts.iter().map(|p| p.ids.clone()).collect(),
         sites: args.sites.clone(),
         device,

@@ -9,6 +9,7 @@ use ulpscope_weights::Arm;
 
 use crate::args::TraceArgs;
 use crate::commands::{Outcome, arms, print, print_json};
+use crate::model::BuiltIn;
 use crate::output::sweep;
 use crate::progress::Talk;
 use crate::{device, model, suggestions};
@@ -16,7 +17,7 @@ use crate::{device, model, suggestions};
 pub(crate) fn run(args: &TraceArgs, talk: &Talk) -> Result<Outcome> {
     let (device, _) = device::open(&args.device)?;
     let opened = model::open(std::slice::from_ref(&args.model), &args.source, talk)?;
-    let prompts = opened.prompts(&args.prompts)?;
+    let prompts = opened.prompts(&args.prompts, BuiltIn::SHORT)?;
     let [prompt] = &prompts[..] else {
         bail!("a trace holds one prompt, {} were given; call `ulpscope trace` once for each", prompts.len())
     };

@@ -3,20 +3,20 @@
 //! Both arms run by the same kernels, so that a difference between them can come from nothing else. A factor can be
 //! exchanged between the arms, which is how it is proved to be a cause.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ulpscope_compare::{Differing, NamedArm, Take};
 use ulpscope_decoder::{
     Architecture, Branch, Departure, Field, RopeParameters, RotaryEmbedding, Semantics, Variant,
 };
 use ulpscope_floats::{DType, Floats};
-use ulpscope_record::Subject;
+use ulpscope_record::{Finding, Subject};
 use ulpscope_relations::{Description, Relation, Statement, relation};
 
 use crate::arms::bisect::FEW;
 use crate::arms::provenance::Elsewhere;
 use crate::causes::{self, CauseKind, Scope};
-use crate::evidence::Evidence;
+use crate::evidence::{Evidence, fact};
 use crate::layer_groups::{by_key, class, together};
 
 /// One thing in which two arms differ.
@@ -130,7 +130,7 @@ pub(crate) fn many(differing: &[Differing], elsewhere: &[Elsewhere]) -> Option<V
     let cause = |d: &Differing| causes::of_statement(d.kind, &d.statement);
     let one = changed.iter().all(|d| {
         let first = changed[0];
-        let alike = !cause(d).is_defect() || d.statement.to_string() == first.statement.to_string();
+        let alike = !cause(d).is_defect() || fact(&d.statement) == fact(&first.statement);
         cause(d).scope == Scope::PerClass && cause(d) == cause(first) && alike
     });
     if one {
@@ -225,33 +225,29 @@ fn config(a: &NamedArm, b: &NamedArm) -> Vec<Factor> {
 
 /// A setting in which two models differ.
 fn setting(field: Field, ours: &Architecture, theirs: &Architecture) -> Factor {
-    let of = |cause, value: &dyn Fn(&Architecture) -> String| {
-        let about = Subject::Setting { key: field.key().to_owned() };
-        Factor::new(about, cause, Evidence::Values([value(ours), value(theirs)]))
-    };
     let none = || "none".to_owned();
-    let layer = |of: &Architecture, i: usize| of.layers.get(i).cloned();
-    match field {
-        Field::NormEps => of(causes::EPS, &|of| format!("{:e}", of.norm.eps)),
-        Field::Activation => of(causes::ACTIVATION, &|of| {
-            layer(of, 0).map_or_else(none, |layer| layer.feed_forward.act.to_string())
-        }),
-        Field::Mask => {
-            // The first block that differs stands for all.
-            let pairs = ours.layers.iter().zip(&theirs.layers);
-            let first = pairs.clone().position(|(a, b)| a.attention.mask != b.attention.mask);
-            of(causes::WINDOW, &|of| {
-                layer(of, first.unwrap_or(0)).map_or_else(none, |layer| layer.attention.mask.to_string())
-            })
+    // The first block that differs in its mask stands for all.
+    let pairs = ours.layers.iter().zip(&theirs.layers);
+    let first = pairs.clone().position(|(a, b)| a.attention.mask != b.attention.mask).unwrap_or(0);
+    let value = |of: &Architecture| {
+        let layer = of.layers.first();
+        match field {
+            Field::NormEps => format!("{:e}", of.norm.eps),
+            Field::Activation => layer.map_or_else(none, |layer| layer.feed_forward.act.to_string()),
+            Field::Mask => of.layers.get(first).map_or_else(none, |layer| layer.attention.mask.to_string()),
+            Field::QueryScale => {
+                let scale = layer.and_then(|layer| layer.attention.query_scale);
+                scale.map_or_else(none, |scale| scale.beta.to_string())
+            }
+            _ => of.embed_scale.map_or_else(none, |scale| scale.to_string()),
         }
-        Field::QueryScale => of(causes::TEMPERATURE, &|of| {
-            let scale = layer(of, 0).and_then(|layer| layer.attention.query_scale);
-            scale.map_or_else(none, |scale| scale.beta.to_string())
-        }),
-        Field::EmbedScale => {
-            of(causes::EMBEDDING, &|of| of.embed_scale.map_or_else(none, |scale| scale.to_string()))
+    };
+    match causes::of_field(field) {
+        Some(cause) => {
+            let about = Subject::Setting { key: field.key().to_owned() };
+            Factor::new(about, cause, Evidence::Values([value(ours), value(theirs)]))
         }
-        _ => rope(ours, theirs),
+        None => rope(ours, theirs),
     }
 }
 
@@ -365,18 +361,18 @@ fn parameters(
             (Some(_), Some(set)) => set[0].clone(),
             // Of the rest, as of what happens to tensors as a class, each kind is one factor.
             (Some(_), None) => String::new(),
-            (None, _) if constants.contains(&cause.id) => d.statement.to_string(),
+            (None, _) if constants.contains(&cause.id) => fact(&d.statement).key(),
             (None, _) if cause.scope == Scope::PerClass => String::new(),
             (None, _) => d.name.clone(),
         };
         groups.entry((cause.id, own)).or_default().push(d);
     }
-    let groups = across_layers(groups.into_values().collect(), layers);
+    let groups = in_series(across_layers(groups.into_values().collect(), layers));
     for group in groups {
         let cause = causes::of_statement(group[0].kind, &group[0].statement);
-        let mut statements: Vec<&Differing> = group.clone();
-        statements.dedup_by_key(|d| d.to_string());
-        let statements = statements.into_iter().map(|d| (d.stored, d.statement.clone())).collect();
+        let mut distinct: Vec<&Differing> = group.clone();
+        distinct.dedup_by_key(|d| (d.stored, fact(&d.statement)));
+        let statements = distinct.into_iter().map(|d| (d.stored, d.statement.clone())).collect();
         let mut factor = Factor::of_tensors(&group, layers, cause, Evidence::Statements(statements));
         (factor.ruled, factor.rounded) = (group.iter().all(|d| ruled(d)), group.iter().any(|d| rounded(d)));
         found.push(factor);
@@ -420,22 +416,46 @@ fn rounded(d: &Differing) -> bool {
     }
 }
 
-/// Kinds of faults that come with few constants: two factors that are seen in two tensors are two mistakes, one that every
-/// tensor has for itself is one.
+/// Causes that come with few constants: two factors that are seen in two tensors are two mistakes, one that every tensor has
+/// for itself is one.
 fn constants(differing: &[&Differing]) -> Vec<&'static str> {
-    const FEW: usize = 3;
-    let of = |fault: &CauseKind| {
-        let mut said: Vec<String> = differing
-            .iter()
-            .filter(|d| causes::of_statement(d.kind, &d.statement) == fault)
-            .map(|d| d.statement.to_string())
-            .collect();
-        said.sort();
-        said.dedup();
-        said.len()
+    let few = |cause: &CauseKind| {
+        let mut facts: Vec<Finding> = Vec::new();
+        for d in differing.iter().filter(|d| causes::of_statement(d.kind, &d.statement) == cause) {
+            let fact = fact(&d.statement);
+            if !facts.contains(&fact) {
+                facts.push(fact);
+            }
+        }
+        facts.len() <= CONSTANTS
     };
-    let all = [causes::SCALED, causes::OFFSET];
-    all.iter().filter(|fault| of(fault) <= FEW).map(|fault| fault.id).collect()
+    [causes::SCALED, causes::OFFSET].into_iter().filter(|cause| few(cause)).map(|cause| cause.id).collect()
+}
+
+/// Distinct constants up to which each is a cause of its own.
+const CONSTANTS: usize = 3;
+
+/// Whether it looks as if the tensor, or a part of it, was never filled.
+fn is_absent(cause: &CauseKind) -> bool {
+    [causes::UNRELATED, causes::CONSTANT, causes::ZEROED].contains(&cause)
+}
+
+/// What is missing alike in several tensors of the same attention or MLP works through each other: one cause.
+fn in_series(groups: Vec<Vec<&Differing>>) -> Vec<Vec<&Differing>> {
+    let key = |group: &Vec<&Differing>| {
+        let cause = causes::of_statement(group[0].kind, &group[0].statement);
+        let places: BTreeSet<_> = group.iter().map(|d| (d.kind.layer, d.kind.branch)).collect();
+        let fact = match cause == causes::UNRELATED {
+            true => None,
+            false => Some(fact(&group[0].statement)),
+        };
+        is_absent(cause).then_some((cause.id, places, fact))
+    };
+    let merge = |same: Vec<Vec<_>>| match key(&same[0]) {
+        Some(_) => vec![same.concat()],
+        None => same,
+    };
+    by_key(groups, key).into_iter().flat_map(merge).collect()
 }
 
 /// Tensors of a layer, so many that it as a whole was not loaded.
@@ -444,21 +464,28 @@ const NOT_LOADED: usize = 3;
 /// What was never loaded in one layer is one thing.
 fn not_loaded(groups: Vec<Vec<&Differing>>) -> Vec<Vec<&Differing>> {
     let layer = |group: &Vec<&Differing>| match &group[..] {
-        [d] if causes::of_statement(d.kind, &d.statement) == causes::UNRELATED => d.kind.layer,
+        [d] if is_absent(causes::of_statement(d.kind, &d.statement)) => d.kind.layer,
         _ => None,
     };
     let merge = |same: Vec<Vec<_>>| match layer(&same[0]) {
-        Some(_) if same.len() >= NOT_LOADED => vec![same.concat()],
+        // What stands for the layer is a linear weight, where one has nothing to do with its own.
+        Some(_) if same.len() >= NOT_LOADED => {
+            let mut all = same.concat();
+            all.sort_by_key(|d| causes::of_statement(d.kind, &d.statement) != causes::UNRELATED);
+            vec![all]
+        }
         _ => same,
     };
     by_key(groups, layer).into_iter().flat_map(merge).collect()
 }
 
 /// What happened, without how much of it.
-fn kind(statement: &Statement) -> String {
+fn kind(statement: &Statement) -> Finding {
     match statement {
-        Statement::Described(Description::Aligned { by, .. }) => by.to_string(),
-        other => other.to_string(),
+        Statement::Described(Description::Aligned { by, .. }) => {
+            Finding::new("aligned").with("by", by.to_string())
+        }
+        other => fact(other),
     }
 }
 

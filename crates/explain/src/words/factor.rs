@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 
 use ulpscope_record::{Finding, Subject};
+use ulpscope_relations::Statement;
 
 use crate::arms::factor::Factor;
-use crate::evidence::Evidence;
+use crate::evidence::{Evidence, fact};
 use crate::layer_groups::{class, ranges};
 
 /// Classes of tensors that a name lists.
@@ -41,6 +42,11 @@ impl Factor {
         let layers: BTreeSet<Option<usize>> = self.places.iter().map(|(layer, _)| *layer).collect();
         let named = |name: &&str| if layers.len() == 1 { (*name).to_owned() } else { class(name) };
         let classes: Vec<String> = names.iter().map(named).collect::<BTreeSet<_>>().into_iter().collect();
+        if let ([Some(layer)], true) =
+            (&layers.iter().copied().collect::<Vec<_>>()[..], classes.len() > CLASSES)
+        {
+            return format!("model.layers.{layer} ({} tensors)", names.len());
+        }
         let shown = if classes.len() <= CLASSES {
             classes.join(", ")
         } else {
@@ -80,11 +86,15 @@ impl Factor {
 
     /// The relation as data.
     pub(crate) fn finding(&self) -> Option<Finding> {
-        Some(match &self.evidence {
-            Evidence::Values([a, b]) => Finding::new("values").with("a", a.as_str()).with("b", b.as_str()),
-            Evidence::Recipes([a, b]) => Finding::new("recipes").with("a", a.as_str()).with("b", b.as_str()),
-            Evidence::Buffer(_) | Evidence::Statements(_) | Evidence::Provenance(_) => return None,
-        })
+        let both =
+            |rule: &str, [a, b]: &[String; 2]| Finding::new(rule).with("a", a.as_str()).with("b", b.as_str());
+        match &self.evidence {
+            Evidence::Values(values) => Some(both("values", values)),
+            Evidence::Recipes(recipes) => Some(both("recipes", recipes)),
+            Evidence::Buffer(relation) => relation.clone().map(|relation| fact(&Statement::Exact(relation))),
+            Evidence::Statements(statements) => statements.first().map(|(_, statement)| fact(statement)),
+            Evidence::Provenance(_) => None,
+        }
     }
 
     /// Its subject and relation: `rope_theta (a: theta 10000, b: theta 500)`.

@@ -1,4 +1,6 @@
 //! Another implementation of attention.
+//!
+//! `eager` and `sdpa` round elsewhere: between scores, softmax and values.
 
 use crate::causes::{CauseKind, Scope, Severity};
 
@@ -8,4 +10,5 @@ pub(crate) static CAUSE: CauseKind = CauseKind {
     remedy: "Compare with the same attn_implementation on both sides, or accept the noise of the two declared roundings.",
     severity: Severity::Choice,
     scope: Scope::PerTensor,
+    ..CauseKind::BASE
 };

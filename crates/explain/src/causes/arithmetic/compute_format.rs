@@ -1,4 +1,6 @@
 //! Another format of weights and activations.
+//!
+//! One side computes in f16 where the other computes in bf16.
 
 use crate::causes::{CauseKind, Scope, Severity};
 
@@ -8,4 +10,5 @@ pub(crate) static CAUSE: CauseKind = CauseKind {
     remedy: "Nothing is wrong if the format was meant; for a reference that rounds nowhere, run in f32 or f64.",
     severity: Severity::Choice,
     scope: Scope::PerTensor,
+    ..CauseKind::BASE
 };

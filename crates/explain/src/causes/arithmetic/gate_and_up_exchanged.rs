@@ -1,6 +1,10 @@
 //! Gate and up projections exchanged.
+//!
+//! The activation goes to up, and gate is multiplied: a fused tensor read in the other order.
 
-use crate::causes::{CauseKind, Scope, Severity};
+use ulpscope_decoder::{Variant, departure::Mlp};
+
+use crate::causes::{CauseKind, Example, Scope, Severity};
 
 pub(crate) static CAUSE: CauseKind = CauseKind {
     id: "gate-and-up-exchanged",
@@ -8,4 +12,7 @@ pub(crate) static CAUSE: CauseKind = CauseKind {
     remedy: "Exchange gate_proj and up_proj; fused checkpoints store them in either order.",
     severity: Severity::Defect,
     scope: Scope::PerTensor,
+    test: |clue| clue.departs(|variant| matches!(variant, Variant::Mlp(Mlp::Swapped))),
+    example: Some(Example::Departure("mlp=swapped")),
+    ..CauseKind::BASE
 };

@@ -1,6 +1,10 @@
 //! Logits in another format.
+//!
+//! Logits accumulated and kept in f32.
 
-use crate::causes::{CauseKind, Scope, Severity};
+use ulpscope_decoder::Variant;
+
+use crate::causes::{CauseKind, Example, Scope, Severity};
 
 pub(crate) static CAUSE: CauseKind = CauseKind {
     id: "logits-format",
@@ -8,4 +12,7 @@ pub(crate) static CAUSE: CauseKind = CauseKind {
     remedy: "Compare logits in one format; upcasting after the product differs from accumulating wide.",
     severity: Severity::Choice,
     scope: Scope::PerTensor,
+    test: |clue| clue.departs(|variant| matches!(variant, Variant::Head(_))),
+    example: Some(Example::Departure("head=f32")),
+    ..CauseKind::BASE
 };

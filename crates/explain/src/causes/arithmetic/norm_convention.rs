@@ -1,6 +1,10 @@
 //! Norms that use their weight in another way.
+//!
+//! Gemma's `1 + w` on a Llama, or a weight that is left out.
 
-use crate::causes::{CauseKind, Scope, Severity};
+use ulpscope_decoder::{Variant, departure::Norm};
+
+use crate::causes::{CauseKind, Example, Scope, Severity};
 
 pub(crate) static CAUSE: CauseKind = CauseKind {
     id: "norm-convention",
@@ -8,4 +12,9 @@ pub(crate) static CAUSE: CauseKind = CauseKind {
     remedy: "Multiply by w, not by 1 + w, and do not leave the weight out.",
     severity: Severity::Defect,
     scope: Scope::PerTensor,
+    test: |clue| clue.departs(|variant| {
+        matches!(variant, Variant::Norm(Norm::PlusOne | Norm::Gemma | Norm::NoWeight))
+    }),
+    example: Some(Example::Departure("norm=plus-one")),
+    ..CauseKind::BASE
 };

@@ -1,6 +1,10 @@
 //! Position ids rounded or shifted.
+//!
+//! Position ids that are shifted by one, or rounded to bf16.
 
-use crate::causes::{CauseKind, Scope, Severity};
+use ulpscope_decoder::Variant;
+
+use crate::causes::{CauseKind, Example, Scope, Severity};
 
 pub(crate) static CAUSE: CauseKind = CauseKind {
     id: "positions",
@@ -8,4 +12,7 @@ pub(crate) static CAUSE: CauseKind = CauseKind {
     remedy: "Build position ids as integers and convert them to f32 for the angles.",
     severity: Severity::Defect,
     scope: Scope::PerTensor,
+    test: |clue| clue.departs(|variant| matches!(variant, Variant::Positions(_))),
+    example: Some(Example::Departure("positions=+1")),
+    ..CauseKind::BASE
 };

@@ -1,6 +1,10 @@
 //! A term of the residual stream that is missing.
+//!
+//! A block that does not add its input.
 
-use crate::causes::{CauseKind, Scope, Severity};
+use ulpscope_decoder::Variant;
+
+use crate::causes::{CauseKind, Example, Scope, Severity};
 
 pub(crate) static CAUSE: CauseKind = CauseKind {
     id: "residual-term",
@@ -8,4 +12,7 @@ pub(crate) static CAUSE: CauseKind = CauseKind {
     remedy: "Add the block's input after attention and after the feed-forward layer.",
     severity: Severity::Defect,
     scope: Scope::PerTensor,
+    test: |clue| clue.departs(|variant| matches!(variant, Variant::Residual(_))),
+    example: Some(Example::Departure("residual=skip-mlp")),
+    ..CauseKind::BASE
 };

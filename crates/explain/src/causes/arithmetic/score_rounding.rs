@@ -1,6 +1,10 @@
 //! Scores that round elsewhere.
+//!
+//! Scores kept in f32 between product and softmax.
 
-use crate::causes::{CauseKind, Scope, Severity};
+use ulpscope_decoder::Variant;
+
+use crate::causes::{CauseKind, Example, Scope, Severity};
 
 pub(crate) static CAUSE: CauseKind = CauseKind {
     id: "score-rounding",
@@ -8,4 +12,7 @@ pub(crate) static CAUSE: CauseKind = CauseKind {
     remedy: "Round scores before and after scaling as transformers' eager attention does, or accept the noise.",
     severity: Severity::Choice,
     scope: Scope::PerTensor,
+    test: |clue| clue.departs(|variant| matches!(variant, Variant::Scores(_))),
+    example: Some(Example::Departure("scores=f32")),
+    ..CauseKind::BASE
 };

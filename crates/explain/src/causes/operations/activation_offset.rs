@@ -8,4 +8,5 @@ pub(crate) static CAUSE: CauseKind = CauseKind {
     remedy: "Look for a bias that one side has: attention_bias and mlp_bias in config.json, .bias tensors in the state dict, hooks.",
     severity: Severity::Defect,
     scope: Scope::PerTensor,
+    ..CauseKind::BASE
 };

@@ -8,4 +8,5 @@ pub(crate) static CAUSE: CauseKind = CauseKind {
     remedy: "Look for what is skipped, masked or pruned there: padded tokens, heads, layers.",
     severity: Severity::Defect,
     scope: Scope::PerTensor,
+    ..CauseKind::BASE
 };

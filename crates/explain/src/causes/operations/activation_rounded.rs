@@ -8,4 +8,5 @@ pub(crate) static CAUSE: CauseKind = CauseKind {
     remedy: "Nothing is wrong if quantised activations were meant (W8A8, f8); otherwise look for a cast or an observer.",
     severity: Severity::Choice,
     scope: Scope::PerTensor,
+    ..CauseKind::BASE
 };

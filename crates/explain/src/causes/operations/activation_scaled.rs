@@ -8,4 +8,5 @@ pub(crate) static CAUSE: CauseKind = CauseKind {
     remedy: "Look for a multiplier that one side applies (embedding, residual, attention or logit multipliers of Granite, Cohere, Gemma, muP): this model has none.",
     severity: Severity::Defect,
     scope: Scope::PerTensor,
+    ..CauseKind::BASE
 };

@@ -8,4 +8,5 @@ pub(crate) static CAUSE: CauseKind = CauseKind {
     remedy: "Nothing to mend: two honest libraries differ by this much.",
     severity: Severity::Choice,
     scope: Scope::PerTensor,
+    ..CauseKind::BASE
 };

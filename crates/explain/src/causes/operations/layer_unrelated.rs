@@ -8,4 +8,5 @@ pub(crate) static CAUSE: CauseKind = CauseKind {
     remedy: "Look whether the weight was loaded (the loader's list of missing and unexpected keys); if it was, at what the layer reads and what is done to its output.",
     severity: Severity::Defect,
     scope: Scope::PerTensor,
+    ..CauseKind::BASE
 };

@@ -8,4 +8,5 @@ pub(crate) static CAUSE: CauseKind = CauseKind {
     remedy: "Each of this model's norms is an RMSNorm, applied once, where `ulpscope sites` lists it; look for a LayerNorm, or for one norm too many.",
     severity: Severity::Defect,
     scope: Scope::PerTensor,
+    ..CauseKind::BASE
 };

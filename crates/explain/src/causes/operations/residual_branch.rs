@@ -8,4 +8,5 @@ pub(crate) static CAUSE: CauseKind = CauseKind {
     remedy: "This model adds attention and MLP as they are; residual multipliers (Granite, MiniCPM) belong to other architectures.",
     severity: Severity::Defect,
     scope: Scope::PerTensor,
+    ..CauseKind::BASE
 };

@@ -8,4 +8,5 @@ pub(crate) static CAUSE: CauseKind = CauseKind {
     remedy: "Multiply positions and inv_freq in f32 (autocast off), and round only cos and sin.",
     severity: Severity::Defect,
     scope: Scope::PerTensor,
+    ..CauseKind::BASE
 };

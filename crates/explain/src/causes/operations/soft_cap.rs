@@ -8,4 +8,5 @@ pub(crate) static CAUSE: CauseKind = CauseKind {
     remedy: "This model has no attn_logit_softcapping and no final_logit_softcapping (Gemma 2 has): load the config into the class that it belongs to.",
     severity: Severity::Defect,
     scope: Scope::PerTensor,
+    ..CauseKind::BASE
 };

@@ -8,4 +8,5 @@ pub(crate) static CAUSE: CauseKind = CauseKind {
     remedy: "Nothing is wrong if those tokens are padding of the vocabulary or forbidden on purpose.",
     severity: Severity::Choice,
     scope: Scope::PerTensor,
+    ..CauseKind::BASE
 };

@@ -1,4 +1,8 @@
 //! Another epsilon in the norms.
+//!
+//! 1e-6 on one side, and 1e-5 on the other.
+
+use ulpscope_decoder::Field;
 
 use crate::causes::{CauseKind, Scope, Severity};
 
@@ -8,4 +12,6 @@ pub(crate) static CAUSE: CauseKind = CauseKind {
     remedy: "Take rms_norm_eps from the original config.json; 1e-5 and 1e-6 are both common.",
     severity: Severity::Defect,
     scope: Scope::PerTensor,
+    test: |clue| clue.sets(Field::NormEps),
+    ..CauseKind::BASE
 };

@@ -1,4 +1,6 @@
 //! Another scaling of the rotary frequencies.
+//!
+//! A config that lost `rope_scaling`, or one of its keys.
 
 use crate::causes::{CauseKind, Scope, Severity};
 
@@ -8,4 +10,5 @@ pub(crate) static CAUSE: CauseKind = CauseKind {
     remedy: "Take rope_scaling (rope_parameters in transformers 5) from the original config.json, all of its keys.",
     severity: Severity::Defect,
     scope: Scope::PerTensor,
+    ..CauseKind::BASE
 };

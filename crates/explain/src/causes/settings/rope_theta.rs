@@ -1,4 +1,6 @@
 //! Another base of the rotary frequencies.
+//!
+//! A config without `rope_theta`, which most loaders read as 10000.
 
 use crate::causes::{CauseKind, Scope, Severity};
 
@@ -8,4 +10,5 @@ pub(crate) static CAUSE: CauseKind = CauseKind {
     remedy: "Take rope_theta from the original config.json; a missing key means 10000 to most loaders.",
     severity: Severity::Defect,
     scope: Scope::PerTensor,
+    ..CauseKind::BASE
 };

@@ -1,6 +1,8 @@
 //! Factors of a norm taken into some of the layers behind it, and not into all.
+//!
+//! A norm's weight taken into q and k, and not into v.
 
-use crate::causes::{CauseKind, Scope, Severity};
+use crate::causes::{CauseKind, Rank, Scope, Severity};
 
 pub(crate) static CAUSE: CauseKind = CauseKind {
     id: "folded-partly",
@@ -8,4 +10,6 @@ pub(crate) static CAUSE: CauseKind = CauseKind {
     remedy: "Fold a norm's weight into every layer that reads its output (q, k and v; gate and up), or into none.",
     severity: Severity::Defect,
     scope: Scope::PerTensor,
+    rank: Rank::Special,
+    ..CauseKind::BASE
 };

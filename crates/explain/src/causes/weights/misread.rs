@@ -1,4 +1,8 @@
 //! The bytes of weights read in the wrong order or format.
+//!
+//! A tensor's bytes in the other order, or read as another format.
+
+use ulpscope_relations::Relation;
 
 use crate::causes::{CauseKind, Scope, Severity};
 
@@ -8,4 +12,6 @@ pub(crate) static CAUSE: CauseKind = CauseKind {
     remedy: "Read the tensor by the dtype of its header; safetensors and GGUF files are little-endian.",
     severity: Severity::Defect,
     scope: Scope::PerClass,
+    test: |clue| clue.relates(|relation| matches!(relation, Relation::Misread(_))),
+    ..CauseKind::BASE
 };

@@ -1,6 +1,8 @@
 //! The neurons of an MLP in another order in some of its layers, and not in all.
+//!
+//! Gate and up in another order of neurons, and down in the old one.
 
-use crate::causes::{CauseKind, Scope, Severity};
+use crate::causes::{CauseKind, Rank, Scope, Severity};
 
 pub(crate) static CAUSE: CauseKind = CauseKind {
     id: "neurons-permuted-partly",
@@ -8,4 +10,6 @@ pub(crate) static CAUSE: CauseKind = CauseKind {
     remedy: "Put the rows of gate and up and the columns of down into one order.",
     severity: Severity::Defect,
     scope: Scope::PerTensor,
+    rank: Rank::Special,
+    ..CauseKind::BASE
 };

@@ -1,6 +1,8 @@
 //! A norm's weight folded into the layers behind it and kept, so that it is applied twice.
+//!
+//! A norm's weight taken into the layers behind it, while the norm keeps it.
 
-use crate::causes::{CauseKind, Scope, Severity};
+use crate::causes::{CauseKind, Rank, Scope, Severity};
 
 pub(crate) static CAUSE: CauseKind = CauseKind {
     id: "norm-folded-and-kept",
@@ -8,4 +10,6 @@ pub(crate) static CAUSE: CauseKind = CauseKind {
     remedy: "Set the norm's weight to 1 where it was folded, or do not fold it.",
     severity: Severity::Defect,
     scope: Scope::PerTensor,
+    rank: Rank::Special,
+    ..CauseKind::BASE
 };

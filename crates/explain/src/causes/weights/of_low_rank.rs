@@ -1,4 +1,8 @@
 //! Weights reduced to a low rank.
+//!
+//! A truncated decomposition in place of the full matrix.
+
+use ulpscope_relations::{Description, Statement};
 
 use crate::causes::{CauseKind, Scope, Severity};
 
@@ -8,4 +12,6 @@ pub(crate) static CAUSE: CauseKind = CauseKind {
     remedy: "Nothing is wrong if a truncated decomposition was meant; else convert again from the full matrices.",
     severity: Severity::Defect,
     scope: Scope::PerClass,
+    test: |clue| clue.states(|statement| matches!(statement, Statement::Described(Description::Reduced { .. }))),
+    ..CauseKind::BASE
 };

@@ -1,6 +1,10 @@
 //! Part of a weight changed.
+//!
+//! Some rows or columns follow another rule than the rest.
 
-use crate::causes::{CauseKind, Scope, Severity};
+use ulpscope_relations::{Description, Relation, Statement};
+
+use crate::causes::{CauseKind, Rank, Scope, Severity};
 
 pub(crate) static CAUSE: CauseKind = CauseKind {
     id: "weight-partly-changed",
@@ -8,4 +12,12 @@ pub(crate) static CAUSE: CauseKind = CauseKind {
     remedy: "Convert again; look at how the tensor is split and put together.",
     severity: Severity::Defect,
     scope: Scope::PerTensor,
+    rank: Rank::Fallback,
+    test: |clue| clue.states(|statement| {
+        matches!(
+            statement,
+            Statement::Exact(Relation::Partial(_)) | Statement::Described(Description::Except { .. })
+        )
+    }),
+    ..CauseKind::BASE
 };

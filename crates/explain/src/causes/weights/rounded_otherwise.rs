@@ -1,4 +1,8 @@
 //! Weights rounded by another rule than to nearest.
+//!
+//! Each weight is one of its two neighbours in the narrower format, not always the nearest: stochastic rounding.
+
+use ulpscope_relations::Relation;
 
 use crate::causes::{CauseKind, Scope, Severity};
 
@@ -8,4 +12,6 @@ pub(crate) static CAUSE: CauseKind = CauseKind {
     remedy: "Round to nearest, ties to even; stochastic rounding belongs into training only.",
     severity: Severity::Defect,
     scope: Scope::PerClass,
+    test: |clue| clue.relates(|relation| matches!(relation, Relation::Neighbours(_))),
+    ..CauseKind::BASE
 };

@@ -1,6 +1,8 @@
 //! Tensors under each other's names.
+//!
+//! Two tensors under each other's names: a wrong entry in a map of names.
 
-use crate::causes::{CauseKind, Scope, Severity};
+use crate::causes::{CauseKind, Rank, Scope, Severity};
 
 pub(crate) static CAUSE: CauseKind = CauseKind {
     id: "tensors-exchanged",
@@ -8,4 +10,6 @@ pub(crate) static CAUSE: CauseKind = CauseKind {
     remedy: "Check the map of names between the two layouts.",
     severity: Severity::Defect,
     scope: Scope::PerTensor,
+    rank: Rank::Special,
+    ..CauseKind::BASE
 };

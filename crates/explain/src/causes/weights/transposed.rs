@@ -1,6 +1,10 @@
 //! A weight transposed.
+//!
+//! A weight of `[in, out]` where `[out, in]` belongs.
 
-use crate::causes::{CauseKind, Scope, Severity};
+use ulpscope_relations::Rearrangement;
+
+use crate::causes::{CauseKind, Example, Scope, Severity, example};
 
 pub(crate) static CAUSE: CauseKind = CauseKind {
     id: "weight-transposed",
@@ -8,4 +12,7 @@ pub(crate) static CAUSE: CauseKind = CauseKind {
     remedy: "Linear weights are [out, in] in PyTorch, [in, out] elsewhere; transpose exactly once.",
     severity: Severity::Defect,
     scope: Scope::PerTensor,
+    test: |clue| clue.rearranges(|by| matches!(by, Rearrangement::Transposed { .. })),
+    example: Some(Example::Weight(|w| example::moved(w, |i| i % 32 * 32 + i / 32))),
+    ..CauseKind::BASE
 };
