@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::util::{Dir, Run, fixture, list, number, tensors, tiny, ulpscope, write_tensors};
+use crate::util::{Checkpoint, Dir, Run, fixture, list, number, tensors, tiny, ulpscope, write_tensors};
 
 const MODEL: &str = "configs/explicit-head-dim";
 
@@ -233,6 +233,17 @@ fn formulas_of_others_are_named() {
     assert!(list(&e["causes"]).iter().all(|c| c["relation"].as_str().unwrap().contains("times 0.22")));
 }
 
+/// Which one it is, no recording of so large numbers tells.
+#[test]
+fn of_epsilons_that_all_fit_none_is_named() {
+    let e = explained(MODEL, "norm-without-eps");
+    let cause = &e["causes"][0];
+    assert_eq!(cause["relation"], "trace: smaller than ours, any of 0 … 1e-6 fits; ours: 1e-5");
+    assert_eq!(cause["about"], json!({ "kind": "setting", "key": "rms_norm_eps" }));
+    assert_eq!(number(&cause["finding"]["values"]["most"]), 1e-6);
+    assert_eq!(e["ruled_out"], json!([]), "no ties besides");
+}
+
 /// Tensor by tensor it would be eighteen causes.
 #[test]
 fn layers_in_each_other_s_place_are_one_cause() {
@@ -245,6 +256,30 @@ fn layers_in_each_other_s_place_are_one_cause() {
     );
     assert_eq!((&e["status"], &e["causes"][0]["necessary"]), (&json!("explained"), &json!(true)));
     assert!((number(&e["causes"][0]["kl_share"]) - 1.0).abs() < 0.01, "{}", e["causes"][0]);
+}
+
+#[test]
+fn two_tensors_in_each_other_s_place_are_one_cause() {
+    let dir = Dir::new();
+    let mut model = Checkpoint::tiny();
+    let names = ["input_layernorm", "post_attention_layernorm"].map(|n| format!("model.layers.3.{n}.weight"));
+    let pair = names.clone().map(|name| model.tensors[&name].clone());
+    model.tensors.insert(names[0].clone(), pair[1].clone());
+    model.tensors.insert(names[1].clone(), pair[0].clone());
+    let folder = model.write(&dir, "swapped");
+    let prompt = "the quick brown fox jumps over the lazy dog";
+    dir.run(["trace", &folder, "--recipe", "load(bf16)", "--prompt", prompt, "--out", "t"]).ok();
+    let e = dir.run(["explain", &tiny(), "--trace", "t", "--json"]).explanation();
+    assert_eq!(
+        causes(&e),
+        [["tensors-exchanged", &*names.join(", "), "model.layers.3.input_layernorm"]],
+        "{}",
+        e["verdict"]
+    );
+    let cause = &e["causes"][0];
+    assert_eq!(cause["about"], json!({ "kind": "tensors", "names": names }));
+    assert_eq!(cause["finding"]["rule"], "hold-each-other");
+    assert_eq!(number(&cause["kl_share"]), 1.0);
 }
 
 /// What is no operation of ours is read off the values that it gave.
@@ -344,6 +379,13 @@ fn several_faults_are_told_apart() {
         "{}",
         e["verdict"]
     );
+    // They act on each other: what each takes away alone comes to more than the whole.
+    assert!(list(&e["causes"]).iter().all(|c| number(&c["kl_share"]).is_nan()), "{}", e["causes"]);
+    assert!(
+        list(&e["guards"]).iter().any(|g| g.as_str().unwrap().contains("do not add up")),
+        "{}",
+        e["guards"]
+    );
     // Ours, run freely with all of them, is the port.
     let all = |c: &&Value| c["factor"] == "everything" && c["direction"] == "restored";
     let all = list(&e["counterfactuals"]).iter().find(all).unwrap();
@@ -359,7 +401,7 @@ fn what_is_not_known_is_said_with_what_was_tried() {
     let verdict = e["verdict"].as_str().unwrap();
     assert!(verdict.contains(site) && verdict.contains("cosine"), "{verdict}");
     let ruled_out = e["ruled_out"][0].as_str().unwrap();
-    assert!(ruled_out.contains("hypotheses were run"), "{ruled_out}");
+    assert!(ruled_out.contains("hypotheses were run") && ruled_out.contains("ours: silu"), "{ruled_out}");
     // Of a layer it can be said what is likely.
     let e = explained(MODEL, "head-initialised");
     assert_eq!(causes(&e), [["layer-unrelated", "the output of lm_head", "lm_head"]], "{}", e["verdict"]);

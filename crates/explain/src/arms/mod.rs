@@ -5,7 +5,7 @@ pub(crate) mod bisect;
 pub(crate) mod cancel;
 mod conclusion;
 mod continuation;
-mod decisions;
+pub(crate) mod decisions;
 pub(crate) mod factor;
 mod guards;
 pub(crate) mod proof;

@@ -13,7 +13,7 @@
 /// Declares the causes of one folder: a module for each, its `CAUSE` under the name, and `ALL` of them.
 macro_rules! registry {
     ($($name:ident = $module:ident;)*) => {
-        $(mod $module;)*
+        $(pub(crate) mod $module;)*
         $(#[allow(dead_code, reason = "most are found by their test, and never by name")]
         pub(crate) static $name: &super::CauseKind = &$module::CAUSE;)*
         pub(in crate::causes) static ALL: &[&super::CauseKind] = &[$(&$module::CAUSE),*];
@@ -22,12 +22,15 @@ macro_rules! registry {
 
 mod arithmetic;
 mod example;
-mod operations;
+pub(crate) mod operations;
 mod settings;
 mod weights;
 
 use ulpscope_decoder::{Architecture, Field, Op, ParameterKind, Variant};
+use ulpscope_record::Finding;
 use ulpscope_relations::{Change, Description, Rearrangement, Relation, Statement};
+
+use crate::trace::formula::at::At;
 
 pub use example::Example;
 pub use ulpscope_record::Severity;
@@ -53,6 +56,15 @@ pub struct CauseKind {
     pub example: Option<Example>,
     /// Whether evidence is of this cause.
     test: fn(&Clue) -> bool,
+}
+
+/// How a cause is recognised at a site of a trace, where no operation of ours can be run so.
+pub(crate) struct Test {
+    pub(crate) cause: &'static CauseKind,
+    /// The operations that it can happen to.
+    pub(crate) ops: fn(Op) -> bool,
+    /// What the trace does, if it does so.
+    pub(crate) find: fn(&At) -> Option<Finding>,
 }
 
 /// Causes are equal by their name.

@@ -1,5 +1,9 @@
 //! What a trace's model may have done otherwise: departures of arithmetic, fields of the config, buffers, wiring.
 
+use std::fmt::Display;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
 use ulpscope_compare::Setting;
 use ulpscope_decoder::{
     Activation, Architecture, AttentionKind, Departure, Layers, Op, Part, QueryScale, RopeKind,
@@ -7,22 +11,16 @@ use ulpscope_decoder::{
     departure::{Mask, Positions},
 };
 use ulpscope_floats::{DType, Floats};
+use ulpscope_record::{Finding, Subject};
 
-use std::num::NonZeroUsize;
-use std::sync::Arc;
+use super::evidence::{Claim, Evidence};
+use crate::causes;
+use crate::layer_groups::class;
 
-use crate::causes::{self, CauseKind};
-
-/// One thing that a trace's model may have done otherwise.
+/// One thing that a trace's model may have done otherwise, and how ours is made to do it.
 #[derive(Clone, Debug)]
 pub(crate) struct Hypothesis {
-    /// The same at other layers has the same key.
-    pub(crate) key: String,
-    pub(crate) fault: &'static CauseKind,
-    /// What it is about, with the layer left open.
-    pub(crate) subject: String,
-    /// What the trace has, and what ours has.
-    pub(crate) relation: String,
+    pub(crate) claim: Claim,
     pub(crate) change: Change,
 }
 
@@ -36,7 +34,7 @@ pub(crate) enum Change {
     Rope(usize, RopeParameters),
     QueryScale(QueryScale),
     Buffers(DType),
-    Rewired { of: Site, by: Site },
+    Rewired { read: Site, by: Site },
     Parameters(Vec<(String, Arc<Floats<'static>>)>),
 }
 
@@ -68,7 +66,7 @@ impl Change {
                 };
                 setting.rotary = setting.rotary.iter().enumerate().map(cast).collect();
             }
-            Change::Rewired { of, by } => setting.rewired.push((*of, *by)),
+            Change::Rewired { read, by } => setting.rewired.push((*read, *by)),
             Change::Parameters(changed) => {
                 for (name, values) in changed {
                     if name == setting.architecture.head_weight() {
@@ -81,9 +79,9 @@ impl Change {
     }
 
     /// The sites that have to be in order for it to hold at one: both tables are of one base and one scaling.
-    pub(crate) fn sites(&self, of: &Architecture, site: Site) -> Vec<Site> {
+    pub(crate) fn sites(&self, model: &Architecture, site: Site) -> Vec<Site> {
         match (self, site.op()) {
-            (Change::Rope(..) | Change::Buffers(_), Op::Table(rope)) => of.tables(rope).to_vec(),
+            (Change::Rope(..) | Change::Buffers(_), Op::Table(rope)) => model.tables(rope).to_vec(),
             _ => vec![site],
         }
     }
@@ -91,7 +89,7 @@ impl Change {
     /// The site whose readers are given another's activation.
     pub(crate) fn rewired(&self) -> Option<Site> {
         match self {
-            Change::Rewired { of, .. } => Some(*of),
+            Change::Rewired { read, .. } => Some(*read),
             _ => None,
         }
     }
@@ -99,7 +97,7 @@ impl Change {
     /// Whether a free run can be made to do it: it can't read what it has not computed yet.
     pub(crate) fn runs_free(&self, part: Part, architecture: &Architecture) -> bool {
         match self {
-            Change::Rewired { of, by } => by < of && Some(*of) != architecture.begins_with(part),
+            Change::Rewired { read, by } => by < read && Some(*read) != architecture.begins_with(part),
             _ => true,
         }
     }
@@ -122,13 +120,13 @@ pub(crate) fn hypotheses(site: Site, setting: &Setting, dtype: DType, first: usi
 }
 
 fn variants(site: Site, setting: &Setting, dtype: DType, first: usize) -> Vec<Hypothesis> {
-    let (of, attention) = (&setting.architecture, setting.semantics.base.attention);
+    let (model, attention) = (&setting.architecture, setting.semantics.base.attention);
     let offsets = (-8..=8).filter(|n| !matches!(n, 0 | 1)).map(|n| Variant::Positions(Positions::From(n)));
     // The first key that a window hides is out of sight of the token that is as far from it as the window is wide; a few
     // may lose it without losing a bit.
     let mut widths: Vec<usize> = (first.saturating_sub(WINDOWS - 1)..=first).rev().collect();
     // One that is wider than ours shows where ours begins to hide, however wide.
-    if let Some(Mask::Window(own)) = site.layer().map(|n| of.layers[n].attention.mask) {
+    if let Some(Mask::Window(own)) = site.layer().map(|n| model.layers[n].attention.mask) {
         let own = own.get();
         widths.extend((own + 1..own + WINDOWS).chain([2 * own]));
         widths.retain(|width| *width != own);
@@ -139,13 +137,11 @@ fn variants(site: Site, setting: &Setting, dtype: DType, first: usize) -> Vec<Hy
         .filter(|variant| !matches!(variant, Variant::Mask(Mask::Window(_))))
         .chain(offsets)
         .chain(windows)
-        .filter(|variant| variant.touches(of, attention, dtype).contains(&site))
-        .map(|variant| Hypothesis {
-            key: variant.to_string(),
-            fault: causes::of_variant(variant, of),
-            subject: format!("arithmetic: {}", variant.class()),
-            relation: format!("trace: {variant}, ours: Hugging Face's"),
-            change: Change::Variant(variant),
+        .filter(|variant| variant.touches(model, attention, dtype).contains(&site))
+        .map(|variant| {
+            let finding = Finding::new("departure").with("trace", variant.to_string());
+            let claim = Claim::of_arithmetic(causes::of_variant(variant, model), variant.class(), finding);
+            Hypothesis { claim, change: Change::Variant(variant) }
         })
         .collect();
     if site.op() == Op::Mix {
@@ -153,15 +149,16 @@ fn variants(site: Site, setting: &Setting, dtype: DType, first: usize) -> Vec<Hy
             AttentionKind::Eager => AttentionKind::Sdpa,
             AttentionKind::Sdpa => AttentionKind::Eager,
         };
-        all.push(Hypothesis {
-            key: format!("attention {other}"),
-            fault: causes::ATTENTION,
-            subject: "attention implementation".to_owned(),
-            relation: format!("trace: {other}, ours: {attention}"),
-            change: Change::Attention(other),
-        });
+        let finding = beside("attention", other, attention);
+        let claim = Claim::of_arithmetic(causes::ATTENTION, "attention", finding);
+        all.push(Hypothesis { claim, change: Change::Attention(other) });
     }
     all
+}
+
+/// A choice of the trace's beside ours.
+fn beside(rule: &str, trace: impl Display, ours: impl Display) -> Finding {
+    Finding::new(rule).with("trace", trace.to_string()).with("ours", ours.to_string())
 }
 
 /// Widths of windows that are tried.
@@ -172,42 +169,41 @@ const EPSILONS: [f64; 9] = [0.0, 1e-6, 1e-5, 1e-8, 1e-12, 1e-4, 1e-3, 1e-2, 1e-1
 pub(crate) const THETAS: [f64; 11] = [1e4, 5e5, 1e6, 1e5, 2.5e5, 1e3, 5e4, 2e6, 5e6, 1e7, 130_000.0];
 
 fn config(site: Site, setting: &Setting) -> Vec<Hypothesis> {
-    let of = &setting.architecture;
+    let model = &setting.architecture;
     match site.op() {
         Op::Norm => EPSILONS
             .into_iter()
-            .filter(|eps| eps.to_bits() != of.norm.eps.to_bits())
-            .map(|eps| Hypothesis {
-                key: format!("rms_norm_eps {eps:e}"),
-                fault: causes::EPS,
-                subject: "rms_norm_eps".to_owned(),
-                relation: format!("trace: {eps:e}, ours: {:e}", of.norm.eps),
-                change: Change::Eps(eps),
+            .filter(|eps| eps.to_bits() != model.norm.eps.to_bits())
+            .map(|eps| {
+                let finding = Finding::new("rms-norm-eps").with("trace", eps).with("ours", model.norm.eps);
+                let claim = Claim::of_setting(causes::EPS, "rms_norm_eps", finding);
+                Hypothesis { claim, change: Change::Eps(eps) }
             })
             .collect(),
-        Op::Act => Activation::NAMES
-            .into_iter()
-            .filter_map(|name| Some((name, Activation::from_name(name)?)))
-            .filter(|(name, act)| Some(*act) != own_act(of, site) && *name != "swish")
-            .map(|(name, act)| Hypothesis {
-                key: format!("hidden_act {name}"),
-                fault: causes::ACTIVATION,
-                subject: "hidden_act".to_owned(),
-                relation: format!("trace: {name}, ours: {:?}", own_act(of, site).unwrap_or(act)),
-                change: Change::Act(act),
-            })
-            .collect(),
-        Op::Table(index) => rotary(of, index),
-        Op::ScaleQuery => query_scales(of, site),
+        Op::Act => activations(model, site),
+        Op::Table(index) => rotary(model, index),
+        Op::ScaleQuery => query_scales(model, site),
         _ => Vec::new(),
     }
 }
 
+fn activations(model: &Architecture, site: Site) -> Vec<Hypothesis> {
+    let Some(own) = site.layer().map(|n| model.layers[n].feed_forward.act) else { return Vec::new() };
+    let others = [Activation::Silu, Activation::Gelu, Activation::GeluTanh, Activation::GeluNew];
+    let hypothesis = |act: Activation| {
+        let claim = Claim::of_setting(causes::ACTIVATION, "hidden_act", beside("hidden-act", act, own));
+        Hypothesis { claim, change: Change::Act(act) }
+    };
+    others.into_iter().filter(|act| *act != own).map(hypothesis).collect()
+}
+
 /// β and lengths by which somebody's config scales queries; of 0, they are not scaled.
-fn query_scales(of: &Architecture, site: Site) -> Vec<Hypothesis> {
-    let Some(own) = site.layer().and_then(|n| of.layers[n].attention.query_scale) else { return Vec::new() };
+fn query_scales(model: &Architecture, site: Site) -> Vec<Hypothesis> {
+    let Some(own) = site.layer().and_then(|n| model.layers[n].attention.query_scale) else {
+        return Vec::new();
+    };
     let mut all = Vec::new();
-    let lengths = [of.max_positions as f64, 4096.0, 8192.0, 16384.0, 32768.0];
+    let lengths = [model.max_positions as f64, 4096.0, 8192.0, 16384.0, 32768.0];
     for original in [1.0, 0.5, 2.0].map(|times| times * own.original).into_iter().chain(lengths) {
         for beta in [own.beta, 0.1, 0.0, 0.05, 0.2, 0.25, 0.5, 1.0] {
             let scale = QueryScale { beta, original };
@@ -216,55 +212,43 @@ fn query_scales(of: &Architecture, site: Site) -> Vec<Hypothesis> {
             }
         }
     }
-    let said = |scale: QueryScale| format!("beta {} from {} on", scale.beta, scale.original);
-    let hypothesis = |scale: QueryScale| Hypothesis {
-        key: format!("query scale {}", said(scale)),
-        fault: causes::TEMPERATURE,
-        subject: "llama_4_scaling_beta".to_owned(),
-        relation: format!("trace: {}, ours: {}", said(scale), said(own)),
-        change: Change::QueryScale(scale),
+    let hypothesis = |scale: QueryScale| {
+        let finding = Finding::new("query-scale").with("beta", scale.beta).with("from", scale.original);
+        let finding = finding.with("own_beta", own.beta).with("own_from", own.original);
+        let claim = Claim::of_setting(causes::TEMPERATURE, "llama_4_scaling_beta", finding);
+        Hypothesis { claim, change: Change::QueryScale(scale) }
     };
     all.into_iter().map(hypothesis).collect()
 }
 
-fn own_act(of: &Architecture, site: Site) -> Option<Activation> {
-    Some(of.layers[site.layer()?].feed_forward.act)
-}
-
-fn rotary(of: &Architecture, index: usize) -> Vec<Hypothesis> {
-    let buffers = [DType::Bf16, DType::F16].map(|dtype| Hypothesis {
-        key: format!("inv_freq {dtype}"),
-        fault: causes::ROTARY_BUFFER,
-        subject: of.ropes[index].buffers[0].to_owned(),
-        relation: format!("trace = round_{dtype}(ours)"),
-        change: Change::Buffers(dtype),
+fn rotary(model: &Architecture, index: usize) -> Vec<Hypothesis> {
+    let buffers = [DType::Bf16, DType::F16].map(|dtype| {
+        let about = Subject::Buffer { name: model.ropes[index].buffers[0].to_owned() };
+        let finding = Finding::new("buffer-rounded").with("format", dtype.to_string());
+        let claim = Claim::new(causes::ROTARY_BUFFER, String::new(), about, Evidence::Fact(finding));
+        Hypothesis { claim, change: Change::Buffers(dtype) }
     });
-    let rope = &of.ropes[index].parameters;
+    let rope = &model.ropes[index].parameters;
+    let with = |claim: Claim, rope: RopeParameters| Hypothesis { claim, change: Change::Rope(index, rope) };
     let theta = |theta: f64| {
-        let relation = format!("trace: theta {theta}; ours: theta {}", rope.rope_theta);
-        ("rope_theta", causes::ROPE_THETA, relation, RopeParameters { rope_theta: theta, ..rope.clone() })
+        let finding = Finding::new("rope-theta").with("trace", theta).with("ours", rope.rope_theta);
+        let claim = Claim::of_setting(causes::ROPE_THETA, "rope_theta", finding);
+        with(claim, RopeParameters { rope_theta: theta, ..rope.clone() })
     };
+    let scaling = |finding: Finding| Claim::of_setting(causes::ROPE_SCALING, "rope_scaling", finding);
     let scaled = |kind: RopeKind| {
-        let relation = format!("trace: {kind:?}; ours: {:?}", rope.kind);
-        ("rope_scaling", causes::ROPE_SCALING, relation, RopeParameters { kind, ..rope.clone() })
+        let claim = scaling(beside("rope-scaling", &kind, &rope.kind));
+        with(claim, RopeParameters { kind, ..rope.clone() })
     };
     let thetas = THETAS.into_iter().filter(|t| *t != rope.rope_theta).map(theta);
     let linear = [2.0, 4.0, 8.0, 16.0, 32.0].map(|factor| RopeKind::Linear { factor });
-    let kinds = std::iter::once(RopeKind::Default).chain(linear).chain(stretched(of.max_positions));
+    let kinds = std::iter::once(RopeKind::Default).chain(linear).chain(stretched(model.max_positions));
     let kinds = near(&rope.kind).into_iter().chain(kinds).filter(|kind| *kind != rope.kind);
     let plain = rope.factors.as_ref().map(|_| {
-        let relation = "trace: no factors; ours: rope_freqs of the file".to_owned();
-        ("rope_scaling", causes::ROPE_SCALING, relation, RopeParameters { factors: None, ..rope.clone() })
+        let claim = scaling(Finding::new("rope-factors-missing"));
+        with(claim, RopeParameters { factors: None, ..rope.clone() })
     });
-    let ropes = thetas.chain(kinds.map(scaled)).chain(plain);
-    let ropes = ropes.map(|(subject, fault, relation, rope)| Hypothesis {
-        key: format!("{subject} {relation}"),
-        fault,
-        subject: subject.to_owned(),
-        relation,
-        change: Change::Rope(index, rope),
-    });
-    buffers.into_iter().chain(ropes).collect()
+    buffers.into_iter().chain(thetas).chain(kinds.map(scaled)).chain(plain).collect()
 }
 
 /// Scalings of the kind of ours, with one number otherwise: of YaRN the factor on cosines and sines, or how far it reaches.
@@ -317,26 +301,23 @@ fn stretched(max_positions: usize) -> Vec<RopeKind> {
 
 /// The same operation on another tensor of the same kind.
 fn wiring(site: Site, setting: &Setting) -> Vec<Hypothesis> {
-    let of = &setting.architecture;
-    let kind = |site: Site| (of.node(site).along, of.node(site).shape);
-    let before = of.begins_with(site.part());
+    let model = &setting.architecture;
+    let kind = |site: Site| (model.node(site).along, model.node(site).shape);
+    let before = model.begins_with(site.part());
     let mut others: Vec<Site> = before.into_iter().collect();
     if site.layer().is_some() {
-        others.extend(of.sites_of(site.part()));
+        others.extend(model.sites_of(site.part()));
     }
-    others.push(of.site_of(Part::Stem, 0));
+    others.push(model.site_of(Part::Stem, 0));
     let mut all = Vec::new();
-    for read in of.reads(site, setting.semantics.base.attention) {
+    for read in model.reads(site, setting.semantics.base.attention) {
         for &by in others.iter().filter(|&&by| by != read && by != site && kind(by) == kind(read)) {
-            let name = |s: Site| crate::layer_groups::class(&s.to_string());
-            let said = |s: Site| if Some(s) == before { "the block's input".to_owned() } else { name(s) };
-            all.push(Hypothesis {
-                key: format!("{} reads {} for {}", name(site), said(by), said(read)),
-                fault: causes::WIRING,
-                subject: format!("the input of {}", name(site)),
-                relation: format!("trace: {}, ours: {}", said(by), said(read)),
-                change: Change::Rewired { of: read, by },
-            });
+            let name = |s: Site| class(&s.to_string());
+            let what = |s: Site| if Some(s) == before { "block-input".to_owned() } else { name(s) };
+            let finding = beside("reads", what(by), what(read)).with("site", name(site));
+            let about = Subject::Sites { names: vec![site.to_string()] };
+            let claim = Claim::new(causes::WIRING, name(site), about, Evidence::Fact(finding));
+            all.push(Hypothesis { claim, change: Change::Rewired { read, by } });
         }
     }
     all

@@ -55,7 +55,11 @@ pub(crate) fn counts(s: &SiteDivergence) -> [u64; 2] {
 
 impl Judge {
     /// From ours against the trace, and ours in other orders against ours, both on the trace's inputs.
-    pub(crate) fn of(sites: &[SiteDivergence], noise: &[SiteDivergence], of: &Architecture) -> Self {
+    pub(crate) fn calibrated(
+        sites: &[SiteDivergence],
+        noise: &[SiteDivergence],
+        model: &Architecture,
+    ) -> Self {
         let mut by_site: HashMap<(usize, &str), f64> = HashMap::new();
         let mut moved = BTreeSet::new();
         for s in noise {
@@ -86,12 +90,12 @@ impl Judge {
             moved,
             known: BTreeSet::new(),
             tests: sites.len().max(1),
-            ops: of
+            ops: model
                 .sites(AttentionKind::Eager)
                 .iter()
                 .map(|site| (class(&site.to_string()), site.op()))
                 .collect(),
-            head_dim: of.layers.first().map_or(1, |layer| layer.attention.head_dim),
+            head_dim: model.layers.first().map_or(1, |layer| layer.attention.head_dim),
         };
         // An attention kernel may sum as ours in most cases and otherwise in some: then its order is not ours.
         for s in sites.iter().filter(|s| judge.op(&s.site).is_some_and(Op::attends)) {
@@ -198,7 +202,7 @@ mod tests {
                 if site.ends_with("down_proj") { off(site, count, by) } else { off(site, 0, 0.0) }
             };
             let found: Vec<SiteDivergence> = sites.iter().map(of).collect();
-            let judge = Judge::of(&found, &noise, &llama());
+            let judge = Judge::calibrated(&found, &noise, &llama());
             found.iter().map(|s| judge.judge(s).beyond).collect::<Vec<bool>>()
         };
         // As often and as much as another order does: that is what it is.

@@ -8,14 +8,18 @@
 //! The trace is the reference, `a`; ours is `b`.
 
 mod account;
-mod formula;
+pub(crate) mod evidence;
+pub(crate) mod formula;
+pub(crate) mod found;
 mod hypothesis;
 mod judge;
-mod layers;
+pub(crate) mod known;
+mod merge;
 mod outputs;
-mod pattern;
-mod recorded;
+pub(crate) mod pattern;
+pub(crate) mod recorded;
 mod search;
+mod trial;
 mod verdict;
 mod weights;
 
@@ -30,9 +34,10 @@ use ulpscope_record::{Arm, Coverage, First, Origin, SiteDivergence, Weights};
 
 use crate::arms::{Answer, Stage};
 use crate::error::ExplainError;
-use crate::floor;
+use crate::{floor, words};
 use account::Account;
-use judge::Judge;
+use judge::{Judge, Judged};
+use known::Known;
 use search::Search;
 
 /// An arm, and traces of the same model from elsewhere.
@@ -67,41 +72,32 @@ pub fn explain_trace(
     }
     let own = arm.semantics.base.accumulation;
     let orders = if ours { floor::orders(own) } else { Vec::new() };
-    let found = survey(&arm, &mut recorded.references, &orders, &plan.sites, &plan.device, |step| {
+    let mut found = survey(&arm, &mut recorded.references, &orders, &plan.sites, &plan.device, |step| {
         progress(Stage::Looking, step);
     })?;
 
-    // What stands on ours, because the trace lacks what it reads, is judged as little as what the trace lacks.
-    let mut found = found;
-    let of = plan.arm.arm.architecture();
+    // Sites whose inputs are missing from the trace are not judged.
+    let model = plan.arm.arm.architecture();
     let standing = |s: &SiteDivergence| {
-        of.site(&s.site).is_ok_and(|site| recorded.references[s.prompt].judged.contains(&site))
+        model.site(&s.site).is_ok_and(|site| recorded.references[s.prompt].judged.contains(&site))
     };
     found.sites.retain(standing);
     found.noise.retain(standing);
 
-    let judge = Judge::of(&found.sites, &found.noise, arm.arm.architecture());
+    let judge = Judge::calibrated(&found.sites, &found.noise, arm.arm.architecture());
     let mut origins: Vec<Origin> = Vec::new();
     let mut sites = BTreeSet::new();
     for s in &found.sites {
         let judged = judge.judge(s);
-        if let Some(site) = of.site(&s.site).ok().filter(|_| judged.beyond) {
+        if let Some(site) = model.site(&s.site).ok().filter(|_| judged.beyond) {
             sites.insert(site);
-            origins.push(Origin {
-                site: s.site.clone(),
-                prompt: s.prompt,
-                differing: judged.differing,
-                expected: judged.expected,
-                rms_ratio: judged.ratio,
-                p_value: judged.p_value,
-                cause: None,
-            });
+            origins.push(origin(s, &judged));
         }
     }
     let search = Search::new(&arm, &recorded.references, &judge, &plan.sites, &plan.device);
     let outcome =
         search.run(&sites, |done, total| progress(Stage::Proving, Step { done, total: total + 1 }))?;
-    let account = Account::of(&arm, &outcome.found, &recorded.references, &orders, &plan.device)?;
+    let account = Account::measured(&arm, &outcome.found, &recorded.references, &orders, &plan.device)?;
     progress(Stage::Proving, Step { done: 1, total: 1 });
 
     let findings = Findings {
@@ -109,23 +105,15 @@ pub fn explain_trace(
         weights: Weights::default(),
         buffers: Vec::new(),
         logits: account.own_logits(),
-        first: (0..plan.traces.len())
-            .map(|prompt| First {
-                arm: arm.name.clone(),
-                prompt,
-                site: (found.sites.iter())
-                    .find(|s| s.prompt == prompt && s.difference.equal < 1.0)
-                    .map(|s| s.site.clone()),
-            })
-            .collect(),
+        first: (0..plan.traces.len()).map(|prompt| first(&arm, prompt, &found.sites)).collect(),
         coverage: Coverage {
             sites: recorded.asked,
             compared: found.sites.len(),
-            not_compared: recorded.missing.iter().chain(&recorded.besides).cloned().collect(),
+            not_compared: recorded.missing.iter().chain(&recorded.besides).map(words::trace::gap).collect(),
         },
         sites: found.sites,
     };
-    let explanation = verdict::explanation(&verdict::Known {
+    let explanation = verdict::explanation(Known {
         arm: &arm,
         recorded: &recorded,
         sites: &findings.sites,
@@ -134,9 +122,30 @@ pub fn explain_trace(
         orders: &orders,
         outcome: &outcome,
         account: &account,
+        shares: account.shares(),
+        floor_kl: 0.0,
         origins,
     });
     Ok(Answer { findings, explanation })
+}
+
+/// A site that introduces too much, as records have it.
+fn origin(s: &SiteDivergence, judged: &Judged) -> Origin {
+    Origin {
+        site: s.site.clone(),
+        prompt: s.prompt,
+        differing: judged.differing,
+        expected: judged.expected,
+        rms_ratio: judged.ratio,
+        p_value: judged.p_value,
+        cause: None,
+    }
+}
+
+/// The first site of a prompt that differs.
+fn first(arm: &NamedArm, prompt: usize, sites: &[SiteDivergence]) -> First {
+    let mut differing = sites.iter().filter(|s| s.prompt == prompt && s.difference.equal < 1.0);
+    First { arm: arm.name.clone(), prompt, site: differing.next().map(|s| s.site.clone()) }
 }
 
 /// Blocks that are run in every order, to find the trace's.
@@ -155,10 +164,10 @@ fn nearest_order(plan: &TracePlan, recorded: &recorded::Recorded) -> Result<Accu
         Accumulation::Pairwise,
         Accumulation::SplitK(const { NonZeroUsize::new(4).unwrap() }),
     ];
-    let of = plan.arm.arm.architecture();
-    let layers = of.layers.len();
+    let model = plan.arm.arm.architecture();
+    let layers = model.layers.len();
     // Of a large model, some blocks tell as much as all.
-    let parts: Vec<Part> = of
+    let parts: Vec<Part> = model
         .parts()
         .into_iter()
         .filter(|part| match part {
@@ -182,11 +191,12 @@ fn described(plan: &TracePlan, arm: &NamedArm) -> Arm {
         attention: about("attention").unwrap_or_else(|| arm.semantics.base.attention.to_string()),
         dtype: arm.arm.dtype().to_string(),
         accumulation: about("accumulation").unwrap_or_else(|| "not stated".to_owned()),
-        variants: about("variants").map_or(Vec::new(), |said| said.split(' ').map(str::to_owned).collect()),
+        variants: about("variants")
+            .map_or(Vec::new(), |all| all.split_whitespace().map(str::to_owned).collect()),
         model: None,
         conversions: Vec::new(),
     }
 }
 
 /// What the reference is called.
-pub(crate) const TRACE: &str = "trace";
+const TRACE: &str = "trace";

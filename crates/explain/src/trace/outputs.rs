@@ -6,10 +6,12 @@
 use ulpscope_capture::Activation;
 use ulpscope_decoder::{Op, Site};
 use ulpscope_floats::Floats;
+use ulpscope_record::Finding;
 use ulpscope_relations::{
     Change, Description, Hints, Operation, Place, Relation, Statement, Zeros, describe,
 };
 
+use super::evidence::Evidence;
 use super::pattern::hidden;
 use crate::causes::{self, CauseKind};
 
@@ -20,38 +22,38 @@ const RARELY: f64 = 0.02;
 /// A factor that is nearer to 1 is none.
 const NEARLY_ONE: f64 = 0.02;
 
-/// What the values at a site say.
-pub(super) struct Seen {
-    pub(super) fault: &'static CauseKind,
-    /// Ours is `a` in it, the trace's is `b`.
-    pub(super) statement: String,
+/// What the values at a site show; ours is `a` in it, the trace's is `b`.
+pub(super) enum Seen {
+    /// A rule that leads from ours to the trace's.
+    Rule {
+        kind: &'static CauseKind,
+        evidence: Evidence,
+    },
+    /// No rule that names a cause, but one place where they differ.
+    Place(Statement),
+    Nothing,
 }
 
-/// The rule that leads from ours to the trace's at a site, of pairs of the trace's and ours; and if there is none that names a
-/// cause, where they differ, if that is in one place.
-pub(super) fn seen(
-    site: Site,
-    pairs: &[(&Activation, &Activation)],
-    heads: &[usize],
-) -> Result<Seen, Option<String>> {
-    let Some((ours, theirs, width)) = joined(site, pairs) else { return Err(None) };
+/// What pairs of the trace's values and ours at a site show.
+pub(super) fn seen(site: Site, pairs: &[(&Activation, &Activation)], heads: &[usize]) -> Seen {
+    let Some((ours, theirs, width)) = joined(site, pairs) else { return Seen::Nothing };
     let (a, b) = (Floats::from(ours), Floats::from(theirs));
     let dtype = pairs[0].0.values.dtype();
     let (a, b) = (a.cast(dtype), b.cast(dtype));
     if let Some((share, factor)) = dropped(&a, &b) {
-        let statement = format!("b = {factor:.3}*a, but 0 in {:.1} % of the elements", 100.0 * share);
-        return Ok(Seen { fault: causes::DROPOUT, statement });
+        let percent = (1000.0 * share).round() / 10.0;
+        let finding = Finding::new("dropped").with("factor", factor).with("percent", percent);
+        return Seen::Rule { kind: causes::DROPOUT, evidence: Evidence::Fact(finding) };
     }
     if biased(&a, &b, width) {
-        let statement = "b = a plus a constant for each channel, the same at all tokens".to_owned();
-        return Ok(Seen { fault: causes::OUTPUT_OFFSET, statement });
+        let evidence = Evidence::Fact(Finding::new("channel-constant"));
+        return Seen::Rule { kind: causes::OUTPUT_OFFSET, evidence };
     }
     let statement = describe(&a, &b, &[a.len() / width, width], &Hints { heads });
-    match fault(site, &statement, a.len(), dtype.unit_roundoff()) {
-        Some(fault) => Ok(Seen { fault, statement: statement.to_string() }),
-        None => {
-            Err(matches!(statement, Statement::Exact(Relation::Partial(_))).then(|| statement.to_string()))
-        }
+    match kind(site, &statement, a.len(), dtype.unit_roundoff()) {
+        Some(kind) => Seen::Rule { kind, evidence: Evidence::Related(statement) },
+        None if matches!(statement, Statement::Exact(Relation::Partial(_))) => Seen::Place(statement),
+        None => Seen::Nothing,
     }
 }
 
@@ -87,7 +89,7 @@ fn biased(ours: &Floats, theirs: &Floats, width: usize) -> bool {
     width > 1 && tokens >= 4 && (0..width).all(constant) && (0..width).any(clear)
 }
 
-fn fault(site: Site, statement: &Statement, len: usize, unit: f64) -> Option<&'static CauseKind> {
+fn kind(site: Site, statement: &Statement, len: usize, unit: f64) -> Option<&'static CauseKind> {
     // Another mask, or another softmax, gives what may pass for coarse numbers.
     let attention = site.op().of_pairs() || site.op() == Op::Mix;
     let of_operation = |operation| match operation {
@@ -161,7 +163,7 @@ mod tests {
     use ulpscope_floats::DType;
 
     /// What is seen where the trace is `f` of ours at each element, over 24 tokens of width 64.
-    fn of(f: impl Fn(usize, f64) -> f64) -> Result<Seen, Option<String>> {
+    fn seen_of(f: impl Fn(usize, f64) -> f64) -> Seen {
         let random =
             |i: usize| ((i as u32).wrapping_mul(2_654_435_761) >> 8) as f64 / f64::from(1 << 23) - 1.0;
         let ours = Floats::from((0..24 * 64).map(|i| random(i) + random(i + 7)).collect::<Vec<f64>>());
@@ -170,6 +172,10 @@ mod tests {
             Floats::from((0..ours.len()).map(|i| f(i, ours.get(i))).collect::<Vec<f64>>()).cast(DType::Bf16);
         let [theirs, ours] = [theirs, ours].map(|values| Activation { shape: vec![1, 24, 64], values });
         seen(site("model.layers.1.self_attn.o_proj"), &[(&theirs, &ours)], &[4, 2])
+    }
+
+    fn id_of(seen: Seen) -> Option<&'static str> {
+        if let Seen::Rule { kind, .. } = seen { Some(kind.id) } else { None }
     }
 
     #[test]
@@ -184,22 +190,27 @@ mod tests {
             ("activation-partly-zero", |i, x| if i / 64 < 5 { 0.0 } else { x }),
         ];
         for (id, change) in cases {
-            assert_eq!(of(change).ok().map(|seen| seen.fault.id), Some(id));
+            assert_eq!(id_of(seen_of(change)), Some(id));
         }
-        let dropout = of(|i, x| if hash(i) % 10 == 0 { 0.0 } else { x / 0.9 }).ok().unwrap();
-        assert_eq!(dropout.fault.id, "dropout-active");
-        assert!(dropout.statement.starts_with("b = 1.11"), "{}", dropout.statement);
+        let Seen::Rule { kind, evidence } = seen_of(|i, x| if hash(i) % 10 == 0 { 0.0 } else { x / 0.9 })
+        else {
+            panic!("dropout is a rule");
+        };
+        assert_eq!(kind.id, "dropout-active");
+        let factor = evidence.finding().number("factor").unwrap();
+        assert!((factor - 1.0 / 0.9).abs() < 0.01, "{factor}");
         // Zeros without the factor are not dropout, and rows that differ are no cause.
-        let zeros = of(|i, x| if hash(i) % 10 == 0 { 0.0 } else { x });
-        assert!(zeros.is_err_and(|said| said.is_some_and(|said| said.contains("which are zero"))));
-        let rows = of(|i, x| if i / 64 < 8 { x } else { (3.0 * x).sin() });
-        assert!(rows.is_err_and(|said| said.is_some_and(|said| said.contains("rows 8 to the end"))));
-        assert!(of(|_, x| (3.0 * x).sin()).is_err_and(|said| said.is_none()));
+        let zeros = seen_of(|i, x| if hash(i) % 10 == 0 { 0.0 } else { x });
+        let partly = |seen: Seen, text: &str| matches!(seen, Seen::Place(statement) if statement.to_string().contains(text));
+        assert!(partly(zeros, "which are zero"));
+        let rows = seen_of(|i, x| if i / 64 < 8 { x } else { (3.0 * x).sin() });
+        assert!(partly(rows, "rows 8 to the end"));
+        assert!(matches!(seen_of(|_, x| (3.0 * x).sin()), Seen::Nothing));
     }
 
     #[test]
     fn an_update_of_low_rank_is_an_adapter_where_there_is_a_layer() {
         let update = |i: usize, x: f64| x + 0.3 * ((i / 64) as f64).sin() * ((i % 64) as f64).cos();
-        assert_eq!(of(update).ok().map(|seen| seen.fault.id), Some("adapter-active"));
+        assert_eq!(id_of(seen_of(update)), Some("adapter-active"));
     }
 }

@@ -33,10 +33,10 @@ pub(crate) fn few_steps(pairs: &[(&Activation, &Activation)]) -> bool {
 /// Whether the differences at a site are no more than another library's function may have beside the one that was tried: single
 /// steps of the format in a few elements, or nothing beside the largest of them.
 pub(crate) fn nearly(site: Site, pairs: &[(&Activation, &Activation)]) -> bool {
-    let of = |(a, _): &(&Activation, &Activation)| {
+    let most = |(a, _): &(&Activation, &Activation)| {
         (0..a.values.len()).map(|i| a.values.get(i).abs()).fold(0.0, f64::max)
     };
-    let largest = pairs.iter().map(of).fold(0.0, f64::max);
+    let largest = pairs.iter().map(most).fold(0.0, f64::max);
     let len: usize = pairs.iter().map(|(a, _)| a.values.len()).sum();
     let narrow = pairs.iter().any(|(a, _)| a.values.dtype() != DType::F32);
     of_function(site, pairs, LAST_BITS * largest)
@@ -89,14 +89,42 @@ pub(crate) fn hidden(site: Site, score: f64) -> bool {
     site.op().of_pairs() && score < -60_000.0
 }
 
-/// The pattern of the difference between `a`, the trace's, and `b`, ours, in a sentence.
-pub(crate) fn describe(site: Site, pairs: &[(&Activation, &Activation)]) -> String {
+/// How the trace's values at a site differ from ours.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Pattern {
+    /// Elements that differ, of all.
+    pub(crate) differing: [u64; 2],
+    /// Channels in which some differ, and all channels.
+    pub(crate) channels: (Vec<usize>, usize),
+    /// Rows in which some differ, of all.
+    pub(crate) rows: [usize; 2],
+    /// Numbers that are none, of the trace's and of ours.
+    pub(crate) nonfinite: [u64; 2],
+    pub(crate) likeness: Likeness,
+}
+
+/// How the two are related as a whole.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Likeness {
+    /// The trace's is nearly so many times ours; what is left, as a share of it.
+    Multiple {
+        factor: f64,
+        left: f64,
+    },
+    /// The cosine of the angle between them.
+    Cosine(f64),
+    /// The trace's is zero.
+    Zero,
+    Unknown,
+}
+
+/// The pattern of the difference between `a`, the trace's, and `b`, ours.
+pub(crate) fn pattern(site: Site, pairs: &[(&Activation, &Activation)]) -> Pattern {
     let (mut differing, mut all, mut channels, mut rows) = (0u64, 0u64, Vec::new(), Vec::new());
     let (mut ab, mut aa, mut bb, mut nonfinite) = (0.0, 0.0, 0.0, [0u64; 2]);
-    let mut width = 0;
     let mut tokens = 0;
     for (a, b) in pairs {
-        width = a.shape.last().copied().unwrap_or(1).max(1);
+        let width = a.shape.last().copied().unwrap_or(1).max(1);
         channels.resize(width, 0u64);
         let count = a.values.len() / width;
         rows.resize(tokens + count, 0u64);
@@ -116,38 +144,22 @@ pub(crate) fn describe(site: Site, pairs: &[(&Activation, &Activation)]) -> Stri
         }
         tokens += count;
     }
-    let mut said = vec![format!("{differing} of {all} elements differ")];
-    let touched: Vec<usize> = (0..width).filter(|&c| channels[c] > 0).collect();
-    if touched.len() < width {
-        let names: Vec<String> = touched.iter().take(6).map(usize::to_string).collect();
-        let more = if touched.len() > 6 { ", …" } else { "" };
-        said.push(format!("in {} of {width} channels ({}{more})", touched.len(), names.join(", ")));
-    }
-    let spared = rows.iter().filter(|count| **count == 0).count();
-    if spared > 0 {
-        said.push(format!("in {} of {} rows", rows.len() - spared, rows.len()));
-    }
-    if nonfinite != [0, 0] {
-        said.push(format!(
-            "{} numbers of the trace's and {} of ours are NaN or infinite",
-            nonfinite[0], nonfinite[1]
-        ));
-    }
     let cosine = ab / (aa * bb).sqrt();
-    if cosine.is_finite() {
-        let factor = ab / bb;
-        let left = (1.0 - cosine * cosine).max(0.0).sqrt();
-        said.push(if left < 0.02 {
-            format!("the trace's is about {factor:.4} times ours, to {:.1} %", 100.0 * left)
-        } else if cosine.abs() < 0.1 {
-            format!("the two have nothing to do with each other (cosine {cosine:.3})")
-        } else {
-            format!("cosine {cosine:.4}")
-        });
-    } else if aa == 0.0 {
-        said.push("the trace's is zero".to_owned());
+    let left = (1.0 - cosine * cosine).max(0.0).sqrt();
+    let likeness = match () {
+        () if cosine.is_finite() && left < 0.02 => Likeness::Multiple { factor: ab / bb, left },
+        () if cosine.is_finite() => Likeness::Cosine(cosine),
+        () if aa == 0.0 => Likeness::Zero,
+        () => Likeness::Unknown,
+    };
+    let touched = (0..channels.len()).filter(|&c| channels[c] > 0).collect();
+    Pattern {
+        differing: [differing, all],
+        channels: (touched, channels.len()),
+        rows: [rows.iter().filter(|count| **count > 0).count(), rows.len()],
+        nonfinite,
+        likeness,
     }
-    said.join("; ")
 }
 
 #[cfg(test)]
@@ -176,14 +188,15 @@ mod tests {
     }
 
     #[test]
-    fn a_pattern_is_put_into_words() {
+    fn a_pattern_says_where_and_how_two_differ() {
         let a = activation(&[1.0, 2.0, 3.0, 4.0, 1.0, 2.0, 3.0, 4.0], DType::F32);
         let b = activation(&[1.0, 2.5, 3.0, 4.0, 1.0, 2.0, 3.0, 4.0], DType::F32);
-        let said = describe(site("model.norm"), &[(&a, &b)]);
-        assert!(said.starts_with("1 of 8 elements differ; in 1 of 4 channels (1); in 1 of 2 rows"), "{said}");
+        let found = pattern(site("model.norm"), &[(&a, &b)]);
+        assert_eq!((found.differing, found.channels, found.rows), ([1, 8], (vec![1], 4), [1, 2]));
         let half = activation(&[0.5, 1.0, 1.5, 2.0, 0.5, 1.0, 1.5, 2.0], DType::F32);
-        assert!(describe(site("model.norm"), &[(&half, &a)]).contains("about 0.5000 times ours"));
-        let none = activation(&[0.0; 8], DType::F32);
-        assert!(describe(site("model.norm"), &[(&none, &a)]).contains("the trace's is zero"));
+        let likeness = pattern(site("model.norm"), &[(&half, &a)]).likeness;
+        assert!(matches!(likeness, Likeness::Multiple { factor, left } if factor == 0.5 && left < 1e-6));
+        let zero = activation(&[0.0; 8], DType::F32);
+        assert_eq!(pattern(site("model.norm"), &[(&zero, &a)]).likeness, Likeness::Zero);
     }
 }

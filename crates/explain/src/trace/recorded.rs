@@ -9,28 +9,61 @@ use ulpscope_floats::DType;
 
 use super::TracePlan;
 use crate::error::ExplainError;
+use crate::words::wrong_shape;
 
 /// What the traces hold, and what they lack.
-pub(super) struct Recorded {
-    pub(super) references: Vec<Reference>,
+pub(crate) struct Recorded {
+    pub(crate) references: Vec<Reference>,
     /// Sites that were asked for, times prompts.
-    pub(super) asked: usize,
-    /// What was asked for and can't be compared, one sentence each: below full coverage there is no verdict.
-    pub(super) missing: Vec<String>,
-    /// What the traces hold besides, one sentence each.
-    pub(super) besides: Vec<String>,
+    pub(crate) asked: usize,
+    /// What was asked for and can't be compared: below full coverage there is no verdict.
+    pub(crate) missing: Vec<Gap>,
+    /// What the traces hold besides.
+    pub(crate) besides: Vec<Gap>,
 }
 
-pub(super) fn read(plan: &TracePlan) -> Result<Recorded, ExplainError> {
+/// Sites or tensors of a trace that are not compared.
+#[derive(Clone, Debug)]
+pub(crate) struct Gap {
+    /// What the trace is called.
+    pub(crate) trace: String,
+    pub(crate) reason: Reason,
+    /// Which sites or tensors.
+    pub(crate) names: Vec<String>,
+}
+
+/// Why something is not compared.
+#[derive(Clone, Debug)]
+pub(crate) enum Reason {
+    /// They are no sites of the model with this attention.
+    Foreign(AttentionKind),
+    /// They are in no format of floating-point numbers.
+    Format,
+    /// Their shapes are not those that the model makes of so many tokens; the first has the one, and should have the other.
+    Shape { tokens: usize, first: [Vec<usize>; 2] },
+    /// They are missing, of so many.
+    Absent(usize),
+    /// What they read holds NaN or infinity.
+    Nonfinite,
+    /// What they read is missing.
+    Unfounded,
+}
+
+pub(crate) fn read(plan: &TracePlan) -> Result<Recorded, ExplainError> {
     let mut found = Recorded { references: Vec::new(), asked: 0, missing: Vec::new(), besides: Vec::new() };
     for (name, trace) in &plan.traces {
-        let reference = one(plan, name, trace, &mut found)?;
+        let reference = reference(plan, name, trace, &mut found)?;
         found.references.push(reference);
     }
     Ok(found)
 }
 
-fn one(plan: &TracePlan, name: &str, trace: &Trace, found: &mut Recorded) -> Result<Reference, ExplainError> {
+fn reference(
+    plan: &TracePlan,
+    name: &str,
+    trace: &Trace,
+    found: &mut Recorded,
+) -> Result<Reference, ExplainError> {
     let refused = |reason: String| ExplainError::Trace { trace: name.to_owned(), reason };
     let ids = trace.ids().ok_or_else(|| {
         refused(match trace.about.get("ids") {
@@ -38,54 +71,41 @@ fn one(plan: &TracePlan, name: &str, trace: &Trace, found: &mut Recorded) -> Res
             Some(ids) => format!("its `ids` are `{ids}`, where a list such as [1, 17, 250] is expected"),
         })
     })?;
-    let of = plan.arm.arm.architecture();
-    if ids.is_empty() || ids.len() > of.max_tokens() {
-        let most = of.max_tokens();
+    let model = plan.arm.arm.architecture();
+    if ids.is_empty() || ids.len() > model.max_tokens() {
+        let most = model.max_tokens();
         return Err(refused(format!("it has {} tokens, and the model takes 1 to {most}", ids.len())));
     }
-    if let Some(id) = ids.iter().find(|id| **id as usize >= of.vocab) {
-        return Err(refused(format!("token id {id} is not in the model's vocabulary of {}", of.vocab)));
+    if let Some(id) = ids.iter().find(|id| **id as usize >= model.vocab) {
+        return Err(refused(format!("token id {id} is not in the model's vocabulary of {}", model.vocab)));
     }
 
     let attention = plan.arm.semantics.base.attention;
-    let sites: BTreeSet<Site> = of.sites(attention).into_iter().collect();
+    let sites: BTreeSet<Site> = model.sites(attention).into_iter().collect();
     let mut activations = Activations::new();
-    let mut besides: Vec<&str> = Vec::new();
+    let mut foreign: Vec<String> = Vec::new();
     for (key, activation) in &trace.activations {
-        match of.site(key).ok().filter(|site| sites.contains(site)) {
+        match model.site(key).ok().filter(|site| sites.contains(site)) {
             Some(site) => _ = activations.insert(site, activation.clone()),
-            None => besides.push(key),
+            None => foreign.push(key.clone()),
         }
     }
-    let skipped: Vec<&str> = trace.skipped.iter().map(String::as_str).collect();
-    let kinds = [
-        (besides, format!("are no sites of this model with {attention} attention")),
-        (skipped, "are not in f64, f32, bf16 or f16".to_owned()),
-    ];
-    for (tensors, what) in kinds.into_iter().filter(|(tensors, _)| !tensors.is_empty()) {
-        let said = format!("{name} holds {} tensors that {what}: {}", tensors.len(), few(&tensors));
-        found.besides.push(said);
-    }
-    // What has another shape can't be read by the operations behind it.
-    let held = activations.len();
-    let mut wrong: Vec<String> = Vec::new();
-    activations.retain(|site, a| {
-        let ours = of.shape(*site, ids.len());
-        if a.shape != ours {
-            let made = format!("where {} tokens of this model make {ours:?}", ids.len());
-            wrong.push(format!("{site} has the shape {:?}, {made}", a.shape));
+    let gap = |reason: Reason, names: Vec<String>| {
+        (!names.is_empty()).then(|| Gap { trace: name.to_owned(), reason, names })
+    };
+    found.besides.extend(gap(Reason::Foreign(attention), foreign));
+    found.besides.extend(gap(Reason::Format, trace.skipped.clone()));
+    let (count, tokens) = (activations.len(), ids.len());
+    let wrong = drop_wrong_shapes(model, &mut activations, tokens);
+    if let Some((site, first)) = wrong.first().cloned() {
+        if 2 * wrong.len() >= count {
+            let (shape, wrong) = (wrong_shape(&site, &first, tokens), wrong.len());
+            let reason =
+                format!("{wrong} of its {count} sites are not of this model and these tokens: {shape}");
+            return Err(refused(reason));
         }
-        a.shape == ours
-    });
-    if let Some(first) = wrong.first() {
-        if 2 * wrong.len() >= held {
-            return Err(refused(format!(
-                "{} of its {held} sites are not of this model and these tokens: {first}",
-                wrong.len()
-            )));
-        }
-        let wrong: Vec<&str> = wrong.iter().map(String::as_str).collect();
-        found.missing.push(format!("{name}: {}", few(&wrong)));
+        let names = wrong.into_iter().map(|(site, _)| site).collect();
+        found.missing.extend(gap(Reason::Shape { tokens, first }, names));
     }
     formats(plan, name, &activations)?;
     let asked: Vec<Site> = sites.into_iter().filter(|site| plan.sites.matches(*site)).collect();
@@ -95,47 +115,43 @@ fn one(plan: &TracePlan, name: &str, trace: &Trace, found: &mut Recorded) -> Res
     found.asked += asked.len();
     let absent: Vec<String> =
         asked.iter().filter(|site| !activations.contains_key(site)).map(Site::to_string).collect();
-    if !absent.is_empty() {
-        let absent: Vec<&str> = absent.iter().map(String::as_str).collect();
-        found.missing.push(format!(
-            "{name} lacks {} of {} sites: {}",
-            absent.len(),
-            asked.len(),
-            few(&absent)
-        ));
-    }
-    let blind = blind(&plan.arm, &asked, &activations);
-    if !blind.is_empty() {
-        let blind: Vec<&str> = blind.iter().map(String::as_str).collect();
-        found.missing.push(format!(
-            "{name} holds NaN or infinity in what {} sites read, which can't be judged: {}",
-            blind.len(),
-            few(&blind)
-        ));
-    }
+    found.missing.extend(gap(Reason::Absent(asked.len()), absent));
+    found.missing.extend(gap(Reason::Nonfinite, blind(&plan.arm, &asked, &activations)));
     let recorded: BTreeSet<Site> = activations.keys().copied().collect();
     let judged: BTreeSet<Site> =
-        recorded.iter().copied().filter(|site| stands(of, *site, &recorded, attention)).collect();
+        recorded.iter().copied().filter(|site| stands(model, *site, &recorded, attention)).collect();
     let unfounded: Vec<String> = (asked.iter())
         .filter(|site| recorded.contains(site) && !judged.contains(site))
         .map(Site::to_string)
         .collect();
-    if !unfounded.is_empty() {
-        let unfounded: Vec<&str> = unfounded.iter().map(String::as_str).collect();
-        found.missing.push(format!(
-            "{name} lacks what {} of its sites read, so that they can't be judged: {}",
-            unfounded.len(),
-            few(&unfounded)
-        ));
-    }
+    found.missing.extend(gap(Reason::Unfounded, unfounded));
     Ok(Reference { ids, activations, judged, filled: BTreeSet::new() })
+}
+
+/// Takes sites out whose shapes are not those that so many tokens make: the operations behind them can't read them. Returns
+/// each with its shape and the one that it should have.
+fn drop_wrong_shapes(
+    model: &Architecture,
+    activations: &mut Activations,
+    tokens: usize,
+) -> Vec<(String, [Vec<usize>; 2])> {
+    let mut wrong = Vec::new();
+    activations.retain(|site, activation| {
+        let ours = model.shape(*site, tokens);
+        let fits = activation.shape == ours;
+        if !fits {
+            wrong.push((site.to_string(), [activation.shape.clone(), ours]));
+        }
+        fits
+    });
+    wrong
 }
 
 /// Whether everything that a site reads was recorded, or follows from what was without a linear layer in between: then
 /// what the site gives is not ours by more than an operation or two.
-fn stands(of: &Architecture, site: Site, recorded: &BTreeSet<Site>, attention: AttentionKind) -> bool {
-    let follows = |read: Site| read.op() != Op::Linear && stands(of, read, recorded, attention);
-    of.reads(site, attention).into_iter().all(|read| recorded.contains(&read) || follows(read))
+fn stands(model: &Architecture, site: Site, recorded: &BTreeSet<Site>, attention: AttentionKind) -> bool {
+    let follows = |read: Site| read.op() != Op::Linear && stands(model, read, recorded, attention);
+    model.reads(site, attention).into_iter().all(|read| recorded.contains(&read) || follows(read))
 }
 
 /// A trace has to be in the arm's format, most of it at least.
@@ -167,7 +183,7 @@ fn formats(plan: &TracePlan, name: &str, activations: &Activations) -> Result<()
 
 /// Sites that read numbers which are none. Scores may be minus infinity where they are masked.
 fn blind(arm: &NamedArm, asked: &[Site], activations: &Activations) -> Vec<String> {
-    let of = arm.arm.architecture();
+    let model = arm.arm.architecture();
     let attention: AttentionKind = arm.semantics.base.attention;
     let odd = |site: &Site| {
         let scores = site.op() == Op::Scores;
@@ -179,13 +195,6 @@ fn blind(arm: &NamedArm, asked: &[Site], activations: &Activations) -> Vec<Strin
         })
     };
     let odd: BTreeSet<Site> = activations.keys().copied().filter(odd).collect();
-    let reads_odd = |site: &&Site| of.reads(**site, attention).iter().any(|read| odd.contains(read));
+    let reads_odd = |site: &&Site| model.reads(**site, attention).iter().any(|read| odd.contains(read));
     asked.iter().filter(reads_odd).map(Site::to_string).collect()
-}
-
-/// The first names of a list, and how many more.
-pub(super) fn few(names: &[&str]) -> String {
-    let shown: Vec<&str> = names.iter().copied().take(4).collect();
-    let more = names.len().saturating_sub(4);
-    shown.join(", ") + &if more > 0 { format!(" and {more} more") } else { String::new() }
 }

@@ -1,135 +1,24 @@
 //! From sites that introduce too much to what makes them do so: by running, greedily, in forward order.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use ulpscope_capture::{Activation, Activations, Pattern};
+use ulpscope_capture::{Activation, Pattern};
 use ulpscope_compare::{CompareError, NamedArm, Parts, Reference, Setting, introduced};
 use ulpscope_decoder::{Op, Part, Site};
-use ulpscope_record::SiteDivergence;
+use ulpscope_record::Finding;
 
-use super::formula::{At, Formula};
+use super::evidence::{Claim, Evidence, Key};
+use super::formula::{At, formula};
+use super::found::{Found, Outcome, PartChange, Shown, Unexplained};
 use super::hypothesis::{Change, Hypothesis, hypotheses};
-use super::judge::{Judge, Judged};
-use super::layers;
+use super::judge::Judge;
+use super::merge;
 use super::outputs::{self, Seen};
 use super::pattern;
-use super::recorded::few;
+use super::trial::{Trial, Tried, best, ties};
 use super::weights::Layer;
-use crate::causes::{self, CauseKind};
+use crate::causes;
 use crate::layer_groups::class;
-
-/// What was found of one cause.
-#[derive(Clone, Debug)]
-pub(crate) struct Found {
-    pub(crate) key: String,
-    pub(crate) fault: &'static CauseKind,
-    pub(crate) subject: String,
-    pub(crate) relation: String,
-    /// The sites that it accounts for, in forward order.
-    pub(crate) sites: BTreeSet<Site>,
-    /// Of those, sites that have the trace's bits with it; the others are within the floor.
-    pub(crate) equal: BTreeSet<Site>,
-    /// What was changed in each part, and whether the whole part can be run so.
-    pub(crate) changes: Vec<(Part, Change, bool)>,
-    /// Elements that differ without it and do not with it.
-    pub(crate) evidence: u64,
-    /// Other hypotheses that give the same bits at its first site.
-    pub(crate) ties: Vec<String>,
-    pub(crate) shown: Shown,
-}
-
-/// How it was shown that a cause is one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Shown {
-    /// By running it: what is left is nothing, or within the floor.
-    Run,
-    /// By running it, but for the last bits of a function that the two compute otherwise.
-    Nearly,
-    /// Not by running the model, but by evaluating a formula on the trace's inputs: it gives the trace's values, but for
-    /// roundings.
-    Formula,
-    /// Not by running it: the values at the site keep to a rule.
-    Values,
-    /// Not by running it: number and size of the differences are those of a function's last bits.
-    LastBits,
-}
-
-impl Found {
-    /// Takes in what accounts for other sites in the same way.
-    pub(super) fn take(&mut self, other: Found) {
-        self.sites.extend(other.sites);
-        self.equal.extend(other.equal);
-        self.changes.extend(other.changes);
-        self.evidence += other.evidence;
-    }
-
-    /// Whether it was run.
-    pub(crate) fn ran(&self) -> bool {
-        matches!(self.shown, Shown::Run | Shown::Nearly)
-    }
-}
-
-/// A site that no hypothesis accounts for.
-#[derive(Clone, Debug)]
-pub(crate) struct Unexplained {
-    pub(crate) site: Site,
-    pub(crate) tried: Vec<String>,
-    pub(crate) pattern: String,
-}
-
-/// What a search came to.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Outcome {
-    pub(crate) found: Vec<Found>,
-    pub(crate) unexplained: Vec<Unexplained>,
-    /// How many hypotheses were run.
-    pub(crate) runs: usize,
-}
-
-/// The state of a part under some setting: every judged site on every prompt, and the activations.
-struct Trial {
-    sites: BTreeMap<(Site, usize), (SiteDivergence, Judged)>,
-    taught: Vec<Activations>,
-}
-
-impl Trial {
-    fn of(&self, site: Site) -> impl Iterator<Item = &(SiteDivergence, Judged)> {
-        self.sites.range((site, 0)..=(site, usize::MAX)).map(|(_, found)| found)
-    }
-
-    fn beyond(&self, site: Site) -> bool {
-        self.of(site).any(|(_, judged)| judged.beyond)
-    }
-
-    fn equal(&self, site: Site) -> bool {
-        self.of(site).all(|(_, judged)| judged.differing[0] == 0)
-    }
-
-    /// Sum of squares of what the site introduces; infinite where it is no number.
-    fn error(&self, site: Site) -> f64 {
-        let sum: f64 = self
-            .of(site)
-            .map(|(s, judged)| {
-                let nonfinite = s.nonfinite[0] != s.nonfinite[1];
-                if nonfinite { f64::INFINITY } else { s.introduced.rms.powi(2) * judged.differing[1] as f64 }
-            })
-            .sum();
-        if sum.is_nan() { f64::INFINITY } else { sum }
-    }
-
-    fn differing(&self, site: Site) -> u64 {
-        self.of(site).map(|(_, judged)| judged.differing[0]).sum()
-    }
-
-    fn all(&self) -> BTreeSet<Site> {
-        self.sites.keys().map(|(site, _)| *site).collect()
-    }
-
-    /// Sites that are in order in `before` and are not here.
-    fn harmed(&self, before: &Trial) -> bool {
-        self.all().into_iter().any(|site| self.beyond(site) && !before.beyond(site))
-    }
-}
 
 pub(crate) struct Search<'s, 'a> {
     arm: &'s NamedArm<'a>,
@@ -141,21 +30,29 @@ pub(crate) struct Search<'s, 'a> {
     outcome: Outcome,
 }
 
-/// A hypothesis, or two of them, that was run.
-struct Tried<'h> {
-    what: Vec<&'h Hypothesis>,
-    trial: Trial,
-    fits: bool,
-    equal: bool,
-    harm: bool,
-    error: f64,
+/// A site that needs a cause, in a part that was run as it stands now.
+#[derive(Clone, Copy)]
+struct Spot<'p> {
+    part: Part,
+    site: Site,
+    setting: &'p Setting,
+    now: &'p Trial,
+}
+
+/// Where a hypothesis holds.
+struct Holding<'h> {
+    trial: &'h Trial,
+    sites: BTreeSet<Site>,
+    runs_free: bool,
+    ties: &'h [Claim],
 }
 
 /// Sites of a kind without a formula after which none is tried at more of them.
 const FRUITLESS: usize = 3;
-
 /// The best of single hypotheses that are tried together with every other.
 const PAIRED: usize = 4;
+/// Facts of a cause that are kept beside the first.
+const ELSEWHERE: usize = 4;
 
 impl<'s, 'a> Search<'s, 'a> {
     pub(crate) fn new(
@@ -182,11 +79,8 @@ impl<'s, 'a> Search<'s, 'a> {
             self.part(part)?;
             progress(done + 1, total);
         }
-        let found = &mut self.outcome.found;
-        layers::merge(found);
-        *found = layers::alike(std::mem::take(found), self.base.architecture.layers.len());
-        // What two honest libraries differ by stands behind what somebody has to mend.
-        found.sort_by_key(|found| found.shown == Shown::LastBits);
+        let found = std::mem::take(&mut self.outcome.found);
+        self.outcome.found = merge::merged(found, self.base.architecture.layers.len());
         Ok(self.outcome)
     }
 
@@ -195,9 +89,10 @@ impl<'s, 'a> Search<'s, 'a> {
         let mut now = self.trial(part, &setting)?;
         let mut settled = BTreeSet::new();
         for site in now.all() {
+            let spot = Spot { part, site, setting: &setting, now: &now };
             if now.beyond(site)
                 && !settled.contains(&site)
-                && let Some((changed, trial)) = self.site(part, site, &setting, &now, &mut settled)?
+                && let Some((changed, trial)) = self.site(spot, &mut settled)?
             {
                 (setting, now) = (changed, trial);
             }
@@ -209,117 +104,70 @@ impl<'s, 'a> Search<'s, 'a> {
     /// holds at some sites only is entered for those, which are `settled` then.
     fn site(
         &mut self,
-        part: Part,
-        site: Site,
-        setting: &Setting,
-        now: &Trial,
+        spot: Spot,
         settled: &mut BTreeSet<Site>,
     ) -> Result<Option<(Setting, Trial)>, CompareError> {
+        let mut tried = self.try_all(spot)?;
+        let Some(index) = best(&tried) else {
+            self.unaccounted(spot, &tried)?;
+            return Ok(None);
+        };
+        if self.may_be_another_norm(spot.site, &tried[index]) && self.by_formula(spot)? {
+            return Ok(None);
+        }
+        let ties = ties(&tried, index);
+        Ok(self.accept(spot, tried.swap_remove(index), &ties, settled))
+    }
+
+    /// Runs everything that may account for a site: what is known first, then single hypotheses, edits, pairs.
+    fn try_all(&mut self, spot: Spot) -> Result<Vec<Tried>, CompareError> {
+        let Spot { site, setting, now, .. } = spot;
         let first = pattern::first_token(&self.pairs_at(site, now));
         let mut all = hypotheses(site, setting, self.arm.arm.dtype(), first);
         // What was found before is the likeliest.
-        let known: Vec<String> = self.outcome.found.iter().map(|f| f.key.clone()).collect();
-        all.sort_by_key(|h| known.iter().position(|key| *key == h.key).unwrap_or(usize::MAX));
+        let known: Vec<Key> = self.outcome.found.iter().map(|f| f.claim.key.clone()).collect();
+        let rank = |h: &Hypothesis| known.iter().position(|key| *key == h.claim.key).unwrap_or(usize::MAX);
+        all.sort_by_key(rank);
         let mut tried: Vec<Tried> = Vec::new();
-        for hypothesis in &all {
-            let one = self.attempt(part, site, setting, now, vec![hypothesis])?;
-            let known = one.fits && !one.harm && known.contains(&hypothesis.key);
-            tried.push(one);
-            if known {
+        for hypothesis in all {
+            let is_known = rank(&hypothesis) < known.len();
+            let attempt = self.attempt(spot, vec![hypothesis])?;
+            let enough = is_known && attempt.fits && !attempt.harm;
+            tried.push(attempt);
+            if enough {
                 break;
             }
         }
-        let edits;
+        if tried.iter().any(|t| t.fits) {
+            return Ok(tried);
+        }
+        let exact = self.judge.exact(&site.to_string());
+        let (model, taught) = (&setting.architecture, &now.taught[..]);
+        let layer = Layer { site, model, references: self.references, taught, exact };
+        for hypothesis in layer.edits(&mut self.parts, &self.arm.arm)? {
+            tried.push(self.attempt(spot, vec![hypothesis])?);
+        }
         if !tried.iter().any(|t| t.fits) {
-            let layer = Layer {
-                site,
-                of: &setting.architecture,
-                references: self.references,
-                taught: &now.taught,
-                exact: self.judge.exact(&site.to_string()),
-            };
-            edits = layer.edits(&mut self.parts, &self.arm.arm)?;
-            for hypothesis in &edits {
-                tried.push(self.attempt(part, site, setting, now, vec![hypothesis])?);
-            }
-            if !tried.iter().any(|t| t.fits) {
-                let pairs = self.pairs(part, site, setting, now, &tried)?;
-                tried.extend(pairs);
-            }
+            let pairs = self.pairs(spot, &tried)?;
+            tried.extend(pairs);
         }
-        let best = (tried.iter().enumerate().filter(|(_, t)| t.fits)).min_by(|(i, x), (j, y)| {
-            let rank = |t: &Tried| (!t.equal, t.harm, t.what.len());
-            let size = |t: &Tried| if t.equal { 0.0 } else { t.error };
-            rank(x).cmp(&rank(y)).then(size(x).total_cmp(&size(y))).then(i.cmp(j))
-        });
-        let Some((index, _)) = best else {
-            self.unaccounted(part, site, setting, now, &tried)?;
-            return Ok(None);
-        };
-        // So may one weight throughout, where that is the root of the width.
-        let scaled = tried[index].what.iter().any(|h| h.relation.contains("*a"));
-        let doubtful =
-            scaled || !tried[index].equal || self.outcome.found.iter().any(|f| f.shown == Shown::Formula);
-        if doubtful && edits_norm(site, &tried[index].what) && self.by_formula(site, setting, now)? {
-            return Ok(None);
-        }
-        let ties: Vec<String> = (tried.iter().enumerate())
-            .filter(|(i, t)| *i != index && t.equal && t.what.len() == 1 && tried[index].equal && !t.harm)
-            .map(|(_, t)| said(&t.what))
-            .collect();
-        let best = tried.swap_remove(index);
-        let of = &setting.architecture;
-        let mut changed = setting.clone();
-        for hypothesis in &best.what {
-            hypothesis.change.apply(part, &mut changed);
-        }
-        let mended = |s: &Site| now.beyond(*s) && !best.trial.beyond(*s) && !settled.contains(s);
-        let mended: BTreeSet<Site> = now.all().into_iter().filter(mended).collect();
-        // Who reads which tensor is every reader's own matter, also where it is not in order for another reason.
-        let attention = self.base.semantics.base.attention;
-        let rewired: Vec<Site> = best.what.iter().filter_map(|h| h.change.rewired()).collect();
-        let reader = |s: &Site| of.reads(*s, attention).iter().any(|of| rewired.contains(of));
-        let local = best.harm || !rewired.is_empty();
-        let accounted: BTreeSet<Site> = match (best.harm, rewired.is_empty()) {
-            (false, true) => mended,
-            (true, _) => BTreeSet::from([site]),
-            (false, false) => mended.into_iter().filter(reader).collect(),
-        };
-        let readers = of.sites(attention).into_iter().filter(reader);
-        let all_readers = readers.clone().count() > 0 && readers.into_iter().all(|s| accounted.contains(&s));
-        for hypothesis in &best.what {
-            let free = (!local || all_readers) && !best.harm && hypothesis.change.runs_free(part, of);
-            let mended = |s: &Site| now.differing(*s).saturating_sub(best.trial.differing(*s));
-            let evidence = accounted.iter().map(mended).sum();
-            self.enter(part, hypothesis, &accounted, &best.trial, (free, evidence), &ties);
-        }
-        if local {
-            settled.extend(accounted);
-        }
-        Ok((!local).then_some((changed, best.trial)))
+        Ok(tried)
     }
 
     /// Two at once, where one alone makes it better but not good.
-    fn pairs<'h>(
-        &mut self,
-        part: Part,
-        site: Site,
-        setting: &Setting,
-        now: &Trial,
-        tried: &[Tried<'h>],
-    ) -> Result<Vec<Tried<'h>>, CompareError> {
-        let before = now.error(site);
+    fn pairs(&mut self, spot: Spot, tried: &[Tried]) -> Result<Vec<Tried>, CompareError> {
+        let before = spot.now.error(spot.site);
         let mut better: Vec<&Tried> = tried.iter().filter(|t| t.error < 0.9 * before).collect();
         better.sort_by(|x, y| x.error.total_cmp(&y.error));
         let mut pairs = Vec::new();
         for first in better.into_iter().take(PAIRED) {
-            for second in tried.iter().filter(|t| t.trial.differing(site) > 0) {
-                let (one, other) = (first.what[0], second.what[0]);
-                let exclusive = one.subject == other.subject && !matches!(one.change, Change::Rewired { .. });
-                if exclusive || one.key == other.key {
+            for second in tried.iter().filter(|t| t.trial.differing(spot.site) > 0) {
+                let (one, other) = (&first.what[0], &second.what[0]);
+                let same = one.claim.about == other.claim.about && one.change.rewired().is_none();
+                if same || one.claim.key == other.claim.key {
                     continue;
                 }
-                let pair = self.attempt(part, site, setting, now, vec![one, other])?;
+                let pair = self.attempt(spot, vec![one.clone(), other.clone()])?;
                 if pair.equal {
                     return Ok(vec![pair]);
                 }
@@ -331,23 +179,12 @@ impl<'s, 'a> Search<'s, 'a> {
         Ok(pairs)
     }
 
-    fn attempt<'h>(
-        &mut self,
-        part: Part,
-        site: Site,
-        setting: &Setting,
-        now: &Trial,
-        what: Vec<&'h Hypothesis>,
-    ) -> Result<Tried<'h>, CompareError> {
-        let mut changed = setting.clone();
-        for hypothesis in &what {
-            hypothesis.change.apply(part, &mut changed);
-        }
-        let trial = self.trial(part, &changed)?;
-        self.outcome.runs += 1;
+    fn attempt(&mut self, spot: Spot, what: Vec<Hypothesis>) -> Result<Tried, CompareError> {
+        let Spot { part, site, setting, now } = spot;
+        let trial = self.trial(part, &changed(part, setting, &what))?;
         let (equal, harm, error) = (trial.equal(site), trial.harmed(now), trial.error(site));
         // A change that takes the site away explains nothing of it.
-        let there = trial.of(site).count() == now.of(site).count();
+        let there = trial.at(site).count() == now.at(site).count();
         let sites: BTreeSet<Site> =
             what.iter().flat_map(|h| h.change.sites(&self.base.architecture, site)).collect();
         // What reads zeros gives zeros, whatever it is.
@@ -358,7 +195,7 @@ impl<'s, 'a> Search<'s, 'a> {
     }
 
     fn trial(&mut self, part: Part, setting: &Setting) -> Result<Trial, CompareError> {
-        let mut trial = Trial { sites: BTreeMap::new(), taught: Vec::new() };
+        let mut trial = Trial::default();
         for (prompt, reference) in self.references.iter().enumerate() {
             let taught = self.parts.forced(part, setting, &reference.ids, &reference.activations)?;
             for (&site, t) in &taught {
@@ -376,161 +213,142 @@ impl<'s, 'a> Search<'s, 'a> {
         Ok(trial)
     }
 
-    /// Enters a hypothesis that holds; at other layers before, it is one cause with it.
-    fn enter(
+    /// Whether other weights of a norm may be what a norm of another kind gives: they fit but for bits, or are ours times a
+    /// constant, which may be the root of the width.
+    fn may_be_another_norm(&self, site: Site, tried: &Tried) -> bool {
+        let scaled = tried.what.iter().any(|h| h.claim.evidence.is_scaled());
+        let doubtful = scaled || !tried.equal || self.outcome.found.iter().any(|f| f.shown == Shown::Formula);
+        doubtful && edits_norm(site, tried)
+    }
+
+    /// Enters what was found, and gives the part with it if it holds for the whole part.
+    fn accept(
         &mut self,
-        part: Part,
-        hypothesis: &Hypothesis,
-        sites: &BTreeSet<Site>,
-        trial: &Trial,
-        (free, evidence): (bool, u64),
-        ties: &[String],
-    ) -> &mut Found {
-        let equal = sites.iter().copied().filter(|site| trial.equal(*site));
-        // A norm whose squares are infinite in its format gives zeros: that is no choice of where to round.
-        let of_zeros = || sites.iter().any(|site| self.zeros(*site));
-        let fault = match hypothesis.fault == causes::NORM_ROUNDING && of_zeros() {
-            true => causes::OVERFLOW,
-            false => hypothesis.fault,
+        spot: Spot,
+        best: Tried,
+        ties: &[Claim],
+        settled: &mut BTreeSet<Site>,
+    ) -> Option<(Setting, Trial)> {
+        let Spot { part, site, setting, now } = spot;
+        let model = &setting.architecture;
+        let mended = |s: &Site| now.beyond(*s) && !best.trial.beyond(*s) && !settled.contains(s);
+        let mended: BTreeSet<Site> = now.all().into_iter().filter(mended).collect();
+        // Rewiring affects one reader only: it holds for exactly the sites that read the tensor.
+        let attention = self.base.semantics.base.attention;
+        let rewired = best.rewired();
+        let reader = |s: &Site| model.reads(*s, attention).iter().any(|read| rewired.contains(read));
+        let local = best.harm || !rewired.is_empty();
+        let sites: BTreeSet<Site> = match (best.harm, rewired.is_empty()) {
+            (false, true) => mended,
+            (true, _) => BTreeSet::from([site]),
+            (false, false) => mended.into_iter().filter(reader).collect(),
         };
-        let found = self.found(&hypothesis.key, || Found {
-            key: hypothesis.key.clone(),
-            fault,
-            subject: hypothesis.subject.clone(),
-            relation: hypothesis.relation.clone(),
-            sites: BTreeSet::new(),
-            equal: BTreeSet::new(),
-            changes: Vec::new(),
-            evidence: 0,
-            ties: ties.to_vec(),
-            shown: Shown::Run,
-        });
+        let readers: Vec<Site> = model.sites(attention).into_iter().filter(reader).collect();
+        let all_readers = !readers.is_empty() && readers.iter().all(|s| sites.contains(s));
+        for hypothesis in &best.what {
+            let runs_free = (!local || all_readers) && !best.harm && hypothesis.change.runs_free(part, model);
+            self.enter(
+                spot,
+                hypothesis,
+                Holding { trial: &best.trial, sites: sites.clone(), runs_free, ties },
+            );
+        }
+        if local {
+            settled.extend(sites);
+            return None;
+        }
+        Some((changed(part, setting, &best.what), best.trial))
+    }
+
+    /// Enters a hypothesis that holds; at other layers before, it is one cause with it.
+    fn enter(&mut self, spot: Spot, hypothesis: &Hypothesis, holding: Holding) -> &mut Found {
+        let Holding { trial, sites, runs_free, ties } = holding;
+        let mut claim = hypothesis.claim.clone();
+        // A norm whose squares are infinite in its format gives zeros: that is no choice of where to round.
+        if claim.kind == causes::NORM_ROUNDING && sites.iter().any(|site| self.zeros(*site)) {
+            claim.kind = causes::OVERFLOW;
+        }
+        let mended = |s: &Site| spot.now.differing(*s).saturating_sub(trial.differing(*s));
+        let found = self.found(&claim, Shown::Run);
+        if found.sites.is_empty() {
+            found.ties = ties.to_vec();
+        }
+        found.keep_ties(ties);
+        found.claim.join(&claim);
+        found.mended += sites.iter().map(mended).sum::<u64>();
+        found.equal.extend(sites.iter().filter(|site| trial.equal(**site)));
         found.sites.extend(sites);
-        found.equal.extend(equal);
-        found.evidence += evidence;
-        found.ties.retain(|tie| ties.contains(tie));
-        found.changes.push((part, hypothesis.change.clone(), free));
+        found.changes.push(PartChange { part: spot.part, change: hypothesis.change.clone(), runs_free });
         found
     }
 
-    /// The cause of this key, entered if it is new.
-    fn found(&mut self, key: &str, new: impl FnOnce() -> Found) -> &mut Found {
+    /// The cause of a claim's key, entered if it is new.
+    fn found(&mut self, claim: &Claim, shown: Shown) -> &mut Found {
         let all = &mut self.outcome.found;
-        let at = all.iter().position(|f| f.key == key).unwrap_or_else(|| {
-            all.push(new());
+        let at = all.iter().position(|f| f.claim.key == claim.key).unwrap_or_else(|| {
+            all.push(Found::new(claim.clone(), shown));
             all.len() - 1
         });
         &mut all[at]
     }
 
     /// Enters what was recognised at a site, and not run.
-    fn recognised(
-        &mut self,
-        key: String,
-        site: Site,
-        shown: Shown,
-        fault: &'static CauseKind,
-        said: [String; 2],
-    ) {
-        let [subject, relation] = said;
-        let said_here = relation.strip_prefix("trace: ").unwrap_or_default().to_owned();
-        let found = self.found(&key.clone(), || Found {
-            key,
-            fault,
-            subject,
-            relation,
-            sites: BTreeSet::new(),
-            equal: BTreeSet::new(),
-            changes: Vec::new(),
-            evidence: 0,
-            ties: Vec::new(),
-            shown,
-        });
-        const SHOWN: usize = 4;
-        let others = found.relation.matches("; at ").count();
-        if !found.sites.is_empty() && !said_before(&found.relation, &said_here) && others < SHOWN {
-            found.relation = format!("{}; at {site} {said_here}", found.relation);
+    fn recognised(&mut self, claim: Claim, site: Site, shown: Shown) {
+        let found = self.found(&claim, shown);
+        found.claim.join(&claim);
+        if shown == Shown::Formula && !found.shows(&claim.evidence) && found.elsewhere.len() < ELSEWHERE {
+            found.elsewhere.push((site, claim.evidence));
         }
         found.sites.insert(site);
-        if matches!(shown, Shown::Values | Shown::Formula) && found.sites.len() > 1 {
-            let mut kinds: Vec<String> = Vec::new();
-            let one_layer = found
-                .sites
-                .iter()
-                .all(|site| site.layer() == found.sites.first().and_then(|first| first.layer()));
-            let name = |site: &Site| if one_layer { site.to_string() } else { class(&site.to_string()) };
-            for kind in found.sites.iter().map(name) {
-                if !kinds.contains(&kind) {
-                    kinds.push(kind);
-                }
-            }
-            let kinds: Vec<&str> = kinds.iter().map(String::as_str).collect();
-            found.subject = format!("the output of {}", few(&kinds));
-        }
     }
 
     /// What no hypothesis accounts for to the last bit may be a function's last bits, in ours as it is or as a hypothesis has
     /// it; or the values themselves may say what they are of ours.
-    fn unaccounted(
-        &mut self,
-        part: Part,
-        site: Site,
-        setting: &Setting,
-        now: &Trial,
-        tried: &[Tried],
-    ) -> Result<(), CompareError> {
+    fn unaccounted(&mut self, spot: Spot, tried: &[Tried]) -> Result<(), CompareError> {
+        let Spot { site, now, .. } = spot;
         let pairs = self.pairs_at(site, now);
-        let kind = class(&site.to_string());
         if pattern::last_bits(site, &pairs, self.judge.chance()) || pattern::few_steps(&pairs) {
-            let fault = causes::LAST_BITS;
-            let said = [
-                format!("functions at {kind} and the like"),
-                "the two are neighbours in their format wherever they differ".to_owned(),
-            ];
-            self.recognised(fault.id.to_owned(), site, Shown::LastBits, fault, said);
+            let evidence = Evidence::Fact(Finding::new("neighbours"));
+            let mut claim = Claim::at_site(causes::LAST_BITS, site, evidence);
+            claim.key.place.clear();
+            self.recognised(claim, site, Shown::LastBits);
             return Ok(());
         }
-        let nearly = |t: &&Tried| {
-            let mut sites = t.what[0]
-                .change
-                .sites(&self.base.architecture, site)
-                .into_iter()
-                .filter(|s| t.trial.of(*s).count() > 0);
-            t.what.len() == 1 && !t.harm && sites.all(|s| pattern::nearly(s, &self.pairs_at(s, &t.trial)))
-        };
-        if let Some(near) = tried.iter().find(nearly) {
-            if edits_norm(site, &near.what) && self.by_formula(site, setting, now)? {
+        if let Some(near) = tried.iter().find(|t| self.nearly(site, t)) {
+            if edits_norm(site, near) && self.by_formula(spot)? {
                 return Ok(());
             }
-            let evidence = now.differing(site).saturating_sub(near.trial.differing(site));
-            let at = BTreeSet::from([site]);
-            self.enter(part, near.what[0], &at, &near.trial, (true, evidence), &[]).shown = Shown::Nearly;
+            let sites = BTreeSet::from([site]);
+            let holding = Holding { trial: &near.trial, sites, runs_free: true, ties: &[] };
+            self.enter(spot, &near.what[0], holding).shown = Shown::Nearly;
             return Ok(());
         }
-        if self.by_formula(site, setting, now)? {
+        if self.by_formula(spot)? {
             return Ok(());
         }
         let pairs = self.pairs_at(site, now);
         let attention = self.base.architecture.layers.first().map(|layer| layer.attention);
         let heads = attention.map_or([1; 2], |attention| [attention.heads, attention.groups]);
-        let seen = outputs::seen(site, &pairs, &heads);
-        let place = match seen {
-            Ok(Seen { fault, statement }) => {
-                let said = [
-                    format!("the output of {site}"),
-                    format!("of ours (a) and the trace's (b): {statement}"),
-                ];
-                self.recognised(format!("{} {kind}", fault.id), site, Shown::Values, fault, said);
+        let place = match outputs::seen(site, &pairs, &heads) {
+            Seen::Rule { kind, evidence } => {
+                self.recognised(Claim::at_site(kind, site, evidence), site, Shown::Values);
                 return Ok(());
             }
-            Err(place) => {
-                place.map_or(String::new(), |place| format!("; of ours (a) and the trace's (b): {place}"))
-            }
+            Seen::Place(statement) => Some(statement),
+            Seen::Nothing => None,
         };
-        let tried = tried.iter().filter(|t| t.what.len() == 1).map(|t| said(&t.what)).collect();
-        let pattern = pattern::describe(site, &pairs) + &place;
-        self.outcome.unexplained.push(Unexplained { site, tried, pattern });
+        let tried = tried.iter().filter_map(|t| t.single().cloned()).collect();
+        let pattern = pattern::pattern(site, &pairs);
+        self.outcome.unexplained.push(Unexplained { site, tried, pattern, place });
         Ok(())
+    }
+
+    /// Whether a single hypothesis leaves no more than the last bits of a function.
+    fn nearly(&self, site: Site, tried: &Tried) -> bool {
+        let [only] = &tried.what[..] else { return false };
+        let sites = only.change.sites(&self.base.architecture, site);
+        let mut there = sites.into_iter().filter(|s| tried.trial.at(*s).count() > 0);
+        !tried.harm && there.all(|s| pattern::nearly(s, &self.pairs_at(s, &tried.trial)))
     }
 
     /// Whether a trace is zero throughout at a site.
@@ -540,27 +358,28 @@ impl<'s, 'a> Search<'s, 'a> {
     }
 
     /// Enters the formula that gives the trace's values at a site, if one does.
-    fn by_formula(&mut self, site: Site, setting: &Setting, now: &Trial) -> Result<bool, CompareError> {
+    fn by_formula(&mut self, spot: Spot) -> Result<bool, CompareError> {
+        let Spot { site, setting, now, .. } = spot;
         let kind = class(&site.to_string());
-        let attention = setting.semantics.base.attention;
         // What no formula gives in some layers is not sought in all.
         let fruitless =
             self.outcome.unexplained.iter().filter(|u| class(&u.site.to_string()) == kind).count();
-        let at = At::of(site, &setting.architecture, attention, self.references, &now.taught);
-        if let Some(at) = at.filter(|_| fruitless < FRUITLESS)
-            && let Some(Formula { fault, said }) = at.formula(&mut self.parts)?
-        {
-            let said = [format!("the output of {site}"), format!("trace: {said}")];
-            // The same formula at another kind of site is one cause with it.
-            let same = |f: &&Found| {
-                f.shown == Shown::Formula && f.fault == fault && said_before(&f.relation, &said[1])
-            };
-            let known = self.outcome.found.iter().find(same).map(|f| f.key.clone());
-            let key = known.unwrap_or(format!("{} {kind}", fault.id));
-            self.recognised(key, site, Shown::Formula, fault, said);
-            return Ok(true);
+        if fruitless >= FRUITLESS {
+            return Ok(false);
         }
-        Ok(false)
+        let attention = setting.semantics.base.attention;
+        let model = &setting.architecture;
+        let at = At::read_all(site, model, attention, self.references, &now.taught, &mut self.parts)?;
+        let Some(formula) = at.and_then(|at| formula(&at)) else { return Ok(false) };
+        let mut claim = Claim::at_site(formula.kind, site, Evidence::Fact(formula.finding));
+        // The same formula at another kind of site is one cause with it.
+        let same =
+            |f: &&Found| f.shown == Shown::Formula && f.claim.kind == claim.kind && f.shows(&claim.evidence);
+        if let Some(known) = self.outcome.found.iter().find(same) {
+            claim.key = known.claim.key.clone();
+        }
+        self.recognised(claim, site, Shown::Formula);
+        Ok(true)
     }
 
     /// The trace's values and ours at a site, of every prompt that has both.
@@ -572,26 +391,14 @@ impl<'s, 'a> Search<'s, 'a> {
     }
 }
 
-fn said(what: &[&Hypothesis]) -> String {
-    let one = |h: &&Hypothesis| {
-        if h.relation.is_empty() { h.subject.clone() } else { format!("{} ({})", h.subject, h.relation) }
-    };
-    what.iter().map(one).collect::<Vec<_>>().join(" with ")
+/// A setting with some hypotheses put into a part.
+fn changed(part: Part, setting: &Setting, what: &[Hypothesis]) -> Setting {
+    let mut changed = setting.clone();
+    what.iter().for_each(|hypothesis| hypothesis.change.apply(part, &mut changed));
+    changed
 }
 
-/// Whether these are other weights of a norm: a norm of another kind may pass for that.
-fn edits_norm(site: Site, what: &[&Hypothesis]) -> bool {
-    site.op() == Op::Norm && what.iter().any(|h| matches!(h.change, Change::Parameters(_)))
-}
-
-/// Whether a relation says so already, but for rounding.
-fn said_before(relation: &str, said: &str) -> bool {
-    let number = |word: &str| word.trim_end_matches(',').parse::<f64>().ok();
-    let alike = |x: &str, y: &str| {
-        x == y || number(x).zip(number(y)).is_some_and(|(x, y)| (x - y).abs() <= 0.01 * x.abs())
-    };
-    let words: Vec<&str> = said.split(' ').collect();
-    let relation: Vec<&str> = relation.split([' ', ';']).collect();
-    said.is_empty()
-        || relation.windows(words.len()).any(|part| part.iter().zip(&words).all(|(x, y)| alike(x, y)))
+/// Whether these are other weights of a norm.
+fn edits_norm(site: Site, tried: &Tried) -> bool {
+    site.op() == Op::Norm && tried.edits_parameters()
 }

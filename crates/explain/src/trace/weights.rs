@@ -11,9 +11,11 @@ use ulpscope_capture::Activations;
 use ulpscope_compare::{CompareError, Parts, Reference};
 use ulpscope_decoder::{Architecture, Op, Site};
 use ulpscope_floats::{DType, Floats, Rounding};
+use ulpscope_record::{Finding, Subject};
 use ulpscope_relations::{Description, Hints, Statement, describe};
 use ulpscope_weights::Arm;
 
+use super::evidence::{Claim, Evidence};
 use super::hypothesis::{Change, Hypothesis};
 use crate::causes::{self, CauseKind};
 use crate::layer_groups::class;
@@ -26,7 +28,7 @@ const GUESSES: usize = 12;
 /// A site with parameters, and what is known of it.
 pub(crate) struct Layer<'s> {
     pub(crate) site: Site,
-    pub(crate) of: &'s Architecture,
+    pub(crate) model: &'s Architecture,
     pub(crate) references: &'s [Reference],
     /// What ours gives on each prompt.
     pub(crate) taught: &'s [Activations],
@@ -39,27 +41,45 @@ pub(crate) fn module(site: Site) -> Option<String> {
     matches!(site.op(), Op::Embed | Op::Norm | Op::Linear).then(|| site.to_string())
 }
 
-/// A parameter with its shape.
-struct Held {
+/// A parameter of ours, with its shape.
+struct Parameter {
     name: String,
     shape: Vec<usize>,
     values: Floats<'static>,
 }
 
-fn held(parts: &mut Parts, arm: &Arm, name: &str) -> Result<Held, CompareError> {
-    let values = parts.parameter(name)?.into_owned();
-    let of = arm.architecture();
-    let shape = of.parameter(name).map_or_else(|| vec![of.vocab, of.width], |p| p.param.shape.clone());
-    Ok(Held { name: name.to_owned(), shape, values })
+impl Parameter {
+    fn read(parts: &mut Parts, arm: &Arm, name: &str) -> Result<Self, CompareError> {
+        let values = parts.parameter(name)?.into_owned();
+        let model = arm.architecture();
+        let shape =
+            model.parameter(name).map_or_else(|| vec![model.vocab, model.width], |p| p.param.shape.clone());
+        Ok(Parameter { name: name.to_owned(), shape, values })
+    }
+
+    fn subject(&self) -> Subject {
+        Subject::Tensors { names: vec![self.name.clone()] }
+    }
+
+    /// The claim that other values stand in its place.
+    fn replaced(&self, claim: Claim, values: Floats<'static>) -> Hypothesis {
+        Hypothesis { claim, change: Change::Parameters(vec![(self.name.clone(), Arc::new(values))]) }
+    }
+
+    /// The same of what all layers would have in common.
+    fn whole(&self, kind: &'static CauseKind, finding: Finding, values: Floats<'static>) -> Hypothesis {
+        let claim = Claim::new(kind, class(&self.name), self.subject(), Evidence::Fact(finding));
+        self.replaced(claim, values)
+    }
 }
 
 impl Layer<'_> {
     /// Edits that may turn ours into the trace's, the most specific last.
     pub(crate) fn edits(&self, parts: &mut Parts, arm: &Arm) -> Result<Vec<Hypothesis>, CompareError> {
         let Some(module) = module(self.site) else { return Ok(Vec::new()) };
-        let weight = held(parts, arm, &format!("{module}.weight"))?;
-        let bias = (self.of.node(self.site).params.len() > 1)
-            .then(|| held(parts, arm, &format!("{module}.bias")))
+        let weight = Parameter::read(parts, arm, &format!("{module}.weight"))?;
+        let bias = (self.model.node(self.site).params.len() > 1)
+            .then(|| Parameter::read(parts, arm, &format!("{module}.bias")))
             .transpose()?;
         let mut found = Vec::new();
         if let Some(bias) = &bias {
@@ -70,11 +90,7 @@ impl Layer<'_> {
             found.extend(self.rows_of_tokens(&weight));
             return Ok(found);
         }
-        found.extend(
-            recast(arm, &weight)?
-                .into_iter()
-                .map(|(fault, said, values)| self.whole(&weight, fault, &said, values)),
-        );
+        found.extend(recast(arm, &weight)?);
         found.extend(self.others(parts, arm, &weight)?);
         if self.site.op() == Op::Linear {
             found.extend(self.channels(&weight, bias.as_ref()));
@@ -86,72 +102,51 @@ impl Layer<'_> {
 
     fn heads(&self) -> [usize; 2] {
         let attention =
-            self.site.layer().or(Some(0)).and_then(|n| self.of.layers.get(n)).map(|l| l.attention);
+            self.site.layer().or(Some(0)).and_then(|n| self.model.layers.get(n)).map(|l| l.attention);
         attention.map_or([1; 2], |attention| [attention.heads, attention.groups])
     }
 
-    /// Another tensor in this one's place.
-    fn whole(
-        &self,
-        held: &Held,
-        fault: &'static CauseKind,
-        said: &str,
-        values: Floats<'static>,
-    ) -> Hypothesis {
-        Hypothesis {
-            key: format!("{} {said}", class(&held.name)),
-            fault,
-            subject: class(&held.name),
-            relation: said.to_owned(),
-            change: Change::Parameters(vec![(held.name.clone(), Arc::new(values))]),
-        }
-    }
-
     /// An edit of some elements, named by what the tensor has become.
-    fn edited(&self, held: &Held, values: Floats<'static>) -> Option<Hypothesis> {
-        if values.bytes() == held.values.bytes() {
+    fn edited(&self, weight: &Parameter, values: Floats<'static>) -> Option<Hypothesis> {
+        if values.bytes() == weight.values.bytes() {
             return None;
         }
-        let statement = describe(&held.values, &values, &held.shape, &Hints { heads: &self.heads() });
-        let fault = match &statement {
+        let statement = describe(&weight.values, &values, &weight.shape, &Hints { heads: &self.heads() });
+        let kind = match &statement {
             Statement::Exact(_) | Statement::Described(Description::Constant { .. }) => {
-                causes::of_statement(self.of.kind(&held.name)?, &statement)
+                causes::of_statement(self.model.kind(&weight.name)?, &statement)
             }
             Statement::Described(_) => causes::PARTLY,
         };
-        Some(Hypothesis {
-            key: held.name.clone(),
-            fault,
-            subject: held.name.clone(),
-            relation: format!("of ours (a) and the trace's (b): {statement}"),
-            change: Change::Parameters(vec![(held.name.clone(), Arc::new(values))]),
-        })
+        let claim = Claim::new(kind, weight.name.clone(), weight.subject(), Evidence::Related(statement));
+        Some(weight.replaced(claim, values))
     }
 
-    fn biases(&self, bias: &Held) -> Vec<Hypothesis> {
+    fn biases(&self, bias: &Parameter) -> Vec<Hypothesis> {
         let map = |f: fn(f64) -> f64| {
             same_format(&bias.values, (0..bias.values.len()).map(|i| f(bias.values.get(i))))
         };
         vec![
-            self.whole(bias, causes::BIAS, "trace: none, ours: added", map(|_| 0.0)),
-            self.whole(bias, causes::SIGNS, "trace = -ours", map(|x| -x)),
-            self.whole(bias, causes::SCALED, "trace = 2*ours", map(|x| 2.0 * x)),
+            bias.whole(causes::BIAS, Finding::new("bias-missing"), map(|_| 0.0)),
+            bias.whole(causes::SIGNS, Finding::new("tensor-negated"), map(|x| -x)),
+            bias.whole(causes::SCALED, Finding::new("tensor-doubled"), map(|x| 2.0 * x)),
         ]
     }
 
     /// Tensors of the same shape elsewhere in the model, and this one transposed.
-    fn others(&self, parts: &mut Parts, arm: &Arm, weight: &Held) -> Result<Vec<Hypothesis>, CompareError> {
+    fn others(
+        &self,
+        parts: &mut Parts,
+        arm: &Arm,
+        weight: &Parameter,
+    ) -> Result<Vec<Hypothesis>, CompareError> {
         let mut found = Vec::new();
         if let [rows, columns] = weight.shape[..]
             && rows == columns
         {
             let turned = (0..rows * columns).map(|i| weight.values.get(i % rows * columns + i / rows));
-            found.push(self.whole(
-                weight,
-                causes::TRANSPOSED,
-                "trace = ours transposed",
-                same_format(&weight.values, turned),
-            ));
+            let values = same_format(&weight.values, turned);
+            found.push(weight.whole(causes::TRANSPOSED, Finding::new("tensor-transposed"), values));
         }
         let layer = self.site.layer();
         let others = arm.architecture().parameters().into_iter().filter(|other| {
@@ -162,17 +157,17 @@ impl Layer<'_> {
         for name in others.map(|other| other.name) {
             let values = parts.parameter(&name)?.into_owned();
             if values.dtype() == weight.values.dtype() && values.bytes() != weight.values.bytes() {
-                let mut one =
-                    self.whole(weight, causes::EXCHANGED, &format!("the trace's holds {name}"), values);
-                (one.subject, one.key) = (weight.name.clone(), format!("{} holds {name}", weight.name));
-                found.push(one);
+                let finding = Finding::new("holds").with("tensor", weight.name.as_str()).with("from", name);
+                let (place, about) = (weight.name.clone(), weight.subject());
+                let claim = Claim::new(causes::EXCHANGED, place, about, Evidence::Fact(finding));
+                found.push(weight.replaced(claim, values));
             }
         }
         Ok(found)
     }
 
     /// The rows of a linear layer that are other rows, of another sign or size, or changed in one element.
-    fn channels(&self, weight: &Held, bias: Option<&Held>) -> Vec<Hypothesis> {
+    fn channels(&self, weight: &Parameter, bias: Option<&Parameter>) -> Vec<Hypothesis> {
         let [rows, columns] = weight.shape[..] else { return Vec::new() };
         let Some(data) = self.data(rows, bias) else { return Vec::new() };
         let unit = weight.values.dtype().unit_roundoff();
@@ -219,9 +214,9 @@ impl Layer<'_> {
                 .into_iter()
                 .map(|row| vec![(*one, row)])
                 .collect(),
-            few if few.len() <= 16 => {
+            several if several.len() <= 16 => {
                 let each =
-                    few.iter().filter_map(|&j| Some((j, elements(&data, &inputs, weight, j, 1).pop()?)));
+                    several.iter().filter_map(|&j| Some((j, elements(&data, &inputs, weight, j, 1).pop()?)));
                 vec![each.collect()]
             }
             _ => Vec::new(),
@@ -232,7 +227,7 @@ impl Layer<'_> {
     }
 
     /// Each channel of a linear layer over all tokens, ours and the trace's, less the bias.
-    fn data(&self, rows: usize, bias: Option<&Held>) -> Option<Data> {
+    fn data(&self, rows: usize, bias: Option<&Parameter>) -> Option<Data> {
         let mut data = Data { ours: vec![Vec::new(); rows], theirs: vec![Vec::new(); rows] };
         for (reference, taught) in self.references.iter().zip(self.taught) {
             let judged = reference.judged.contains(&self.site);
@@ -253,7 +248,7 @@ impl Layer<'_> {
 
     /// What the layer reads, each channel over all tokens.
     fn inputs(&self, columns: usize) -> Option<Vec<Vec<f64>>> {
-        let [from] = self.of.reads(self.site, Default::default())[..] else {
+        let [from] = self.model.reads(self.site, Default::default())[..] else {
             return None;
         };
         let mut inputs = vec![Vec::new(); columns];
@@ -266,7 +261,7 @@ impl Layer<'_> {
     }
 
     /// A norm's weight as the trace's quotients have it, where every token agrees on it.
-    fn norm(&self, weight: &Held) -> Vec<Hypothesis> {
+    fn norm(&self, weight: &Parameter) -> Vec<Hypothesis> {
         let width = weight.values.len();
         let Some(data) = self.data(width, None) else { return Vec::new() };
         let mut changed = Vec::with_capacity(width);
@@ -300,16 +295,16 @@ impl Layer<'_> {
     }
 
     /// Every token's embedding read so many rows further on.
-    fn row_beside(&self, weight: &Held, by: isize) -> Hypothesis {
+    fn row_beside(&self, weight: &Parameter, by: isize) -> Hypothesis {
         let (rows, columns) = (weight.shape[0], weight.values.len() / weight.shape[0]);
         let from = |i: usize| (i / columns).saturating_add_signed(by).min(rows - 1) * columns + i % columns;
         let moved = (0..weight.values.len()).map(|i| weight.values.get(from(i)));
-        let said = format!("trace: row id {}, ours: row id", if by > 0 { "+ 1" } else { "- 1" });
-        self.whole(weight, causes::TOKEN_IDS, &said, same_format(&weight.values, moved))
+        let finding = Finding::new("rows-beside").with("by", i32::from(by > 0));
+        weight.whole(causes::TOKEN_IDS, finding, same_format(&weight.values, moved))
     }
 
     /// Rows of the embedding that are another token's, or zero, or of another sign or size.
-    fn rows_of_tokens(&self, weight: &Held) -> Vec<Hypothesis> {
+    fn rows_of_tokens(&self, weight: &Parameter) -> Vec<Hypothesis> {
         let [rows, columns] = weight.shape[..] else { return Vec::new() };
         let row =
             |i: usize| -> Vec<f64> { (0..columns).map(|c| weight.values.get(i * columns + c)).collect() };
@@ -330,8 +325,8 @@ impl Layer<'_> {
                 let negated = theirs.iter().zip(&ours).all(|(a, b)| *a == -b);
                 let zero = theirs.iter().all(|a| *a == 0.0);
                 let other = || (0..rows).any(|other| other != id && row(other) == theirs);
-                let few = theirs.iter().zip(&ours).filter(|(a, b)| a != b).count() * 8 <= columns;
-                if !(negated || zero || few || other()) {
+                let sparse = theirs.iter().zip(&ours).filter(|(a, b)| a != b).count() * 8 <= columns;
+                if !(negated || zero || sparse || other()) {
                     return Vec::new();
                 }
                 values[id * columns..(id + 1) * columns].copy_from_slice(&theirs);
@@ -426,7 +421,7 @@ fn nice(factor: f64) -> f64 {
 ///
 /// The row's products are summed exactly, with the element changed, and rounded as the layer rounds; the guess at which
 /// that gives most of the trace's values is the best.
-fn elements(data: &Data, inputs: &[Vec<f64>], weight: &Held, j: usize, most: usize) -> Vec<Row> {
+fn elements(data: &Data, inputs: &[Vec<f64>], weight: &Parameter, j: usize, most: usize) -> Vec<Row> {
     let theirs = &data.theirs[j];
     let columns = inputs.len();
     if inputs.iter().any(|x| x.len() != theirs.len()) {
@@ -494,31 +489,24 @@ fn same_format(like: &Floats, values: impl Iterator<Item = f64>) -> Floats<'stat
 }
 
 /// The weight by another way to its format.
-fn recast(
-    arm: &Arm,
-    weight: &Held,
-) -> Result<Vec<(&'static CauseKind, String, Floats<'static>)>, CompareError> {
+fn recast(arm: &Arm, weight: &Parameter) -> Result<Vec<Hypothesis>, CompareError> {
     let dtype = weight.values.dtype();
-    let of = arm.architecture();
-    let tied = of.tied && weight.name == of.head_weight();
-    let source = if tied { of.embedding_weight() } else { &weight.name };
+    let model = arm.architecture();
+    let tied = model.tied && weight.name == model.head_weight();
+    let source = if tied { model.embedding_weight() } else { &weight.name };
     let stored = arm.checkpoint().tensor(source)?.values.cast(DType::F32);
-    let mut found = Vec::new();
-    if dtype == DType::Bf16 {
-        found.push((causes::TRUNCATED, "trace: truncated".to_owned(), Rounding::TruncateBf16.apply(&stored)));
-        found.push((causes::TWICE, "trace: by way of f16".to_owned(), stored.cast(DType::F16).cast(dtype)));
-    }
-    if dtype == DType::F32 || dtype == DType::F16 {
-        let said = "trace: rounded to bf16 before".to_owned();
-        found.push((causes::ROUNDED, said, stored.cast(DType::Bf16).cast(dtype)));
-    }
-    if dtype == DType::F32 {
-        found.push((
-            causes::ROUNDED,
-            "trace: rounded to f16 before".to_owned(),
-            stored.cast(DType::F16).cast(dtype),
-        ));
-    }
-    found.retain(|(.., values)| values.bytes() != weight.values.bytes());
-    Ok(found)
+    let through = |by: DType| stored.cast(by).cast(dtype);
+    let named = |rule: &str, by: DType| Finding::new(rule).with("format", by.to_string());
+    let rounded = |by: DType| (causes::ROUNDED, named("tensor-rounded-before", by), through(by));
+    let mut ways = match dtype {
+        DType::Bf16 => vec![
+            (causes::TRUNCATED, Finding::new("tensor-truncated"), Rounding::TruncateBf16.apply(&stored)),
+            (causes::TWICE, named("tensor-cast-through", DType::F16), through(DType::F16)),
+        ],
+        DType::F32 => vec![rounded(DType::Bf16), rounded(DType::F16)],
+        DType::F16 => vec![rounded(DType::Bf16)],
+        DType::F64 => Vec::new(),
+    };
+    ways.retain(|(.., values)| values.bytes() != weight.values.bytes());
+    Ok(ways.into_iter().map(|(kind, finding, values)| weight.whole(kind, finding, values)).collect())
 }

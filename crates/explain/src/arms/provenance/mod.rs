@@ -98,11 +98,6 @@ pub(crate) fn elsewhere<'d>(a: &NamedArm, b: &NamedArm, differing: &'d [Differin
     alike(with_biases(found), a.arm.architecture().layers.len())
 }
 
-/// Layers whose tensors are all those of other layers, and the tensors; nothing if no layer moved.
-pub(crate) fn layers_moved(origins: Vec<Origin>) -> Option<(Moved, Vec<String>)> {
-    layers::moved(origins).0
-}
-
 /// What happened alike in many layers happened once.
 fn alike<'d>(found: Vec<Elsewhere<'d>>, layers: usize) -> Vec<Elsewhere<'d>> {
     merged(found, layers, |found| found.what.in_any_layer())

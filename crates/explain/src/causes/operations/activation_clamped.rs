@@ -1,4 +1,6 @@
 //! An activation cut off at a largest magnitude.
+//!
+//! A port that guards against overflow in f16 has `clamp(down_proj, -65504, 65504)`.
 
 use crate::causes::{CauseKind, Scope, Severity};
 

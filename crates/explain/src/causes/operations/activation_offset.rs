@@ -1,4 +1,6 @@
 //! A constant or a bias added to an activation.
+//!
+//! A bias that is added twice, or a constant 0.1 on every output.
 
 use crate::causes::{CauseKind, Scope, Severity};
 

@@ -1,4 +1,6 @@
 //! An activation, or part of one, that is zero.
+//!
+//! The first five tokens of an output are zero: padding that was taken for a mask.
 
 use crate::causes::{CauseKind, Scope, Severity};
 

@@ -1,4 +1,6 @@
 //! The values of an activation in other places.
+//!
+//! `[heads, tokens, head_dim]` viewed as `[tokens, heads · head_dim]` without a transposition.
 
 use crate::causes::{CauseKind, Scope, Severity};
 

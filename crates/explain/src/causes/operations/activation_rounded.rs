@@ -1,4 +1,6 @@
 //! Activations rounded to a narrower format or quantised.
+//!
+//! Inputs of a linear layer in int8, with one scale for each token.
 
 use crate::causes::{CauseKind, Scope, Severity};
 

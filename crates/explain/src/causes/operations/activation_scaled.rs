@@ -1,4 +1,6 @@
 //! An activation multiplied by a constant.
+//!
+//! A block whose output is halved: `b = 0.5*a`.
 
 use crate::causes::{CauseKind, Scope, Severity};
 

@@ -1,4 +1,6 @@
 //! Something of low rank added to a layer's output, as an adapter (LoRA) does.
+//!
+//! q_proj with a LoRA of rank 8 that was never merged nor switched off.
 
 use crate::causes::{CauseKind, Scope, Severity};
 

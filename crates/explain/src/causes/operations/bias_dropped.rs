@@ -1,4 +1,6 @@
 //! A bias that was dropped.
+//!
+//! A loader that skips `q_proj.bias`, because its Llama has none.
 
 use ulpscope_relations::{Description, Statement};
 

@@ -1,4 +1,6 @@
 //! Keys or values of some positions that are zero.
+//!
+//! The slot of the last token was read before it was written: its keys are zero.
 
 use crate::causes::{CauseKind, Scope, Severity};
 

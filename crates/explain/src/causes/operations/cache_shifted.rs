@@ -1,4 +1,6 @@
 //! Attention that reads queries, keys or values of other places.
+//!
+//! Keys of the position before, because the cache is written one slot late.
 
 use crate::causes::{CauseKind, Scope, Severity};
 

@@ -1,4 +1,6 @@
 //! Functions or sums (exp, rsqrt, cos, a mean) whose last bits are others.
+//!
+//! The same exponential in another library: a few elements are off by one step.
 
 use crate::causes::{CauseKind, Scope, Severity};
 

@@ -1,4 +1,6 @@
 //! A layer computed in another format.
+//!
+//! An MLP that runs in f16 while the model is in bf16.
 
 use crate::causes::{CauseKind, Scope, Severity};
 

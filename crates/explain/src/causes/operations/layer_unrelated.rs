@@ -1,4 +1,6 @@
 //! A layer whose output has nothing to do with ours: weights that were not loaded, most likely.
+//!
+//! A head that was not in the checkpoint, and was initialised at random.
 
 use crate::causes::{CauseKind, Scope, Severity};
 

@@ -1,4 +1,6 @@
 //! A norm of another kind, or where this model has none.
+//!
+//! LayerNorm, which subtracts the mean, where the model has RMSNorm.
 
 use crate::causes::{CauseKind, Scope, Severity};
 

@@ -1,4 +1,6 @@
 //! A linear layer that sums a part of its inputs only.
+//!
+//! Tensor parallelism without its all-reduce: the sum of half of the inputs.
 
 use crate::causes::{CauseKind, Scope, Severity};
 

@@ -1,4 +1,6 @@
 //! Embeddings of the token ids beside.
+//!
+//! Row 18 of the embedding for token 17: ids that count from 1.
 
 use crate::causes::{CauseKind, Scope, Severity};
 

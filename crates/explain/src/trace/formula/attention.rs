@@ -1,80 +1,39 @@
 //! What attention makes of scores and values: another softmax, other values, and without scores to look at, all of it.
 
 use ulpscope_decoder::AttentionKind;
+use ulpscope_record::Finding;
 
 use super::cache::{Edit, before, cached, coded};
-use super::heads::{by_head, exchanged, nearest, other_heads as read_heads, other_layers, own_head, values};
+use super::heads::{by_head, exchanged, heads_read, nearest, of_layer, other_layers, own_head, values};
 use super::mask::{own_mask, ruled};
-use super::numbers::{dot, largest, softmax, text};
+use super::numbers::{dot, largest, softmax};
 use super::rotary::as_keys;
-use super::{At, Case, Formula, Role};
+use super::{At, Case, Formula, Role, found, in_format};
 use crate::causes;
 
-/// At the probabilities of eager attention.
-pub(super) fn probabilities(at: &At) -> Option<Formula> {
-    let one_more = |case: &Case| {
-        let scores = at.read(case, Role::Scores)?;
-        let row = |row: &[f64]| -> Vec<f64> {
-            let sum = 1.0 + row.iter().map(|x| x.exp()).sum::<f64>();
-            row.iter().map(|x| x.exp() / sum).collect()
-        };
-        Some(scores.chunks(case.tokens).flat_map(row).collect())
-    };
-    let plain = |case: &Case| {
-        let scores = at.read(case, Role::Scores)?;
-        Some(scores.chunks(case.tokens).flat_map(softmax).collect::<Vec<f64>>())
-    };
+/// Each row of the trace's scores by a function, on a prompt.
+pub(crate) fn of_scores(at: &At, case: &Case, row: impl Fn(&[f64]) -> Vec<f64>) -> Option<Vec<f64>> {
+    Some(at.read(case, Role::Scores)?.chunks(case.tokens).flat_map(row).collect())
+}
+
+/// Our softmax of scores in another format.
+pub(super) fn softmax_of_format(at: &At) -> Option<Formula> {
+    let scores = at.cases[0].recorded.get(&at.beside(Role::Scores)?)?;
+    let format = scores.values.dtype();
+    let finding = in_format("computed-in", format);
+    (format != at.own && at.gives(|case| of_scores(at, case, softmax)))
+        .then_some(Formula { kind: causes::COMPUTED_OTHERWISE, finding })
+}
+
+/// A mask that is applied behind the softmax.
+pub(super) fn masked_late(at: &At) -> Option<Formula> {
     let ahead = |case: &Case, i: usize| i % case.tokens > i / case.tokens % case.tokens;
     let cut = |case: &Case| {
-        let p = plain(case)?;
+        let p = of_scores(at, case, softmax)?;
         Some(p.into_iter().enumerate().map(|(i, p)| if ahead(case, i) { 0.0 } else { p }).collect())
     };
-    if at.explains(cut) {
-        return Formula::new(causes::MASK, "what lies ahead set to 0 after the softmax, the rest as it was");
-    }
-    let by_key = |case: &Case| {
-        let (scores, t) = (at.read(case, Role::Scores)?, case.tokens);
-        let turned = |of: &[f64]| -> Vec<f64> { (0..t * t).map(|i| of[i % t * t + i / t]).collect() };
-        let head = |of: &[f64]| turned(&turned(of).chunks(t).flat_map(softmax).collect::<Vec<f64>>());
-        Some(scores.chunks(t * t).flat_map(head).collect())
-    };
-    if at.explains(by_key) {
-        return Formula::new(causes::SOFTMAX_KIND, "a softmax over queries, not over keys");
-    }
-    let of_scores = at.beside(Role::Scores).and_then(|site| at.cases[0].recorded.get(&site));
-    if let Some(format) = of_scores.map(|scores| scores.values.dtype()).filter(|format| *format != at.own)
-        && at.gives(plain)
-    {
-        return Formula::new(causes::COMPUTED_OTHERWISE, format!("computed in {format}"));
-    }
-    if at.gives(one_more) {
-        return Formula::new(causes::SOFTMAX_KIND, "a softmax with 1 more in its sum");
-    }
-    // Without scores, what it takes away from each row tells as much.
-    let sums: Vec<f64> = (at.cases.iter())
-        .flat_map(|case| case.theirs.chunks(case.tokens).map(|row| row.iter().sum::<f64>()))
-        .collect();
-    let by_row = |case: &Case| {
-        let rows = case.theirs.chunks(case.tokens).zip(case.ours.chunks(case.tokens));
-        Some(
-            rows.flat_map(|(y, z)| {
-                let factor = y.iter().sum::<f64>() / z.iter().sum::<f64>();
-                z.iter().map(move |z| z * factor)
-            })
-            .collect(),
-        )
-    };
-    let [low, high] =
-        sums.iter().fold([f64::INFINITY, 0.0f64], |[low, high], sum| [low.min(*sum), high.max(*sum)]);
-    let unit = at.dtype.unit_roundoff();
-    (low < 1.0 - 16.0 * unit && high < 1.0 + 4.0 * unit && low > 0.0 && at.gives(by_row)).then(|| Formula {
-        fault: causes::SOFTMAX_KIND,
-        said: format!(
-            "a softmax whose rows sum to {} to {}, as with something more in its sum",
-            text(low),
-            text(high)
-        ),
-    })
+    let finding = Finding::new("zero-after-softmax");
+    at.explains(cut).then_some(Formula { kind: causes::MASK, finding })
 }
 
 /// By how many positions keys or values are late, and whether the last ones then stand in front.
@@ -83,80 +42,74 @@ const SHIFTS: [(usize, bool); 4] = [(1, true), (1, false), (2, true), (2, false)
 /// Probabilities, `[heads, tokens, tokens]`, and values, `[groups, tokens, width]`.
 type Read = (Vec<f64>, Vec<f64>);
 
-/// At the output of attention, before its projection.
-pub(super) fn context(at: &At) -> Option<Formula> {
-    let read = |case: &Case| -> Option<Read> {
-        let p = match at.attention {
-            AttentionKind::Eager => at.read(case, Role::Probs)?,
-            AttentionKind::Sdpa => attended(at, case, &at.read(case, Role::Key)?)?,
-        };
-        Some((p, values(at, case)?))
+/// Probabilities and values as the trace has them; without probabilities, of its queries and keys.
+fn read(at: &At, case: &Case) -> Option<Read> {
+    let p = match at.attention {
+        AttentionKind::Eager => at.read(case, Role::Probs)?,
+        AttentionKind::Sdpa => attended(at, case, &at.read(case, Role::Key)?)?,
     };
-    if at.attention == AttentionKind::Sdpa
-        && let Some(found) = of_scores(at)
-    {
-        return Some(found);
-    }
-    if let Some(found) = elsewhere(at, &read).or_else(|| other_heads(at, &read)) {
-        return Some(found);
-    }
-    if let Some(found) = other_layer(at, &read).or_else(|| from_cache(at, &read)) {
-        return Some(found);
-    }
-    for (by, wraps) in SHIFTS {
-        let moved = |case: &Case| {
-            let (p, v) = read(case)?;
+    Some((p, values(at, case)?))
+}
+
+/// Values of positions before.
+pub(super) fn late_values(at: &At) -> Option<Formula> {
+    let moved = |by: usize, wraps: bool| {
+        at.gives(|case| {
+            let (p, v) = read(at, case)?;
             Some(mixed(at, case, &p, &shifted(&v, (case.tokens, at.spec.head_dim), by, wraps)))
-        };
-        if at.gives(moved) {
-            return Formula::new(causes::CACHE_SHIFTED, before("values", by));
-        }
-    }
+        })
+    };
+    let (by, _) = SHIFTS.into_iter().find(|(by, wraps)| moved(*by, *wraps))?;
+    found(causes::CACHE_SHIFTED, before("values", by))
+}
+
+/// Values that are mixed with those of the first layer.
+pub(super) fn first_values(at: &At) -> Option<Formula> {
     let first = |case: &Case| {
-        let (p, v) = read(case)?;
+        let (p, v) = read(at, case)?;
         let first = case.read(at.in_layer(0, Role::Value)?)?;
         let half: Vec<f64> =
             v.iter().zip(by_head(at, case, &first)).map(|(v, first)| (v + first) / 2.0).collect();
         Some(mixed(at, case, &p, &half))
     };
-    if at.site.layer() != Some(0) && at.gives(first) {
-        return Formula::new(causes::WIRING, "values that are the mean of this layer's and the first's");
-    }
-    if at.attention == AttentionKind::Sdpa {
-        let of_both = coded(at, "keys and values", |case, code| {
+    let finding = Finding::new("values-with-first-layer");
+    (at.site.layer() != Some(0) && at.gives(first)).then_some(Formula { kind: causes::WIRING, finding })
+}
+
+/// Keys and values, keys, or values in fewer bits; the first two only where no scores are at hand.
+pub(super) fn coded_values(at: &At) -> Option<Formula> {
+    let fused = |what: &str, both: bool| {
+        coded(at, what, |case, code| {
             let (mut k, mut v) = (at.read(case, Role::Key)?, values(at, case)?);
             code(&mut k);
-            code(&mut v);
-            Some(mixed(at, case, &attended(at, case, &at.rounded(k))?, &at.rounded(v)))
-        });
-        let of_keys = || {
-            coded(at, "keys", |case, code| {
-                let mut k = at.read(case, Role::Key)?;
-                code(&mut k);
-                Some(mixed(at, case, &attended(at, case, &at.rounded(k))?, &values(at, case)?))
-            })
-        };
-        if let Some(found) = of_both.or_else(of_keys) {
-            return Some(found);
-        }
+            if both {
+                code(&mut v);
+                v = at.rounded(v);
+            }
+            Some(mixed(at, case, &attended(at, case, &at.rounded(k))?, &v))
+        })
+    };
+    if at.attention == AttentionKind::Sdpa
+        && let Some(known) = fused("keys and values", true).or_else(|| fused("keys", false))
+    {
+        return Some(known);
     }
     coded(at, "values", |case, code| {
-        let (p, mut v) = read(case)?;
+        let (p, mut v) = read(at, case)?;
         code(&mut v);
         Some(mixed(at, case, &p, &at.rounded(v)))
     })
 }
 
 /// The output in other places, or keys in the place of values.
-fn elsewhere(at: &At, read: &dyn Fn(&Case) -> Option<Read>) -> Option<Formula> {
+pub(super) fn elsewhere(at: &At) -> Option<Formula> {
     let (heads, width) = (at.spec.heads, at.spec.head_dim);
     let turned = |case: &Case| {
         let from = |i: usize| exchanged(i, [heads, case.tokens, width]);
         Some((0..case.ours.len()).map(|i| case.ours[from(i)]).collect())
     };
     if heads > 1 && at.explains(turned) {
-        let said = "[heads, tokens, head_dim] taken as [tokens, heads · head_dim] without exchanging heads and tokens";
-        return Formula::new(causes::OUTPUT_REARRANGED, said);
+        return found(causes::OUTPUT_REARRANGED, Finding::new("heads-not-exchanged"));
     }
     let by_element = |case: &Case| {
         let from = |i: usize| {
@@ -166,54 +119,54 @@ fn elsewhere(at: &At, read: &dyn Fn(&Case) -> Option<Read>) -> Option<Formula> {
         Some((0..case.ours.len()).map(|i| case.ours[from(i)]).collect())
     };
     if heads > 1 && at.explains(by_element) {
-        let said = "[tokens, heads, head_dim] taken as [tokens, head_dim, heads]";
-        return Formula::new(causes::OUTPUT_REARRANGED, said);
+        return found(causes::OUTPUT_REARRANGED, Finding::new("heads-as-elements"));
     }
-    let keys = |case: &Case| Some(mixed(at, case, &read(case)?.0, &at.read(case, Role::Key)?));
+    let keys = |case: &Case| Some(mixed(at, case, &read(at, case)?.0, &at.read(case, Role::Key)?));
     if at.gives(keys) {
-        return Formula::new(causes::WIRING, "rotated keys for values");
+        return found(causes::WIRING, Finding::new("keys-for-values"));
     }
     let rotated = |case: &Case| {
         let v = as_keys(at, case, &at.read(case, Role::Value)?);
-        Some(mixed(at, case, &read(case)?.0, &v))
+        Some(mixed(at, case, &read(at, case)?.0, &v))
     };
     if at.gives(rotated) {
-        return Formula::new(causes::WIRING, "values that are rotated as keys are");
+        return found(causes::WIRING, Finding::new("values-rotated"));
     }
     let swapped = |case: &Case| {
         let (k, v) = (at.read(case, Role::Key)?, values(at, case)?);
         Some(mixed(at, case, &attended(at, case, &v)?, &k))
     };
+    let finding = Finding::new("keys-and-values-exchanged");
     (at.attention == AttentionKind::Sdpa && at.gives(swapped))
-        .then(|| Formula { fault: causes::WIRING, said: "keys and values exchanged".to_owned() })
+        .then_some(Formula { kind: causes::WIRING, finding })
 }
 
 /// Keys and values, or values, of another layer.
-fn other_layer(at: &At, read: &dyn Fn(&Case) -> Option<Read>) -> Option<Formula> {
+pub(super) fn other_layer(at: &At) -> Option<Formula> {
     for layer in other_layers(at) {
         let recorded = |case: &Case, role| case.read(at.in_layer(layer, role)?);
         let of_values = |case: &Case| {
-            Some(mixed(at, case, &read(case)?.0, &by_head(at, case, &recorded(case, Role::Value)?)))
+            Some(mixed(at, case, &read(at, case)?.0, &by_head(at, case, &recorded(case, Role::Value)?)))
         };
         let of_both = |case: &Case| {
             let (k, v) = (recorded(case, Role::Key)?, recorded(case, Role::Value)?);
             Some(mixed(at, case, &attended(at, case, &k)?, &by_head(at, case, &v)))
         };
         if at.gives(of_values) {
-            return Formula::new(causes::CACHE_SHIFTED, format!("values of layer {layer}"));
+            return found(causes::CACHE_SHIFTED, of_layer("values", layer));
         }
         if at.attention == AttentionKind::Sdpa && at.gives(of_both) {
-            return Formula::new(causes::CACHE_SHIFTED, format!("keys and values of layer {layer}"));
+            return found(causes::CACHE_SHIFTED, of_layer("keys and values", layer));
         }
     }
     None
 }
 
 /// Query heads that read other value heads, and other key heads where scores are not at hand.
-fn other_heads(at: &At, read: &dyn Fn(&Case) -> Option<Read>) -> Option<Formula> {
+pub(super) fn other_heads(at: &At) -> Option<Formula> {
     // Of values alone, and where scores are not at hand of keys, too.
     let of_values = |case: &Case, of: &dyn Fn(usize) -> usize| {
-        let (p, v) = read(case)?;
+        let (p, v) = read(at, case)?;
         Some(mixed_of(at, case, &p, &v, of))
     };
     let of_both = |case: &Case, of: &dyn Fn(usize) -> usize| {
@@ -241,16 +194,16 @@ fn nearest_heads(at: &At, all_of: OfHeads) -> Option<Formula> {
             }
         }
     }
-    let (of, own) = (nearest(&apart, groups), own_head(at));
-    let differs = (0..heads).any(|h| of[h] != own(h));
-    (differs && at.gives(|case| all_of(case, &|h| of[h])))
-        .then(|| Formula { fault: causes::GQA, said: read_heads(&of) })
+    let (heads_of, own) = (nearest(&apart, groups), own_head(at));
+    let differs = (0..heads).any(|h| heads_of[h] != own(h));
+    (differs && at.gives(|case| all_of(case, &|h| heads_of[h])))
+        .then(|| Formula { kind: causes::GQA, finding: heads_read(&heads_of) })
 }
 
 /// Values, and where scores are not at hand keys, as a cache may have them.
-fn from_cache(at: &At, read: &dyn Fn(&Case) -> Option<Read>) -> Option<Formula> {
+pub(super) fn from_cache(at: &At) -> Option<Formula> {
     let run = |case: &Case, edit: Edit| -> Option<Vec<f64>> {
-        let (mut p, mut v) = read(case)?;
+        let (mut p, mut v) = read(at, case)?;
         edit(&mut v);
         if at.attention == AttentionKind::Sdpa {
             let mut k = at.read(case, Role::Key)?;
@@ -260,7 +213,7 @@ fn from_cache(at: &At, read: &dyn Fn(&Case) -> Option<Read>) -> Option<Formula> 
         Some(mixed(at, case, &p, &v))
     };
     let likely = |case: &Case, edit: Edit| {
-        let (Some((p, mut v)), Some(mut k)) = (read(case), at.read(case, Role::Key)) else {
+        let (Some((p, mut v)), Some(mut k)) = (read(at, case), at.read(case, Role::Key)) else {
             return false;
         };
         edit(&mut v);
@@ -274,12 +227,14 @@ fn from_cache(at: &At, read: &dyn Fn(&Case) -> Option<Read>) -> Option<Formula> 
             }
         }
     };
-    let (fault, said) = cached(at, &likely, &|edit| at.gives(|case| run(case, edit)))?;
-    Some(Formula { fault, said })
+    cached(at, &likely, &|edit| at.gives(|case| run(case, edit)))
 }
 
 /// What is done to scores that a fused attention does not show.
-fn of_scores(at: &At) -> Option<Formula> {
+pub(super) fn fused_scores(at: &At) -> Option<Formula> {
+    if at.attention != AttentionKind::Sdpa {
+        return None;
+    }
     let run = |case: &Case, scale: f64, sees: &dyn Fn(usize, usize) -> bool| {
         let p = attend(at, case, scale, &own_head(at), &at.read(case, Role::Key)?, sees)?;
         Some(mixed(at, case, &p, &values(at, case)?))
@@ -287,7 +242,7 @@ fn of_scores(at: &At) -> Option<Formula> {
     let own = own_mask(at);
     let scale = at.best([0.05, 20.0], |scale, case| run(case, scale, &own));
     if at.gives(|case| run(case, scale, &own)) {
-        return Formula::new(causes::SCALE, format!("scores times {}", text(scale)));
+        return found(causes::SCALE, Finding::new("scores-times").with("factor", scale));
     }
     let tokens = at.cases.iter().map(|case| case.tokens).max()?;
     let likely = |case: &Case, rule: &dyn Fn(usize, usize) -> bool| {
@@ -306,8 +261,8 @@ fn of_scores(at: &At) -> Option<Formula> {
             Some(mixed(at, case, &attended(at, case, &k)?, &values(at, case)?))
         })
     };
-    let found = SHIFTS.into_iter().find(|(by, wraps)| moved(*by, *wraps));
-    found.and_then(|(by, _)| Formula::new(causes::CACHE_SHIFTED, before("keys", by)))
+    let (by, _) = SHIFTS.into_iter().find(|(by, wraps)| moved(*by, *wraps))?;
+    found(causes::CACHE_SHIFTED, before("keys", by))
 }
 
 /// Probabilities of the scores with these keys.

@@ -1,17 +1,14 @@
 //! What a cache does to keys and values: slots that hold others, or nothing; fewer bits.
 
-use std::fmt;
+use ulpscope_record::Finding;
 
 use super::numbers::{e4m3, e5m2, q8_0, q8_0_as_kept, quantised, quantised_between};
-use super::{At, Case, Formula};
-use crate::causes::{self, CauseKind};
+use super::{At, Case, Formula, found};
+use crate::causes;
 
-/// What stood so many positions before, in words.
-pub(super) fn before(what: &str, by: usize) -> String {
-    match by {
-        1 => format!("{what} of the position before"),
-        _ => format!("{what} of {by} positions before"),
-    }
+/// What stood so many positions before.
+pub(super) fn before(what: &str, by: usize) -> Finding {
+    Finding::new("positions-before").with("what", what).with("by", by)
 }
 
 /// A change of `[heads, tokens, width]` in place.
@@ -23,7 +20,7 @@ pub(super) fn cached(
     at: &At,
     quickly: &dyn Fn(&Case, Edit) -> bool,
     holds: &dyn Fn(Edit) -> bool,
-) -> Option<(&'static CauseKind, String)> {
+) -> Option<Formula> {
     let (tokens, width) = (at.cases[0].tokens, at.spec.head_dim);
     // Edits are of so many tokens, which prompts of other lengths have not.
     if at.cases.iter().any(|case| case.tokens != tokens) {
@@ -41,11 +38,8 @@ pub(super) fn cached(
         };
         if fits(&edit) {
             let end = if first { "first" } else { "last" };
-            let said = match count {
-                1 => format!("those of the {end} position are zero"),
-                _ => format!("those of the {end} {count} positions are zero"),
-            };
-            return Some((causes::CACHE_EMPTY, said));
+            let finding = Finding::new("slots-empty").with("end", end).with("count", count);
+            return found(causes::CACHE_EMPTY, finding);
         }
     }
     for slot in 0..tokens {
@@ -59,10 +53,8 @@ pub(super) fn cached(
                 }
             };
             if fits(&edit) {
-                return Some((
-                    causes::CACHE_SHIFTED,
-                    format!("position {slot} holds what belongs to {from}"),
-                ));
+                let finding = Finding::new("slot-overwritten").with("slot", slot).with("from", from);
+                return found(causes::CACHE_SHIFTED, finding);
             }
         }
     }
@@ -77,9 +69,12 @@ pub(super) fn cached(
                     }
                 };
                 if fits(&edit) {
-                    let range = |block: usize| format!("{} to {}", block * size, (block + 1) * size - 1);
-                    let said = format!("those of positions {} and {} exchanged", range(first), range(second));
-                    return Some((causes::CACHE_SHIFTED, said));
+                    let finding = Finding::new("slots-exchanged")
+                        .with("first", first * size)
+                        .with("last", (first + 1) * size - 1)
+                        .with("other_first", second * size)
+                        .with("other_last", (second + 1) * size - 1);
+                    return found(causes::CACHE_SHIFTED, finding);
                 }
             }
         }
@@ -98,7 +93,7 @@ pub(super) fn coded(
     let in_blocks =
         |code: fn(&mut [f64])| at.gives(|case| formula(case, &|x| x.chunks_mut(32).for_each(code)));
     if blocks && [q8_0, q8_0_as_kept].into_iter().any(in_blocks) {
-        return Formula::new(causes::CACHE, format!("{what} in q8_0, one scale for each 32"));
+        return found(causes::CACHE, Finding::new("in-q8_0").with("what", what));
     }
     type Named = (&'static str, fn(&mut [f64]));
     let formats: [Named; 2] = [
@@ -106,14 +101,14 @@ pub(super) fn coded(
         ("fp8 (e5m2)", |x| x.iter_mut().for_each(|x| *x = e5m2(*x))),
     ];
     if let Some((format, _)) = formats.into_iter().find(|(_, code)| at.gives(|case| formula(case, code))) {
-        return Formula::new(causes::CACHE, format!("{what} in {format}"));
+        return found(causes::CACHE, Finding::new("in-format").with("what", what).with("format", format));
     }
     for bits in [8, 4] {
-        for axis in [Axis::Vector, Axis::Channel] {
+        for (axis, rule) in [(Axis::Vector, "int-per-vector"), (Axis::Channel, "int-per-channel")] {
             for between in [false, true] {
                 let shape = |case: &Case| (case.tokens, at.spec.head_dim);
                 if at.gives(|case| formula(case, &|x| code(x, shape(case), axis, bits, between))) {
-                    return Formula::new(causes::CACHE, format!("{what} in int{bits}, one scale {axis}"));
+                    return found(causes::CACHE, Finding::new(rule).with("what", what).with("bits", bits));
                 }
             }
         }
@@ -128,15 +123,6 @@ enum Axis {
     Vector,
     /// A head's channel at all tokens.
     Channel,
-}
-
-impl fmt::Display for Axis {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Axis::Vector => "for each token and head",
-            Axis::Channel => "for each channel",
-        })
-    }
 }
 
 /// Quantises `[heads, tokens, width]`.

@@ -1,5 +1,7 @@
 //! Heads of keys and values, and which of them queries read.
 
+use ulpscope_record::Finding;
+
 use super::{At, Case, Role};
 
 /// The key and value head that a query head reads.
@@ -37,10 +39,12 @@ pub(super) fn nearest(apart: &[f64], groups: usize) -> Vec<usize> {
     apart.chunks(groups).map(one).collect()
 }
 
-/// The head that each query head reads, in words.
-pub(super) fn other_heads(of: &[usize]) -> String {
-    const SHOWN: usize = 16;
-    let shown: Vec<String> = of.iter().take(SHOWN).map(ToString::to_string).collect();
-    let more = if of.len() > SHOWN { ", …" } else { "" };
-    format!("query heads read heads {}{more} of keys or values", shown.join(", "))
+/// The head that each query head reads.
+pub(super) fn heads_read(heads: &[usize]) -> Finding {
+    Finding::new("heads-read").with("heads", heads.to_vec())
+}
+
+/// What is read of another layer.
+pub(super) fn of_layer(what: &str, layer: usize) -> Finding {
+    Finding::new("of-layer").with("what", what).with("layer", layer)
 }

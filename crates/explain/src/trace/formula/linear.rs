@@ -3,23 +3,20 @@
 use rayon::prelude::*;
 use ulpscope_decoder::{Role, Site};
 use ulpscope_floats::{DType, Floats};
+use ulpscope_record::Finding;
 
-use super::numbers::{dot, e4m3, largest, q4_0, q8_0, q8_0_as_kept, quantised, quantised_between, text};
-use super::{At, Case, Formula, cast};
+use super::numbers::{dot, e4m3, largest, q4_0, q8_0, q8_0_as_kept, quantised, quantised_between};
+use super::{At, Case, Formula, cast, found, in_format};
 use crate::causes;
 
 /// Outputs of a layer that are looked at, at even distances, if there are more; and tokens of a prompt, the first.
 const OUTPUTS: usize = 2048;
 const TOKENS: usize = 64;
 
-/// At the output of a linear layer with this weight, `[out, in]`.
-pub(super) fn linear(at: &At, weight: &Floats, bias: Option<&[f64]>) -> Option<Formula> {
-    if at.site == at.of.logits()
-        && let Some(found) = masked(at).or_else(|| capped(at))
-    {
-        return Some(found);
-    }
-    let [from] = at.of.reads(at.site, at.attention)[..] else { return None };
+/// At the output of a linear layer.
+pub(super) fn linear(at: &At) -> Option<Formula> {
+    let (weight, bias) = (at.weight.as_ref()?, at.bias.as_deref());
+    let [from] = at.model.reads(at.site, at.attention)[..] else { return None };
     let rows = at.cases[0].theirs.len() / at.cases[0].tokens.max(1);
     let width = weight.len() / rows.max(1);
     let every = rows.div_ceil(OUTPUTS).max(1);
@@ -28,34 +25,31 @@ pub(super) fn linear(at: &At, weight: &Floats, bias: Option<&[f64]>) -> Option<F
         Some(case.ours.iter().enumerate().map(|(i, z)| z + bias[i % bias.len()]).collect())
     };
     if bias.is_some_and(|bias| !bias.is_empty() && at.explains(|case| twice(case, bias))) {
-        return Formula::new(causes::OUTPUT_OFFSET, "its bias added twice");
+        return found(causes::OUTPUT_OFFSET, Finding::new("bias-twice"));
     }
     let narrow = |dtype: DType| move |x: &mut [f64]| x.copy_from_slice(&cast(x.to_vec(), dtype));
     for dtype in [DType::F16, DType::Bf16].into_iter().filter(|dtype| *dtype != at.own) {
         if layer.gives(&narrow(dtype), &narrow(dtype), Some(dtype), 1) {
-            return Formula::new(causes::COMPUTED_OTHERWISE, format!("computed in {dtype}"));
+            return found(causes::COMPUTED_OTHERWISE, in_format("computed-in", dtype));
         }
     }
     if at.dtype != at.own && layer.gives(&same, &same, None, 1) {
-        return Formula::new(causes::COMPUTED_OTHERWISE, format!("computed in {}", at.dtype));
+        return found(causes::COMPUTED_OTHERWISE, in_format("computed-in", at.dtype));
     }
     let tf32 = |x: &mut [f64]| x.iter_mut().for_each(|x| *x = rounded(*x, 11));
     let tf32_even = |x: &mut [f64]| x.iter_mut().for_each(|x| *x = rounded_to_even(*x, 11));
     if at.dtype == DType::F32
         && (layer.gives(&tf32, &tf32, None, 1) || layer.gives(&tf32_even, &tf32_even, None, 1))
     {
-        return Formula::new(causes::COMPUTED_OTHERWISE, "computed in TF32");
+        return found(causes::COMPUTED_OTHERWISE, in_format("computed-in", "TF32"));
     }
     for parts in [2, 4, 8] {
         if width.is_multiple_of(parts) && layer.gives(&same, &same, None, parts) {
-            return Formula::new(
-                causes::ORDER,
-                format!("the sum of {parts} parts, each rounded to {}", at.dtype),
-            );
+            return found(causes::ORDER, in_format("sum-of-parts", at.dtype).with("parts", parts));
         }
     }
-    if let Some(said) = partial(&layer) {
-        return Formula::new(causes::PARTIAL_SUM, said);
+    if let Some(finding) = partial(&layer) {
+        return found(causes::PARTIAL_SUM, finding);
     }
     let int8 = |x: &mut [f64]| quantised(x, 8);
     // Back in the model's format before it is multiplied.
@@ -64,38 +58,38 @@ pub(super) fn linear(at: &At, weight: &Floats, bias: Option<&[f64]>) -> Option<F
         x.copy_from_slice(&at.rounded(x.to_vec()));
     };
     if layer.gives(&back, &same, None, 1) || layer.gives(&int8, &same, None, 1) {
-        return Formula::new(causes::OUTPUT_ROUNDED, "its input in int8, one scale a token");
+        return found(causes::OUTPUT_ROUNDED, Finding::new("input-in-int8"));
     }
     if layer.gives(&int8, &int8, None, 1) {
-        return Formula::new(causes::OUTPUT_ROUNDED, "input and weight in int8, one scale a token and a row");
+        return found(causes::OUTPUT_ROUNDED, Finding::new("input-and-weight-in-int8"));
     }
-    if let Some(said) = in_fp8(&layer) {
-        return Formula::new(causes::QUANTISED, said);
-    }
-    let said = codings(width, at.own).into_iter().find(|(_, code)| layer.gives(&same, &**code, None, 1));
-    said.and_then(|(said, _)| Formula::new(causes::QUANTISED, format!("its weight in {said}")))
+    let coded = || {
+        let mut codings = codings("weight", width, at.own).into_iter();
+        codings.find(|(_, code)| layer.gives(&same, &**code, None, 1)).map(|(finding, _)| finding)
+    };
+    found(causes::QUANTISED, in_fp8(&layer).or_else(coded)?)
 }
 
 /// At the embeddings: a table that is quantised.
 pub(super) fn table(at: &At) -> Option<Formula> {
-    let width = at.of.width;
-    let found = codings(width, at.own).into_iter().find(|(_, code)| {
+    let width = at.model.width;
+    let (finding, _) = codings("table", width, at.own).into_iter().find(|(_, code)| {
         at.gives(|case| {
             let mut rows = case.ours.clone();
             rows.chunks_mut(width).for_each(code);
             Some(rows)
         })
-    });
-    found.and_then(|(said, _)| Formula::new(causes::QUANTISED, format!("its table in {said}")))
+    })?;
+    found(causes::QUANTISED, finding)
 }
 
 /// A row of a weight quantised, and how.
-type Coding = (String, Box<dyn Fn(&mut [f64]) + Sync>);
+type Coding = (Finding, Box<dyn Fn(&mut [f64]) + Sync>);
 
 /// The ways in which rows of this width are quantised, as they are multiplied and as a checkpoint of this format holds them.
-fn codings(width: usize, own: DType) -> Vec<Coding> {
+fn codings(what: &str, width: usize, own: DType) -> Vec<Coding> {
     let mut all: Vec<Coding> = Vec::new();
-    let mut add = |said: String, group: usize, code: fn(&mut [f64], u32), bits: u32| {
+    let mut add = |finding: Finding, group: usize, code: fn(&mut [f64], u32), bits: u32| {
         if !width.is_multiple_of(group) {
             return;
         }
@@ -104,43 +98,45 @@ fn codings(width: usize, own: DType) -> Vec<Coding> {
             plain(x);
             x.copy_from_slice(&cast(x.to_vec(), own));
         };
-        all.push((said.clone(), Box::new(plain)));
-        all.push((said, Box::new(stored)));
+        let finding = finding.with("what", what);
+        all.push((finding.clone(), Box::new(plain)));
+        all.push((finding, Box::new(stored)));
     };
-    add("Q8_0".to_owned(), 32, |x, _| q8_0(x), 8);
-    add("Q8_0".to_owned(), 32, |x, _| q8_0_as_kept(x), 8);
-    add("Q4_0".to_owned(), 32, |x, _| q4_0(x), 4);
+    add(in_format("in-format", "Q8_0"), 32, |x, _| q8_0(x), 8);
+    add(in_format("in-format", "Q8_0"), 32, |x, _| q8_0_as_kept(x), 8);
+    add(in_format("in-format", "Q4_0"), 32, |x, _| q4_0(x), 4);
     for bits in [8, 4] {
         for group in [width, 32, 64, 128] {
-            let said = match group == width {
-                true => format!("int{bits}, one scale a row"),
-                false => format!("int{bits}, in groups of {group}"),
+            let finding = match group == width {
+                true => Finding::new("int-per-row"),
+                false => Finding::new("int-in-groups").with("group", group),
             };
-            add(said.clone(), group, quantised, bits);
-            add(said, group, quantised_between, bits);
+            let finding = finding.with("bits", bits);
+            add(finding.clone(), group, quantised, bits);
+            add(finding, group, quantised_between, bits);
         }
     }
     all
 }
 
 /// At gate or up: halves of the rows that are those of either, in another order.
-pub(super) fn cut(at: &At, weights: &[Floats; 2]) -> Option<Formula> {
-    let [from] = at.of.reads(at.site, at.attention)[..] else { return None };
+pub(super) fn cut(at: &At) -> Option<Formula> {
+    let weights = at.halves.as_ref()?;
+    let [from] = at.model.reads(at.site, at.attention)[..] else { return None };
     let rows = at.cases[0].theirs.len() / at.cases[0].tokens.max(1);
     let (half, width) = (rows / 2, weights[0].len() / rows.max(1));
     let own = usize::from(at.plays(Role::Up));
-    let names = at.halves()?.map(|site| site.name().rsplit('.').next().unwrap_or_default());
+    let names = at.gate_and_up()?.map(|site| site.name().rsplit('.').next().unwrap_or_default());
     let halves = [[0, 0], [0, half], [1, 0], [1, half]];
-    let name = |[of, start]: [usize; 2]| format!("rows {start} to {} of {}", start + half - 1, names[of]);
     for first in halves {
         for second in halves {
             let usual = [first, second] == [[own, 0], [own, half]];
-            let of = |case: &Case| {
+            let cut = |case: &Case| {
                 let x = case.read(from)?;
                 let row = |i: usize| {
-                    let [of, start] = if i < half { first } else { second };
+                    let [source, start] = if i < half { first } else { second };
                     let mut w = vec![0.0; width];
-                    weights[of].read_f64((start + i % half) * width, &mut w);
+                    weights[source].read_f64((start + i % half) * width, &mut w);
                     w
                 };
                 // Some of the rows tell.
@@ -153,8 +149,12 @@ pub(super) fn cut(at: &At, weights: &[Floats; 2]) -> Option<Formula> {
                 };
                 Some(x.chunks(width).flat_map(token).collect())
             };
-            if !usual && rows == 2 * half && at.explains_some(of) {
-                return Formula::new(causes::SPLIT, format!("{}, {}", name(first), name(second)));
+            if !usual && rows == 2 * half && at.explains_some(cut) {
+                let ([source, start], [other, other_start]) = (first, second);
+                let finding = Finding::new("halves").with("of", names[source]).with("other_of", names[other]);
+                let finding = finding.with("first", start).with("last", start + half - 1);
+                let finding = finding.with("other_first", other_start);
+                return found(causes::SPLIT, finding.with("other_last", other_start + half - 1));
             }
         }
     }
@@ -162,7 +162,7 @@ pub(super) fn cut(at: &At, weights: &[Floats; 2]) -> Option<Formula> {
 }
 
 /// Inputs that alone are summed, or that alone are left out: those of one shard of several.
-fn partial(layer: &Layer) -> Option<String> {
+fn partial(layer: &Layer) -> Option<Finding> {
     for shards in [2, 4, 8].into_iter().filter(|shards| layer.width.is_multiple_of(*shards)) {
         for shard in 0..shards {
             let len = layer.width / shards;
@@ -178,13 +178,9 @@ fn partial(layer: &Layer) -> Option<String> {
                         .for_each(|(_, x)| *x = 0.0);
                 };
                 if layer.gives(&keep, &same, None, 1) {
-                    let what = if left_out { "all inputs but those" } else { "the inputs" };
-                    return Some(format!(
-                        "the sum of {what} {} to {} of {}",
-                        own.start,
-                        own.end - 1,
-                        layer.width
-                    ));
+                    let finding = Finding::new(if left_out { "inputs-left-out" } else { "inputs-alone" });
+                    let finding = finding.with("first", own.start).with("last", own.end - 1);
+                    return Some(finding.with("width", layer.width));
                 }
             }
         }
@@ -193,7 +189,7 @@ fn partial(layer: &Layer) -> Option<String> {
 }
 
 /// Input or weight or both in fp8 (e4m3), with a scale for each token or row, for all of the weight, or none.
-fn in_fp8(layer: &Layer) -> Option<String> {
+fn in_fp8(layer: &Layer) -> Option<Finding> {
     let of_all = (0..layer.weight.len()).map(|i| layer.weight.get(i).abs()).fold(0.0, f64::max);
     let coded = |x: &mut [f64], most: f64| {
         let scale = if most > 0.0 { most / 448.0 } else { 1.0 };
@@ -203,21 +199,20 @@ fn in_fp8(layer: &Layer) -> Option<String> {
     let by_tensor = |x: &mut [f64]| coded(x, of_all);
     let plain = |x: &mut [f64]| coded(x, 448.0);
     type Way<'w> = (&'w str, Change<'w>);
-    let inputs: [Way; 3] = [("", &same), ("one scale a token", &by_line), ("without a scale", &plain)];
-    let weights: [Way; 4] = [
-        ("", &same),
-        ("one scale for all of it", &by_tensor),
-        ("one scale a row", &by_line),
-        ("without a scale", &plain),
-    ];
+    let inputs: [Way; 3] = [("", &same), ("per-token", &by_line), ("unscaled", &plain)];
+    let weights: [Way; 4] =
+        [("", &same), ("per-tensor", &by_tensor), ("per-row", &by_line), ("unscaled", &plain)];
     for (of_input, input) in inputs {
         for (of_weight, weight) in weights {
             if !(of_input.is_empty() && of_weight.is_empty()) && layer.gives(input, weight, None, 1) {
-                let said = [("its input", of_input), ("its weight", of_weight)];
-                let said = said.into_iter().filter(|(_, how)| !how.is_empty());
-                let said: Vec<String> =
-                    said.map(|(what, how)| format!("{what} in fp8 (e4m3), {how}")).collect();
-                return Some(said.join(", "));
+                return Some(match (of_input, of_weight) {
+                    ("", weight) => Finding::new("weight-in-fp8").with("weight", weight),
+                    (input, "") => Finding::new("input-in-fp8").with("input", input),
+                    (input, weight) => {
+                        let finding = Finding::new("input-and-weight-in-fp8");
+                        finding.with("input", input).with("weight", weight)
+                    }
+                });
             }
         }
     }
@@ -279,7 +274,7 @@ impl Layer<'_, '_> {
         let mut x = case.read(self.from)?;
         x.truncate(case.tokens * self.width);
         let token = |(t, x): (usize, &[f64])| -> Vec<f64> {
-            // Of what is not looked at nothing is said.
+            // Nothing is known of the others.
             let mut y = vec![f64::NAN; self.rows];
             if t >= TOKENS {
                 return y;
@@ -306,35 +301,6 @@ impl Layer<'_, '_> {
         };
         Some(x.par_chunks(self.width).enumerate().flat_map_iter(token).collect())
     }
-}
-
-/// Logits bent towards a largest magnitude.
-fn capped(at: &At) -> Option<Formula> {
-    let cap = super::scores::cap(at)?;
-    Formula::new(causes::SOFT_CAP, format!("{0}·tanh(x/{0})", text(cap)))
-}
-
-/// Logits of some tokens of the vocabulary that can't be chosen.
-fn masked(at: &At) -> Option<Formula> {
-    let width = at.of.vocab;
-    let low = |y: &f64| *y <= -1e4;
-    let tokens: Vec<usize> = (0..width)
-        .filter(|&id| at.cases.iter().all(|case| case.theirs.chunks(width).all(|row| low(&row[id]))))
-        .collect();
-    let (first, last) = (tokens.first()?, tokens.last()?);
-    let rest = |case: &Case| {
-        let pairs = case.theirs.iter().zip(&case.ours).enumerate();
-        pairs
-            .filter(|(i, _)| tokens.binary_search(&(i % width)).is_err())
-            .all(|(_, (y, z))| (y - z).abs() <= 4.0 * at.dtype.unit_roundoff() * (y.abs() + 1.0))
-    };
-    let of = if first == last {
-        format!("the logit of token {first} is")
-    } else {
-        format!("the logits of {} tokens ({first} to {last}) are", tokens.len())
-    };
-    let said = format!("{of} {}", at.cases[0].theirs[*first]);
-    at.cases.iter().all(rest).then_some(Formula { fault: causes::VOCABULARY_MASKED, said })
 }
 
 #[cfg(test)]

@@ -1,13 +1,13 @@
 //! Masks that are not the model's: which keys a query sees.
 
 use ulpscope_decoder::departure::Mask;
+use ulpscope_record::Finding;
 
 use super::heads::own_head;
-use super::numbers::{dot, simple, text};
+use super::numbers::{dot, simple};
 use super::scores::place;
-use super::{At, Case, Formula, Role};
+use super::{At, Case, Formula, Role, found};
 use crate::causes;
-use crate::layer_groups::ranges;
 
 /// Keys that the trace's queries see, where they are not those that ours do.
 pub(super) fn mask(at: &At) -> Option<Formula> {
@@ -23,12 +23,11 @@ pub(super) fn mask(at: &At) -> Option<Formula> {
     if at.cases.iter().all(|case| every(case, &|i, j| sees(case, i, j) == own(i, j))) {
         return None;
     }
-    let found = ruled(at, at.cases.iter().map(|case| case.tokens).max()?, |rule| {
+    let known = ruled(at, at.cases.iter().map(|case| case.tokens).max()?, |rule| {
         at.cases.iter().all(|case| every(case, &|i, j| sees(case, i, j) == rule(i, j)))
     });
     let other = || lowered(at).or_else(|| other_keys(at, &sees));
-    let found = found.or_else(|| other().map(|said| Formula { fault: causes::MASK, said }));
-    found.filter(|_| at.agrees())
+    known.or_else(|| found(causes::MASK, other()?)).filter(|_| at.agrees())
 }
 
 /// Whether a query of the model sees a key.
@@ -46,16 +45,16 @@ pub(super) fn ruled(
     if let Mask::Window(own) = at.spec.mask {
         let mut others = (1..=tokens).filter(|n| *n != own.get());
         if let Some(n) = others.find(|&n| holds(&|i, j| j <= i && i - j < n)) {
-            let keys =
-                if n == tokens { "every key up to its own".to_owned() } else { format!("the last {n} keys") };
-            return Formula::new(causes::WINDOW, format!("a query sees {keys}"));
+            let finding =
+                if n == tokens { Finding::new("no-window") } else { Finding::new("window").with("keys", n) };
+            return found(causes::WINDOW, finding);
         }
     }
-    masked(tokens, holds).and_then(|said| Formula::new(causes::MASK, said))
+    found(causes::MASK, masked(tokens, holds)?)
 }
 
 /// By how much what lies ahead is lowered, where it is not hidden.
-fn lowered(at: &At) -> Option<String> {
+fn lowered(at: &At) -> Option<Finding> {
     let (width, own) = (at.spec.head_dim, own_head(at));
     let (mut sum, mut squares, mut count, mut size) = (0.0, 0.0, 0.0, 0.0);
     for case in &at.cases {
@@ -72,72 +71,70 @@ fn lowered(at: &At) -> Option<String> {
         }
     }
     if count >= 3.0 && size == 0.0 {
-        return Some("the scores of what lies ahead are 0, not hidden".to_owned());
+        return Some(Finding::new("ahead-zero"));
     }
     let by = sum / count;
     let (rms, spread) = ((size / count).sqrt(), (squares / count - by * by).max(0.0).sqrt());
     // Not a number either.
     let constant = count >= 3.0 && by.abs() < 1e3 && spread <= 4.0 * at.roundings() * rms;
     constant.then(|| match by.abs() <= 1e-3 * rms {
-        true => "what lies ahead is not hidden".to_owned(),
-        false => format!("what lies ahead is lowered by {}, not hidden", text(simple(by))),
+        true => Finding::new("ahead-seen"),
+        false => Finding::new("ahead-lowered").with("by", simple(by)),
     })
 }
 
 /// The first query that sees other keys than ours does, and which, where no rule is known.
-fn other_keys(at: &At, sees: &dyn Fn(&Case, usize, usize) -> bool) -> Option<String> {
+fn other_keys(at: &At, sees: &dyn Fn(&Case, usize, usize) -> bool) -> Option<Finding> {
     let own = own_mask(at);
     for case in &at.cases {
         let differs = |query: &usize| (0..case.tokens).any(|key| own(*query, key) != sees(case, *query, key));
-        let all = (0..case.tokens).filter(differs).count();
-        let more = if all > 1 { format!(", the first of {all} such queries") } else { String::new() };
+        let queries = (0..case.tokens).filter(differs).count();
         for query in 0..case.tokens {
             let wrong = |hidden: bool| -> Vec<usize> {
                 (0..case.tokens)
                     .filter(|&key| own(query, key) == hidden && sees(case, query, key) != hidden)
                     .collect()
             };
-            let (hidden, shown) = (wrong(true), wrong(false));
-            if !hidden.is_empty() {
-                return Some(format!("query {query} does not see keys {}{more}", ranges(hidden)));
-            }
-            if !shown.is_empty() {
-                return Some(format!("query {query} sees keys {}{more}", ranges(shown)));
+            for (rule, keys) in [("keys-missed", wrong(true)), ("keys-seen", wrong(false))] {
+                if !keys.is_empty() {
+                    let finding = Finding::new(rule).with("query", query).with("keys", keys);
+                    return Some(finding.with("queries", queries));
+                }
             }
         }
     }
     None
 }
 
-/// The rule of a mask that holds, in words: of windows, chunks, prefixes and padding.
-fn masked(tokens: usize, holds: impl Fn(&dyn Fn(usize, usize) -> bool) -> bool) -> Option<String> {
+/// The rule of a mask that holds: of windows, chunks, prefixes and padding.
+fn masked(tokens: usize, holds: impl Fn(&dyn Fn(usize, usize) -> bool) -> bool) -> Option<Finding> {
     if holds(&|i, j| j < i || i + j == 0) {
-        return Some("a query does not see its own key, the first query excepted".to_owned());
+        return Some(Finding::new("own-key-hidden"));
     }
     for n in 1..tokens {
-        let first = if n == 1 { "the first key is".to_owned() } else { format!("the first {n} keys are") };
+        let rule = |rule: &str, key: &str| Some(Finding::new(rule).with(key, n));
         if holds(&|i, j| j <= i && i - j < n) {
-            return Some(format!("a query sees the last {n} keys"));
+            return rule("window", "keys");
         }
         for first in [1, 2, 4, 8].into_iter().filter(|first| first + n < tokens) {
             if holds(&|i, j| j <= i && (i - j < n || j < first)) {
-                return Some(format!("a query sees the last {n} keys and the first {first}"));
+                return Some(Finding::new("window-and-first").with("keys", n).with("first", first));
             }
         }
         if holds(&|i, j| j <= i && i / n == j / n) {
-            return Some(format!("a query sees the keys up to its own in its chunk of {n}"));
+            return rule("chunks", "size");
         }
         if holds(&|i, j| j <= i || (i < n && j < n)) && n > 1 {
-            return Some(format!("the first {n} tokens see each other, the rest those before"));
+            return rule("prefix", "tokens");
         }
         if holds(&|i, j| j <= i && j >= n) {
-            return Some(format!("{first} hidden"));
+            return rule("first-hidden", "keys");
         }
         if holds(&|i, j| j <= i && (j >= n || i < n)) {
-            return Some(format!("{first} hidden from all queries behind"));
+            return rule("first-hidden-behind", "keys");
         }
         if holds(&|i, j| j <= i && (j >= n || i == j)) {
-            return Some(format!("{first} hidden from all queries but their own"));
+            return rule("first-hidden-but-own", "keys");
         }
     }
     None

@@ -4,359 +4,124 @@
 //! with the roundings that matter, and held against the trace's values. A formula has to come much nearer to all of them
 //! than ours does, as near as a few roundings of the format.
 
-mod activation;
-mod attention;
+pub(crate) mod activation;
+pub(crate) mod at;
+pub(crate) mod attention;
 mod cache;
-mod expression;
 mod heads;
 mod linear;
 mod mask;
 mod norm;
-mod numbers;
-mod residual;
-mod rotary;
-mod scores;
+pub(crate) mod numbers;
+pub(crate) mod residual;
+pub(crate) mod rotary;
+pub(crate) mod scores;
 mod temperature;
 
-use ulpscope_capture::{Activation, Activations};
-use ulpscope_compare::{CompareError, Parts, Reference};
-use ulpscope_decoder::{Architecture, Attention, AttentionKind, Op, Part, Role, RopeParameters, Site};
-use ulpscope_floats::{DType, Floats};
+use std::fmt::Display;
 
-use super::pattern::hidden;
-use crate::causes::CauseKind;
+use ulpscope_decoder::{Op, Role};
+use ulpscope_record::Finding;
+
+pub(super) use self::at::At;
+use self::at::{Case, cast};
+use crate::causes::{CauseKind, Test, operations as cause};
 
 /// A formula that gives the trace's values.
 pub(super) struct Formula {
-    pub(super) fault: &'static CauseKind,
+    pub(super) kind: &'static CauseKind,
     /// What the trace does.
-    pub(super) said: String,
+    pub(super) finding: Finding,
 }
 
-impl Formula {
-    fn new(fault: &'static CauseKind, said: impl Into<String>) -> Option<Self> {
-        Some(Formula { fault, said: said.into() })
-    }
+fn found(kind: &'static CauseKind, finding: Finding) -> Option<Formula> {
+    Some(Formula { kind, finding })
 }
 
-/// A site on every prompt.
-pub(super) struct At<'s> {
-    site: Site,
-    of: &'s Architecture,
-    /// Attention of the site's block.
-    spec: Attention,
-    attention: AttentionKind,
-    /// The trace's format.
-    dtype: DType,
-    /// Ours.
-    own: DType,
-    cases: Vec<Case<'s>>,
+/// A fact that names a format.
+fn in_format(rule: &str, format: impl Display) -> Finding {
+    Finding::new(rule).with("format", format.to_string())
 }
 
-/// A site on one prompt.
-struct Case<'s> {
-    recorded: &'s Activations,
-    tokens: usize,
-    ours: Vec<f64>,
-    theirs: Vec<f64>,
+/// The first formula that gives the trace's values at a site, if any does.
+pub(super) fn formula(at: &At) -> Option<Formula> {
+    let op = at.site.op();
+    FORMULAS.iter().find_map(|row| match row {
+        Row::Of(test) => (test.ops)(op).then(|| found(test.cause, (test.find)(at)?))?,
+        Row::Several(ops, formula) => ops(op).then(|| formula(at))?,
+    })
 }
 
-/// How many times nearer than ours a formula has to be.
-const NEARER: f64 = 6.0;
-/// A formula has to say something of half of the elements, or of so many.
-const ENOUGH: u64 = 4096;
-/// Rows of logits that are looked at, the first of a prompt: they are long.
-const ROWS: usize = 64;
-/// Tokens of a prompt on which attention is evaluated: it takes the square of them.
-const LONGEST: usize = 128;
-
-impl<'s> At<'s> {
-    /// `taught` is what ours gives on each reference's inputs. `None` if no prompt has the site.
-    pub(super) fn of(
-        site: Site,
-        of: &'s Architecture,
-        attention: AttentionKind,
-        references: &'s [Reference],
-        taught: &[Activations],
-    ) -> Option<Self> {
-        let mut formats = None;
-        let cases: Vec<Case> = (references.iter().zip(taught))
-            .filter_map(|(reference, taught)| {
-                let (theirs, ours) = (reference.activations.get(&site)?, taught.get(&site)?);
-                let pairs = site.op().of_pairs() || site.op() == Op::Mix;
-                let short = !pairs || reference.ids.len() <= LONGEST;
-                let judged = short && reference.judged.contains(&site) && theirs.shape == ours.shape;
-                formats = formats.or(Some((theirs.values.dtype(), ours.values.dtype())));
-                let tokens = reference.ids.len();
-                let looked_at = if site == of.logits() { tokens.min(ROWS) } else { tokens };
-                let rows = |of: &Activation| {
-                    let mut all = of.values.to_f64();
-                    all.truncate(all.len() / tokens.max(1) * looked_at);
-                    all
-                };
-                judged.then(|| Case {
-                    recorded: &reference.activations,
-                    tokens: looked_at,
-                    ours: rows(ours),
-                    theirs: rows(theirs),
-                })
-            })
-            .collect();
-        let (dtype, own) = formats.filter(|_| !cases.is_empty())?;
-        let spec = of.layers.get(site.layer().unwrap_or(0))?.attention;
-        Some(At { site, of, spec, attention, dtype, own, cases })
-    }
-
-    /// The first formula that gives the trace's values, if any does.
-    pub(super) fn formula(&self, parts: &mut Parts) -> Result<Option<Formula>, CompareError> {
-        let known = self.convention(parts)?;
-        Ok(known.or_else(|| expression::expression(self)).or_else(|| expression::function(self)))
-    }
-
-    /// The first formula of somebody's convention that does.
-    fn convention(&self, parts: &mut Parts) -> Result<Option<Formula>, CompareError> {
-        Ok(match self.site.op() {
-            Op::Table(_) => rotary::table(self),
-            Op::Norm => {
-                let weight = parts.parameter(&format!("{}.weight", self.site))?;
-                norm::norm(self, &weight.to_f64())
-            }
-            Op::Embed => norm::with_positions(self)
-                .or_else(|| norm::normalised(self, self.of.width))
-                .or_else(|| linear::table(self)),
-            Op::Rope(_) => rotary::rotated(self).or_else(|| norm::normalised(self, self.spec.head_dim)),
-            Op::ScaleQuery => temperature::temperature(self),
-            Op::Scores => scores::scores(self),
-            Op::Softmax => attention::probabilities(self),
-            Op::Mix => attention::context(self),
-            Op::Add(_) => residual::residual(self),
-            Op::Act => activation::activation(self),
-            Op::Mul => activation::product(self),
-            Op::Linear => {
-                let weight = parts.parameter(&format!("{}.weight", self.site))?.into_owned();
-                if let (true, Some([gate, up])) =
-                    (self.plays(Role::Gate) || self.plays(Role::Up), self.halves())
-                {
-                    let mut read = |site| {
-                        Ok::<_, CompareError>(parts.parameter(&format!("{site}.weight"))?.into_owned())
-                    };
-                    let both = [read(gate)?, read(up)?];
-                    if let Some(found) = linear::cut(self, &both) {
-                        return Ok(Some(found));
-                    }
-                }
-                let bias = parts.parameter(&format!("{}.bias", self.site)).ok().map(|bias| bias.to_f64());
-                linear::linear(self, &weight, bias.as_deref())
-            }
-            _ => None,
-        })
-    }
-
-    /// Whether a formula gives the trace's values, but for a few roundings. Where it is NaN it says nothing; it has to say
-    /// something of enough.
-    fn explains(&self, formula: impl Fn(&Case) -> Option<Vec<f64>>) -> bool {
-        self.values(formula).is_some_and(|values| self.near(&values))
-    }
-
-    /// The same of a formula that says something of few elements, of all kinds.
-    fn explains_some(&self, formula: impl Fn(&Case) -> Option<Vec<f64>>) -> bool {
-        let Some(values) = self.values(formula) else { return false };
-        let (mut apart, mut before, mut size) = (0.0, 0.0, 0.0);
-        for (y, z, f) in self.elements(&values) {
-            (apart, before, size) = (apart + (y - f).powi(2), before + (y - z).powi(2), size + y * y);
-        }
-        size > 0.0 && apart <= self.roundings().powi(2) * size && apart * NEARER * NEARER <= before
-    }
-
-    /// The same, or that it comes as near at nearly all elements, or has the trace's bits at nearly all.
-    fn gives(&self, formula: impl Fn(&Case) -> Option<Vec<f64>>) -> bool {
-        let values = self.values(formula);
-        values.is_some_and(|v| self.near(&v) || self.mostly_near(&v) || self.has_bits(v))
-    }
-
-    /// Whether it has the trace's bits.
-    fn reproduces(&self, formula: impl Fn(&Case) -> Option<Vec<f64>>) -> bool {
-        self.values(formula).is_some_and(|values| self.has_bits(values))
-    }
-
-    /// Whether it has the trace's bits at nearly all elements, whatever ours has.
-    fn has_nearly_all(&self, formula: impl Fn(&Case) -> Option<Vec<f64>>) -> bool {
-        let Some(values) = self.values(formula) else { return false };
-        let values: Vec<Vec<f64>> = values.into_iter().map(|values| self.rounded(values)).collect();
-        let [differing, all] = self
-            .elements(&values)
-            .fold([0u64; 2], |[differing, all], (y, _, f)| [differing + u64::from(y != f), all + 1]);
-        all > 0 && differing * 50 <= all && self.has_bits(values)
-    }
-
-    /// What a formula gives on every prompt.
-    fn values(&self, formula: impl Fn(&Case) -> Option<Vec<f64>>) -> Option<Vec<Vec<f64>>> {
-        let of = |case: &Case| formula(case).filter(|values| values.len() == case.theirs.len());
-        self.cases.iter().map(of).collect()
-    }
-
-    /// The trace's, ours and a formula's value of each element of which it says something and that no mask hides.
-    fn elements<'v>(&'v self, values: &'v [Vec<f64>]) -> impl Iterator<Item = (f64, f64, f64)> + 'v {
-        let of = |(case, values): (&'v Case, &'v Vec<f64>)| {
-            case.theirs.iter().zip(&case.ours).zip(values).map(|((y, z), f)| (*y, *z, *f))
-        };
-        let seen = |(y, z, f): &(f64, f64, f64)| !f.is_nan() && !self.hides(*y, *z);
-        self.cases.iter().zip(values).flat_map(of).filter(seen)
-    }
-
-    fn near(&self, values: &[Vec<f64>]) -> bool {
-        let [apart, before, size] = self.distances(values);
-        apart <= self.roundings() * size && apart <= before / NEARER
-    }
-
-    /// Root mean squares of trace less formula, of trace less ours, and of the trace; infinite where it says too little.
-    fn distances(&self, values: &[Vec<f64>]) -> [f64; 3] {
-        let (mut apart, mut before, mut size, mut known) = (0.0, 0.0, 0.0, 0u64);
-        for (y, z, f) in self.elements(values) {
-            known += 1;
-            apart += (y - f).powi(2);
-            before += (y - z).powi(2);
-            size += y * y;
-        }
-        let mean = |sum: f64| (sum / known as f64).sqrt();
-        if known < ENOUGH && 2 * known <= self.visible().count() as u64 {
-            [f64::INFINITY, 0.0, 0.0]
-        } else {
-            [mean(apart), mean(before), mean(size)]
-        }
-    }
-
-    /// Whether ours is far at most elements, and a formula at few: a code that flips is one of few that are far off.
-    fn mostly_near(&self, values: &[Vec<f64>]) -> bool {
-        let squares = self.visible().map(|y| y * y);
-        let step = self.roundings() * (squares.sum::<f64>() / self.visible().count() as f64).sqrt();
-        let (mut near, mut before, mut known) = (0u64, 0u64, 0u64);
-        for (y, z, f) in self.elements(values) {
-            known += 1;
-            near += u64::from((y - f).abs() <= step);
-            before += u64::from((y - z).abs() <= step);
-        }
-        known >= 64 && near * 50 >= known * 49 && before * 2 <= known
-    }
-
-    /// Whether a formula, rounded to the trace's format, has the trace's bits at nearly all elements where ours has not.
-    fn has_bits(&self, values: Vec<Vec<f64>>) -> bool {
-        let values: Vec<Vec<f64>> = values.into_iter().map(|values| self.rounded(values)).collect();
-        let (mut differing, mut before) = (0u64, 0u64);
-        for (y, z, f) in self.elements(&values) {
-            differing += u64::from(y != f);
-            before += u64::from(y != z);
-        }
-        let enough = if differing == 0 { 8 } else { 20 };
-        before >= enough && NEARER * differing as f64 <= before as f64
-    }
-
-    /// Whether ours is what the trace has, but for a few roundings.
-    fn agrees(&self) -> bool {
-        let ours: Vec<Vec<f64>> = self.cases.iter().map(|case| case.ours.clone()).collect();
-        let [apart, _, size] = self.distances(&ours);
-        apart <= self.roundings() * size
-    }
-
-    /// The trace's values that no mask hides.
-    fn visible(&self) -> impl Iterator<Item = f64> + '_ {
-        let pairs = self.cases.iter().flat_map(|case| case.theirs.iter().zip(&case.ours));
-        pairs.filter(|(y, z)| !self.hides(**y, **z)).map(|(y, _)| *y)
-    }
-
-    /// Errors of a few roundings of the format, relative. Sums in f32 have errors of many steps, beside which other formats' own
-    /// rounding is large.
-    fn roundings(&self) -> f64 {
-        let steps = if matches!(self.dtype, DType::F32 | DType::F64) { 100.0 } else { 1.5 };
-        steps * self.dtype.unit_roundoff()
-    }
-
-    /// Numbers rounded to the trace's format.
-    fn rounded(&self, values: Vec<f64>) -> Vec<f64> {
-        cast(values, self.dtype)
-    }
-
-    /// The number between two positive ones with which a formula comes nearest.
-    fn best(&self, [low, high]: [f64; 2], formula: impl Fn(f64, &Case) -> Option<Vec<f64>>) -> f64 {
-        let apart = |x: f64| {
-            let values = self.values(|case| formula(x, case));
-            values.map_or(f64::INFINITY, |values| self.distances(&values)[0])
-        };
-        numbers::simple(numbers::least([low, high], apart))
-    }
-
-    /// The factors, one for each group of elements, with which ours comes nearest to the trace's.
-    fn factors(&self, groups: usize, group: impl Fn(&Case, usize) -> usize) -> Vec<f64> {
-        let mut sums = vec![[0.0; 2]; groups];
-        for case in &self.cases {
-            for (i, (y, z)) in case.theirs.iter().zip(&case.ours).enumerate() {
-                if let Some([zy, zz]) = sums.get_mut(group(case, i)).filter(|_| !self.hides(*y, *z)) {
-                    (*zy, *zz) = (*zy + z * y, *zz + z * z);
-                }
-            }
-        }
-        sums.into_iter().map(|[zy, zz]| zy / zz).collect()
-    }
-
-    fn hides(&self, y: f64, z: f64) -> bool {
-        hidden(self.site, y) || hidden(self.site, z)
-    }
-
-    /// The site that plays a part in the same block.
-    fn beside(&self, role: Role) -> Option<Site> {
-        self.in_layer(self.site.layer()?, role)
-    }
-
-    /// The site that plays a part in a block.
-    fn in_layer(&self, layer: usize, role: Role) -> Option<Site> {
-        Some(self.of.site_of(Part::Block(layer), self.of.layers.get(layer)?.place(role)?))
-    }
-
-    fn plays(&self, role: Role) -> bool {
-        self.beside(role) == Some(self.site)
-    }
-
-    /// The linear layers whose outputs are multiplied in the feed-forward layer.
-    fn halves(&self) -> Option<[Site; 2]> {
-        Some([self.beside(Role::Gate)?, self.beside(Role::Up)?])
-    }
-
-    /// What the trace has at another site of the same block.
-    fn read(&self, case: &Case, role: Role) -> Option<Vec<f64>> {
-        case.read(self.beside(role)?)
-    }
-
-    /// Base and scaling of the rotary embedding that the site reads, or is a table of.
-    fn rope(&self) -> &'s RopeParameters {
-        &self.of.ropes[self.rope_index()].parameters
-    }
-
-    fn rope_index(&self) -> usize {
-        match self.site.op() {
-            Op::Table(index) | Op::Rope(index) => index,
-            _ => 0,
-        }
-    }
-
-    /// What a table of cosines or sines has of an angle.
-    fn table_of(&self, angle: f64) -> f64 {
-        if self.of.tables(self.rope_index()).first() == Some(&self.site) { angle.cos() } else { angle.sin() }
-    }
-
-    /// One over the root of a head's width, by which scores are multiplied.
-    fn scale(&self) -> f64 {
-        1.0 / (self.spec.head_dim as f64).sqrt()
-    }
+/// A formula, or several.
+enum Row {
+    /// Of one cause, as its own file has it.
+    Of(&'static Test),
+    /// Of several causes, for these operations.
+    Several(fn(Op) -> bool, fn(&At) -> Option<Formula>),
 }
 
-impl Case<'_> {
-    /// What the trace has at a site.
-    fn read(&self, site: Site) -> Option<Vec<f64>> {
-        Some(self.recorded.get(&site)?.values.to_f64())
-    }
-}
+use Row::{Of, Several};
 
-/// Numbers rounded to a format.
-fn cast(values: Vec<f64>, dtype: DType) -> Vec<f64> {
-    Floats::from(values).cast(dtype).to_f64()
-}
+const TABLE: fn(Op) -> bool = |op| matches!(op, Op::Table(_));
+const NORM: fn(Op) -> bool = |op| op == Op::Norm;
+const ROPE: fn(Op) -> bool = |op| matches!(op, Op::Rope(_));
+const SCORES: fn(Op) -> bool = |op| op == Op::Scores;
+const SOFTMAX: fn(Op) -> bool = |op| op == Op::Softmax;
+const MIX: fn(Op) -> bool = |op| op == Op::Mix;
+const ADD: fn(Op) -> bool = |op| matches!(op, Op::Add(_));
+const LINEAR: fn(Op) -> bool = |op| op == Op::Linear;
+
+/// Formulas in the order in which they are tried.
+static FORMULAS: &[Row] = &[
+    Several(TABLE, rotary::scaled),
+    Several(TABLE, rotary::positions),
+    Several(TABLE, rotary::frequencies),
+    Of(&cause::rotary_angles_format::TEST),
+    Several(NORM, norm::of_wide_stream),
+    Several(NORM, norm::other_kinds),
+    Several(NORM, norm::in_steps),
+    Several(NORM, norm::epsilons),
+    Several(ROPE, rotary::base_here),
+    Of(&cause::partial_rotary::TEST),
+    Several(ROPE, rotary::split),
+    Several(ROPE, rotary::late),
+    Several(ROPE, rotary::turned_otherwise),
+    Several(ROPE, rotary::other_input),
+    Several(|op| op == Op::ScaleQuery, temperature::temperature),
+    Several(LINEAR, linear::cut),
+    Of(&cause::vocabulary_masked::TEST),
+    Of(&cause::soft_cap::TEST),
+    Several(SCORES, mask::mask),
+    Several(SCORES, scores::scaled),
+    Of(&cause::position_bias::TEST),
+    Several(|op| matches!(op, Op::Embed | Op::Rope(_)), norm::normalised),
+    Several(|op| op == Op::Embed, linear::table),
+    Several(SCORES, scores::narrow),
+    Several(SCORES, scores::moved),
+    Several(SCORES, scores::of_keys),
+    Several(SCORES, scores::of_cache),
+    Several(SOFTMAX, attention::masked_late),
+    Several(SOFTMAX, attention::softmax_of_format),
+    Of(&cause::softmax_kind::TEST),
+    Several(MIX, attention::fused_scores),
+    Several(MIX, attention::elsewhere),
+    Several(MIX, attention::other_heads),
+    Several(MIX, attention::other_layer),
+    Several(MIX, attention::from_cache),
+    Several(MIX, attention::late_values),
+    Several(MIX, attention::first_values),
+    Several(MIX, attention::coded_values),
+    Several(ADD, residual::formats),
+    Of(&cause::residual_branch::TEST),
+    Several(ADD, residual::clamped),
+    Several(ADD, residual::normalised),
+    Of(&cause::dropout_active::TEST),
+    Several(|op| matches!(op, Op::Act | Op::Mul), activation::narrow),
+    Several(|op| op == Op::Mul, activation::clamped),
+    Of(&cause::gated_product::TEST),
+    Several(|op| op == Op::Act, activation::activation),
+    Several(LINEAR, linear::linear),
+    // The last resort, where nobody's convention gives the trace's values.
+    Of(&cause::reads_another_tensor::TEST),
+    Of(&cause::activation_mapped::TEST),
+];

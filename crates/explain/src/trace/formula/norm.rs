@@ -1,133 +1,152 @@
 //! Norms of other kinds, and norms where Llama has none.
 
+use ulpscope_decoder::{Op, Site};
 use ulpscope_floats::DType;
+use ulpscope_record::Finding;
 
-use super::numbers::{constant, dot, rms, simple, text};
-use super::{At, Case, Formula};
+use super::numbers::{constant, dot, rms, simple};
+use super::{At, Case, Formula, found, in_format};
 use crate::causes;
 
-/// At the output of a norm with this weight.
-pub(super) fn norm(at: &At, weight: &[f64]) -> Option<Formula> {
-    let (width, eps) = (weight.len(), at.of.norm.eps);
-    let [from] = at.of.reads(at.site, at.attention)[..] else { return None };
-    let by_token = |case: &Case, f: &dyn Fn(&[f64]) -> Vec<f64>| {
-        let x = case.read(from)?;
-        Some(x.chunks(width).flat_map(f).collect::<Vec<f64>>())
-    };
-    let weighted =
-        |x: &[f64], factor: f64| -> Vec<f64> { x.iter().zip(weight).map(|(x, w)| x * factor * w).collect() };
-    let once = |x: &[f64]| weighted(x, 1.0 / (rms(x).powi(2) + eps).sqrt());
+/// A norm: what it reads, and its weight.
+struct Norm<'n, 's> {
+    at: &'n At<'s>,
+    from: Site,
+    weight: Vec<f64>,
+}
+
+impl<'n, 's> Norm<'n, 's> {
+    fn read(at: &'n At<'s>) -> Option<Self> {
+        let [from] = at.model.reads(at.site, at.attention)[..] else { return None };
+        Some(Norm { at, from, weight: at.weight.as_ref()?.to_f64() })
+    }
+
+    /// What a function of each token gives.
+    fn by_token(&self, case: &Case, f: impl Fn(&[f64]) -> Vec<f64>) -> Option<Vec<f64>> {
+        Some(case.read(self.from)?.chunks(self.weight.len()).flat_map(f).collect())
+    }
+
+    fn explains(&self, f: impl Fn(&[f64]) -> Vec<f64>) -> bool {
+        self.at.explains(|case| self.by_token(case, &f))
+    }
+
+    fn weighted(&self, x: &[f64], factor: f64) -> Vec<f64> {
+        x.iter().zip(&self.weight).map(|(x, w)| x * factor * w).collect()
+    }
+
+    /// One over the root of the mean square and epsilon.
+    fn factor(&self, x: &[f64]) -> f64 {
+        1.0 / (rms(x).powi(2) + self.at.model.norm.eps).sqrt()
+    }
+
+    fn once(&self, x: &[f64]) -> Vec<f64> {
+        self.weighted(x, self.factor(x))
+    }
+
+    /// The mean of the squares over one less than their number.
+    fn over_fewer(&self) -> bool {
+        let width = self.weight.len() as f64;
+        // In 16 bits it is hardly nearer than ours is.
+        let less_one = ((width - 1.0) / width).sqrt();
+        let factor = self.at.factors(1, |_, _| 0)[0];
+        let times = |case: &Case| Some(case.ours.iter().map(|z| z * less_one).collect());
+        let about = (factor - less_one).abs() < (1.0 - less_one) / 8.0 && self.at.explains(times);
+        let squares = |x: &[f64]| rms(x).powi(2) * width / (width - 1.0) + self.at.model.norm.eps;
+        about || self.explains(|x| self.weighted(x, 1.0 / squares(x).sqrt()))
+    }
+
+    /// One factor for all tokens.
+    fn over_tokens(&self, case: &Case) -> Option<Vec<f64>> {
+        let x = case.read(self.from)?;
+        let factor = self.factor(&x);
+        Some(x.chunks(self.weight.len()).flat_map(|x| self.weighted(x, factor)).collect())
+    }
+}
+
+/// Our norm of a residual stream in another format.
+pub(super) fn of_wide_stream(at: &At) -> Option<Formula> {
+    let norm = Norm::read(at)?;
+    let format = at.cases.first()?.recorded.get(&norm.from)?.values.dtype();
     // In two steps, between which Hugging Face rounds.
-    let weightless = |x: &[f64]| -> Vec<f64> {
-        let factor = 1.0 / (rms(x).powi(2) + eps).sqrt();
-        x.iter().map(|x| x * factor).collect()
+    let steps = |x: &[f64]| {
+        let factor = norm.factor(x);
+        norm.weighted(&at.rounded(x.iter().map(|x| x * factor).collect()), 1.0)
     };
-    let weight_of = |x: &[f64]| weighted(x, 1.0);
+    (format != at.own && at.gives(|case| norm.by_token(case, steps)))
+        .then(|| Formula { kind: causes::COMPUTED_OTHERWISE, finding: in_format("residual-in", format) })
+}
+
+/// Norms of other kinds.
+pub(super) fn other_kinds(at: &At) -> Option<Formula> {
+    type Rule<'r> = (&'r str, &'r dyn Fn(&[f64]) -> Vec<f64>);
+    let norm = Norm::read(at)?;
     let centred = |x: &[f64]| -> Vec<f64> {
         let mean = x.iter().sum::<f64>() / x.len() as f64;
-        x.iter().map(|x| x - mean).collect()
+        norm.once(&x.iter().map(|x| x - mean).collect::<Vec<f64>>())
     };
-    let fault = causes::NORM_KIND;
-    let input = |case: &Case| case.recorded.get(&from).map(|x| x.values.dtype());
-    if let Some(format) = at.cases.first().and_then(input).filter(|format| *format != at.own)
-        && at.gives(|case| by_token(case, &|x| weight_of(&at.rounded(weightless(x)))))
-    {
-        return Formula::new(causes::COMPUTED_OTHERWISE, format!("the residual stream in {format}"));
-    }
-    let over_all = |case: &Case| {
-        let x = case.read(from)?;
-        let factor = 1.0 / (rms(&x).powi(2) + eps).sqrt();
-        Some(x.chunks(width).flat_map(|x| weighted(x, factor)).collect())
+    let plus_one = |x: &[f64]| -> Vec<f64> {
+        let factor = norm.factor(x);
+        x.iter().zip(&norm.weight).map(|(x, w)| x * factor * (1.0 + w)).collect()
     };
-    let of_fewer = |x: &[f64]| {
-        let n = x.len() as f64;
-        weighted(x, 1.0 / (rms(x).powi(2) * n / (n - 1.0) + eps).sqrt())
-    };
-    // In 16 bits it is hardly nearer than ours is.
-    let less_one = ((width as f64 - 1.0) / width as f64).sqrt();
-    let factor = at.factors(1, |_, _| 0)[0];
-    let times = |case: &Case| Some(case.ours.iter().map(|z| z * less_one).collect());
-    let about = (factor - less_one).abs() < (1.0 - less_one) / 8.0 && at.explains(times);
-    if about || at.explains(|case| by_token(case, &of_fewer)) {
-        return Formula::new(fault, "the mean of the squares over n - 1");
+    if norm.over_fewer() {
+        return found(causes::NORM_KIND, Finding::new("mean-over-n-1"));
     }
-    if at.explains(over_all) {
-        return Formula::new(fault, "the mean square over all tokens together");
+    if at.explains(|case| norm.over_tokens(case)) {
+        return found(causes::NORM_KIND, Finding::new("mean-over-tokens"));
     }
-    if at.explains(|case| by_token(case, &|x| once(&centred(x)))) {
-        return Formula::new(fault, "LayerNorm, the mean subtracted");
-    }
-    let plus_one =
-        |x: &[f64]| -> Vec<f64> { weightless(x).iter().zip(weight).map(|(x, w)| x * (1.0 + w)).collect() };
-    if at.explains(|case| by_token(case, &plus_one)) {
-        return Formula::new(causes::NORM_CONVENTION, "times 1 + the weight");
-    }
-    if at.explains(|case| by_token(case, &|x| once(&once(x)))) {
-        return Formula::new(fault, "the norm twice");
-    }
-    if at.explains(|case| by_token(case, &<[f64]>::to_vec)) {
-        return Formula::new(fault, "no norm: its input");
-    }
-    if at.explains(|case| by_token(case, &|x| weighted(x, 1.0))) {
-        return Formula::new(fault, "its input times the weight, not normalised");
-    }
-    if at.explains(|case| by_token(case, &|x| weighted(x, 1.0 / dot(x, x).sqrt()))) {
-        return Formula::new(fault, "the length for the root mean square");
-    }
-    if matches!(at.dtype, DType::Bf16 | DType::F16) && in_storage(at, weight, &|case| case.read(from)) {
-        return Formula::new(causes::NORM_ROUNDING, format!("every step in {}", at.dtype));
-    }
-    let outside = |eps: f64, case: &Case| by_token(case, &|x| weighted(x, 1.0 / (rms(x) + eps)));
-    let added = at.best([1e-8, 10.0], outside);
-    if at.explains(|case| outside(added, case)) {
-        return Formula::new(fault, format!("epsilon outside the root, {}", text(added)));
-    }
-    let inside =
-        |eps: f64, case: &Case| by_token(case, &|x| weighted(x, 1.0 / (rms(x).powi(2) + eps).sqrt()));
-    let added = at.best([1e-12, 10.0], inside);
-    at.explains(|case| inside(added, case))
-        .then(|| Formula { fault: causes::EPS, said: format!("epsilon {}", text(added)) })
+    let rules: [Rule; 6] = [
+        ("layer-norm", &centred),
+        ("one-plus-weight", &plus_one),
+        ("norm-twice", &|x| norm.once(&norm.once(x))),
+        ("no-norm", &<[f64]>::to_vec),
+        ("not-normalised", &|x| norm.weighted(x, 1.0)),
+        ("length-for-rms", &|x| norm.weighted(x, 1.0 / dot(x, x).sqrt())),
+    ];
+    let (rule, _) = rules.into_iter().find(|(_, f)| norm.explains(f))?;
+    let kind = if rule == "one-plus-weight" { causes::NORM_CONVENTION } else { causes::NORM_KIND };
+    found(kind, Finding::new(rule))
 }
 
-/// Whether each token is multiplied by one number of the format, near the one that it should be, and by the weight, rounded each
-/// time. Which number that is, the rounding of a mean decides.
-fn in_storage(at: &At, weight: &[f64], input: &dyn Fn(&Case) -> Option<Vec<f64>>) -> bool {
-    let (width, eps) = (weight.len(), at.of.norm.eps);
-    let unit = at.dtype.unit_roundoff();
+/// Each token multiplied by one number of the format, near the one that it should be, and by the weight, rounded each time.
+/// Which number that is, the rounding of a mean decides.
+pub(super) fn in_steps(at: &At) -> Option<Formula> {
+    let norm = Norm::read(at)?;
+    let (width, unit) = (norm.weight.len(), at.dtype.unit_roundoff());
     let token = |(x, y): (&[f64], &[f64])| {
-        let factor = 1.0 / (rms(x).powi(2) + eps).sqrt();
         (-8..=8).any(|steps| {
-            let factor = at.rounded(vec![factor * (1.0 + f64::from(steps) * unit)])[0];
+            let factor = at.rounded(vec![norm.factor(x) * (1.0 + f64::from(steps) * unit)])[0];
             let scaled = at.rounded(x.iter().map(|x| x * factor).collect());
-            let weighted = at.rounded(scaled.iter().zip(weight).map(|(x, w)| x * w).collect());
-            weighted == y
+            at.rounded(norm.weighted(&scaled, 1.0)) == y
         })
     };
-    let all =
-        |case: &Case| input(case).is_some_and(|x| x.chunks(width).zip(case.theirs.chunks(width)).all(token));
-    at.cases.iter().all(all)
-}
-
-/// At the embeddings: with sines and cosines of the position added, in turns or in halves.
-pub(super) fn with_positions(at: &At) -> Option<Formula> {
-    let width = at.of.width;
-    let added = |case: &Case, halves: bool| {
-        let element = |i: usize| {
-            let (t, c) = ((i / width) as f64, i % width);
-            let (pair, second) = if halves { (c % (width / 2), c >= width / 2) } else { (c / 2, c % 2 == 1) };
-            let angle = t / 1e4f64.powf(2.0 * pair as f64 / width as f64);
-            case.ours[i] + if second { angle.cos() } else { angle.sin() }
-        };
-        Some((0..case.ours.len()).map(element).collect())
+    let all = |case: &Case| {
+        let x = case.read(norm.from);
+        x.is_some_and(|x| x.chunks(width).zip(case.theirs.chunks(width)).all(token))
     };
-    [false, true].into_iter().any(|halves| at.explains(|case| added(case, halves))).then(|| Formula {
-        fault: causes::POSITION_BIAS,
-        said: "plus sines and cosines of the position".to_owned(),
-    })
+    (matches!(at.dtype, DType::Bf16 | DType::F16) && at.cases.iter().all(all))
+        .then(|| Formula { kind: causes::NORM_ROUNDING, finding: in_format("steps-in", at.dtype) })
 }
 
-/// At a site that Llama does not normalise: ours, divided by the root mean square of each of its vectors of this width.
-pub(super) fn normalised(at: &At, width: usize) -> Option<Formula> {
+/// Another epsilon, outside of the root or inside.
+pub(super) fn epsilons(at: &At) -> Option<Formula> {
+    let norm = Norm::read(at)?;
+    let outside = |eps: f64, case: &Case| norm.by_token(case, |x| norm.weighted(x, 1.0 / (rms(x) + eps)));
+    let added = at.best([1e-8, 10.0], outside);
+    if at.explains(|case| outside(added, case)) {
+        return found(causes::NORM_KIND, Finding::new("epsilon-outside").with("eps", added));
+    }
+    let inside = |eps: f64, case: &Case| {
+        norm.by_token(case, |x| norm.weighted(x, 1.0 / (rms(x).powi(2) + eps).sqrt()))
+    };
+    let added = at.best([1e-12, 10.0], inside);
+    let finding = Finding::new("epsilon").with("eps", added);
+    at.explains(|case| inside(added, case)).then_some(Formula { kind: causes::EPS, finding })
+}
+
+/// At a site that Llama does not normalise: ours, divided by the root mean square of each
+/// of its vectors.
+pub(super) fn normalised(at: &At) -> Option<Formula> {
+    let width = if at.site.op() == Op::Embed { at.model.width } else { at.spec.head_dim };
     let over = |case: &Case, i: usize| rms(&case.ours[i / width * width..][..width]);
     let unit =
         |case: &Case| Some((0..case.ours.len()).map(|i| case.ours[i] / over(case, i)).collect::<Vec<f64>>());
@@ -140,12 +159,6 @@ pub(super) fn normalised(at: &At, width: usize) -> Option<Formula> {
     if !at.explains(scaled) {
         return None;
     }
-    let times = match simple(size) {
-        1.0 => String::new(),
-        size => format!(", times {}", text(size)),
-    };
-    Formula::new(
-        causes::NORM_KIND,
-        format!("ours normalised to a root mean square of 1 by vectors of {width}{times}"),
-    )
+    let finding = Finding::new("normalised").with("width", width).with("times", simple(size));
+    found(causes::NORM_KIND, finding)
 }

@@ -4,7 +4,7 @@ use ulpscope_floats::blocks::{self, Q8Coding};
 use ulpscope_floats::fp8::{Fp8, Overflow};
 
 /// A number that somebody would have chosen, if one is within two thousandths; else the number.
-pub(super) fn simple(x: f64) -> f64 {
+pub(crate) fn simple(x: f64) -> f64 {
     if !x.is_normal() {
         return x;
     }
@@ -17,7 +17,7 @@ pub(super) fn simple(x: f64) -> f64 {
 }
 
 /// Where a function of numbers between two positive ones is least: by the golden section, on a logarithmic scale.
-pub(super) fn least([low, high]: [f64; 2], function: impl Fn(f64) -> f64) -> f64 {
+pub(crate) fn least([low, high]: [f64; 2], function: impl Fn(f64) -> f64) -> f64 {
     const GOLDEN: f64 = 0.618_033_988_749_894_9;
     const STEPS: usize = 40;
     let (mut low, mut high) = (low.ln(), high.ln());
@@ -28,23 +28,17 @@ pub(super) fn least([low, high]: [f64; 2], function: impl Fn(f64) -> f64) -> f64
     ((low + high) / 2.0).exp()
 }
 
-/// A number for people.
-pub(super) fn text(x: f64) -> String {
-    let rounded = (x * 1e4).round() / 1e4;
-    if rounded == 0.0 { format!("{x:.3e}") } else { rounded.to_string() }
-}
-
-pub(super) fn dot(x: &[f64], y: &[f64]) -> f64 {
+pub(crate) fn dot(x: &[f64], y: &[f64]) -> f64 {
     x.iter().zip(y).map(|(x, y)| x * y).sum()
 }
 
 /// The largest magnitude.
-pub(super) fn largest(x: &[f64]) -> f64 {
+pub(crate) fn largest(x: &[f64]) -> f64 {
     x.iter().fold(0.0, |most, x| most.max(x.abs()))
 }
 
 /// `e^x` of each number over their sum.
-pub(super) fn softmax(x: &[f64]) -> Vec<f64> {
+pub(crate) fn softmax(x: &[f64]) -> Vec<f64> {
     let most = x.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let powers: Vec<f64> = x.iter().map(|x| (x - most).exp()).collect();
     let sum: f64 = powers.iter().sum();
@@ -52,22 +46,22 @@ pub(super) fn softmax(x: &[f64]) -> Vec<f64> {
 }
 
 /// `1 / (1 + e^-x)`.
-pub(super) fn sigmoid(x: f64) -> f64 {
+pub(crate) fn sigmoid(x: f64) -> f64 {
     1.0 / (1.0 + (-x).exp())
 }
 
 /// `x · sigmoid(x)`.
-pub(super) fn silu(x: f64) -> f64 {
+pub(crate) fn silu(x: f64) -> f64 {
     x * sigmoid(x)
 }
 
 /// Root of the mean of the squares.
-pub(super) fn rms(x: &[f64]) -> f64 {
+pub(crate) fn rms(x: &[f64]) -> f64 {
     (dot(x, x) / x.len() as f64).sqrt()
 }
 
 /// Whether all numbers but the undefined ones are one, to a percent.
-pub(super) fn constant(values: &[f64]) -> bool {
+pub(crate) fn constant(values: &[f64]) -> bool {
     let known = || values.iter().filter(|x| x.is_finite());
     let largest = known().fold(0.0, |most: f64, x| most.max(x.abs()));
     known().all(|x| known().all(|y| (x - y).abs() <= 0.01 * largest))
@@ -75,7 +69,7 @@ pub(super) fn constant(values: &[f64]) -> bool {
 
 /// Numbers rounded to so many bits, as someone quantises them: whole multiples of the largest magnitude over the largest code. In f32,
 /// as it is done: what lies between two codes would else be rounded the other way.
-pub(super) fn quantised(values: &mut [f64], bits: u32) {
+pub(crate) fn quantised(values: &mut [f64], bits: u32) {
     let most = ((1u32 << (bits - 1)) - 1) as f32;
     let scale = largest(values) as f32 / most;
     if scale > 0.0 {
@@ -85,7 +79,7 @@ pub(super) fn quantised(values: &mut [f64], bits: u32) {
 }
 
 /// The same with the least number as the lowest code and the largest as the highest.
-pub(super) fn quantised_between(values: &mut [f64], bits: u32) {
+pub(crate) fn quantised_between(values: &mut [f64], bits: u32) {
     let codes = ((1u32 << bits) - 1) as f32;
     let least = values.iter().fold(f32::INFINITY, |least, x| least.min(*x as f32));
     let largest = values.iter().fold(f32::NEG_INFINITY, |largest, x| largest.max(*x as f32));
@@ -97,29 +91,44 @@ pub(super) fn quantised_between(values: &mut [f64], bits: u32) {
 }
 
 /// Quantised as a block of llama.cpp's Q8_0: the scale is kept in f16.
-pub(super) fn q8_0(values: &mut [f64]) {
+pub(crate) fn q8_0(values: &mut [f64]) {
     blocks::q8_0(values, Q8Coding::ScaleAsComputed);
 }
 
 /// The same as PyTorch does it with the scale as it is kept, and ties to even.
-pub(super) fn q8_0_as_kept(values: &mut [f64]) {
+pub(crate) fn q8_0_as_kept(values: &mut [f64]) {
     blocks::q8_0(values, Q8Coding::ScaleAsKept);
 }
 
 /// A number in fp8 with 3 bits of mantissa, of at most 448.
-pub(super) fn e4m3(x: f64) -> f64 {
+pub(crate) fn e4m3(x: f64) -> f64 {
     Fp8::E4m3.round(x, Overflow::Saturate)
 }
 
 /// A number in fp8 with 2 bits of mantissa, of at most 57344: traces come from programs that saturate.
-pub(super) fn e5m2(x: f64) -> f64 {
+pub(crate) fn e5m2(x: f64) -> f64 {
     Fp8::E5m2.round(x, Overflow::Saturate)
 }
 
 /// Quantised in blocks of 32 as llama.cpp's Q4_0 has it.
-pub(super) fn q4_0(values: &mut [f64]) {
+pub(crate) fn q4_0(values: &mut [f64]) {
     values.chunks_mut(32).for_each(blocks::q4_0);
 }
+
+/// Functions of one number.
+pub(crate) type Function = (&'static str, fn(f64) -> f64);
+
+pub(crate) const FUNCTIONS: [Function; 9] = [
+    ("silu", silu),
+    ("relu", |x| x.max(0.0)),
+    ("tanh", f64::tanh),
+    ("sigmoid", sigmoid),
+    ("gelu", |x| 0.5 * x * (1.0 + (0.797_884_560_802_865_4 * (x + 0.044_715 * x.powi(3))).tanh())),
+    ("abs", f64::abs),
+    ("square", |x| x * x),
+    ("sqrt", f64::sqrt),
+    ("exp", f64::exp),
+];
 
 #[cfg(test)]
 mod tests {
@@ -132,7 +141,6 @@ mod tests {
             assert!((simple(x) - chosen).abs() < 1e-12, "{x}");
         }
         assert_eq!((simple(1.2964), simple(f64::INFINITY)), (1.2964, f64::INFINITY));
-        assert_eq!((text(0.22), text(1e-6), text(30.0)), ("0.22".into(), "1.000e-6".into(), "30".into()));
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Queries that are scaled by their positions.
 
-use super::numbers::text;
-use super::{At, Case, Formula};
+use ulpscope_record::Finding;
+
+use super::{At, Case, Formula, found};
 use crate::causes;
 
 /// Another β, or another length that it counts from.
@@ -11,7 +12,7 @@ pub(super) fn temperature(at: &At) -> Option<Formula> {
     let factor = |beta: f64, original: f64, position: usize| {
         1.0 + beta * (1.0 + (position as f64 / original).floor()).ln()
     };
-    let most = at.of.max_positions as f64;
+    let most = at.model.max_positions as f64;
     let known = [0.5, 2.0, 0.25, 4.0].map(|times| times * own.original);
     for original in [own.original].into_iter().chain(known).chain([most]) {
         let run = |beta: f64, case: &Case| {
@@ -23,8 +24,8 @@ pub(super) fn temperature(at: &At) -> Option<Formula> {
         };
         let beta = at.best([1e-3, 10.0], run);
         if at.gives(|case| run(beta, case)) {
-            let said = format!("queries times 1 + {}·ln(1 + ⌊position / {original}⌋)", text(beta));
-            return Formula::new(causes::TEMPERATURE, said);
+            let finding = Finding::new("temperature").with("beta", beta).with("original", original);
+            return found(causes::TEMPERATURE, finding);
         }
     }
     None
