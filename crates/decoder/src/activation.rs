@@ -10,12 +10,14 @@ use crate::ops::{add, map, mul, narrow, scale, wide};
 
 /// `hidden_act`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Activation {
     /// `x / (1 + exp(-x))`.
     Silu,
     /// `x · (1 + erf(x / √2)) / 2`.
     Gelu,
-    /// `x · (1 + tanh(√(2/π) · (x + 0.044715 x³))) / 2` in one fused operation, as `torch.nn.functional.gelu` has it.
+    /// `x · (1 + tanh(√(2/π) · (x + 0.044715 x³))) / 2` in one fused operation, as `torch.nn.functional.gelu`
+    /// has it.
     GeluTanh,
     /// The same formula as separate operations, each rounded to the storage dtype.
     GeluNew,
@@ -57,8 +59,8 @@ impl Activation {
     /// The activation of every element, `[1, T, F]`.
     ///
     /// # Precision
-    /// Computed in f32 (f64 for f64) and rounded once to the storage dtype; [`Activation::GeluNew`] is written
-    /// with separate operations in transformers and rounds after each.
+    /// Computed in f32 (f64 for f64) and rounded once to the storage dtype; [`Activation::GeluNew`] is
+    /// written with separate operations in transformers and rounds after each.
     pub(crate) fn forward(self, x: Tensor<3>, variant: Option<Act>) -> Tensor<3> {
         if let (Activation::Silu, Some(Act::Rounded)) = (self, variant) {
             let dtype = x.dtype();
@@ -71,8 +73,8 @@ impl Activation {
         self.by_formula(x)
     }
 
-    /// The activation in the compute dtype, before it is rounded to that of `x`; an activation whose formula rounds on
-    /// the way does so.
+    /// The activation in the compute dtype, before it is rounded to the dtype of `x`. Where a formula itself
+    /// rounds in between, so does this.
     pub(crate) fn unrounded(self, x: Tensor<3>, variant: Option<Act>) -> Tensor<3> {
         let rounds = self == Activation::GeluNew || (self == Activation::Silu && variant.is_some());
         if rounds { wide(self.forward(x, variant)) } else { self.forward(wide(x), None) }
@@ -130,8 +132,9 @@ impl Activation {
 /// `√(2 / π)`.
 const SQRT_2_OVER_PI: f64 = 0.797_884_560_802_865_4;
 
-/// The error function as PyTorch's vectorised CPU code has it: formula 7.1.26 of Abramowitz and Stegun in f32,
-/// absolute error up to 1.5e-7. The exact function differs in `1 + erf(x)` for negative x, where it cancels.
+/// The error function as PyTorch's vectorised CPU code has it: formula 7.1.26 of Abramowitz and Stegun in
+/// f32, absolute error up to 1.5e-7. The exact function differs in `1 + erf(x)` for negative x, where it
+/// cancels.
 fn erf(x: f32) -> f32 {
     const P: f32 = 0.327_591_1;
     const C: [f32; 5] = [0.254_829_6, -0.284_496_72, 1.421_413_8, -1.453_152_1, 1.061_405_4];

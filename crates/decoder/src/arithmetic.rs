@@ -1,4 +1,4 @@
-//! The choices that a model's formulas leave to whoever computes them.
+//! The choices that a model's formulas leave open.
 
 use ulpscope_kernels::Accumulation;
 

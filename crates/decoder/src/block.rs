@@ -1,7 +1,7 @@
 //! One block: its parameters, and the engine that runs its nodes.
 
 use burn::tensor::Tensor;
-use ulpscope_kernels::{Linear, team};
+use ulpscope_kernels::{Linear, SpinPool};
 
 use crate::architecture::{Architecture, full};
 use crate::arithmetic::Arithmetic;
@@ -81,11 +81,11 @@ impl Block {
         if !watched && let Some(fused) = self.fusing(&layer, &x, tables, arithmetic) {
             return fused.forward(x, tables);
         }
-        team(|| self.steps(of, layer, x, tables, arithmetic, None, probe))
+        SpinPool::scope(|| self.steps(of, layer, x, tables, arithmetic, None, probe))
     }
 
-    /// [`Block::forward`] for tokens that come after others, whose keys and values are in `past`; these are added to it. The
-    /// operations come one after the other, with whatever the probe puts between them.
+    /// [`Block::forward`] for tokens that come after others, whose keys and values are in `past`; these are
+    /// added to it. The operations come one after the other, with whatever the probe puts between them.
     pub fn forward_after(
         &self,
         of: &Architecture,

@@ -16,6 +16,7 @@ use crate::rope::RopeParameters;
 
 /// Why a `config.json` can't be used.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
 pub enum ConfigError {
     /// The document is no JSON object.
     #[error("config.json is not a JSON object")]
@@ -156,7 +157,8 @@ impl<'a> Keys<'a> {
         }
     }
 
-    /// The width of a sliding window in tokens, `sliding_window`; `default` if it is missing, none if it is `null`.
+    /// The width of a sliding window in tokens, `sliding_window`; `default` if it is missing, none if it is
+    /// `null`.
     ///
     /// # Errors
     /// If it is no whole number from 1 on.
@@ -174,7 +176,8 @@ impl<'a> Keys<'a> {
         }
     }
 
-    /// Which keys the queries of each layer see: of a window where `layer_types` says so, or by default where `slides` does.
+    /// Which keys the queries of each layer see: of a window where `layer_types` says so, or by default where
+    /// `slides` does.
     ///
     /// # Errors
     /// If there are not as many types as layers, one is unknown, or a layer has a window and there is none.

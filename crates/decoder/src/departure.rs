@@ -1,8 +1,8 @@
 //! Variants: departures from Hugging Face's arithmetic, as data.
 //!
-//! Another engine computes the same model with other roundings; a faulty one computes another function. Each such choice
-//! is a value of a class here, so that it can be put in, taken out, and named. It overrides a field of the description
-//! that a family sets.
+//! Another engine computes the same model with other roundings; a faulty one computes another function. Each
+//! such choice is a value of a class here, so that it can be put in, taken out, and named. It overrides a
+//! field of the description that a family sets.
 
 use std::fmt;
 use std::str::FromStr;
@@ -134,6 +134,7 @@ impl FromIterator<Variant> for Variants {
 
 /// Text that stands for no departure, or departures that do not go together.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum VariantError {
     /// No class of this name.
     #[error("`{text}` is no variant: variants are written CLASS=VALUE, with one of the classes {}", Variant::CLASSES.join(", "))]

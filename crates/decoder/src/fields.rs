@@ -1,4 +1,4 @@
-//! Settings in which two decoders of one shape may differ, each of which can be exchanged between them.
+//! Settings in which two decoders of one shape may differ. Each can be exchanged between them.
 
 use crate::architecture::Architecture;
 use crate::layer::Layer;

@@ -2,7 +2,7 @@
 
 use burn::tensor::{Device, Tensor};
 use ulpscope_floats::Floats;
-use ulpscope_kernels::{Linear, bridge, team};
+use ulpscope_kernels::{Linear, SpinPool, bridge};
 
 use crate::architecture::Architecture;
 use crate::arithmetic::Arithmetic;
@@ -115,7 +115,7 @@ impl Head {
     ) -> Tensor<3> {
         let mut norm = of.norm;
         norm.kind = arithmetic.variants.norm.or(norm.kind);
-        probe.at(of.site_of(Part::Head, 0), team(|| self.norm.forward(x, norm)))
+        probe.at(of.site_of(Part::Head, 0), SpinPool::scope(|| self.norm.forward(x, norm)))
     }
 
     /// The output layer alone, on what [`norm`](Head::norm) gives: `[1, T, C]` to `[1, T, V]`.
@@ -130,7 +130,9 @@ impl Head {
             // A linear layer rounds to the dtype of its input. The products stay the same.
             normed = wide(normed);
         }
-        product(probe, of.logits(), || team(|| self.lm_head.forward(normed, arithmetic.accumulation)))
+        product(probe, of.logits(), || {
+            SpinPool::scope(|| self.lm_head.forward(normed, arithmetic.accumulation))
+        })
     }
 }
 
@@ -187,7 +189,8 @@ impl Model {
         }
     }
 
-    /// Replaces the parameters of the node at `site`. With tied weights, the embedding's are `lm_head`'s, too.
+    /// Replaces the parameters of the node at `site`. With tied weights, the embedding's are `lm_head`'s,
+    /// too.
     ///
     /// Nothing happens where the node has parameters of another kind, or none.
     pub fn set_module(&mut self, site: Site, module: Module) {
@@ -214,8 +217,8 @@ impl Model {
         }
     }
 
-    /// Logits `[1, T, V]` for a prompt of T tokens. `semantics` is an [`Arithmetic`], an attention, or what differs
-    /// from block to block.
+    /// Logits `[1, T, V]` for a prompt of T tokens. `semantics` is an [`Arithmetic`], an attention, or what
+    /// differs from block to block.
     ///
     /// # Panics
     /// If `ids` is empty or has an id outside the vocabulary.
@@ -226,7 +229,7 @@ impl Model {
         let mut x = self.embedding.forward(of, ids, outside, probe);
         let (dtype, device) = (bridge::dtype(&x), self.device());
         let tables = Tables::new(&self.rotary, 0..ids.len(), dtype, outside, &device, probe);
-        team(|| {
+        SpinPool::scope(|| {
             for (layer, block) in self.blocks.iter().enumerate() {
                 x = block.forward(of, x, &tables, semantics.at(Some(layer)), probe);
             }
@@ -234,13 +237,14 @@ impl Model {
         })
     }
 
-    /// Reads tokens that follow those in `past`, one entry for each block, empty at first: the stream behind the last
-    /// block, `[1, T, C]`, for [`Model::logits`].
+    /// Reads tokens that follow those in `past`, one entry for each block, empty at first: the stream behind
+    /// the last block, `[1, T, C]`, for [`Model::logits`].
     ///
     /// # Precision
-    /// Linear layers and norms take each token alone. An attention's bits depend on how many keys it is given (its
-    /// exponentials come in whole vectors of 16, and some orders of summation cut their sums by the length), so that
-    /// tokens that are read one by one may have other bits than tokens that are read at once, as in PyTorch.
+    /// Linear layers and norms take each token alone. The bits of attention depend on the number of keys:
+    /// exponentials come in whole vectors of 16, and some orders of summation cut their sums by the length.
+    /// So tokens that are read one by one may have other bits than tokens that are read at once, as in
+    /// PyTorch.
     ///
     /// # Panics
     /// If `ids` is empty or has an id outside the vocabulary.
@@ -252,7 +256,7 @@ impl Model {
         let mut x = self.embedding.forward(of, ids, outside, &mut ());
         let (dtype, device) = (bridge::dtype(&x), self.device());
         let tables = Tables::new(&self.rotary, before..before + ids.len(), dtype, outside, &device, &mut ());
-        team(|| {
+        SpinPool::scope(|| {
             for (layer, (block, past)) in self.blocks.iter().zip(past).enumerate() {
                 x = block.forward_after(of, x, &tables, semantics.at(Some(layer)), past, &mut ());
             }

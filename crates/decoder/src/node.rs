@@ -4,7 +4,8 @@ use crate::site::AttentionKind;
 
 /// One operation: what it does, what it reads, what comes out, which parameters it has.
 ///
-/// Nodes are listed in forward order. Everything that has to know how a model is put together goes through them.
+/// Nodes are listed in forward order. Everything that has to know how a model is put together goes through
+/// them.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Node {
@@ -53,7 +54,8 @@ pub enum Op {
 }
 
 impl Op {
-    /// Whether its output is stored with this attention: fused attention keeps neither scores nor probabilities.
+    /// Whether its output is stored with this attention: fused attention keeps neither scores nor
+    /// probabilities.
     pub fn exists(self, attention: AttentionKind) -> bool {
         attention == AttentionKind::Eager || !self.of_pairs()
     }
@@ -92,8 +94,8 @@ pub enum Source {
     Node(usize),
 }
 
-/// What stands along the last dimension of an activation, whatever its size: two activations of one shape and kind can
-/// stand in for each other.
+/// What stands along the last dimension of an activation, whatever its size: two activations of one shape and
+/// kind can stand in for each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Along {
     /// Channels of the residual stream.

@@ -1,7 +1,7 @@
 //! The arithmetic between two roundings.
 //!
-//! Values are stored in the model's dtype and computed wider: bf16 and f16 in f32, f64 in f64. [`wide`] is exact,
-//! [`narrow`] is where a rounding happens; a formula below rounds exactly as often as PyTorch's does.
+//! Values are stored in the model's dtype and computed wider: bf16 and f16 in f32, f64 in f64. [`wide`] is
+//! exact, [`narrow`] is where a rounding happens; a formula below rounds exactly as often as PyTorch's does.
 
 use burn::tensor::{DType, Device, Tensor};
 

@@ -1,4 +1,4 @@
-//! Where sites stand in the forward pass, by their names alone: for files that do not say of which model they are.
+//! The order of sites in the forward pass, from their names alone: for files that do not name their model.
 
 use std::sync::OnceLock;
 

@@ -24,6 +24,7 @@ pub struct RopeParameters {
 /// `rope_type`, with the parameters that it reads.
 #[derive(Clone, Debug, PartialEq)]
 #[allow(missing_docs, reason = "fields are spelled as in config.json, where their meaning is defined")]
+#[non_exhaustive]
 pub enum RopeKind {
     /// No scaling.
     Default,
@@ -278,8 +279,8 @@ impl RopeParameters {
         }
     }
 
-    /// How far beyond `max_position_embeddings` a sequence may go: as far as it likes with dynamic scaling, which exists
-    /// to go beyond it.
+    /// How far beyond `max_position_embeddings` a sequence may go: as far as it likes with dynamic scaling,
+    /// which exists to go beyond it.
     pub fn growth(&self) -> f64 {
         match self.kind {
             RopeKind::Dynamic { .. } => f64::INFINITY,
@@ -336,8 +337,8 @@ impl RopeParameters {
     }
 }
 
-/// `base ^ (2k / D)` for each pair of a head, as PyTorch's f32 `pow` gives it: whole vectors of 32 by its vectorised code,
-/// the rest by glibc's, which is the nearest f32.
+/// `base ^ (2k / D)` for each pair of a head, as PyTorch's f32 `pow` gives it: whole vectors of 32 by its
+/// vectorised code, the rest by glibc's, which is the nearest f32.
 fn powers(base: f64, head_dim: usize) -> impl Iterator<Item = f32> + Clone {
     let whole = head_dim / 2 / 32 * 32;
     (0..head_dim / 2).map(move |k| {

@@ -62,8 +62,8 @@ pub struct Departure {
 }
 
 impl Departure {
-    /// The sites whose outputs it can change while their inputs stay as they are, in forward order. [`Variant::touches`]
-    /// says more.
+    /// The sites whose outputs it can change while their inputs stay as they are, in forward order.
+    /// [`Variant::touches`] says more.
     pub fn touches(self, of: &Architecture, attention: AttentionKind, dtype: DType) -> Vec<Site> {
         let held = |site: &Site| match (self.layers, site.layer()) {
             (None, _) => true,
@@ -101,7 +101,7 @@ impl FromStr for Departure {
     }
 }
 
-/// The arithmetic of every part of a model: one for all, and what only some blocks have besides.
+/// The arithmetic of every part of a model: one for all, and departures of some blocks.
 ///
 /// ```
 /// use ulpscope_decoder::{AttentionKind, Semantics, departure::Norm};
@@ -115,14 +115,15 @@ impl FromStr for Departure {
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Semantics {
-    /// The arithmetic of everything that is not said otherwise of.
+    /// The arithmetic of everything that departs nowhere.
     pub base: Arithmetic,
     /// Variants of some blocks, which take precedence.
     pub only: Vec<(Variant, Layers)>,
 }
 
 impl Semantics {
-    /// The arithmetic of block `layer`, or with `None` of what is in no block: embedding, tables, final norm, head.
+    /// The arithmetic of block `layer`, or with `None` of what is in no block: embedding, tables, final norm,
+    /// head.
     pub fn at(&self, layer: Option<usize>) -> Arithmetic {
         let mut arithmetic = self.base;
         let Some(layer) = layer else { return arithmetic };
@@ -135,8 +136,8 @@ impl Semantics {
     /// Adds a departure. One that is restricted to some blocks goes before one that is not.
     ///
     /// # Errors
-    /// [`VariantError::Contradiction`] if there is another of its class, as much restricted, at the same place;
-    /// [`VariantError::Outside`] if it is restricted and can't be.
+    /// [`VariantError::Contradiction`] if there is another of its class, as much restricted, at the same
+    /// place; [`VariantError::Outside`] if it is restricted and can't be.
     pub fn add(&mut self, departure: Departure) -> Result<(), VariantError> {
         let Departure { variant, layers } = departure;
         if layers.is_some() && !variant.in_blocks() {
@@ -190,7 +191,8 @@ impl Semantics {
         self
     }
 
-    /// All departures from Hugging Face's arithmetic: those of the whole model, by class, then those of some blocks.
+    /// All departures from Hugging Face's arithmetic: those of the whole model, by class, then those of some
+    /// blocks.
     pub fn departures(&self) -> impl Iterator<Item = Departure> {
         let everywhere = self.base.variants.iter().map(Departure::from);
         let some = self.only.iter().map(|&(variant, layers)| Departure { variant, layers: Some(layers) });
@@ -313,8 +315,8 @@ mod tests {
                 for layer in [None, Some(0), Some(3), Some(usize::MAX)] {
                     semantics.at(layer);
                 }
-                let said: Vec<String> = semantics.departures().map(|d| d.variant.to_string()).collect();
-                Ok(said.join(","))
+                let names: Vec<String> = semantics.departures().map(|d| d.variant.to_string()).collect();
+                Ok(names.join(","))
             });
     }
 }

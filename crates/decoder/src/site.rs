@@ -25,16 +25,21 @@ impl fmt::Display for AttentionKind {
 }
 
 impl FromStr for AttentionKind {
-    type Err = String;
+    type Err = UnknownAttention;
 
-    fn from_str(s: &str) -> Result<Self, String> {
+    fn from_str(s: &str) -> Result<Self, UnknownAttention> {
         match s {
             "eager" => Ok(AttentionKind::Eager),
             "sdpa" => Ok(AttentionKind::Sdpa),
-            _ => Err(format!("unknown attention `{s}`; known are eager and sdpa")),
+            _ => Err(UnknownAttention(s.to_owned())),
         }
     }
 }
+
+/// A name that is no kind of attention.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("unknown attention `{0}`; known are eager and sdpa")]
+pub struct UnknownAttention(pub String);
 
 /// A part of a model: what is built, run and dropped together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -65,8 +70,8 @@ impl Part {
 
 /// A named observation point: one node of one part. Module outputs carry PyTorch's module path.
 ///
-/// Sites come from an [`Architecture`](crate::Architecture), which knows their names. They are ordered as the forward pass
-/// visits them.
+/// Sites come from an [`Architecture`](crate::Architecture), which knows their names. They are ordered as the
+/// forward pass visits them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Site {
     part: Part,

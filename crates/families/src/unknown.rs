@@ -1,4 +1,4 @@
-//! What to say of a family that is not read: which one is nearest, and what stands between.
+//! The refusal of an unknown family: it names the nearest family and what that one lacks.
 
 use std::cmp::Reverse;
 
@@ -7,7 +7,7 @@ use ulpscope_decoder::{ConfigError, Keys, unsupported};
 
 use crate::ALL;
 
-/// Families that are known and not read: the nearest one that is, and what their layers have besides.
+/// Known families that are not read: their names, the nearest family that is read, and what that one lacks.
 const KNOWN: &[(&[&str], &str, &str)] = &[
     (
         &["gemma2", "gemma3", "gemma3_text"],
@@ -49,8 +49,8 @@ fn known(kind: &Value) -> Option<(&'static str, String)> {
     KNOWN.iter().find(of).map(|(_, near, between)| (*near, (*between).to_owned()))
 }
 
-/// The family that leaves the fewest keys unread that look as if they changed the result, and these; of several, the one
-/// whose name begins most alike.
+/// The family that leaves the fewest suspicious keys unread, and those keys. Among equals the one whose name
+/// has the longest common beginning.
 fn nearest(json: &Value, kind: &str) -> Option<(&'static str, String)> {
     let unread = |family: &&'static ulpscope_decoder::Family| {
         let mut keys = Keys::new(json).ok()?;
@@ -61,8 +61,8 @@ fn nearest(json: &Value, kind: &str) -> Option<(&'static str, String)> {
     };
     let (_, family, left) =
         ALL.iter().copied().filter_map(|family| unread(&family)).min_by_key(|(key, ..)| *key)?;
-    const SHOWN: usize = 4;
-    let more = left.len().saturating_sub(SHOWN);
+    const KEYS_SHOWN: usize = 4;
+    let more = left.len().saturating_sub(KEYS_SHOWN);
     let shown = left[..left.len() - more].join(", ")
         + &if more > 0 { format!(" and {more} more") } else { String::new() };
     Some((family, shown))

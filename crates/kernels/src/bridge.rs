@@ -44,7 +44,7 @@ fn data_floats(data: TensorData) -> Floats<'static> {
     }
 }
 
-/// The values of a tensor that nobody needs any more: without a copy if it holds them alone.
+/// The values of a tensor that is no longer needed, without a copy if it alone holds them.
 ///
 /// # Panics
 /// As [`floats`].
@@ -96,7 +96,8 @@ pub fn burn_dtype(dtype: DType) -> burn::tensor::DType {
     }
 }
 
-/// Applies a kernel to the values of a tensor. The result has the tensor's shape and whatever dtype the kernel gives.
+/// Applies a kernel to the values of a tensor. The result has the tensor's shape and whatever dtype the
+/// kernel gives.
 ///
 /// # Panics
 /// If the kernel refuses, or returns another number of values: a caller's mistake in both cases.

@@ -3,8 +3,8 @@
 use ulpscope_floats::{Floats, bf16, bf16_to_f32, f16, f16_to_f32, round_bf16, round_f16};
 
 use crate::output::{Output, narrow};
+use crate::spin_pool::for_each_part;
 use crate::storage::Storage;
-use crate::team::each_part;
 use crate::{KernelError, Path};
 
 /// A storage format whose numbers are computed with in f32.
@@ -116,7 +116,8 @@ impl Element for f32 {
     }
 }
 
-/// Runs `$body` with `$T` as the type of the elements, or returns the error that kernels do not read the format.
+/// Runs `$body` with `$T` as the type of the elements, or returns the error that kernels do not read the
+/// format.
 macro_rules! with_element {
     ($dtype:expr, $what:literal, $T:ident => $body:expr) => {
         match $dtype {
@@ -172,15 +173,15 @@ pub(crate) fn map_rows<T: Element>(
     out
 }
 
-/// Fills each row of `[rows, row]`, from several threads if there is enough to do. `fill` gets the row's number, as much
-/// f32 to work in, and the row with what it holds.
+/// Fills each row of `[rows, row]`, from several threads if there is enough to do. `fill` gets the row's
+/// number, as much f32 to work in, and the row with what it holds.
 pub(crate) fn fill_rows<T: Element>(
     out: &mut [T],
     row: usize,
     fill: impl Fn(usize, &mut [f32], &mut [T]) + Sync,
 ) {
     let rows = WORTH_A_THREAD.div_ceil(row);
-    each_part(out, rows * row, |part, out| {
+    for_each_part(out, rows * row, |part, out| {
         let mut scratch = vec![0.0; row];
         out.chunks_exact_mut(row).enumerate().for_each(|(i, out)| fill(part * rows + i, &mut scratch, out));
     });
@@ -189,13 +190,13 @@ pub(crate) fn fill_rows<T: Element>(
 /// Numbers that stay in the cache between the steps of an operation.
 const PIECE: usize = 512;
 
-/// Fills a run of numbers in pieces that stay in the cache, from several threads if there is enough to do. `fill` gets
-/// the places, as much f32 to work in, and the piece with what it holds.
+/// Fills a run of numbers in pieces that stay in the cache, from several threads if there is enough to do.
+/// `fill` gets the places, as much f32 to work in, and the piece with what it holds.
 pub(crate) fn fill_pieces<T: Element>(
     out: &mut [T],
     fill: impl Fn(std::ops::Range<usize>, &mut [f32], &mut [T]) + Sync,
 ) {
-    each_part(out, WORTH_A_THREAD, |part, out| {
+    for_each_part(out, WORTH_A_THREAD, |part, out| {
         let mut scratch = [0.0; PIECE];
         for (i, out) in out.chunks_mut(PIECE).enumerate() {
             let start = part * WORTH_A_THREAD + i * PIECE;
@@ -204,8 +205,8 @@ pub(crate) fn fill_pieces<T: Element>(
     });
 }
 
-/// Changes a run of numbers by another, which is as long, as [`fill_pieces`] does. `fill` gets the piece with what it
-/// holds, the other's, and twice as much f32 to work in.
+/// Changes a run of numbers by another, which is as long, as [`fill_pieces`] does. `fill` gets the piece with
+/// what it holds, the other's, and twice as much f32 to work in.
 pub(crate) fn fill_pairs<T: Element>(
     out: &mut [T],
     other: &[T],

@@ -4,16 +4,16 @@
 const LIMB: u32 = 32;
 /// Exponent of the lowest bit: the square of f32's smallest number is 2^-298.
 const LOWEST: i32 = -298;
-/// From 2^-298 up to 2^256 (the square of the largest number) times 2^64 terms, rounded up to whole limbs, and one
-/// for the sign.
+/// From 2^-298 up to 2^256 (the square of the largest number) times 2^64 terms, rounded up to whole limbs,
+/// and one for the sign.
 const LIMBS: usize = 21;
 /// A limb takes at most this many additions of numbers below 2^32 before its carries must move on.
 const ADDITIONS: u32 = 1 << 30;
 
 /// An exact sum of products of f32 numbers.
 ///
-/// A fixed-point number of 672 bits, wide enough for 2^64 products of any size, so that the order of the terms does
-/// not matter at all. Infinities and NaN behave as in an IEEE sum.
+/// A fixed-point number of 672 bits, wide enough for 2^64 products of any size, so that the order of the
+/// terms does not matter at all. Infinities and NaN behave as in an IEEE sum.
 ///
 /// ```
 /// use ulpscope_kernels::ExactSum;
@@ -68,9 +68,9 @@ impl ExactSum {
 
     /// The sum rounded "to odd": if f64 does not hold it exactly, the neighbour whose last bit is 1.
     ///
-    /// A second rounding, to a format of at most 51 significant bits, then gives what a single rounding of the
-    /// exact sum would have given, because that last bit remembers on which side of a midpoint the sum lay.
-    /// An exact zero is `+0`.
+    /// The last bit remembers on which side of a midpoint the sum lay. So a second rounding, to a format of
+    /// at most 51 significant bits, gives what a single rounding of the exact sum gives. An exact zero is
+    /// `+0`.
     pub fn to_f64_odd(mut self) -> f64 {
         if self.special != 0.0 {
             return self.special; // NaN != 0 holds too
@@ -82,7 +82,8 @@ impl ExactSum {
             self.carry();
         }
         let Some(top) = self.limbs.iter().rposition(|&limb| limb != 0) else { return 0.0 };
-        // The four topmost limbs hold at least 97 significant bits; what lies below only matters as "not zero".
+        // The four topmost limbs hold at least 97 significant bits; what lies below only matters as "not
+        // zero".
         let limb = |i: usize| top.checked_sub(i).map_or(0, |i| self.limbs[i] as u128);
         let high = limb(0) << 96 | limb(1) << 64 | limb(2) << 32 | limb(3);
         let below = self.limbs[..top.saturating_sub(3)].iter().any(|&limb| limb != 0);

@@ -5,10 +5,12 @@ use crate::by_path::fma;
 /// The logarithm of the smallest normal number, below which the fast ones are 0.
 const LN_MIN: f32 = -87.336_55;
 
-/// `e^x` as the vector code of SLEEF computes it (`expf`, error below 1 ulp): PyTorch's softmax and SiLU on CPU.
+/// `e^x` as the vector code of SLEEF computes it (`expf`, error below 1 ulp): PyTorch's softmax and SiLU on
+/// CPU.
 ///
-/// It is a polynomial of degree 7 in fused f32 arithmetic and so the same on every machine, unlike a math library's.
-/// Below -104 it is 0, above 100 infinite, and within those bounds it may overflow and be subnormal as it should.
+/// It is a polynomial of degree 7 in fused f32 arithmetic and so the same on every machine, unlike a math
+/// library's. Below -104 it is 0, above 100 infinite, and within those bounds it may overflow and be
+/// subnormal as it should.
 ///
 /// ```
 /// assert_eq!(ulpscope_kernels::exp(0.0), 1.0);
@@ -19,27 +21,29 @@ pub fn exp(x: f32) -> f32 {
     sleef::<false>(x)
 }
 
-/// `e^x` by Malossi's method: `2^s` with a cubic for the fraction of s, written straight into the bits of a float.
-/// Relative error up to 1.1e-4, for x from -87.3, below which it is 0, up to 88. PyTorch's flash attention on CPU takes it
-/// for whole vectors of 16-bit formats and calls it `fexp_u20`.
+/// `e^x` by Malossi's method: `2^s` with a cubic for the fraction of s, written straight into the bits of a
+/// float. Relative error up to 1.1e-4, for x from -87.3, below which it is 0, up to 88. PyTorch's flash
+/// attention on CPU takes it for whole vectors of 16-bit formats and calls it `fexp_u20`.
 pub fn exp_fast(x: f32) -> f32 {
     malossi::<false>(x)
 }
 
-/// `e^x` by a polynomial of degree 5 with an error of up to 20 ulp, which PyTorch calls `exp_u20`: its flash attention on
-/// CPU takes it for whole vectors of f32. Below -87 it is 0, and from 88.8 on infinite.
+/// `e^x` by a polynomial of degree 5 with an error of up to 20 ulp, which PyTorch calls `exp_u20`: its flash
+/// attention on CPU takes it for whole vectors of f32. Below -87 it is 0, and from 88.8 on infinite.
 pub fn exp_u20(x: f32) -> f32 {
     u20::<false>(x)
 }
 
-/// `e^x` as glibc has it (`expf`, since 2.27; error below 0.502 ulp): whatever PyTorch's C++ calls `std::exp` for on Linux.
+/// `e^x` as glibc has it (`expf`, since 2.27; error below 0.502 ulp): whatever PyTorch's C++ calls `std::exp`
+/// for on Linux.
 ///
-/// `x = (n + r) ln 2 / 32` with a whole number n: a power of two from a table and a cubic in f64, rounded once.
+/// `x = (n + r) ln 2 / 32` with a whole number n: a power of two from a table and a cubic in f64, rounded
+/// once.
 pub(crate) fn expf(x: f32) -> f32 {
     const C: [f64; 3] = [1.693_835_925_092_021_2e-6, 0.000_234_598_097_895_090_04, 0.021_660_849_396_613_134];
     const PER_LN_2: f64 = 46.166_241_308_446_83;
     const MAGIC: f64 = 6_755_399_441_055_744.0; // 1.5 · 2^52, whose last bit is worth 1
-    /// The bits of 2^(i/32), of which those that n, shifted to the exponent, has below it are taken away.
+    /// The bits of 2^(i/32), minus i << 47: adding n << 47 then gives the bits of 2^(n/32).
     const POWERS: [u64; 32] = [
         0x3ff0_0000_0000_0000,
         0x3fef_d9b0_d315_8574,
@@ -118,8 +122,8 @@ pub(crate) fn malossi<const FMA: bool>(x: f32) -> f32 {
     let f = s - s.floor();
     let correction = fma::<FMA>(f, fma::<FMA>(f, fma::<FMA>(f, C[3], C[2]), C[1]), C[0]);
     let bits = fma::<FMA>(s - correction, TWO_23, 127.0 * TWO_23);
-    // A cast without what makes one of every number, for which there are no vector instructions.
-    // SAFETY: it is above 0 (s is above -126, give or take the rounding) and below 2^31, and NaN is never the smaller one.
+    // An unchecked cast: `as`, which saturates, does not vectorise. SAFETY: it is above 0 (s is above -126,
+    // give or take the rounding) and below 2^31, and NaN is never the smaller one.
     #[allow(unsafe_code)]
     let bits = unsafe { bits.min(2_147_483_520.0).to_int_unchecked::<i32>() };
     let y = f32::from_bits(bits as u32);
@@ -143,15 +147,15 @@ pub(crate) fn u20<const FMA: bool>(x: f32) -> f32 {
     if x < LN_MIN { 0.0 } else { y * half * 2.0 }
 }
 
-/// A whole number between -2^22 and 2^22 as an integer; anything for NaN. A cast would do the same, but it saturates,
-/// for which there are no vector instructions.
+/// A whole number between -2^22 and 2^22 as an integer; anything for NaN. A cast would do the same, but it
+/// saturates, for which there are no vector instructions.
 #[inline(always)]
 fn integer(x: f32) -> i32 {
     const MAGIC: f32 = 12_582_912.0; // 1.5 · 2^23, whose last bit is worth 1
     (x + MAGIC).to_bits().wrapping_sub(MAGIC.to_bits()) as i32
 }
 
-/// `exp(x - minus)` where the numbers lie, with the instructions of whoever calls it.
+/// `exp(x - minus)` in place, with the instructions of the calling function.
 #[inline(always)]
 pub(crate) fn exp_body<const FMA: bool>(x: &mut [f32], minus: f32) {
     x.iter_mut().for_each(|x| *x = sleef::<FMA>(*x - minus));

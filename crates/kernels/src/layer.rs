@@ -14,7 +14,7 @@ use crate::norm::{normalise, normalise_in_place};
 use crate::pairs::add_to;
 use crate::range::Bits;
 use crate::rotary::turn;
-use crate::team::{each_of, team};
+use crate::spin_pool::{SpinPool, for_each_item};
 use crate::{Accumulation, KernelError, Path};
 
 /// How attention is computed.
@@ -26,9 +26,11 @@ pub enum Mixing {
     Sdpa,
 }
 
-/// A decoder layer: attention and a gated feed-forward layer with SiLU, each behind a norm and added to what it was given.
+/// A decoder layer: attention and a gated feed-forward layer with SiLU, each behind a norm and added to what
+/// it was given.
 ///
-/// A Llama's layers are such. Mistral's have a window besides ([`Attention::window`]), and Qwen3's a norm of each head.
+/// Llama has such layers. Mistral's also have a window ([`Attention::window`]), and Qwen3's a norm for each
+/// head.
 ///
 /// C is the width of the residual stream, F that between the feed-forward layer's products; H, G and D are
 /// [`Attention`]'s.
@@ -74,8 +76,8 @@ impl DecoderLayer<'_> {
     ///
     /// # Precision
     /// Bit for bit what the operations give one after the other: [`rms_norm`](crate::rms_norm),
-    /// [`linear`](crate::linear()), `rms_norm` of each head, [`rotary`](crate::rotary()), attention, [`add`](crate::add),
-    /// [`silu_up`](crate::silu_up), each rounded to the format that all share.
+    /// [`linear`](crate::linear()), `rms_norm` of each head, [`rotary`](crate::rotary()), attention,
+    /// [`add`](crate::add), [`silu_up`](crate::silu_up), each rounded to the format that all share.
     ///
     /// # Errors
     /// If formats or lengths do not fit together.
@@ -95,7 +97,7 @@ impl DecoderLayer<'_> {
             if tokens > 0 {
                 let cos = expect::<T>(cos, tokens * head_dim, "cos")?;
                 let sin = expect::<T>(sin, tokens * head_dim, "sin")?;
-                team(|| held(|room| self.run(path, &mut x, [cos, sin], room)))?;
+                SpinPool::scope(|| with_workspace(|workspace| self.run(path, &mut x, [cos, sin], workspace)))?;
             }
             Ok(T::wrap(x))
         })
@@ -144,12 +146,12 @@ impl DecoderLayer<'_> {
         Ok(())
     }
 
-    fn run<T: Held>(
+    fn run<T: LayerFormat>(
         &self,
         path: Path,
         x: &mut [T],
         [cos, sin]: [&[T]; 2],
-        room: &mut Room<T>,
+        workspace: &mut Workspace<T>,
     ) -> Result<(), KernelError> {
         let width = self.input_layernorm.len();
         let tokens = x.len() / width;
@@ -158,17 +160,21 @@ impl DecoderLayer<'_> {
         let norm = |weight, name, x: &[T], out: &mut [T]| {
             expect::<T>(weight, width, name).map(|weight| normalise(path, x, weight, self.rms_norm_eps, out))
         };
-        let Room([mixed, q, k, v]) = room;
-        let mixed = fit(mixed, tokens * queries);
-        let (q, k, v) = (fit(q, tokens * queries), fit(k, tokens * keys), fit(v, tokens * keys));
+        let Workspace([mixed, q, k, v]) = workspace;
+        let mixed = first_values(mixed, tokens * queries);
+        let (q, k, v) = (
+            first_values(q, tokens * queries),
+            first_values(k, tokens * keys),
+            first_values(v, tokens * keys),
+        );
 
-        // Tokens have nothing to do with each other, except in attention.
-        let stretches = Stretches::of(path, tokens);
-        let cut = |row: usize| stretches.tokens * row;
+        // Only attention mixes tokens.
+        let chunks = TokenChunks::of(path, tokens);
+        let cut = |row: usize| chunks.tokens * row;
         let inputs = x.chunks(cut(width)).zip(cos.chunks(cut(head_dim)).zip(sin.chunks(cut(head_dim))));
         let outputs = q.chunks_mut(cut(queries)).zip(k.chunks_mut(cut(keys)).zip(v.chunks_mut(cut(keys))));
-        stretches.each(inputs.zip(outputs), |((x, (cos, sin)), (q, (k, v))), Room([normed, ..])| {
-            let normed = fit(normed, x.len());
+        chunks.for_each(inputs.zip(outputs), |((x, (cos, sin)), (q, (k, v))), Workspace([normed, ..])| {
+            let normed = first_values(normed, x.len());
             norm(self.input_layernorm, "input_layernorm", x, normed)?;
             let projections = [self.q_proj, self.k_proj, self.v_proj];
             products(path, normed, &projections, self.order, &mut [&mut *q, &mut *k, v])?;
@@ -186,13 +192,13 @@ impl DecoderLayer<'_> {
             Mixing::Sdpa => self.attention.sdpa(path, [q, k, v], mixed),
         }
         let streams = x.chunks_mut(cut(width)).zip(mixed.chunks(cut(queries)));
-        stretches.each(streams, |(x, mixed), Room([normed, gate, up, ..])| {
-            let normed = fit(normed, x.len());
+        chunks.for_each(streams, |(x, mixed), Workspace([normed, gate, up, ..])| {
+            let normed = first_values(normed, x.len());
             products(path, mixed, &[self.o_proj], self.order, &mut [&mut *normed])?;
             add_to(path, x, normed);
             norm(self.post_attention_layernorm, "post_attention_layernorm", x, normed)?;
             let inner = x.len() / width * self.gate_proj.weight.outputs();
-            let (gate, up) = (fit(gate, inner), fit(up, inner));
+            let (gate, up) = (first_values(gate, inner), first_values(up, inner));
             let projections = [self.gate_proj, self.up_proj];
             products(path, normed, &projections, self.order, &mut [&mut *gate, &mut *up])?;
             gated(path, gate, up);
@@ -203,41 +209,48 @@ impl DecoderLayer<'_> {
     }
 }
 
-/// How tokens go through what is between two attentions.
-struct Stretches {
-    /// The length of a stretch.
+/// Splits tokens into chunks for the operations between two attentions.
+struct TokenChunks {
+    /// The length of a chunk.
     tokens: usize,
-    /// Each is one thread's, from its first operation to the last, so that what it works on stays in that thread's cache and no
-    /// thread waits for another. Otherwise all threads share every operation.
-    apart: bool,
+    /// One thread takes a chunk through all operations, so that its values stay in that thread's cache and no
+    /// thread waits. Otherwise all threads share every operation.
+    one_thread_each: bool,
 }
 
-impl Stretches {
+impl TokenChunks {
     fn of(path: Path, tokens: usize) -> Self {
-        /// The longest stretch: enough to keep every kernel busy, few enough for what is between its products to stay small.
-        const MOST: [usize; 2] = [256, 768];
-        // What a thread has to have of its own. Every thread reads all weights then, which takes about as many tokens to
-        // be worth it; AMX is so much faster that it takes more.
+        /// Tokens of the longest chunk, if all threads share it. It keeps every kernel busy, and results
+        /// between products stay small.
+        const MAX_TOKENS_SHARED: usize = 768;
+        /// Tokens of the longest chunk, if one thread has it.
+        const MAX_TOKENS_OF_ONE_THREAD: usize = 256;
+        // With a chunk of its own each thread reads all weights. That pays from about as many tokens on; AMX
+        // is so fast that it takes more.
         let least = if path == Path::AmxBf16 { 256 } else { 64 };
         let threads = rayon::current_num_threads();
-        let apart = tokens >= least * threads;
-        let each = if apart { tokens.div_ceil(threads) } else { tokens };
-        let parts = each.div_ceil(MOST[usize::from(!apart)]).max(1);
-        Stretches { tokens: each.div_ceil(parts).next_multiple_of(8), apart }
+        let one_thread_each = tokens >= least * threads;
+        let (share, longest) = if one_thread_each {
+            (tokens.div_ceil(threads), MAX_TOKENS_OF_ONE_THREAD)
+        } else {
+            (tokens, MAX_TOKENS_SHARED)
+        };
+        let parts = share.div_ceil(longest).max(1);
+        TokenChunks { tokens: share.div_ceil(parts).next_multiple_of(8), one_thread_each }
     }
 
-    /// Calls `work` for what there is of each stretch, with room to work in.
-    fn each<T: Held, I: Send>(
+    /// Calls `work` for each chunk, with a workspace.
+    fn for_each<T: LayerFormat, I: Send>(
         &self,
-        mut stretches: impl Iterator<Item = I>,
-        work: impl Fn(I, &mut Room<T>) -> Result<(), KernelError> + Sync,
+        mut chunks: impl Iterator<Item = I>,
+        work: impl Fn(I, &mut Workspace<T>) -> Result<(), KernelError> + Sync,
     ) -> Result<(), KernelError> {
-        if !self.apart {
-            return stretches.try_for_each(|stretch| held(|room| work(stretch, room)));
+        if !self.one_thread_each {
+            return chunks.try_for_each(|chunk| with_workspace(|workspace| work(chunk, workspace)));
         }
         let result = Mutex::new(Ok(()));
-        each_of(stretches, |stretch| {
-            if let Err(error) = held(|room| work(stretch, room)) {
+        for_each_item(chunks, |chunk| {
+            if let Err(error) = with_workspace(|workspace| work(chunk, workspace)) {
                 *result.lock().expect("nothing panics while it is held") = Err(error);
             }
         });
@@ -245,43 +258,43 @@ impl Stretches {
     }
 }
 
-/// The first `len` numbers of a buffer, whose values are to be written over.
-fn fit<T: Element>(buffer: &mut Vec<T>, len: usize) -> &mut [T] {
+/// The first `len` values of a buffer, for the caller to overwrite.
+fn first_values<T: Element>(buffer: &mut Vec<T>, len: usize) -> &mut [T] {
     if buffer.len() < len {
         buffer.resize(len, T::ZERO);
     }
     &mut buffer[..len]
 }
 
-/// What a layer holds between its operations, kept for the next one: memory of this size is costly to get anew.
+/// Results between the operations of a layer. The next layer reuses it, because allocating it anew is slow.
 #[derive(Default)]
-struct Room<T>([Vec<T>; 4]);
+struct Workspace<T>([Vec<T>; 4]);
 
 /// Formats that a layer runs in.
-trait Held: Element + Default {
-    /// What this thread has kept.
-    fn rooms() -> &'static LocalKey<RefCell<Vec<Room<Self>>>>;
+trait LayerFormat: Element + Default {
+    /// The workspaces that this thread has kept.
+    fn workspaces() -> &'static LocalKey<RefCell<Vec<Workspace<Self>>>>;
 
     /// The numbers, owned.
     fn take(x: Floats<'static>) -> Result<Vec<Self>, KernelError>;
 }
 
-/// Calls `f` with some room that nobody else has at the time.
-fn held<T: Held, R>(f: impl FnOnce(&mut Room<T>) -> R) -> R {
-    let mut room = T::rooms().with_borrow_mut(Vec::pop).unwrap_or_default();
-    let result = f(&mut room);
-    T::rooms().with_borrow_mut(|rooms| rooms.push(room));
+/// Calls `f` with a workspace that nobody else uses meanwhile.
+fn with_workspace<T: LayerFormat, R>(f: impl FnOnce(&mut Workspace<T>) -> R) -> R {
+    let mut workspace = T::workspaces().with_borrow_mut(Vec::pop).unwrap_or_default();
+    let result = f(&mut workspace);
+    T::workspaces().with_borrow_mut(|kept| kept.push(workspace));
     result
 }
 
-macro_rules! held {
+macro_rules! layer_formats {
     ($t:ty, $variant:ident) => {
-        impl Held for $t {
-            fn rooms() -> &'static LocalKey<RefCell<Vec<Room<Self>>>> {
+        impl LayerFormat for $t {
+            fn workspaces() -> &'static LocalKey<RefCell<Vec<Workspace<Self>>>> {
                 thread_local! {
-                    static ROOMS: RefCell<Vec<Room<$t>>> = const { RefCell::new(Vec::new()) };
+                    static WORKSPACES: RefCell<Vec<Workspace<$t>>> = const { RefCell::new(Vec::new()) };
                 }
-                &ROOMS
+                &WORKSPACES
             }
 
             fn take(x: Floats<'static>) -> Result<Vec<Self>, KernelError> {
@@ -297,9 +310,9 @@ macro_rules! held {
         }
     };
 }
-held!(f32, F32);
-held!(bf16, Bf16);
-held!(f16, F16);
+layer_formats!(f32, F32);
+layer_formats!(bf16, Bf16);
+layer_formats!(f16, F16);
 
 #[cfg(test)]
 mod tests {

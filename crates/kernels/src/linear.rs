@@ -10,8 +10,8 @@ use crate::exact_row::exact_row;
 use crate::output::{Cell, Output, grid};
 use crate::plan::{Leaf, Plan};
 use crate::range::Range;
+use crate::spin_pool::{for_each_item, for_each_part, threads};
 use crate::storage::{Storage, WIDTH};
-use crate::team::{each_of, each_part, threads};
 #[cfg(target_arch = "x86_64")]
 use crate::tile::widen_panel;
 use crate::tile::{
@@ -29,21 +29,23 @@ const PACKED_IN_CACHE: usize = 768 << 10;
 const BLOCKS: usize = 96;
 /// The same of those that take few rows at once.
 const FEW_BLOCKS: usize = 24;
-/// The same in bytes of bf16, for tiles, which take in twice as much of the next cache in the time of a product.
+/// The same in bytes of bf16, for tiles, which take in twice as much of the next cache in the time of a
+/// product.
 const TILES_IN_CACHE: usize = 1 << 20;
 /// Multiplications below which waking other threads costs more than it saves.
 const WORTH_A_THREAD: usize = 1 << 16;
 
-/// The rows of `x` times a weight: `y[m, n] = Σ_k x[m, k]·w[n, k] + b[n]`, by the path that [`Path::detect`] finds.
+/// The rows of `x` times a weight: `y[m, n] = Σ_k x[m, k]·w[n, k] + b[n]`, by the path that [`Path::detect`]
+/// finds.
 ///
 /// # Shapes
 /// - `x`: `[M, K]`, any M; `weight`: `[N, K]`; `bias`: `[N]`; returns `[M, N]`
 ///
 /// # Precision
 /// The sum in f32 in the given order, the bias (widened) added to it in f32, and one rounding to `out`.
-/// [`Accumulation::Exact`] rounds once in all. x, weight, bias and output each have their own format: f32, bf16 or
-/// f16. An element of the result depends on its row of x, its row of the weight and its bias, and on nothing else:
-/// not on M, N, the threads, or the CPU. (Which NaN comes out is nobody's contract.)
+/// [`Accumulation::Exact`] rounds once in all. x, weight, bias and output each have their own format: f32,
+/// bf16 or f16. An element of the result depends on its row of x, its row of the weight and its bias, and on
+/// nothing else: not on M, N, the threads, or the CPU. (Which NaN comes out is nobody's contract.)
 ///
 /// # Errors
 /// If lengths do not fit together, something is f64, or `ULPSCOPE_CPU` asks for what there is not.
@@ -110,8 +112,8 @@ impl<'a> From<&'a PackedWeight> for Projection<'a> {
     }
 }
 
-/// [`linear`] with several weights that share x (query, key and value, say): the same bits, for less waiting of threads
-/// for each other.
+/// [`linear`] with several weights that share x (query, key and value, say): the same bits, for less waiting
+/// of threads for each other.
 ///
 /// # Shapes
 /// - `x`: `[M, K]`, any M; each weight: `[N, K]`, each with its own N; returns one `[M, N]` for each
@@ -151,7 +153,8 @@ pub fn linear_group_on(
     }
 }
 
-/// [`linear_group_on`] into arrays that are there already, in the format of x. For callers that have checked everything.
+/// [`linear_group_on`] into arrays that are there already, in the format of x. For callers that have checked
+/// everything.
 pub(crate) fn products<T: Element>(
     path: Path,
     x: &[T],
@@ -212,8 +215,9 @@ impl Job<'_> {
                 packed.get_or_init(|| self.packed(plan, true));
             }
 
-            // Cells are rows whose x fits the cache, and enough columns to give every thread several, so that none
-            // waits long at the end; of few rows not so many, since reading on is faster than beginning anew.
+            // Cells are rows whose x fits the cache, and enough columns to give every thread several, so that
+            // none waits long at the end; of few rows not so many, since reading on is faster than beginning
+            // anew.
             let (fitting, multiple) = match (&tiles, many) {
                 (Some(_), _) => (TILES_IN_CACHE / (2 * self.inputs), BLOCKS),
                 (None, true) => (PACKED_IN_CACHE / (4 * self.inputs), BLOCKS),
@@ -234,7 +238,7 @@ impl Job<'_> {
             if rows * columns * self.inputs < WORTH_A_THREAD {
                 work.for_each(|(task, cell)| task.run(&shared, cell));
             } else {
-                each_of(in_strands(work), |(task, cell)| task.run(&shared, cell));
+                for_each_item(interleaved(work), |(task, cell)| task.run(&shared, cell));
             }
             if let Some(packed) = shared.packed.and_then(OnceLock::into_inner) {
                 packed.keep();
@@ -277,11 +281,10 @@ struct Input<'a> {
 impl<'a> Input<'a> {
     fn new(job: &'a Job) -> Self {
         fn ranges<T: Storage>(path: Path, x: &[T], row: usize) -> Vec<Range> {
-            /// Rows of a task.
-            const ROWS: usize = 16;
+            const ROWS_PER_TASK: usize = 16;
             let mut ranges = vec![Range::of::<T>(&[]); x.len() / row];
-            each_part(&mut ranges, ROWS, |i, ranges| {
-                let rows = x[i * ROWS * row..].chunks_exact(row);
+            for_each_part(&mut ranges, ROWS_PER_TASK, |i, ranges| {
+                let rows = x[i * ROWS_PER_TASK * row..].chunks_exact(row);
                 ranges.iter_mut().zip(rows).for_each(|(range, row)| *range = Range::on(path, row));
             });
             ranges
@@ -407,8 +410,8 @@ impl<T: Storage> Typed<'_, T> {
                     }
                     _ => match &shared.packed {
                         Some(x) => {
-                            // Numbers that tiles can't take. Not in parallel: this thread has tiles to keep, and
-                            // might be handed a task that waits for this one.
+                            // Numbers that tiles can't take. Not in parallel: this thread has tiles to keep,
+                            // and might be handed a task that waits for this one.
                             let x = x.get_or_init(|| shared.job.packed(plan, false));
                             self.many(x, &mut pair, plan, &mut cell, columns);
                         }
@@ -521,16 +524,17 @@ impl<T: Storage> Typed<'_, T> {
     }
 }
 
-/// The same work in an order in which threads that take one after the other each go through a part of it front to back: what a
-/// kernel has fetched ahead is then what its thread needs next.
-fn in_strands<T>(work: impl Iterator<Item = T>) -> impl Iterator<Item = T> {
+/// Interleaves tasks so that each thread walks through neighbouring ones: what a kernel prefetched is what
+/// its thread needs next.
+fn interleaved<T>(work: impl Iterator<Item = T>) -> impl Iterator<Item = T> {
     let mut work: Vec<(usize, T)> = work.enumerate().collect();
     let length = work.len().div_ceil(threads()).max(1);
     work.sort_by_key(|(i, _)| (i % length, *i));
     work.into_iter().map(|(_, work)| work)
 }
 
-/// The memory behind some panels that as many more would take, in portions of a cache line for each pair of indices.
+/// The memory behind some panels that as many more would take, in portions of a cache line for each pair of
+/// indices.
 struct Ahead(std::ops::Range<*const u8>);
 
 impl Ahead {

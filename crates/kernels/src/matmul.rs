@@ -7,8 +7,8 @@ use ulpscope_floats::{DType, Floats};
 
 use crate::{Accumulation, PackedWeight, Path, Projection, Weight, bridge, linear};
 
-/// Whether products on this device go through this crate's kernels, so that their order of summation is the one asked
-/// for. f64 is the exception: it serves as the truth, and is multiplied by the device.
+/// Whether products on this device go through this crate's kernels, so that their order of summation is the
+/// one asked for. f64 is the exception: it serves as the truth, and is multiplied by the device.
 pub fn owns(device: &Device) -> bool {
     *device == Device::flex()
 }
@@ -30,7 +30,8 @@ pub fn name(device: &Device) -> String {
 
 /// `y = x Wᵀ + b`, rounded once.
 ///
-/// The weight stays in its storage dtype: packed for the kernels, or as a tensor on a device that multiplies itself.
+/// The weight stays in its storage dtype: packed for the kernels, or as a tensor on a device that multiplies
+/// itself.
 #[derive(Clone, Debug)]
 pub struct Linear {
     weight: Place,
@@ -145,8 +146,8 @@ impl Linear {
         self.device.clone()
     }
 
-    /// Rows of the weight, `[1, T, in]`, bit for bit in its storage dtype: an embedding, which may share its weight with
-    /// an output layer.
+    /// Rows of the weight, `[1, T, in]`, bit for bit in its storage dtype: an embedding, which may share its
+    /// weight with an output layer.
     ///
     /// # Panics
     /// If there is no such row.
@@ -179,8 +180,8 @@ impl Linear {
     /// - `x`: `[B, T, in]`, returns `[B, T, out]`
     ///
     /// # Precision
-    /// Products and sums in f32, in the order `order` (f64 for f64, in the device's order), the bias added before the
-    /// only rounding, to the dtype of `x`.
+    /// Products and sums in f32, in the order `order` (f64 for f64, in the device's order), the bias added
+    /// before the only rounding, to the dtype of `x`.
     ///
     /// # Panics
     /// If `x` has another width.
@@ -242,7 +243,8 @@ pub fn matmul(a: Tensor<4>, b: Tensor<4>, order: Accumulation, out: DType) -> Te
     matmul_transposed(a, b.transpose(), order, out)
 }
 
-/// Repeats each key or value head for the query heads that share it: `[1, G, T, D]` to `[1, G·repeats, T, D]`.
+/// Repeats each key or value head for the query heads that share it: `[1, G, T, D]` to
+/// `[1, G·repeats, T, D]`.
 fn share(x: Tensor<4>, repeats: usize) -> Tensor<4> {
     let [batch, groups, tokens, width] = x.dims();
     let x = x.unsqueeze_dim::<5>(2).expand([batch, groups, repeats, tokens, width]);

@@ -8,7 +8,8 @@ use crate::output::{Output, narrow};
 use crate::sum::cascade;
 use crate::{KernelError, Path};
 
-/// `y = R(w · R(x · (1 / √(mean(x²) + ε))))`, row by row, as Hugging Face's Llama computes it on PyTorch's CPU.
+/// `y = R(w · R(x · (1 / √(mean(x²) + ε))))`, row by row, as Hugging Face's Llama computes it on PyTorch's
+/// CPU.
 ///
 /// # Shapes
 /// - `x`: `[T, C]`, any T; `weight`: `[C]`, which says what C is; returns `[T, C]`

@@ -73,7 +73,7 @@ fn products_body<T: Element, const FMA: bool>(path: Path, x: &mut [T], y: &[T], 
     zip_body(path, x, y, room, |x, y| x * y);
 }
 by_path!(
-    /// [`mul`] in the place of a piece of `x`, of which `y` and the room to work in are as long.
+    /// [`mul`] in place, for a piece of `x`. `y` and both work buffers are as long as `x`.
     products<T: Element>(x: &mut [T], y: &[T], room: [&mut [f32]; 2]) = products_body
 );
 

@@ -16,8 +16,8 @@ pub(crate) enum Leaf {
 
 /// A run of pairs of products that one leaf adds up, and what becomes of the sum.
 ///
-/// Pair p holds the indices 2p and 2p+1. If K is odd, its last element is *lone*: a pair whose odd half must not be
-/// touched, because adding a zero to `-0` would change it.
+/// Pair p holds the indices 2p and 2p+1. If K is odd, its last element is *lone*: a pair whose odd half must
+/// not be touched, because adding a zero to `-0` would change it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Segment {
     /// First pair.
@@ -54,11 +54,11 @@ impl Plan {
         self.segments.iter().enumerate().all(|(i, segment)| segment.merges == usize::from(i > 0))
     }
 
-    /// The plan of `order` for the first `length` of K = `whole` products, when all the others are zeros. `length` is
-    /// at least 1, and even if it is less than `whole`.
+    /// The plan of `order` for the first `length` of K = `whole` products, if all the others are zeros.
+    /// `length` is at least 1, and even if it is less than `whole`.
     ///
-    /// The blocks are those of the whole. A block of zeros sums up to `+0`, and a zero added to a sum leaves it as it
-    /// is, unless the sum is `-0`: a result that is not `-0` is that of the plan for all of K.
+    /// The blocks are the blocks of the whole plan. A block of zeros has the sum `+0`, and adding a zero
+    /// changes no sum but `-0`. So every result other than `-0` is the result of the whole plan.
     pub(crate) fn cut(order: Accumulation, length: usize, whole: usize) -> Option<Self> {
         let leaf = match order {
             Accumulation::Tile32 | Accumulation::Tile32Blocked => Leaf::Tile32,
@@ -84,15 +84,17 @@ impl Plan {
         Some(Plan::of(leaf, segments, length))
     }
 
-    /// The plan for products that are summed in sequence, in blocks of so many (an even number, unless there is only one).
+    /// The plan for products that are summed in sequence, in blocks of so many (an even number, unless there
+    /// is only one).
     pub(crate) fn sequential(length: usize, block: usize) -> Self {
         Plan::of(Leaf::EvenFirst, blocks(length, block), length)
     }
 
-    /// The plan without its first `products`, which are zeros: a multiple of [`CHUNK`] below its length. Indices count
-    /// from there.
+    /// The plan without its first `products`, if those are zeros. Their number is a multiple of [`CHUNK`] and
+    /// below the plan's length. Indices count from there.
     ///
-    /// Sums begin at `+0`, and zeros leave them there: a result that is not `-0` is that of the whole plan.
+    /// Sums begin at `+0`, and zeros leave them there. So every result other than `-0` is the result of the
+    /// whole plan.
     pub(crate) fn without(self, products: usize) -> Self {
         if products == 0 {
             return self;
@@ -138,8 +140,8 @@ impl Plan {
     }
 }
 
-/// The sum over all of a plan: `$leaf` is that of `$segment`, and `$add` puts two together. A macro, so that both are
-/// compiled with the instructions of the function that it stands in.
+/// Sums a whole plan: `$leaf` sums `$segment`, and `$add` adds two sums. It is a macro so that both are
+/// compiled with the instructions of the function around it.
 macro_rules! evaluate {
     ($plan:expr, |$segment:ident| $leaf:expr, |$left:ident, $right:ident| $add:expr) => {{
         let plan: &$crate::plan::Plan = $plan;
@@ -167,7 +169,8 @@ macro_rules! evaluate {
 }
 pub(crate) use evaluate;
 
-/// Contiguous blocks of `block` products, ascending, each added to those before it. `block` is even unless there is only one.
+/// Contiguous blocks of `block` products, ascending, each added to those before it. `block` is even unless
+/// there is only one.
 fn blocks(length: usize, block: usize) -> Vec<Segment> {
     (0..length)
         .step_by(block)

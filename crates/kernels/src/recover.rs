@@ -15,8 +15,8 @@ const WIDEST: usize = 1024;
 
 /// The numbers that a sum is probed with.
 ///
-/// `big` is so large that any number of `unit`s that are used at once vanish beside it, in an accumulator of f64 even
-/// (of f32 or less where inputs are f16, which reaches no further).
+/// All `unit`s together vanish when added to `big`, even in an accumulator of f64. (For inputs in f16, in one
+/// of f32 at most: f16 has no larger numbers.)
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Masks {
     /// Swallows units.
@@ -91,16 +91,17 @@ pub enum ProbeError {
 
 /// Finds the order in which `sums` adds K products.
 ///
-/// `sums` is given rows of `length` numbers, one after the other, and returns the sum of each row as the arithmetic in
-/// question computes it, from products with 1. It must treat every row alike.
+/// `sums` is given rows of `length` numbers, one after the other, and returns the sum of each row as the
+/// arithmetic in question computes it, from products with 1. It must treat every row alike.
 ///
-/// The method is FPRev's (arXiv 2411.00442). With `+big` at i, `-big` at j and a unit everywhere else, the units that
-/// meet one of the two before these cancel are lost. The others survive. So the number of the lost is the size of the
-/// smallest subtree that holds i and j; from such sizes the tree follows. Here i is drawn at random (by a fixed rule),
-/// which takes some 2·K rows for a sequential sum and K·log₂(K)/2 for a balanced one.
+/// The method is FPRev's (arXiv 2411.00442). With `+big` at i, `-big` at j and a unit everywhere else, the
+/// units that meet one of the two before these cancel are lost. The others survive. So the number of the lost
+/// is the size of the smallest subtree that holds i and j; from such sizes the tree follows. Here i is drawn
+/// at random (by a fixed rule), which takes some 2·K rows for a sequential sum and K·log₂(K)/2 for a balanced
+/// one.
 ///
-/// What this cannot see: whether a product is rounded before it is added, since all products here are exact; and
-/// whether a number goes through further roundings that leave powers of two alone. Comparing the bits of
+/// What this cannot see: whether a product is rounded before it is added, since all products here are exact;
+/// and whether a number goes through further roundings that leave powers of two alone. Comparing the bits of
 /// [`SumTree::sum`] on other numbers shows the latter.
 ///
 /// # Errors

@@ -6,7 +6,8 @@ use crate::exact::ExactSum;
 /// The sum of the products `x[k]·w[k]` in the given order.
 ///
 /// # Precision
-/// f32 throughout, every multiply-add fused; see [`Accumulation`]. [`Accumulation::Exact`] is rounded to f32 here.
+/// f32 throughout, every multiply-add fused; see [`Accumulation`]. [`Accumulation::Exact`] is rounded to f32
+/// here.
 ///
 /// # Panics
 /// If the lengths differ.
@@ -97,7 +98,7 @@ fn pairwise(sums: impl Iterator<Item = f32>) -> f32 {
 mod tests {
     use super::*;
 
-    /// Numbers of which only the order says what their sum is: 2^24 swallows a 1 that comes after it.
+    /// The sum of these numbers depends on the order: 2^24 swallows a 1 that comes after it.
     #[test]
     fn orders_are_told_apart() {
         const BIG: f32 = 16_777_216.0;

@@ -5,11 +5,11 @@ use ulpscope_floats::Floats;
 use crate::by_path::by_path;
 use crate::element::{Element, WORTH_A_THREAD, expect, expect_rows, with_element};
 use crate::output::narrow;
-use crate::team::each_of;
+use crate::spin_pool::for_each_item;
 use crate::{KernelError, Path};
 
-/// `R(R(x·cos) + R(rotate_half(x)·sin))` for every head of every token, where `rotate_half` is `(-second, first)` of
-/// the two halves of a head.
+/// `R(R(x·cos) + R(rotate_half(x)·sin))` for every head of every token, where `rotate_half` is
+/// `(-second, first)` of the two halves of a head.
 ///
 /// # Shapes
 /// - `x`: `[T, heads, D]`; `cos`, `sin`: `[T, D]`; returns `[T, heads, D]`
@@ -63,7 +63,7 @@ pub(crate) fn turn<T: Element, const N: usize>(
     let portions = (0..tokens)
         .step_by(portion)
         .map(|first| (first, runs.each_mut().map(|run| run.next().expect("all have as many tokens"))));
-    each_of(portions, |(first, mut runs)| {
+    for_each_item(portions, |(first, mut runs)| {
         let mut room = vec![0.0; 3 * head_dim];
         let (tables, wide) = room.split_at_mut(2 * head_dim);
         let (wide_cos, wide_sin) = tables.split_at_mut(head_dim);

@@ -1,8 +1,8 @@
 //! The formats that weights are held in, and where a panel keeps which element.
 //!
-//! A *panel* is the part of a weight that gives 16 outputs: for every pair of indices (k, k+1), 32 numbers in a row. A
-//! kernel streams through it, 16 outputs in one vector. Missing outputs and what is missing of a last
-//! chunk of 32 indices are zeros.
+//! A *panel* is the part of a weight that gives 16 outputs: for every pair of indices (k, k+1), 32 numbers in
+//! a row. A kernel streams through it, 16 outputs in one vector. Missing outputs and what is missing of a
+//! last chunk of 32 indices are zeros.
 
 use ulpscope_floats::{bf16, f16};
 
@@ -12,7 +12,7 @@ use crate::range::Bits;
 
 /// Outputs of a panel.
 pub(crate) const WIDTH: usize = 16;
-/// Indices k of a chunk, of which panels hold a whole number.
+/// Indices k of a chunk. A panel holds whole chunks.
 pub(crate) const CHUNK: usize = 32;
 
 /// A format that kernels read.
@@ -103,7 +103,8 @@ pub(crate) fn pack_panel<T: Storage>(path: Path, rows: &[T], length: usize, firs
     }
 }
 
-/// Runs `$body` with the typed slice in a run of numbers, or returns the error that kernels do not read its format.
+/// Runs `$body` with the typed slice in a run of numbers, or returns the error that kernels do not read its
+/// format.
 macro_rules! with_storage {
     ($floats:expr, $what:literal, $v:ident => $body:expr) => {
         match $floats {

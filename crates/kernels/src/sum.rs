@@ -2,8 +2,9 @@
 
 /// Sum over a contiguous row as `torch.sum` and `torch.mean` have it (`SumKernel.cpp`).
 ///
-/// Eight lanes, whatever the CPU. Vectors go to four accumulators in turn; each of these is a cascade of four levels
-/// that passes its sum up after every `2^power` vectors, so that the error grows with the logarithm of the length.
+/// Eight lanes, whatever the CPU. Vectors go to four accumulators in turn; each of these is a cascade of four
+/// levels that passes its sum up after every `2^power` vectors, so that the error grows with the logarithm of
+/// the length.
 #[inline(always)]
 pub(crate) fn cascade(x: &[f32]) -> f32 {
     const LANES: usize = 8;
@@ -55,8 +56,8 @@ pub(crate) fn cascade(x: &[f32]) -> f32 {
     total.iter().fold(tail, |sum, x| sum + x)
 }
 
-/// Sixteen lanes, halved at distances 8, 4, 2, 1: `vec::reduce_all` on AVX-512. A row shorter than that is added up
-/// from the left; what is left of a longer one joins the first lanes.
+/// Sixteen lanes, halved at distances 8, 4, 2, 1: `vec::reduce_all` on AVX-512. A row shorter than that is
+/// added up from the left; what is left of a longer one joins the first lanes.
 #[inline(always)]
 pub(crate) fn sixteen_lanes(x: &[f32]) -> f32 {
     let Some((first, rest)) = x.split_first_chunk::<16>() else {
@@ -86,8 +87,8 @@ pub(crate) fn halve<const N: usize>(mut sums: [f32; N]) -> f32 {
 mod tests {
     use super::*;
 
-    /// Golden values from `torch.sum` and the row sums inside `torch.softmax` are compared elsewhere; here the trees
-    /// are told apart by numbers of which only the order says what their sum is.
+    /// Golden values of `torch.sum` and of the row sums inside `torch.softmax` are compared elsewhere. Here
+    /// integers show that no number is lost or counted twice.
     #[test]
     fn sums_of_integers_are_exact_at_every_length() {
         for n in 0..3000usize {

@@ -20,8 +20,8 @@ pub(crate) mod packed;
 pub(crate) use dispatch::widen_panel;
 pub(crate) use dispatch::{MANY_ROWS, MAX_PANELS, MAX_ROWS, Tile, panels_at_once, row_blocks, run_dot_bf16};
 
-/// How far ahead of the numbers in use memory is asked for more, in bytes: the hardware's own prefetching stops at
-/// the end of each page.
+/// How far ahead of the numbers in use memory is asked for more, in bytes: the hardware's own prefetching
+/// stops at the end of each page.
 const AHEAD: usize = 4096;
 
 /// What one call of a kernel works on.
@@ -122,7 +122,8 @@ impl<T: Storage, const MR: usize, const NV: usize> Cursor<T, MR, NV> {
             // A plain loop: a closure might not be inlined where the instructions are enabled.
             let (mut even, mut odd) = ([L::zero(); NV], [L::zero(); NV]);
             if NV == 1 {
-                // A single panel is read as fast as memory gives it, and the next one follows right behind it.
+                // A single panel is read as fast as memory gives it, and the next one follows right behind
+                // it.
                 let ahead = self.panels[0].cast::<u8>().wrapping_add(p * 2 * WIDTH * size_of::<T>() + AHEAD);
                 L::prefetch(ahead);
                 if size_of::<T>() > 2 {

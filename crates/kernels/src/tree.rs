@@ -13,14 +13,16 @@ pub(crate) enum Step {
 
 /// In which order K products are added up.
 ///
-/// Addition is commutative, so that of two operands none is the first: the one with the smaller smallest index is
-/// written first, and two trees are equal if they give the same bits by construction. Adding to a zero is no addition.
+/// Addition is commutative, so that of two operands none is the first: the one with the smaller smallest
+/// index is written first, and two trees are equal if they give the same bits by construction. Adding to a
+/// zero is no addition.
 ///
-/// A node adds two sums. More than two only where a machine adds several numbers in one step, as tensor cores do.
+/// A node adds two sums. More than two only where a machine adds several numbers in one step, as tensor cores
+/// do.
 ///
-/// `Display` writes ordinary arithmetic, left to right, parentheses first: `(0+2+…+30)+(1+3+…+31)`. What repeats is
-/// written once, `[18 times, 32 apart: …]`, its copies added from left to right. Braces hold what is added in one
-/// step, `{0, 1, 2, 3}`.
+/// `Display` writes ordinary arithmetic, left to right, parentheses first: `(0+2+…+30)+(1+3+…+31)`. What
+/// repeats is written once, `[18 times, 32 apart: …]`, its copies added from left to right. Braces hold what
+/// is added in one step, `{0, 1, 2, 3}`.
 ///
 /// ```
 /// use ulpscope_kernels::{Accumulation, Masks, Recovered, dot, recover};
@@ -91,8 +93,8 @@ impl SumTree {
         stack.pop().unwrap_or(0)
     }
 
-    /// Adds these products in this order, in f32. `None` if some step adds more than two numbers: nobody but the
-    /// machine knows how it rounds that.
+    /// Adds these products in this order, in f32. `None` if some step adds more than two numbers: how a
+    /// machine rounds such a step is not known.
     ///
     /// # Panics
     /// If there are fewer products than leaves.

@@ -11,13 +11,14 @@ use crate::config::LlamaConfig;
 ///
 /// # As a module of burn
 ///
-/// `num_params`, `visit`, `map`, `to_device`, `fork`, records and stores know each parameter by its name in PyTorch's
-/// state dict. Values have their storage dtype; linear weights are `[out, in]`, as PyTorch has them. A tied
-/// weight is one parameter. Visiting unpacks a weight when its value is asked for, bit for bit; mapping packs what the
-/// mapper returns. The containers are `Vec` and `Struct:Llama`, so that no adapter of a store transposes anything.
+/// `num_params`, `visit`, `map`, `to_device`, `fork`, records and stores know each parameter by its name in
+/// PyTorch's state dict. Values have their storage dtype; linear weights are `[out, in]`, as PyTorch has
+/// them. A tied weight is one parameter. Visiting unpacks a weight when its value is asked for, bit for bit;
+/// mapping packs what the mapper returns. The containers are `Vec` and `Struct:Llama`, so that no adapter of
+/// a store transposes anything.
 ///
-/// Rotary buffers are no parameters. They are plain numbers, stay on the host when the model moves, and are kept when
-/// parameters are loaded.
+/// Rotary buffers are no parameters. They are plain numbers, stay on the host when the model moves, and are
+/// kept when parameters are loaded.
 ///
 /// Some of the trait needs weights that burn holds itself, as tensors. These are packed, or widened once:
 /// - Packing cuts gradients off. `train` and `valid` give the same model; `set_require_grad` changes nothing.

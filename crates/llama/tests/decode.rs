@@ -45,8 +45,8 @@ fn one_by_one(model: &Llama, ids: &[u32], first: usize, semantics: &Semantics) -
     ids[first..].iter().map(each).collect()
 }
 
-/// From 16 tokens on, an eager softmax sums in the same lanes whatever their number, and orders that do not cut their
-/// sums by the length add zeros at the end.
+/// From 16 tokens on, an eager softmax sums in the same lanes whatever their number, and orders that do not
+/// cut their sums by the length add zeros at the end.
 #[test]
 fn eager_tokens_have_the_same_bits_one_by_one() {
     let ids = tokens(40);
@@ -69,11 +69,13 @@ fn eager_tokens_have_the_same_bits_one_by_one() {
     }
 }
 
-/// With fused attention, exponentials come in whole vectors of the keys that there are: some bits differ, no more.
+/// With fused attention, exponentials come in whole vectors of the keys that there are: some bits differ, no
+/// more.
 #[test]
 fn fused_attention_reads_one_by_one_what_it_reads_at_once_but_for_roundings() {
     let ids = tokens(40);
-    // In 16 bits one such rounding reaches every logit; formats that do not round in between show whether it is no more.
+    // In 16 bits one such rounding reaches every logit; formats that do not round in between show whether it
+    // is no more.
     for dtype in [DType::F32, DType::F64] {
         let model = model("explicit-head-dim", dtype);
         let semantics = semantics(AttentionKind::Sdpa, Accumulation::Tile32);

@@ -1,4 +1,5 @@
-//! What burn can do with the model as with any module: count, visit, map, move, record and store its parameters.
+//! What burn can do with the model as with any module: count, visit, map, move, record and store its
+//! parameters.
 
 use std::fs;
 
@@ -137,7 +138,8 @@ fn what_a_mapper_returns_is_computed_with() {
         let plain = logits(&model);
         assert!((0..plain.len()).all(|i| doubled.get(i) == 2.0 * plain.get(i)));
     }
-    // A tied weight is mapped once, for both of its uses; and a model moves from packed weights to tensors and back.
+    // A tied weight is mapped once, for both of its uses; and a model moves from packed weights to tensors
+    // and back.
     for name in MODELS {
         let (narrow, wide) = (model(name, DType::F32), model(name, DType::F64));
         let mut widen = Change("", true, |x| x.cast(Dtype::F64));

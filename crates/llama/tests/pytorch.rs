@@ -158,8 +158,8 @@ fn sixteen_bit_operations_are_pytorchs_on_its_own_inputs() {
     let Judgement { products: [(flipped, of), f16], elementwise, .. } = judge(Accumulation::Tile32);
     assert!(elementwise.is_empty(), "elementwise sites differ:\n{}", elementwise.join("\n"));
     assert!(flipped as f64 <= 3e-4 * of as f64, "{flipped} of {of} outputs of bf16 products differ");
-    // PyTorch sums f16 in some 64 lanes on the CPU that made the goldens, an order that has no name here. With eight
-    // times the resolution of bf16, another order shows eight times as often.
+    // PyTorch sums f16 in some 64 lanes on the CPU that made the goldens, an order that has no name here.
+    // With eight times the resolution of bf16, another order shows eight times as often.
     assert!(
         f16.0 as f64 <= 8.0 * 3e-4 * f16.1 as f64,
         "{} of {} outputs of f16 products differ",
@@ -168,7 +168,8 @@ fn sixteen_bit_operations_are_pytorchs_on_its_own_inputs() {
     );
 }
 
-/// The goldens were made on a CPU with AVX512_BF16 and without AMX. In the order of that CPU, nothing differs.
+/// The goldens were made on a CPU with AVX512_BF16 and without AMX. In the order of that CPU, nothing
+/// differs.
 #[test]
 fn bf16_products_are_pytorchs_bit_for_bit_in_its_order() {
     let Judgement { products: [(flipped, of), _], elementwise, .. } = judge(Accumulation::Dot2);

@@ -80,7 +80,7 @@ pub(crate) fn printable(text: &str) -> String {
         '\n' => '↵',
         '\t' | '\r' => ' ',
         // Controls and non-characters are not allowed in XML; marks that turn the direction of writing
-        // would reorder what stands beside them.
+        // would reorder the text around them.
         c if c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}') => '\u{fffd}',
         '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => '\u{fffd}',
         c => c,

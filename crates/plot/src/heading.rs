@@ -13,8 +13,7 @@ pub(crate) const RIGHT: f64 = SIZE.0 as f64 - 60.0;
 const HEADLINE: f64 = 44.0;
 const LINE: f64 = 28.0;
 const LEGEND: f64 = 27.0;
-/// Rows that a legend takes at most.
-const ROWS: f64 = 7.0;
+const MAX_LEGEND_ROWS: f64 = 7.0;
 
 /// One prompt of a record, and one arm of it beside the reference where a figure is about one.
 #[derive(Clone, Copy)]
@@ -131,7 +130,7 @@ pub(crate) enum Sign {
 /// Draws a legend in rows from `y` on, above the data and never over it. Returns where it ends.
 pub(crate) fn legend(picture: &mut Picture, keys: &[Key], y: f64) -> f64 {
     let (mut x, mut y) = (LEFT, y + 46.0);
-    let last = y + (ROWS - 1.0) * 42.0;
+    let last = y + (MAX_LEGEND_ROWS - 1.0) * 42.0;
     for (index, key) in keys.iter().enumerate() {
         let sign = match key.sign {
             Sign::Line(_) | Sign::Dashes => 64.0,

@@ -4,7 +4,7 @@
 //!
 //! - [`layers`]: mean and largest difference of each block's output, one colour per arm;
 //! - [`heatmap`]: every site of every layer, and the sites outside the blocks;
-//! - [`introduced`]: what each site of one layer adds, beside what has accumulated there;
+//! - [`introduced`]: what each site of one layer adds, next to what has accumulated there;
 //! - [`logits`]: the logits of an arm against the reference's, and their difference;
 //! - [`positions`]: logits and blocks by token position;
 //!
@@ -12,12 +12,12 @@
 //!
 //! - [`floor()`]: what every site introduces, over what the order of summation alone would;
 //! - [`counterfactuals()`]: what is left when one thing that differs is exchanged;
-//! - [`growth()`]: divergence against position, beside the floor.
+//! - [`growth()`]: divergence against position, with the noise floor.
 //!
-//! The same record gives the same bytes on every machine: the font is carried along, and nothing asks
-//! for the time. Divergences spread over many decades, so their axes are logarithmic, and what has no
-//! place there is shown and not dropped: exact zeros stand in a strip of their own, as do NaN and infinities.
-//! Series differ in colour (Okabe and Ito's set) and in mark. What a record lacks, the picture says.
+//! The same record gives the same bytes on every machine: the font is carried along, and nothing asks for the
+//! time. Divergences spread over many decades, so their axes are logarithmic. Exact zeros, NaN and infinities
+//! have no place on such an axis, and get a strip of their own. Series differ in colour (Okabe and Ito's set)
+//! and in mark. What a record lacks, the picture says.
 //!
 //! Nothing here computes a metric or knows a model; nothing is printed.
 //!
@@ -69,13 +69,13 @@ pub struct Options {
 /// Draws every figure into the folder `dir`, which is made if it is missing, and returns the files.
 ///
 /// [`layers`] shows all arms in `layers.png`. The other figures are about one arm each: `heatmap.png` and so
-/// on where there is one beside the reference, `heatmap-b.png`, `heatmap-c.png` where there are several. Those of the
-/// explanation, `floor.png`, `counterfactuals.png` and `growth.png`, are about the arm that it explains, and there only
-/// where the record has what they show.
+/// on where there is one beside the reference, `heatmap-b.png`, `heatmap-c.png` where there are several.
+/// Those of the explanation, `floor.png`, `counterfactuals.png` and `growth.png`, are about the arm that it
+/// explains, and there only where the record has what they show.
 ///
 /// # Errors
-/// [`PlotError::OneArm`], [`PlotError::NoPrompt`], [`PlotError::NoLayer`], [`PlotError::Write`]. Figures finished before an error stay;
-/// none is ever half-written.
+/// [`PlotError::OneArm`], [`PlotError::NoPrompt`], [`PlotError::NoLayer`], [`PlotError::Write`]. Figures
+/// finished before an error stay; none is ever half-written.
 pub fn draw_all(record: &RunRecord, dir: &Path, options: &Options) -> Result<Vec<PathBuf>, PlotError> {
     let subject = heading::Subject::new(record, options.prompt)?;
     let mut figures = vec![("layers".to_owned(), layers(record, options)?)];

@@ -1,9 +1,8 @@
 //! A picture as pixels and as SVG, through plotters' two backends.
 //!
-//! The backends are driven directly: the one for bitmaps sets letters without
-//! their side bearings, does not smooth thick lines and hides that a file could not be written. So
-//! letters are set here, the PNG is drawn into memory at twice its size and averaged, and files are written by
-//! [`Picture::save`].
+//! The backends are driven directly: the one for bitmaps sets letters without their side bearings, does not
+//! smooth thick lines and hides that a file could not be written. So letters are set here, the PNG is drawn
+//! into memory at twice its size and averaged, and files are written by [`Picture::save`].
 
 use crate::colour::Colour;
 use crate::error::PlotError;
@@ -42,7 +41,8 @@ impl Picture {
         encoder.set_color(png::ColorType::Rgb);
         encoder.set_depth(png::BitDepth::Eight);
         let mut writer = encoder.write_header().map_err(PlotError::drawing)?;
-        // The encoder's own settings are slow, or make files five times as large. Flat areas compress best as they are.
+        // The encoder's own settings are slow, or make files five times as large. Flat areas compress best as
+        // they are.
         let mut data = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::new(LEVEL));
         for row in averaged(&large, width as usize).chunks_exact(SIZE.0 as usize * 3) {
             data.write_all(&[NO_FILTER]).and_then(|()| data.write_all(row)).map_err(PlotError::drawing)?;
@@ -87,8 +87,8 @@ impl Picture {
     }
 }
 
-/// The rectangle of pixels, upper left and behind the lower right, that plotters fills for a horizontal or vertical line
-/// wider than a pixel: as a polygon, column by column, which takes many times longer.
+/// The rectangle of pixels, upper left and behind the lower right, that plotters fills for a horizontal or
+/// vertical line wider than a pixel: as a polygon, column by column, which takes many times longer.
 fn straight(from: (i32, i32), to: (i32, i32), width: u32) -> Option<((i32, i32), (i32, i32))> {
     let beside = |at: i32, sign: f64| (f64::from(at) + sign * f64::from(width) / 2.0) as i32;
     let (x, y) = match (from.0 == to.0, from.1 == to.1) {

@@ -94,7 +94,8 @@ pub(crate) fn record(layers: usize, arms: usize, tokens: usize) -> RunRecord {
     run
 }
 
-/// A run of two arms with an explanation: both rotary tables stand above a floor that every product of matrices has.
+/// A run of two arms with an explanation: both rotary tables stand above a floor that every product of
+/// matrices has.
 pub(crate) fn explained(layers: usize, tokens: usize) -> RunRecord {
     let mut run = record(layers, 2, tokens);
     let model = RunRecord::from_json(include_str!("../../record/tests/explained.json")).unwrap();

@@ -282,9 +282,9 @@ fn contradiction(record: &RunRecord) -> Option<(String, String, String)> {
 
 /// The first few names.
 fn listed(names: &[&str]) -> String {
-    const MOST: usize = 20;
-    let more = if names.len() > MOST { " and more" } else { "" };
-    names.iter().take(MOST).copied().collect::<Vec<_>>().join(", ") + more
+    const MAX_NAMES: usize = 20;
+    let more = if names.len() > MAX_NAMES { " and more" } else { "" };
+    names.iter().take(MAX_NAMES).copied().collect::<Vec<_>>().join(", ") + more
 }
 
 /// The same within an explanation, of a run with these arms and this many prompts.

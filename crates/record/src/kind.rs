@@ -41,8 +41,8 @@ pub fn kind(content: &[u8], wanted: Wanted) -> Option<&'static str> {
         (b"\xfe\xff", "it is text in UTF-16; save it as UTF-8"),
         (b"\xef\xbb\xbf", "it begins with a byte order mark, which JSON must not have; save it without"),
     ];
-    if let Some((_, said)) = binary.iter().find(|(with, _)| begins(with)) {
-        return (wanted != Wanted::Gguf || !begins(b"GGUF")).then_some(said);
+    if let Some((_, kind)) = binary.iter().find(|(start, _)| begins(start)) {
+        return (wanted != Wanted::Gguf || !begins(b"GGUF")).then_some(kind);
     }
     if matches!(content, [0x80, 2..=5, ..]) {
         return Some(
@@ -69,12 +69,12 @@ pub fn kind(content: &[u8], wanted: Wanted) -> Option<&'static str> {
     }
     let refusals: [&[u8]; 4] =
         [b"entry not found", b"access to model", b"repository not found", b"invalid username"];
-    refusals.iter().any(|said| text.starts_with(said)).then_some(
+    refusals.iter().any(|start| text.starts_with(start)).then_some(
         "it is the hub's refusal, saved in place of the file; ask for access if the model is gated, and fetch it again",
     )
 }
 
-/// Why bytes could not be read as what was wanted: that they are something else, or what their reader said.
+/// Why bytes could not be read: they are something else than was wanted, or the reader's own error.
 pub fn told(content: &[u8], wanted: Wanted, reader: impl FnOnce() -> String) -> String {
     kind(content, wanted).map_or_else(reader, str::to_owned)
 }
@@ -106,8 +106,8 @@ mod tests {
             (b"\x08\0\0\0\0\0\0\0{}      ", "safetensors"),
         ];
         for (content, part) in cases {
-            let said = kind(content, Wanted::Json).unwrap();
-            assert!(said.contains(part) && said.contains("; "), "{said}");
+            let found = kind(content, Wanted::Json).unwrap();
+            assert!(found.contains(part) && found.contains("; "), "{found}");
         }
         // What is broken of its own kind is no other.
         assert_eq!(kind(b"GGUF\x03", Wanted::Gguf), None);

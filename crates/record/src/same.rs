@@ -83,9 +83,9 @@ fn common_name<'a>(a: &'a Value, b: &Value) -> Option<&'a str> {
 }
 
 fn short(value: &Value) -> String {
-    const MOST: usize = 60;
+    const MAX_CHARACTERS: usize = 60;
     let text = value.to_string();
-    match text.char_indices().nth(MOST) {
+    match text.char_indices().nth(MAX_CHARACTERS) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text,
     }

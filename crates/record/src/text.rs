@@ -52,7 +52,7 @@ pub fn shortened(text: &str, most: usize) -> String {
 
 /// A name out of a file, as an error may quote it: on one line, printable, and not as long as a page.
 pub fn shown(name: &str) -> String {
-    const MOST: usize = 200;
+    const MAX_CHARACTERS: usize = 200;
     let mut text = String::new();
     for c in name.chars() {
         // `escape_debug` leaves marks alone that change the direction of what follows.
@@ -63,7 +63,7 @@ pub fn shown(name: &str) -> String {
             true => text.extend(c.escape_unicode()),
             false => text.push(c),
         }
-        if text.chars().count() > MOST {
+        if text.chars().count() > MAX_CHARACTERS {
             text.push('…');
             break;
         }
@@ -71,7 +71,7 @@ pub fn shown(name: &str) -> String {
     text
 }
 
-/// An error and its causes in one sentence. A cause that its effect already quotes is not said twice.
+/// An error and its causes in one sentence. A cause that its effect already quotes is left out.
 ///
 /// ```
 /// use ulpscope_record::text::one_sentence;

@@ -23,6 +23,7 @@ use crate::{StoredTensor, Tokenizer, WeightsError};
 
 /// How a checkpoint lies on disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Format {
     /// A directory in Hugging Face layout.
     Directory,

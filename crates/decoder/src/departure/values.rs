@@ -1,6 +1,7 @@
 //! The closed sets: what each class of arithmetic can be other than Hugging Face's.
 //!
-//! R rounds to the storage dtype. Every value says what it computes and who computes so, where somebody does.
+//! R rounds to the storage dtype. Every value says what it computes, and which programs compute it so, if any
+//! is known.
 
 use std::fmt;
 
@@ -40,10 +41,11 @@ values! {
         Fused = "fused",
         /// Every step rounded: square, mean, sum with ε, root, both products. Code without a widening cast.
         Storage = "storage",
-        /// `R(x / √…)` by a division, where Hugging Face multiplies by a reciprocal: burn-nn. In 16 bits it shows in a few
-        /// outputs of 100,000.
+        /// `R(x / √…)` by a division, where Hugging Face multiplies by a reciprocal: burn-nn. In 16 bits it
+        /// shows in a few outputs of 100,000.
         Divided = "divided",
-        /// The weight is used as 1 + w, the sum in the compute dtype: a convention of Gemma's on weights without it.
+        /// The weight is used as 1 + w, the sum in the compute dtype: a convention of Gemma's on weights
+        /// without it.
         PlusOne = "plus-one",
         /// `R((1 + w) · x / √…)`, one rounding: Gemma.
         Gemma = "gemma",
@@ -73,8 +75,8 @@ values! {
         None = "none",
     }
 
-    /// The format that cos and sin are rounded to, instead of the storage dtype. The tables keep the storage dtype if
-    /// that holds the format exactly, and are f32 otherwise. Rotation rounds as always.
+    /// The format that cos and sin are rounded to, instead of the storage dtype. The tables keep the storage
+    /// dtype if that holds the format exactly, and are f32 otherwise. Rotation rounds as always.
     Table {
         /// As caches of a model in bf16 have it.
         Bf16 = "bf16",
@@ -112,8 +114,8 @@ values! {
 
     /// Where the softmax rounds, instead of once at its end.
     Softmax {
-        /// At every step, `R(e / R(Σ e))` with `e = R(exp(R(s - max)))`; in sdpa, too, probabilities are then normalised
-        /// before they meet the values.
+        /// At every step, `R(e / R(Σ e))` with `e = R(exp(R(s - max)))`; in sdpa, too, probabilities are then
+        /// normalised before they meet the values.
         Storage = "storage",
     }
 
@@ -137,8 +139,8 @@ values! {
 
     /// How the gate meets the other half of the feed-forward layer, instead of `R(R(act(gate)) · up)`.
     Mlp {
-        /// `R(act(gate) · up)`, one rounding: vLLM, fused kernels. `act_fn` is still shown rounded; if a probe puts
-        /// another tensor there, that one is multiplied.
+        /// `R(act(gate) · up)`, one rounding: vLLM, fused kernels. `act_fn` is still shown rounded; if a
+        /// probe puts another tensor there, that one is multiplied.
         Fused = "fused",
         /// `R(R(act(up)) · gate)`: the two projections exchanged.
         Swapped = "swapped",

@@ -13,7 +13,7 @@ use crate::plan::Plan;
 use crate::storage::{CHUNK, WIDTH};
 use crate::sum::halve;
 
-/// Products that are summed in sequence; more are summed in stretches.
+/// Up to so many products are summed in sequence; more are summed in stretches.
 const SEQUENCE: usize = 192;
 
 /// Queries and keys from which on products are no longer small.
@@ -63,8 +63,8 @@ impl<'a, T: Element> Mkl<'a, T> {
         way.blocks(self.width, stretch.unwrap_or(self.width))
     }
 
-    /// As [`Queries::scores`], of a block of keys that has `count` of them, if the product is a small one. `out` is left as it
-    /// was for the first `hidden` of them.
+    /// As [`Queries::scores`], of a block of keys that has `count` of them, if the product is a small one.
+    /// `out` is left as it was for the first `hidden` of them.
     pub(super) fn scores(
         &self,
         way: Way,
@@ -90,8 +90,8 @@ impl<'a, T: Element> Mkl<'a, T> {
         Some(stride)
     }
 
-    /// The length of the stretches by which a plan takes `count` keys, the first of which is `start`, if one does as
-    /// [`Mkl::mix`].
+    /// The length of the stretches by which a plan takes `count` keys from `start` on. `None` if no plan
+    /// gives the bits of [`Mkl::mix`].
     pub(super) fn planned(&self, start: usize, count: usize) -> Option<usize> {
         let stretch = stretch(count);
         // What came before is added to the first stretch alone, and plans go by whole pairs.
@@ -99,10 +99,12 @@ impl<'a, T: Element> Mkl<'a, T> {
         Some(stretch).filter(|_| planned && self.rows >= FEW_QUERIES)
     }
 
-    /// Adds to `totals`, `[rows, D]`, the values of the block of keys that begins at `start` and has `count` of them,
-    /// weighted with `probs`, in which each row has as many as it needs, from the key `lead` of the block on. Where that is
-    /// not the first, all before it are hidden, `lead` is a whole number of chunks, and `totals` are +0. `mixed` is room for
-    /// as many numbers as `totals`.
+    /// Adds the weighted values of a block of keys to `totals`, `[rows, D]`. The block has `count` keys from
+    /// `start` on.
+    ///
+    /// `probs` has the weights from the key `lead` of the block on, for each row as many as it needs. If
+    /// `lead` is not 0, all keys before it are hidden, it is a multiple of a chunk, and `totals` are +0.
+    /// `mixed` is a buffer as long as `totals`.
     pub(super) fn mix(
         &self,
         queries: &Queries<T>,
@@ -131,7 +133,8 @@ impl<'a, T: Element> Mkl<'a, T> {
                 continue;
             }
             if first < length {
-                // Panels are read by whole chunks and end with whole pairs: zeros meet what belongs to other stretches.
+                // Panels are read by whole chunks and end with whole pairs: zeros meet what belongs to other
+                // stretches.
                 let from = lead.max(first / CHUNK * CHUNK);
                 let end = if last < count { last.next_multiple_of(2) } else { last };
                 let to = end.min(length);
@@ -168,7 +171,7 @@ fn in_lanes_body<const FMA: bool>(_: Path, q: &[f32], keys: &[f32], by_four: usi
 }
 by_path!(in_lanes(q: &[f32], keys: &[f32], by_four: usize, out: &mut [f32]) = in_lanes_body);
 
-/// N accumulators, the n-th of which takes every N-th product.
+/// N accumulators; the n-th takes every N-th product.
 #[inline(always)]
 fn lanes<const FMA: bool, const N: usize>(x: &[f32], w: &[f32]) -> f32 {
     let mut lanes = [0.0; N];
@@ -189,8 +192,8 @@ fn in_sequence_body<const FMA: bool>(_: Path, probs: &[f32], values: &[f32], tot
 }
 by_path!(in_sequence(probs: &[f32], values: &[f32], total: &mut [f32]) = in_sequence_body);
 
-/// Adds weighted values of `[keys, D]`, four keys at a time, of which the first is added to the third and the second to
-/// the fourth; then what is left over, last key first.
+/// Adds weighted values of `[keys, D]`. Of every four keys, the first is added to the third and the second to
+/// the fourth. The rest of the keys follows, last key first.
 #[inline(always)]
 fn by_fours_body<const FMA: bool>(path: Path, probs: &[f32], values: &[f32], total: &mut [f32]) {
     let width = total.len();

@@ -20,8 +20,8 @@ use ulpscope_floats::{DType, bf16};
 pub(super) struct Way {
     pub(super) path: Path,
     pub(super) order: Accumulation,
-    /// Both sides of every product hold whole pairs (k, k+1) the other way round, and odd-first chains stand in for
-    /// even-first ones. The sums are the same, but there is an instruction for them.
+    /// Both sides of every product hold whole pairs (k, k+1) the other way round, and odd-first chains stand
+    /// in for even-first ones. The sums are the same, but there is an instruction for them.
     swapped: bool,
     /// There are many rows, and both sides are widened to f32 for kernels that take many at once.
     packed: bool,
@@ -121,7 +121,8 @@ impl<T: Element> Matrix<T> {
             let mut lines = room(panels);
             for (i, panel) in bytemuck::cast_slice_mut(&mut lines).chunks_exact_mut(len).enumerate() {
                 fill(i, panel);
-                // A lone last element stays where it is. Both halves of a pair lie side by side where pairs are swapped.
+                // A lone last element stays where it is. Both halves of a pair lie side by side where pairs
+                // are swapped.
                 way.arrange(&mut panel[..length / 2 * 2 * WIDTH]);
             }
             lines
@@ -239,9 +240,11 @@ impl<T: Element> Rows<T> {
         finite.then(|| Range::of(&self.values).bound())
     }
 
-    /// `out[row, n] = Σ_k x[row, k] · matrix[n, start + k]` for the outputs of some panels, in rows of `stride`.
+    /// `out[row, n] = Σ_k x[row, k] · matrix[n, start + k]` for the outputs of some panels, in rows of
+    /// `stride`.
     ///
-    /// Of some panels side by side, only the rows `rows_of` them are computed. The rows must be [`Rows::ready`].
+    /// Of some panels side by side, only the rows `rows_of` them are computed. The rows must be
+    /// [`Rows::ready`].
     #[allow(clippy::too_many_arguments)] // all of them plain coordinates
     pub(super) fn multiply<O: Output>(
         &self,
@@ -281,8 +284,8 @@ impl<T: Element> Rows<T> {
         }
     }
 
-    /// Multiplies the first of some rows, as many as a kernel takes, and returns how many those are. In `out`, each takes the
-    /// first `width` of `stride` numbers.
+    /// Multiplies the first of some rows, as many as a kernel takes, and returns how many those are. In
+    /// `out`, each takes the first `width` of `stride` numbers.
     fn tile<O: Output>(
         &self,
         path: Path,
@@ -371,7 +374,7 @@ fn multiply_tiles<T: Element, O: Output>(
         if of.is_empty() {
             continue;
         }
-        for first in (of.start / amx::ROWS * amx::ROWS..of.end).step_by(amx::MAX_ROWS) {
+        for first in (of.start / amx::TILE_ROWS * amx::TILE_ROWS..of.end).step_by(amx::MAX_ROWS) {
             let rows = amx::MAX_ROWS.min(of.end - first);
             unit.run(&amx::Block { plan, x, first, rows, panels: &both[..count] }, &mut sums);
             let row = first.max(of.start);

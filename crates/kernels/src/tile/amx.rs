@@ -1,10 +1,13 @@
-//! [`Leaf::Tile32`](crate::plan::Leaf::Tile32) by AMX: `tdpbf16ps` takes a chunk of 32 products for 16 by 16 outputs.
+//! [`Leaf::Tile32`](crate::plan::Leaf::Tile32) by AMX: `tdpbf16ps` takes a chunk of 32 products for 16 by 16
+//! outputs.
 //!
-//! For each output it adds the even products of the chunk in sequence to a zero, the odd ones to another, and then the
-//! sum of both sums to the accumulator: that order's definition. But it takes subnormal numbers for zero, in and out,
-//! and nothing is known here of products beyond f32's range. The caller has to rule out both; see [`admits`].
+//! For each output it adds the even products of the chunk in sequence to a zero, the odd ones to another, and
+//! then the sum of both sums to the accumulator: that order's definition. But it takes subnormal numbers for
+//! zero, in and out, and nothing is known here of products beyond f32's range. The caller has to rule out
+//! both; see [`admits`].
 //!
-//! A panel's 16 pairs by 16 outputs are a tile as they lie in memory. The rows of x are packed likewise: [`Rows`].
+//! A panel's 16 pairs by 16 outputs are a tile as they lie in memory. The rows of x are packed likewise:
+//! [`Rows`].
 
 use std::marker::PhantomData;
 
@@ -27,10 +30,10 @@ mod emulator;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use detect::{assume, available};
 use instructions::{configure, one_by_one, one_by_two, release, two_by_one, two_by_two};
-pub(crate) use rows::{ROWS, Rows};
+pub(crate) use rows::{Rows, TILE_ROWS};
 
 /// The most rows of x that a kernel takes at once: two tiles.
-pub(crate) const MAX_ROWS: usize = 2 * ROWS;
+pub(crate) const MAX_ROWS: usize = 2 * TILE_ROWS;
 /// The most panels that a kernel takes at once.
 pub(crate) const MAX_PANELS: usize = 2;
 /// Bytes of a row of a tile, and from one row of a packed tile to the next.
@@ -50,8 +53,9 @@ pub(crate) fn admits(x: Range, w: Range) -> bool {
 #[repr(C, align(64))]
 pub(crate) struct Sums(pub(crate) [f32; SUMS]);
 
-/// This thread's tiles, in use as long as this lives. Then they are given up, so that a switch of threads need not
-/// save them. Nobody else may use tiles in between: whoever holds this must not hand work to a thread pool.
+/// This thread's tiles, in use as long as this lives. Then they are given up, so that a switch of threads
+/// need not save them. No other code may use tiles in between, so the holder must not give work to a thread
+/// pool.
 pub(crate) struct Unit {
     /// Rows of the upper and of the lower tile of x.
     rows: [usize; 2],
@@ -88,12 +92,12 @@ impl Unit {
     pub(crate) fn run(&mut self, block: &Block, out: &mut Sums) {
         let Block { plan, x, first, rows, panels } = *block;
         assert!(plan.leaf == Leaf::Tile32 && x.length() == plan.length);
-        assert!(first.is_multiple_of(ROWS) && rows > 0 && rows <= MAX_ROWS && first + rows <= x.rows());
+        assert!(first.is_multiple_of(TILE_ROWS) && rows > 0 && rows <= MAX_ROWS && first + rows <= x.rows());
         assert!(!panels.is_empty() && panels.len() <= MAX_PANELS);
         assert!(panels.iter().all(|panel| panel.len() >= x.chunks() * CHUNK * WIDTH));
         // A tile of x has all its rows, wherever the block ends.
         let upper = x.rows_of(first);
-        let lower = if rows > ROWS { x.rows_of(first + ROWS) } else { 0 };
+        let lower = if rows > TILE_ROWS { x.rows_of(first + TILE_ROWS) } else { 0 };
         self.configure([upper, lower]);
         let mut segments = plan.segments.iter();
         let segment = segments.next().expect("a plan has segments");
@@ -124,8 +128,8 @@ impl Unit {
             config.rows[tile] = rows;
             config.bytes[tile] = if rows == 0 { 0 } else { ROW as u16 };
         }
-        // SAFETY: the CPU has tiles and the operating system has allowed them, or there would be no unit; palette 1 has
-        // eight of up to 16 rows of 64 bytes.
+        // SAFETY: the CPU has tiles and the operating system has allowed them, or there would be no unit;
+        // palette 1 has eight of up to 16 rows of 64 bytes.
         unsafe { configure(&config) };
     }
 
@@ -138,17 +142,18 @@ impl Unit {
         let at = Operands {
             x: [
                 x.tile(first, start),
-                if rows > ROWS { x.tile(first + ROWS, start) } else { x.tile(first, start) },
+                if rows > TILE_ROWS { x.tile(first + TILE_ROWS, start) } else { x.tile(first, start) },
             ],
             step: self.rows[1] * ROW,
             w: [panels[0], panels[panels.len() - 1]].map(|panel| panel[start * CHUNK * WIDTH..].as_ptr()),
             chunks,
             out: out.0.as_mut_ptr(),
         };
-        // SAFETY: the tiles are configured for these rows. From each pointer, `chunks` tiles can be read, as asserted:
-        // those of x by the layout of `Rows`, those of panels by their length. `out` takes 32 by 32 sums.
+        // SAFETY: the tiles are configured for these rows. From each pointer, `chunks` tiles can be read, as
+        // asserted: those of x by the layout of `Rows`, those of panels by their length. `out` takes 32 by 32
+        // sums.
         unsafe {
-            match (rows > ROWS, panels.len()) {
+            match (rows > TILE_ROWS, panels.len()) {
                 (false, 1) => one_by_one(&at, self.rows[0] * ROW),
                 (false, _) => one_by_two(&at, self.rows[0] * ROW),
                 (true, 1) => two_by_one(&at),

@@ -1,7 +1,9 @@
-//! [`Leaf::OddFirst`](crate::plan::Leaf::OddFirst) by `vdpbf16ps`, which takes a pair of products in one instruction.
+//! [`Leaf::OddFirst`](crate::plan::Leaf::OddFirst) by `vdpbf16ps`, which takes a pair of products in one
+//! instruction.
 //!
-//! It adds the odd product, rounds, adds the even one and rounds again, both fused: that order's definition. But it
-//! takes subnormal numbers for zero, in and out, whatever the control register says. The caller has to rule them out.
+//! It adds the odd product, rounds, adds the even one and rounds again, both fused: that order's definition.
+//! But it takes subnormal numbers for zero, in and out, whatever the control register says. The caller has to
+//! rule them out.
 
 use std::arch::x86_64::*;
 
@@ -41,8 +43,8 @@ impl Rounded for bf16 {
     }
 }
 
-/// As [`run`](super::run), for a plan of odd-first chains, on bf16 numbers none of whose sums can be subnormal, and for MR rows
-/// after the other: all that x has, which are whole blocks of MR.
+/// As [`run`](super::run), for a plan of odd-first chains, on bf16 numbers none of whose sums can be
+/// subnormal, and for MR rows after the other: all that x has, which are whole blocks of MR.
 #[target_feature(enable = "avx512f,avx512bf16")]
 pub(super) fn run<O: Rounded, const MR: usize, const NV: usize>(block: &Block<bf16, bf16>, mut to: Patch<O>) {
     block.assert_fits::<MR, NV>();
@@ -81,8 +83,8 @@ unsafe fn add<const MR: usize, const NV: usize>(mut left: Sums<MR, NV>, right: S
     left
 }
 
-/// Where the numbers of a block are. Its methods may only be called on a CPU that has the instructions, and are inlined
-/// into a function that has them enabled.
+/// Where the numbers of a block are. Its methods may only be called on a CPU that has the instructions, and
+/// are inlined into a function that has them enabled.
 struct Cursor<const MR: usize, const NV: usize> {
     x: *const bf16,
     length: usize,
@@ -106,7 +108,8 @@ impl<const MR: usize, const NV: usize> Cursor<MR, NV> {
     /// The segment lies within the plan's length, and the block fits.
     #[inline(always)]
     unsafe fn chain(&self, segment: &Segment) -> Sums<MR, NV> {
-        // SAFETY: as promised. Both indices of a whole pair are below the length, and so is a lone pair's even one.
+        // SAFETY: as promised. Both indices of a whole pair are below the length, and so is a lone pair's
+        // even one.
         unsafe {
             let mut acc = [[_mm512_setzero_ps(); NV]; MR];
             if let Some(p) = segment.lone.filter(|_| segment.step < 0) {
@@ -124,8 +127,8 @@ impl<const MR: usize, const NV: usize> Cursor<MR, NV> {
         }
     }
 
-    /// A lone element's other half is zero on both sides, and adding that changes nothing: no sum is -0 here, since that
-    /// takes a product too small for f32.
+    /// A lone element's other half is zero on both sides, and adding that changes nothing: no sum is -0 here,
+    /// since that takes a product too small for f32.
     #[inline(always)]
     unsafe fn lone(x: *const bf16) -> i32 {
         // SAFETY: as promised.
@@ -149,7 +152,8 @@ impl<const MR: usize, const NV: usize> Cursor<MR, NV> {
                 let at = self.panels[v].add(p * 2 * WIDTH);
                 let fetch = |ahead| at.cast::<i8>().wrapping_add(ahead);
                 if NV == 1 {
-                    // A single panel is read as fast as memory gives it, and the next one follows right behind it.
+                    // A single panel is read as fast as memory gives it, and the next one follows right
+                    // behind it.
                     _mm_prefetch::<_MM_HINT_T0>(fetch(AHEAD));
                 } else {
                     // The next block's panels, for which there is time.

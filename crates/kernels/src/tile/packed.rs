@@ -1,8 +1,8 @@
-//! Many rows at once, for AVX-512: both sides of a product are widened to f32 and rearranged first, so that a kernel
-//! reads each of them front to back and has nothing to do but broadcast and multiply.
+//! Many rows at once, for AVX-512. Both sides of a product are first widened to f32 and rearranged. The
+//! kernel then reads each of them front to back, and only broadcasts and multiplies.
 //!
-//! That pays as soon as a panel meets a few dozen rows. It is twice as fast as `vdpbf16ps`, which takes four times as
-//! long as the fused multiplication it replaces two of.
+//! That pays as soon as a panel meets a few dozen rows. It is twice as fast as `vdpbf16ps`, which takes four
+//! times as long as the fused multiplication it replaces two of.
 
 use std::cell::Cell;
 
@@ -10,8 +10,8 @@ use ulpscope_floats::Floats;
 
 use crate::lanes::{Avx512, Lanes, transpose};
 use crate::plan::{Leaf, Plan, Segment, evaluate};
+use crate::spin_pool::for_each_part;
 use crate::storage::{Storage, WIDTH, panel_len};
-use crate::team::each_part;
 use crate::weight::Line;
 
 /// Panels side by side.
@@ -32,8 +32,8 @@ fn rows_at_once(leaf: Leaf) -> usize {
     }
 }
 
-/// x in f32, in blocks of a few rows. A block keeps the numbers of one k side by side, for one k after the other; the
-/// last one is filled up to what a kernel takes.
+/// x in f32, in blocks of a few rows. A block keeps the numbers of one k side by side, for one k after the
+/// other; the last one is filled up to what a kernel takes.
 #[derive(Default)]
 pub(crate) struct Rows {
     values: Vec<f32>,
@@ -44,13 +44,13 @@ pub(crate) struct Rows {
 }
 
 impl Rows {
-    /// Packs `x`, whole rows of `length`, for a leaf, on all threads of the current pool if `parallel`. The CPU
-    /// must have AVX-512.
+    /// Packs `x`, whole rows of `length`, for a leaf, on all threads of the current pool if `parallel`. The
+    /// CPU must have AVX-512.
     pub(crate) fn pack(x: &Floats, length: usize, leaf: Leaf, parallel: bool) -> Self {
         let (rows, step) = (x.len() / length, rows_at_once(leaf));
         let last = rows % step;
         let filled = rows - last + if last == 0 { 0 } else { size(last, step) };
-        let Rows { mut values, .. } = ROWS.take();
+        let Rows { mut values, .. } = KEPT_ROWS.take();
         values.resize(filled * length, 0.0);
         let fill = |(i, to): (usize, &mut [f32])| {
             let x = x.slice(i * step * length..rows.min((i + 1) * step) * length);
@@ -60,14 +60,14 @@ impl Rows {
         if !parallel || x.len() < WORTH_A_THREAD {
             values.chunks_mut(step * length).enumerate().for_each(fill);
         } else {
-            each_part(&mut values, step * length, |i, to| fill((i, to)));
+            for_each_part(&mut values, step * length, |i, to| fill((i, to)));
         }
         Rows { values, rows, length, step }
     }
 
-    /// Leaves the room to the next product on this thread.
+    /// Leaves the buffer to the next product on this thread.
     pub(crate) fn keep(self) {
-        ROWS.set(self);
+        KEPT_ROWS.set(self);
     }
 
     /// Packs rows that are f32 already in the place of what was there, on this thread.
@@ -131,7 +131,7 @@ fn interleave(x: &[f32], length: usize, rows: usize, to: &mut [f32]) {
 
 thread_local! {
     static KEPT: Cell<Pair> = const { Cell::new(Pair(Vec::new())) };
-    static ROWS: Cell<Rows> = const { Cell::new(Rows { values: Vec::new(), rows: 0, length: 0, step: 0 }) };
+    static KEPT_ROWS: Cell<Rows> = const { Cell::new(Rows { values: Vec::new(), rows: 0, length: 0, step: 0 }) };
 }
 
 /// A pair of panels in f32: for each k, the sixteen outputs of the one and those of the other.
@@ -139,12 +139,13 @@ thread_local! {
 pub(crate) struct Pair(Vec<Line>);
 
 impl Pair {
-    /// One that this thread has used before, if there is one. It belongs to the caller until it is kept again.
+    /// One that this thread has used before, if there is one. It belongs to the caller until it is kept
+    /// again.
     pub(crate) fn reused() -> Self {
         KEPT.take()
     }
 
-    /// Leaves the room to whoever on this thread needs it next: room of this size is costly to allocate anew each time.
+    /// Leaves the buffer to the next product on this thread: to allocate one of this size each time is slow.
     pub(crate) fn keep(self) {
         KEPT.set(self);
     }
@@ -185,12 +186,12 @@ pub(crate) fn widen_pair<T: Storage>(panels: [&[T]; PANELS], length: usize, to: 
     }
     assert!(panels.iter().all(|panel| panel.len() >= panel_len(length)));
     assert!(to.len() >= pair_lines(length));
-    // SAFETY: as asserted; whoever calls this has checked that the CPU has the instructions.
+    // SAFETY: as asserted; the caller has checked that the CPU has the instructions.
     unsafe { widen(panels.map(<[T]>::as_ptr), length.div_ceil(2), to.as_mut_ptr().cast()) };
 }
 
-/// The sums of a block, `[rows, 32]`: the rows of x from `first` on, a multiple of its step, times a pair of panels. The
-/// CPU must have AVX-512.
+/// The sums of a block, `[rows, 32]`: the rows of x from `first` on, a multiple of its step, times a pair of
+/// panels. The CPU must have AVX-512.
 ///
 /// On the way, memory is asked for what lies from `ahead` on, a cache line for each pair of indices.
 pub(crate) fn run(
@@ -213,7 +214,7 @@ pub(crate) fn run(
     macro_rules! by_rows {
         ($tiles:literal, [$($mr:literal),*]) => {
             match rows {
-                // SAFETY: the lengths are as asserted; whoever calls this has checked the instructions.
+                // SAFETY: the lengths are as asserted; the caller has checked the instructions.
                 $($mr => unsafe { sums::<$mr, $tiles>(plan, values.as_ptr(), pair.as_ptr().cast(), ahead, out) },)*
                 rows => unreachable!("no kernel takes {rows} rows"),
             }

@@ -10,8 +10,7 @@ use crate::picture::{Align, Mark, Picture};
 use ulpscope_record::text::{number, percent};
 use ulpscope_record::{Counterfactual, Direction, RunRecord};
 
-/// Runs that find room.
-const ROWS: usize = 22;
+const MAX_BARS: usize = 22;
 
 /// A bar for every run with a factor exchanged: KL between the two that it brings together.
 ///
@@ -60,7 +59,7 @@ pub fn counterfactuals(record: &RunRecord, options: &Options) -> Result<Option<P
     }
     let top = legend(&mut picture, &keys, end) + 16.0;
 
-    let shown = &runs[..runs.len().min(ROWS)];
+    let shown = &runs[..runs.len().min(MAX_BARS)];
     let [left, right, bottom] = [620.0, RIGHT - 190.0, 1090.0];
     let height = ((bottom - top) / shown.len() as f64).min(110.0);
     let bottom = top + height * shown.len() as f64;

@@ -80,7 +80,7 @@ pub fn heatmap(record: &RunRecord, arm: &str, options: &Options) -> Result<Pictu
     Ok(picture)
 }
 
-/// Sites that belong to no block, with their values written out: a handful, of which each matters.
+/// The few sites outside the blocks, with their values written out.
 fn outside_strip(
     picture: &mut Picture,
     sites: &[(&str, f64)],
@@ -88,9 +88,9 @@ fn outside_strip(
     right: f64,
     colour: &dyn Fn(f64) -> Colour,
 ) {
-    // More than a model has; what a hostile record brings is not worth unreadable cells.
-    const MOST: usize = 8;
-    let sites = &sites[..sites.len().min(MOST)];
+    /// More than any model has. A damaged record may have more, which would make the cells unreadable.
+    const MAX_SITES: usize = 8;
+    let sites = &sites[..sites.len().min(MAX_SITES)];
     if sites.is_empty() {
         return;
     }

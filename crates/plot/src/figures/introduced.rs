@@ -1,4 +1,4 @@
-//! One layer's sites: what each introduces beside what has accumulated there.
+//! The sites of one layer: what each introduces, next to what has accumulated there.
 
 use super::within_block;
 use crate::Options;

@@ -12,6 +12,7 @@ pub(super) const CALL: &str = "load";
 
 /// The argument of `load`: a format, or `auto`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum LoadDType {
     /// binary64.
     F64,

@@ -43,6 +43,7 @@ pub struct Recipe {
 
 /// One call of the chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Step {
     /// `load(DTYPE)`: `from_pretrained(dtype=…)`. Casts parameters, leaves buffers alone.
     Load(LoadDType),

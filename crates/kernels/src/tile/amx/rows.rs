@@ -2,15 +2,15 @@
 
 use ulpscope_floats::bf16;
 
+use crate::spin_pool::for_each_part;
 use crate::storage::CHUNK;
-use crate::team::each_part;
 use crate::weight::Line;
 
 /// Rows of a tile.
-pub(crate) const ROWS: usize = 16;
+pub(crate) const TILE_ROWS: usize = 16;
 
-/// Rows of x in tiles of 16 rows (fewer at the end) by a chunk of 32 numbers, filled up with zeros. The tiles of the
-/// same rows follow each other.
+/// Rows of x in tiles of 16 rows (fewer at the end) by a chunk of 32 numbers, filled up with zeros. The tiles
+/// of the same rows follow each other.
 #[derive(Default)]
 pub(crate) struct Rows {
     lines: Vec<Line>,
@@ -23,10 +23,10 @@ impl Rows {
     pub(crate) fn pack(x: &[bf16], length: usize) -> Self {
         let mut packed = Rows::default();
         packed.resize(x.len() / length, length);
-        let lines = ROWS * packed.chunks();
-        each_part(&mut packed.lines, lines, |i, lines| {
-            let x = &x[i * ROWS * length..];
-            tiles(&x[..x.len().min(ROWS * length)], length, lines);
+        let lines = TILE_ROWS * packed.chunks();
+        for_each_part(&mut packed.lines, lines, |i, lines| {
+            let x = &x[i * TILE_ROWS * length..];
+            tiles(&x[..x.len().min(TILE_ROWS * length)], length, lines);
         });
         packed
     }
@@ -34,8 +34,8 @@ impl Rows {
     /// Packs `x` in the place of what was there, on this thread.
     pub(crate) fn repack(&mut self, x: &[bf16], length: usize) {
         self.resize(x.len() / length, length);
-        let lines = ROWS * self.chunks();
-        for (lines, x) in self.lines.chunks_mut(lines).zip(x.chunks(ROWS * length)) {
+        let lines = TILE_ROWS * self.chunks();
+        for (lines, x) in self.lines.chunks_mut(lines).zip(x.chunks(TILE_ROWS * length)) {
             tiles(x, length, lines);
         }
     }
@@ -62,7 +62,7 @@ impl Rows {
 
     /// Rows of the tiles that begin with row `first`.
     pub(crate) fn rows_of(&self, first: usize) -> usize {
-        ROWS.min(self.rows - first)
+        TILE_ROWS.min(self.rows - first)
     }
 
     /// The tile of a chunk and the rows from `first`, a multiple of 16, on. The next chunk's tile follows it.
@@ -70,7 +70,7 @@ impl Rows {
     /// # Panics
     /// If there is no such tile.
     pub(crate) fn tile(&self, first: usize, chunk: usize) -> *const bf16 {
-        assert!(first.is_multiple_of(ROWS) && first < self.rows && chunk < self.chunks());
+        assert!(first.is_multiple_of(TILE_ROWS) && first < self.rows && chunk < self.chunks());
         self.lines[first * self.chunks() + chunk * self.rows_of(first)..].as_ptr().cast()
     }
 }
@@ -103,7 +103,7 @@ mod tests {
             for packed in [&packed, &again] {
                 for row in 0..rows {
                     for k in 0..packed.chunks() * CHUNK {
-                        let first = row / ROWS * ROWS;
+                        let first = row / TILE_ROWS * TILE_ROWS;
                         let tile = packed.tile(first, k / CHUNK);
                         // SAFETY: a tile has as many whole rows of 32 numbers as it says.
                         let got = unsafe { *tile.add((row - first) * CHUNK + k % CHUNK) };
