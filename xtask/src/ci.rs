@@ -6,7 +6,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 
 use crate::shell::{self, cargo};
-use crate::{api, supply};
+use crate::{api, comments, dependencies, supply};
 
 /// Crates that must stay free of burn.
 const WITHOUT_BURN: [&str; 6] = [
@@ -28,16 +28,22 @@ pub(crate) struct Args {
     /// With `api`: take the public API as it is now for what it should be
     #[arg(long, requires = "only")]
     bless: bool,
+
+    /// With `comments`: wrap what is too wide in these folders
+    #[arg(long, requires = "only", num_args = 1.., value_name = "FOLDER")]
+    fix: Vec<std::path::PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Step {
     Format,
+    Comments,
     Experiment,
     Invariants,
     Lints,
     Docs,
     Api,
+    Features,
     Cuda,
     Memory,
     Supply,
@@ -47,8 +53,9 @@ enum Step {
 /// A step, which is told what was asked for.
 type Check = fn(&Args) -> Result<()>;
 
-const STEPS: [(Step, Check); 10] = [
+const STEPS: [(Step, Check); 12] = [
     (Step::Format, |_| shell::run(&mut cargo(&["fmt", "--all", "--check"]))),
+    (Step::Comments, |args| comments::check(&args.fix)),
     (Step::Experiment, |_| experiment()),
     (Step::Invariants, |_| invariants()),
     (Step::Lints, |_| {
@@ -63,8 +70,11 @@ const STEPS: [(Step, Check); 10] = [
         ]))
     }),
     (Step::Docs, |_| docs()),
-    // The listing is taken from the pages, which must be those of the code as it is.
-    (Step::Api, |args| docs().and_then(|()| api::check(args.bless))),
+    (Step::Api, |args| api::check(args.bless)),
+    // Dependencies stay those of the whole workspace: checked alone, each crate would need its own build of them.
+    (Step::Features, |_| {
+        shell::run(&mut cargo(&["check", "--workspace", "--no-default-features", "--all-targets", "--quiet"]))
+    }),
     // The variable stops a build script from downloading LLVM, which a type-check does not need.
     (Step::Cuda, |_| {
         shell::run(
@@ -167,6 +177,7 @@ fn invariants() -> Result<()> {
     if let Some(line) = users.lines().find(|line| !line.starts_with("ulpscope v") && !line.is_empty()) {
         bail!("nothing may depend on the command-line crate, but {line} does");
     }
+    dependencies::are_used()?;
     no_family_is_named()
 }
 

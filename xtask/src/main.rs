@@ -4,6 +4,8 @@
 mod api;
 mod bench;
 mod ci;
+mod comments;
+mod dependencies;
 mod dist;
 mod experiment;
 mod faults;
@@ -50,6 +52,9 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    if let Some(code) = api::as_rustdoc() {
+        return code;
+    }
     let result = match Args::parse().command {
         Command::Experiment(args) => experiment::run(&args),
         Command::Bench(args) => bench::run(&args),

@@ -1,10 +1,12 @@
 //! Running programs.
 
 use std::env;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 
 use anyhow::{Context, Result, bail};
+use serde_json::Value;
 
 /// The folder of the workspace.
 pub(crate) fn root() -> PathBuf {
@@ -17,6 +19,58 @@ pub(crate) fn cargo(args: &[&str]) -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.args(args).current_dir(root());
     command
+}
+
+/// A package of the workspace.
+pub(crate) struct Member {
+    pub(crate) name: String,
+    /// The folder of its manifest.
+    pub(crate) folder: PathBuf,
+    /// The crate that others can use, as rustc names it.
+    pub(crate) library: Option<String>,
+    /// The files that its targets start from.
+    pub(crate) roots: Vec<PathBuf>,
+    pub(crate) dependencies: Vec<Dependency>,
+}
+
+/// What a package says that it needs.
+pub(crate) struct Dependency {
+    /// As rustc names it.
+    pub(crate) name: String,
+    /// Only tests, examples and benches can use it.
+    pub(crate) only_for_tests: bool,
+}
+
+/// The packages of the workspace.
+pub(crate) fn members() -> Result<Vec<Member>> {
+    let output = cargo(&["metadata", "--format-version", "1", "--no-deps"]).output()?;
+    if !output.status.success() {
+        bail!("cargo metadata failed: {}", String::from_utf8_lossy(&output.stderr).trim());
+    }
+    let metadata: Value = serde_json::from_slice(&output.stdout).context("what cargo metadata says")?;
+    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let members = list(&metadata["packages"]).into_iter().map(|package| {
+        let targets = list(&package["targets"]);
+        let library = targets.iter().find(|target| list(&target["kind"]).iter().any(|kind| kind == "lib"));
+        let dependencies = list(&package["dependencies"]).into_iter().map(|dependency| Dependency {
+            name: text(if dependency["rename"].is_null() {
+                &dependency["name"]
+            } else {
+                &dependency["rename"]
+            })
+            .replace('-', "_"),
+            only_for_tests: dependency["kind"] == "dev",
+        });
+        Member {
+            name: text(&package["name"]),
+            folder: Path::new(&text(&package["manifest_path"])).parent().unwrap_or(Path::new("")).to_owned(),
+            library: library.map(|target| text(&target["name"])),
+            roots: targets.iter().map(|target| text(&target["src_path"]).into()).collect(),
+            dependencies: dependencies.collect(),
+        }
+    });
+    Ok(members.collect())
 }
 
 /// Runs a command and gives its status.
@@ -68,4 +122,20 @@ pub(crate) fn ulpscope(features: &[String]) -> Result<PathBuf> {
     }
     run(&mut build)?;
     Ok(binary)
+}
+
+/// Appends the Rust files of a folder and of those within it, but for what is built.
+pub(crate) fn rust_files(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
+    for entry in fs::read_dir(folder).with_context(|| folder.display().to_string())? {
+        let entry = entry?;
+        let path = entry.path();
+        if entry.file_type()?.is_dir() {
+            if entry.file_name() != "target" {
+                rust_files(&path, files)?;
+            }
+        } else if path.extension().is_some_and(|extension| extension == "rs") && !files.contains(&path) {
+            files.push(path);
+        }
+    }
+    Ok(())
 }
