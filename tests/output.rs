@@ -38,12 +38,19 @@ fn a_run_writes_record_pages_and_pictures_and_nothing_else() {
     let dir = Dir::new();
     let run = dir.run(["compare", &tiny(), "--out", "deep/run"]).ok();
     run.check(run.stdout.contains("written to deep/run"), "it says where");
-    let mut expected: Vec<String> = PICTURES.map(|p| format!("deep/run/{p}.png")).into();
-    expected.extend(["deep/", "deep/run/"].map(str::to_owned));
-    let texts = ["record.json", "summary.md", "report.html", "report.md"];
-    expected.extend(texts.map(|name| format!("deep/run/{name}")));
-    expected.sort();
-    assert_eq!(dir.listing(), expected);
+    insta::assert_snapshot!(dir.listing().join("\n"), @r"
+    deep/
+    deep/run/
+    deep/run/heatmap.png
+    deep/run/introduced.png
+    deep/run/layers.png
+    deep/run/logits.png
+    deep/run/positions.png
+    deep/run/record.json
+    deep/run/report.html
+    deep/run/report.md
+    deep/run/summary.md
+    ");
 
     let record: Value = serde_json::from_slice(&fs::read(dir.join("deep/run/record.json")).unwrap()).unwrap();
     assert_eq!(record["schema"], 1);
@@ -115,8 +122,17 @@ fn findings_become_an_exit_status() {
     let run = dir.run(["compare", &tiny(), "--fail-on", "kl>0", "--fail-on", "equal<1", "--out", "run"]);
     run.check(run.code == Some(3) && run.stderr.lines().count() == 2, "one line for each");
     assert!(dir.join("run/record.json").exists(), "a finding is written like any other");
-    with("speed>1").misused(&["speed", "kl"]);
-    with("kl>fast").misused(&["fast"]);
+    let refusal = |condition: &str| with(condition).misused(&[condition]).stderr;
+    insta::assert_snapshot!(refusal("speed>1"), @r"
+    error: invalid value 'speed>1' for '--fail-on <CONDITION>': unknown metric `speed`; known are kl, equal, mean_abs, max_abs, top1_agreement, sites_introducing, weights_different, buffers_different, causes_above_floor
+
+    For more information, try '--help'.
+    ");
+    insta::assert_snapshot!(refusal("kl>fast"), @r"
+    error: invalid value 'kl>fast' for '--fail-on <CONDITION>': `fast` is no number
+
+    For more information, try '--help'.
+    ");
 }
 
 /// Pictures of an earlier run do not stay beside the record of one that has fewer.
