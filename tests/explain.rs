@@ -55,6 +55,29 @@ fn the_founding_question_is_answered_and_proved() {
 }
 
 #[test]
+fn an_explanation_is_one_screen_and_more_where_it_is_asked_for() {
+    let explain = |more: &[&str]| ulpscope(["explain", &tiny(), "--prompt", PROMPT].iter().chain(more));
+    let screen = explain(&[]).ok();
+    screen.check(screen.stdout.lines().count() <= 24, "24 rows");
+    screen.check(screen.stdout.lines().all(|line| line.chars().count() <= 80), "80 columns");
+    for part in
+        ["a  ", "b  ", "  KL   noise", "CAUSE  (", "WHERE", "FIX", "69 of 69 sites, exit 0; -v: all tables"]
+    {
+        screen.check(screen.stdout.contains(part), part);
+    }
+    let all = explain(&["-v"]);
+    let tables =
+        ["cause rotary-buffer-rounded", "origin model.rotary_emb.cos", "layer 0: accumulated", "CAUSE  ("];
+    for part in tables {
+        all.check(all.stdout.contains(part), part);
+    }
+    let verdict = explain(&["-q"]).ok();
+    let first = verdict.stdout.lines().next().unwrap();
+    screen.check(screen.stdout.contains(first), "the verdict is part of it");
+    verdict.check(!verdict.stdout.contains("KL   noise"), "the verdict alone");
+}
+
+#[test]
 fn what_is_no_fault_raises_no_alarm() {
     let same = explained(&[&tiny(), "--a", "load(bf16)", "--b", "load(bf16)"]);
     assert_eq!((same["status"].as_str(), ids(&same)), (Some("no-difference"), vec![]));

@@ -53,9 +53,15 @@ fn a_run_writes_record_pages_and_pictures_and_nothing_else() {
     ");
 
     let record: Value = serde_json::from_slice(&fs::read(dir.join("deep/run/record.json")).unwrap()).unwrap();
-    assert_eq!(record["schema"], 1);
+    assert_eq!(record["schema"], ulpscope_record::SCHEMA);
     let summary = fs::read_to_string(dir.join("deep/run/summary.md")).unwrap();
-    for part in ["# tiny-llama", "39 of 39 tensors", "b = round_bf16(a)", "model.rotary_emb."] {
+    for part in [
+        "# b: load(f32)",
+        "tiny-llama, 1 prompt",
+        "39 of 39 tensors",
+        "b = round_bf16(a)",
+        "model.rotary_emb.",
+    ] {
         assert!(summary.contains(part), "{part} is missing in\n{summary}");
     }
     for picture in PICTURES {
@@ -304,7 +310,7 @@ fn plot_refuses_what_is_no_record() {
     attempts("# a page", &["not a record"]);
     attempts("[]", &["not a record"]);
     attempts("{}", &["schema"]);
-    attempts(&whole.replacen("\"schema\": 1", "\"schema\": 7", 1), &["schema version 7"]);
+    attempts(&whole.replacen("\"schema\": 2", "\"schema\": 7", 1), &["schema version 7"]);
     attempts(&whole.replacen("\"mean_abs\"", "\"mean\"", 1), &["mean_abs"]);
     attempts(&whole.replacen("\"top1\": [", "\"top1\": [-", 1), &["not a record"]);
     attempts(&whole.replacen("\"arm\": \"b\"", "\"arm\": \"z\"", 1), &["z"]);

@@ -33,14 +33,14 @@ pub(crate) struct Args {
     pub(crate) command: Command,
 }
 
-/// How much is said on stderr.
+/// How much is said.
 #[derive(Debug, clap::Args)]
 pub(crate) struct TalkArgs {
-    /// Say nothing on stderr but errors
+    /// Say nothing on stderr but errors; of an explanation, print the verdict alone
     #[arg(long, short, global = true)]
     pub(crate) quiet: bool,
 
-    /// Say which files are read, how each arm computes, and how long each stage takes
+    /// Say which files are read, how each arm computes, and how long each stage takes; of an explanation, print all tables
     #[arg(long, short, global = true, conflicts_with = "quiet")]
     pub(crate) verbose: bool,
 }
@@ -54,7 +54,8 @@ pub(crate) enum Command {
     /// Find out what made arm b differ from arm a, prove it by undoing it, and measure it against noise
     ///
     /// With `--trace`, what another program recorded is the reference, and arm b is not needed: every operation of ours is
-    /// judged on the recording's inputs. Exit status 4: too little could be compared for a verdict
+    /// judged on the recording's inputs. Prints one screen; `-v` prints all tables before it, `-q` the verdict alone. Exit
+    /// status 4: too little was compared for a verdict
     #[command(after_long_help = examples::EXPLAIN)]
     Explain(ExplainArgs),
     /// Compare state dicts and buffers only; no forward pass
@@ -337,9 +338,9 @@ pub(crate) struct PlotArgs {
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) out: Option<PathBuf>,
 
-    /// The layer whose sites are shown one by one
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    pub(crate) layer: usize,
+    /// The layer whose sites are shown one by one [default: the one in which the divergence starts, or 0]
+    #[arg(long, value_name = "N")]
+    pub(crate) layer: Option<usize>,
 
     /// The prompt to show, counted from 0
     #[arg(long, value_name = "N", default_value_t = 0)]

@@ -1,43 +1,54 @@
-//! Emphasis on a terminal. Everything can be read without it.
+//! Emphasis on a terminal, applied where a text is written. Everything can be read without it.
 
-use std::borrow::Cow;
 use std::ffi::OsStr;
 use std::io::IsTerminal;
 
-const BOLD: &str = "\x1b[1m";
-const RED: &str = "\x1b[1;31m";
-const RESET: &str = "\x1b[0m";
+use anstyle::{AnsiColor, Style};
+use ulpscope_record::Consequence;
 
-/// What a table says in so many words, and people look for.
-const LOUD: [&str; 1] = ["DIFFERENT"];
+pub(crate) const BOLD: Style = Style::new().bold();
+pub(crate) const ALARM: Style = AnsiColor::Red.on_default().bold();
 
-/// What a line begins with that sums up others.
-const TITLES: [&str; 6] = [
-    "first site that differs:",
-    "no site differs:",
-    "explained:",
-    "unexplained:",
-    "no difference:",
-    "incomplete:",
-];
+/// What a stream may be written with: styles, or nothing but the text.
+#[derive(Clone, Copy)]
+pub(crate) struct Ink {
+    coloured: bool,
+}
 
-/// Text for stdout, emphasised if that is a terminal and may be coloured.
-pub(crate) fn for_stdout(text: &str) -> Cow<'_, str> {
-    if wanted(std::io::stdout().is_terminal()) { Cow::Owned(emphasised(text)) } else { Cow::Borrowed(text) }
+impl Ink {
+    pub(crate) fn stdout() -> Self {
+        Ink::of(std::io::stdout().is_terminal())
+    }
+
+    pub(crate) fn stderr() -> Self {
+        Ink::of(std::io::stderr().is_terminal())
+    }
+
+    fn of(terminal: bool) -> Self {
+        let variable = |name| std::env::var_os(name);
+        Ink { coloured: allowed(terminal, variable("NO_COLOR").as_deref(), variable("TERM").as_deref()) }
+    }
+
+    /// The text in this style, if the stream may have any.
+    pub(crate) fn paint(self, style: Style, text: &str) -> String {
+        if self.coloured { format!("{style}{text}{style:#}") } else { text.to_owned() }
+    }
+}
+
+/// How loud a consequence is; one that nobody judged is merely bold.
+pub(crate) fn of_consequence(consequence: Option<Consequence>) -> Style {
+    match consequence {
+        Some(Consequence::ChangesOutput) => ALARM,
+        Some(Consequence::AboveNoise) => AnsiColor::Yellow.on_default().bold(),
+        Some(Consequence::Equal) => AnsiColor::Green.on_default().bold(),
+        Some(Consequence::Undecided) => AnsiColor::Blue.on_default().bold(),
+        _ => BOLD,
+    }
 }
 
 /// The name of the program in front of an error.
 pub(crate) fn error_label() -> String {
-    if wanted(std::io::stderr().is_terminal()) {
-        format!("{RED}ulpscope:{RESET}")
-    } else {
-        "ulpscope:".to_owned()
-    }
-}
-
-fn wanted(terminal: bool) -> bool {
-    let variable = |name| std::env::var_os(name);
-    allowed(terminal, variable("NO_COLOR").as_deref(), variable("TERM").as_deref())
+    Ink::stderr().paint(ALARM, "ulpscope:")
 }
 
 /// `NO_COLOR` forbids colour whatever its value, unless that is empty.
@@ -45,20 +56,10 @@ fn allowed(terminal: bool, no_color: Option<&OsStr>, term: Option<&OsStr>) -> bo
     terminal && no_color.is_none_or(OsStr::is_empty) && term != Some(OsStr::new("dumb"))
 }
 
-fn emphasised(text: &str) -> String {
-    let line = |line: &str| {
-        let mut line = line.to_owned();
-        for word in LOUD {
-            line = line.replace(word, &format!("{RED}{word}{RESET}"));
-        }
-        for title in TITLES {
-            if let Some(rest) = line.strip_prefix(title) {
-                line = format!("{BOLD}{title}{RESET}{rest}");
-            }
-        }
-        line
-    };
-    text.split('\n').map(line).collect::<Vec<_>>().join("\n")
+#[cfg(test)]
+impl Ink {
+    pub(crate) const PLAIN: Ink = Ink { coloured: false };
+    pub(crate) const COLOURED: Ink = Ink { coloured: true };
 }
 
 #[cfg(test)]
@@ -78,9 +79,8 @@ mod tests {
 
     #[test]
     fn emphasis_adds_nothing_but_itself() {
-        let text = "x  DIFFERENT  y\nexplained: by z\nunexplained\n";
-        let shown = emphasised(text);
-        assert_eq!(shown, "x  \x1b[1;31mDIFFERENT\x1b[0m  y\n\x1b[1mexplained:\x1b[0m by z\nunexplained\n");
-        assert_eq!(shown.replace(RED, "").replace(BOLD, "").replace(RESET, ""), text);
+        assert_eq!(Ink::PLAIN.paint(ALARM, "x"), "x");
+        let painted = Ink::COLOURED.paint(ALARM, "x");
+        assert!(painted.starts_with('\x1b') && painted.ends_with("x\x1b[0m"), "{painted:?}");
     }
 }

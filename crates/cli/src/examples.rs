@@ -5,8 +5,8 @@ Where to begin:
   ulpscope compare HuggingFaceTB/SmolLM2-135M --prompt 'Gravity is' --out run
   ulpscope report run --open
 
-Exit status: 0 done, whatever was found; 1 an error; 2 wrong usage; 3 a --fail-on condition holds; 4 not all that
-was asked for could be compared, so that there is no verdict.
+Exit status: 0 done, whatever was found; 1 an error; 2 wrong usage; 3 a --fail-on condition holds; 4 `explain` is
+undecided: too little was compared for a verdict.
 
 HF_HOME, HF_HUB_CACHE, HF_TOKEN, HF_ENDPOINT and HF_HUB_OFFLINE mean what they mean elsewhere.
 NO_COLOR switches colour off. ULPSCOPE_CPU chooses the instructions that kernels use.

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use ulpscope_record::summary::names;
+use ulpscope_record::text::number;
 use ulpscope_record::{Explanation, RunRecord, Status};
 
 use crate::suggestions;
@@ -41,24 +43,47 @@ const METRICS: [(&str, Metric); 9] = [
     ("causes_above_floor", Metric::CausesAboveFloor),
 ];
 
+/// A condition that holds.
+pub(crate) struct Violation {
+    /// With the condition as it was given.
+    pub(crate) sentence: String,
+    /// With what was found first: `kl 0.526 > 0.01 (ck_i4, prompt 0)`.
+    pub(crate) brief: String,
+}
+
+/// What a value is of.
+enum Place<'a> {
+    Run,
+    Prompt(&'a str, usize),
+}
+
 impl Condition {
+    fn operator(&self) -> &'static str {
+        match (self.above, self.or_equal) {
+            (true, false) => ">",
+            (true, true) => ">=",
+            (false, false) => "<",
+            (false, true) => "<=",
+        }
+    }
+
     /// Whether it is about what only `explain` finds.
     pub(crate) fn needs_explanation(&self) -> bool {
         self.metric == Metric::CausesAboveFloor
     }
 
-    /// One sentence for each arm and prompt for which the condition holds. A NaN fulfils every condition.
-    pub(crate) fn violations(&self, record: &RunRecord) -> Vec<String> {
+    /// One for each arm and prompt for which the condition holds. A NaN fulfils every condition.
+    pub(crate) fn violations(&self, record: &RunRecord) -> Vec<Violation> {
         let holds = |value: f64| {
             value.is_nan()
                 || (self.or_equal && value == self.bound)
                 || if self.above { value > self.bound } else { value < self.bound }
         };
-        let values: Vec<(String, f64)> = match self.metric {
-            Metric::WeightsDifferent => vec![("the run".to_owned(), record.weights.different.len() as f64)],
+        let values: Vec<(Place<'_>, f64)> = match self.metric {
+            Metric::WeightsDifferent => vec![(Place::Run, record.weights.different.len() as f64)],
             Metric::BuffersDifferent => {
                 let different = record.buffers.iter().filter(|b| !b.identical).count();
-                vec![("the run".to_owned(), different as f64)]
+                vec![(Place::Run, different as f64)]
             }
             Metric::CausesAboveFloor => {
                 let above = |found: &Explanation| {
@@ -68,7 +93,7 @@ impl Condition {
                     found.causes.iter().filter(|cause| cause.exceeds_floor).count() + usize::from(unknown)
                 };
                 let count: usize = record.explanation.iter().map(above).sum();
-                vec![("the run".to_owned(), count as f64)]
+                vec![(Place::Run, count as f64)]
             }
             metric => record
                 .logits
@@ -82,14 +107,32 @@ impl Condition {
                         Metric::SitesIntroducing => introducing(record, &l.arm, l.prompt) as f64,
                         _ => l.top1_agreement,
                     };
-                    (format!("arm {}, prompt {}", l.arm, l.prompt), value)
+                    (Place::Prompt(&l.arm, l.prompt), value)
                 })
                 .collect(),
         };
-        let name = self.metric.name();
-        let sentence = |(what, value): (String, f64)| format!("--fail-on {self}: {what} has {name} {value}");
-        values.into_iter().filter(|(_, v)| holds(*v)).map(sentence).collect()
+        let violation = |(place, value): (Place<'_>, f64)| {
+            let (what, short) = match place {
+                Place::Run => ("the run".to_owned(), String::new()),
+                Place::Prompt(arm, prompt) => (
+                    format!("arm {arm}, prompt {prompt}"),
+                    format!(" ({}, prompt {prompt})", called(record, arm)),
+                ),
+            };
+            let (name, operator) = (self.metric.name(), self.operator());
+            Violation {
+                sentence: format!("--fail-on {self}: {what} has {name} {value}"),
+                brief: format!("{name} {} {operator} {}{short}", number(value), self.bound),
+            }
+        };
+        values.into_iter().filter(|(_, v)| holds(*v)).map(violation).collect()
     }
+}
+
+/// What tells an arm from the reference.
+fn called(record: &RunRecord, name: &str) -> String {
+    let arm = record.arms.iter().find(|arm| arm.name == name);
+    arm.map_or(name.to_owned(), |arm| names(record, arm)[1].clone())
 }
 
 /// Sites that do not give the reference's bits on the reference's inputs.
@@ -105,14 +148,7 @@ impl Metric {
 
 impl fmt::Display for Condition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = self.metric.name();
-        let operator = match (self.above, self.or_equal) {
-            (true, false) => ">",
-            (true, true) => ">=",
-            (false, false) => "<",
-            (false, true) => "<=",
-        };
-        write!(f, "{name}{operator}{}", self.bound)
+        write!(f, "{}{}{}", self.metric.name(), self.operator(), self.bound)
     }
 }
 
@@ -159,11 +195,15 @@ mod tests {
     #[test]
     fn what_holds_is_said_with_arm_prompt_and_value() {
         let mut record = RunRecord::from_json(include_str!("../../record/tests/explained.json")).unwrap();
-        let found = |record: &RunRecord, text: &str| text.parse::<Condition>().unwrap().violations(record);
+        let all = |record: &RunRecord, text: &str| text.parse::<Condition>().unwrap().violations(record);
+        let found = |record: &RunRecord, text: &str| {
+            all(record, text).into_iter().map(|violation| violation.sentence).collect::<Vec<_>>()
+        };
         record.logits.truncate(1);
         record.logits[0].kl = 0.5;
         let arm = record.logits[0].arm.clone();
         assert_eq!(found(&record, "kl>=0.5"), [format!("--fail-on kl>=0.5: arm {arm}, prompt 0 has kl 0.5")]);
+        assert_eq!(all(&record, "kl>=0.5")[0].brief, "kl 0.5000 >= 0.5 (load(f32).to(bf16), prompt 0)");
         for holds_not in ["kl>0.5", "kl<0.5", "buffers_different>1000", "weights_different<0"] {
             assert_eq!(found(&record, holds_not), [""; 0], "{holds_not}");
         }

@@ -13,6 +13,7 @@ mod model;
 mod output;
 mod progress;
 mod provenance;
+mod screen;
 mod suggestions;
 mod tables;
 mod torch;
@@ -38,16 +39,11 @@ fn main() -> ExitCode {
     }
     let args = Args::try_parse().unwrap_or_else(|error| misused(&error));
     match run(args) {
-        Ok(Outcome::Done) => ExitCode::SUCCESS,
-        Ok(Outcome::Failed(findings)) => {
-            for finding in findings {
-                to_stderr(&format!("{} {finding}", colour::error_label()));
+        Ok(outcome) => {
+            for sentence in outcome.sentences() {
+                to_stderr(&format!("{} {sentence}", colour::error_label()));
             }
-            ExitCode::from(3)
-        }
-        Ok(Outcome::Incomplete(why)) => {
-            to_stderr(&format!("{} {why}", colour::error_label()));
-            ExitCode::from(4)
+            ExitCode::from(outcome.status())
         }
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {

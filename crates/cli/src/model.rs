@@ -68,7 +68,7 @@ impl Opened {
         let Located { name, kind, revision, unavailable, .. } = &self.located;
         Model {
             name: name.clone(),
-            source: kind.to_string(),
+            source: *kind,
             revision: revision.clone(),
             stand_in: !unavailable.is_empty(),
             unavailable: unavailable.clone(),

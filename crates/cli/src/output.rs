@@ -108,7 +108,8 @@ impl Drop for Output {
 fn fill(folder: &Path, record: &RunRecord, svg: bool) -> Result<()> {
     let draw = |prompt: usize| {
         let folder = if prompt == 0 { folder.to_owned() } else { folder.join(format!("prompt-{prompt}")) };
-        let options = ulpscope_plot::Options { svg, layer: 0, prompt };
+        let layer = ulpscope_record::summary::first_layer(record);
+        let options = ulpscope_plot::Options { svg, layer, prompt };
         ulpscope_plot::draw_all(record, &folder, &options).map(drop)
     };
     let (pictures, pages) = rayon::join(

@@ -34,6 +34,16 @@ impl Talk {
         }
     }
 
+    /// Whether nothing but what was asked for is to be said.
+    pub(crate) fn quiet(&self) -> bool {
+        self.quiet
+    }
+
+    /// Whether more is to be said.
+    pub(crate) fn verbose(&self) -> bool {
+        self.verbose
+    }
+
     /// One line that people should see.
     pub(crate) fn say(&self, line: &str) {
         if !self.quiet {

@@ -4,16 +4,24 @@ use std::fmt::Write;
 
 use ulpscope_metrics::Difference;
 use ulpscope_record::summary::{bisected, block, fork, measured, proved};
-use ulpscope_record::text::{number, percent, shortened};
+use ulpscope_record::text::{number, percent, shortened, wrapped};
 use ulpscope_record::{Arm, Buffer, Explanation, Model, RunRecord, SiteDivergence, Weights};
 
+use crate::colour::{ALARM, BOLD, Ink};
 use crate::torch;
 
 /// Differing tensors that are listed one by one.
 const ROWS: usize = 20;
+/// Width that sentences are wrapped to.
+const COLUMNS: usize = 80;
+
+/// A sentence, of which further lines are indented.
+fn prose(text: &str) -> String {
+    wrapped(text, COLUMNS - 2).join("\n  ") + "\n"
+}
 
 /// Everything a run found, as text.
-pub(crate) fn record(record: &RunRecord) -> String {
+pub(crate) fn record(record: &RunRecord, ink: Ink) -> String {
     let mut text = model(&record.model);
     text += &arms(&record.arms);
     for (i, prompt) in record.prompts.iter().enumerate() {
@@ -25,20 +33,20 @@ pub(crate) fn record(record: &RunRecord) -> String {
         _ = writeln!(text, "prompt {i}: {shown}, {} tokens {ids}", prompt.ids.len());
     }
     if record.settings.traces.is_empty() {
-        text += &weights(&record.arms, &record.weights, &record.buffers);
+        text += &weights(&record.arms, &record.weights, &record.buffers, ink);
     }
     for prompt in 0..record.prompts.len() {
         for arm in &record.arms[1..] {
             text += &logits(record, arm, prompt);
             text += &layers(record, arm, prompt);
-            text += &origin(record, arm, prompt);
+            text += &origin(record, arm, prompt, ink);
         }
     }
-    text += &record.explanation.as_ref().map_or(String::new(), explanation);
+    text += &record.explanation.as_ref().map_or(String::new(), |found| explanation(found, ink));
     if !record.coverage.not_compared.is_empty() {
         text += "\nnot compared\n";
         for what in &record.coverage.not_compared {
-            _ = writeln!(text, "  {what}");
+            text += &prose(&format!("- {what}"));
         }
     }
     _ = writeln!(
@@ -59,7 +67,7 @@ fn model(model: &Model) -> String {
     if model.stand_in {
         text += "  a stand-in: what was asked for first could not be had\n";
         for reason in &model.unavailable {
-            _ = writeln!(text, "  {reason}");
+            text += &prose(&format!("- {reason}"));
         }
     }
     text
@@ -98,7 +106,7 @@ pub(crate) fn arms(arms: &[Arm]) -> String {
 }
 
 /// State dicts and buffers.
-pub(crate) fn weights(arms: &[Arm], weights: &Weights, buffers: &[Buffer]) -> String {
+pub(crate) fn weights(arms: &[Arm], weights: &Weights, buffers: &[Buffer], ink: Ink) -> String {
     let fraction =
         if weights.compared == 0 { 1.0 } else { weights.identical as f64 / weights.compared as f64 };
     let mut text = format!(
@@ -135,7 +143,8 @@ pub(crate) fn weights(arms: &[Arm], weights: &Weights, buffers: &[Buffer]) -> St
             } else {
                 let relation = b.relation.as_deref().unwrap_or("no simple relation");
                 format!(
-                    "DIFFERENT  max |a-b| {} (relative {})  {relation}",
+                    "{}  max |a-b| {} (relative {})  {relation}",
+                    ink.paint(ALARM, "DIFFERENT"),
                     number(b.max_abs),
                     number(b.max_rel)
                 )
@@ -218,16 +227,13 @@ fn layers(record: &RunRecord, arm: &Arm, prompt: usize) -> String {
 }
 
 /// Where it starts: the first site, the sites that introduce most, and the sites of layer 0 one by one.
-fn origin(record: &RunRecord, arm: &Arm, prompt: usize) -> String {
+fn origin(record: &RunRecord, arm: &Arm, prompt: usize, ink: Ink) -> String {
     let mut text = String::new();
-    let inside: Vec<_> = of(record, arm, prompt)
-        .filter(|s| !s.site.starts_with("model.layers.") || s.site.starts_with("model.layers.0"))
-        .collect();
+    let outside = |site: &str| !site.starts_with("model.layers.");
+    let of_first = |site: &str| site == "model.layers.0" || site.starts_with("model.layers.0.");
+    let inside: Vec<_> = of(record, arm, prompt).filter(|s| outside(&s.site) || of_first(&s.site)).collect();
     if !inside.is_empty() {
-        _ = writeln!(
-            text,
-            "\nsites outside the blocks and in layer 0: accumulated, and introduced on the reference's inputs"
-        );
+        text += "\nsites outside the blocks and in layer 0: accumulated, and introduced on the\nreference's inputs\n";
         _ = writeln!(
             text,
             "  {:42} {:>9}  {:>10}  {:>10}    {:>9}  {:>10}",
@@ -247,34 +253,50 @@ fn origin(record: &RunRecord, arm: &Arm, prompt: usize) -> String {
             );
         }
     }
+    let first = record.first.iter().find(|f| f.arm == arm.name && f.prompt == prompt);
+    let first = first.and_then(|first| first.site.as_ref());
+    let compared = of(record, arm, prompt).count();
+    let asked = asked(record, compared);
+    text += &match first {
+        Some(site) => format!("\n{} {site}\n", ink.paint(BOLD, "first site that differs:")),
+        None if compared == 0 => {
+            format!("\n{} of the {asked} sites was compared\n", ink.paint(BOLD, "no site looked at: none"))
+        }
+        None if compared == asked => {
+            let title = ink.paint(BOLD, "no site differs:");
+            format!("\n{title} every activation is bit-equal, at all {compared} sites\n")
+        }
+        None => {
+            let said = format!("at the {compared} that were compared, of {asked}");
+            format!("\n{} {said}\n", ink.paint(BOLD, "no site differs"))
+        }
+    };
+    if compared == 0 {
+        return text;
+    }
     let introducing: Vec<_> = of(record, arm, prompt).filter(|s| s.introduced.equal < 1.0).collect();
-    match record.first.iter().find(|f| f.arm == arm.name && f.prompt == prompt).and_then(|f| f.site.as_ref())
-    {
-        Some(site) => _ = writeln!(text, "\nfirst site that differs: {site}"),
-        None => _ = writeln!(text, "\nno site differs: every activation is bit-equal"),
-    }
-    if introducing.is_empty() {
-        text += "sites that introduce a difference on equal inputs: none of those observed\n";
-    } else {
-        let names: Vec<_> = introducing
-            .iter()
-            .map(|s| format!("{} ({} of elements)", s.site, percent(1.0 - s.introduced.equal)))
-            .collect();
-        let shown = names.len().min(6);
-        let more =
-            if names.len() > shown { format!(", and {} more", names.len() - shown) } else { String::new() };
-        _ = writeln!(
-            text,
-            "sites that introduce a difference on equal inputs: {}{more}",
-            names[..shown].join(", ")
-        );
-    }
-    text
+    let names: Vec<_> = (introducing.iter().take(6))
+        .map(|s| format!("{} ({} of elements)", s.site, percent(1.0 - s.introduced.equal)))
+        .collect();
+    let said = match introducing.len() {
+        0 => format!("none of the {compared} that were compared"),
+        all if all > names.len() => format!("{}, and {} more", names.join(", "), all - names.len()),
+        _ => names.join(", "),
+    };
+    text + &prose(&format!("sites that introduce a difference on equal inputs: {said}"))
+}
+
+/// Sites that were to be compared of one arm on one prompt. The record counts them for all together.
+fn asked(record: &RunRecord, compared: usize) -> usize {
+    let runs = record.prompts.len() * record.arms.len().saturating_sub(1);
+    record.coverage.sites.checked_div(runs).unwrap_or(0).max(compared)
 }
 
 /// The verdict, and in a line each what stands behind it.
-pub(crate) fn explanation(found: &Explanation) -> String {
-    let mut text = format!("\n{}: {}\n", found.status.name().replace('-', " "), found.verdict);
+fn explanation(found: &Explanation, ink: Ink) -> String {
+    let status = found.status.name().replace('-', " ") + ":";
+    let verdict = prose(&format!("{status} {}", found.verdict));
+    let mut text = format!("\n{}", verdict.replacen(&status, &ink.paint(BOLD, &status), 1));
     for cause in &found.causes {
         let relation = cause.relation.as_ref().map(|r| format!("  {r}")).unwrap_or_default();
         _ = writeln!(text, "cause {}  {}{relation}", cause.id, cause.subject);
@@ -289,7 +311,7 @@ pub(crate) fn explanation(found: &Explanation) -> String {
             if cause.exceeds_floor { "" } else { ", not above it" }
         );
         if !cause.remedy.is_empty() {
-            _ = writeln!(text, "  {}", cause.remedy);
+            text += &prose(&format!("- {}", cause.remedy));
         }
     }
     for origin in found.origins.iter().take(ROWS) {
@@ -308,12 +330,11 @@ pub(crate) fn explanation(found: &Explanation) -> String {
         _ = writeln!(text, "  and {} more", found.origins.len() - ROWS);
     }
     if let Some(found) = &found.bisection {
-        _ = writeln!(text, "halving: {}", bisected(found));
+        text += &prose(&format!("halving: {}", bisected(found)));
     }
     for decision in found.decisions.iter().take(ROWS) {
         let [flips, positions] = decision.flips;
-        _ = writeln!(
-            text,
+        text += &prose(&format!(
             "decisions on prompt {}: {flips} of {positions} flip, {} outside near-ties; continuations: {}; \
              negative log-likelihood {} nats per token ({} to {})",
             decision.prompt,
@@ -322,18 +343,18 @@ pub(crate) fn explanation(found: &Explanation) -> String {
             number(decision.nll_difference),
             number(decision.nll_interval[0]),
             number(decision.nll_interval[1])
-        );
+        ));
     }
     for (what, sentences) in [("limit", &found.guards), ("ruled out", &found.ruled_out)] {
         for sentence in sentences.iter().take(ROWS) {
-            _ = writeln!(text, "{what}: {sentence}");
+            text += &prose(&format!("{what}: {sentence}"));
         }
     }
     text
 }
 
 /// Two traces beside each other.
-pub(crate) fn diff(rows: &[(String, Vec<usize>, Difference)], not_compared: &[String]) -> String {
+pub(crate) fn diff(rows: &[(String, Vec<usize>, Difference)], not_compared: &[String], ink: Ink) -> String {
     let mut text = format!(
         "{:44} {:>18}  {:>9}  {:>10}  {:>10}  {:>10}\n",
         "site", "shape", "equal", "mean |a-b|", "max |a-b|", "NaN, inf"
@@ -354,8 +375,15 @@ pub(crate) fn diff(rows: &[(String, Vec<usize>, Difference)], not_compared: &[St
         );
     }
     match rows.iter().find(|(_, _, d)| !d.identical()) {
-        Some((name, ..)) => _ = writeln!(text, "\nfirst site that differs: {name}"),
-        None => _ = writeln!(text, "\nno site differs: all {} are bit-equal", rows.len()),
+        Some((name, ..)) => {
+            _ = writeln!(text, "\n{} {name}", ink.paint(BOLD, "first site that differs:"));
+        }
+        None if rows.is_empty() => text += "\nno site was compared\n",
+        None => {
+            let of = if not_compared.is_empty() { "" } else { " that were compared" };
+            let title = ink.paint(BOLD, "no site differs:");
+            _ = writeln!(text, "\n{title} all {}{of} are bit-equal", rows.len());
+        }
     }
     if !not_compared.is_empty() {
         _ = writeln!(text, "not compared:");
@@ -373,7 +401,7 @@ mod tests {
     #[test]
     fn the_verdict_comes_with_what_proves_it() {
         let run = RunRecord::from_json(include_str!("../../record/tests/explained.json")).unwrap();
-        let text = record(&run);
+        let text = record(&run, Ink::PLAIN);
         for line in [
             "explained: Rounding of the rotary frequencies",
             "cause rotary-buffer-rounded  model.rotary_emb.inv_freq  b = round_bf16(a)",
@@ -384,5 +412,23 @@ mod tests {
         ] {
             assert!(text.contains(line), "{line}\n{text}");
         }
+    }
+
+    #[test]
+    fn nothing_is_said_of_sites_that_were_not_compared() {
+        let mut run = RunRecord::from_json(include_str!("../../record/tests/small.json")).unwrap();
+        run.first.iter_mut().for_each(|first| first.site = None);
+        run.sites.iter_mut().for_each(|site| site.introduced.equal = 1.0);
+        let count = run.sites.len();
+        let said = |run: &RunRecord| origin(run, &run.arms[1], 0, Ink::PLAIN);
+        run.coverage.sites = count;
+        assert!(said(&run).contains(&format!("every activation is bit-equal, at all {count} sites")));
+        run.coverage.sites = count + 1;
+        assert!(said(&run).contains(&format!("at the {count} that were compared, of {}", count + 1)));
+        run.sites.clear();
+        let none = said(&run);
+        assert!(none.contains("no site looked at") && !none.contains("bit-equal"), "{none}");
+        run.coverage.sites = 0;
+        assert!(!said(&run).contains("bit-equal"));
     }
 }

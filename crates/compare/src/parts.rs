@@ -399,7 +399,7 @@ pub(crate) fn conversion_record(c: ulpscope_weights::Conversion) -> Conversion {
         name: c.name,
         from: c.from,
         to: c.to.to_string(),
-        action: c.action.to_string(),
+        action: c.action,
         elements: c.elements,
         changed: c.changed,
         overflowed: c.overflowed,

@@ -4,6 +4,7 @@
 //! has no numbers for. Divergences are of an arm against the reference, the run's first arm.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -91,6 +92,10 @@ pub struct Settings {
     /// Tokens by which prompts were to be continued, where a cause was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub continued: Option<usize>,
+    /// Conditions of `--fail-on` that hold, with what was found: `kl 0.5260 > 0.01 (ck_i4, prompt 0)`. A run that repeats
+    /// this one need not ask for them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub failed: Vec<String>,
 }
 
 impl Settings {
@@ -103,8 +108,8 @@ impl Settings {
 pub struct Model {
     /// Name for people: the hub id, or the folder or file name.
     pub name: String,
-    /// Where it came from: `hub`, `directory` or `gguf`.
-    pub source: String,
+    /// What kind of checkpoint it was read from.
+    pub source: Source,
     /// Commit of the hub repository, where there is one.
     pub revision: Option<String>,
     /// A stand-in for the model that was asked for first.
@@ -115,6 +120,50 @@ pub struct Model {
     pub config: serde_json::Value,
     /// The files the weights were read from.
     pub files: Vec<ModelFile>,
+}
+
+/// What kind of checkpoint a model was read from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Source {
+    /// A snapshot folder of the hub's cache.
+    Hub,
+    /// A folder in Hugging Face layout.
+    Directory,
+    /// A `.gguf` file, given as such or taken out of a package.
+    Gguf,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Source::Hub => "hub",
+            Source::Directory => "directory",
+            Source::Gguf => "gguf",
+        })
+    }
+}
+
+/// What a recipe does to a tensor as a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Action {
+    /// The same format all along, or wider ones in between: no bit changed.
+    Kept,
+    /// Every format on the way holds every value of the stored one: exact.
+    Widened,
+    /// At least one step rounded to nearest, ties to even, even if no value happened to change.
+    Rounded,
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Action::Kept => "kept",
+            Action::Widened => "widened",
+            Action::Rounded => "rounded",
+        })
+    }
 }
 
 /// A file that weights were read from.
@@ -158,8 +207,8 @@ pub struct Conversion {
     pub from: String,
     /// Format that the arm holds.
     pub to: String,
-    /// What happened: `kept`, `widened`, `rounded`.
-    pub action: String,
+    /// What happened.
+    pub action: Action,
     /// Number of elements.
     pub elements: u64,
     /// Elements whose value changed.

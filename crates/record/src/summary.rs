@@ -1,12 +1,14 @@
 //! A record as a page of Markdown.
 
-use crate::schema::{Model, RunRecord, SiteDivergence};
-use crate::text::{number, percent, shortened};
+use crate::schema::{RunRecord, SiteDivergence};
+use crate::text::{number, percent, plural, shortened};
 use std::fmt::Write;
 
+mod answer;
 mod explained;
 
-pub use explained::{bisected, fork, measured, proved};
+pub use answer::{Answer, Part, Strips, answer, first_layer, names, strips, told};
+pub use explained::{bisected, class_of, fork, largest_first, measured, proved, shares_add_up};
 
 /// Rows of a table before the rest is only counted.
 const ROWS: usize = 20;
@@ -15,11 +17,46 @@ const PROMPTS: usize = 4;
 /// Sites in the table of what introduces most.
 const TOP: usize = 10;
 
-/// The record as a page of Markdown: model, verdict and causes where it has an explanation, arms, what was compared, where it starts, how far it goes.
+/// The record as a page of Markdown: what was compared, the verdict and its rows, then everything that stands behind it.
 ///
 /// Whatever came from outside (prompts, names, reasons) is escaped, so that it can neither break a table nor
 /// bring HTML along.
 pub fn markdown(record: &RunRecord) -> String {
+    opening(record, 1) + &details(record)
+}
+
+/// What a page of Markdown opens with: conditions that failed, the two that are compared, the verdict, its rows.
+pub fn opening(record: &RunRecord, level: usize) -> String {
+    let answer = answer(record);
+    let mut page = Page(String::new());
+    for failed in &record.settings.failed {
+        page.line(format!("**✗ {}**\n", escape(failed)));
+    }
+    let ([a, b], [of_a, of_b]) = (answer.arms.each_ref().map(|arm| escape(arm)), &answer.compared);
+    let heading = match record.arms.len() {
+        0..2 => escape(&record.model.name),
+        _ => format!("{b}: {} against {a}: {}", escape(of_b), escape(of_a)),
+    };
+    page.line(format!("{} {heading}\n", "#".repeat(level)));
+    let recipes = match &answer.recipes {
+        [a, b] if !b.is_empty() => format!("{} against {}, ", code(b), code(a)),
+        _ => String::new(),
+    };
+    let model = answer.model.as_ref().map_or(String::new(), |model| format!("{}, ", escape(model)));
+    let tokens: usize = record.prompts.iter().map(|prompt| prompt.ids.len()).sum();
+    let prompts = plural(record.prompts.len(), "prompt");
+    page.line(format!("{model}{recipes}{prompts}, {}\n", plural(tokens, "token")));
+    if record.model.stand_in {
+        page.line("**A stand-in for the model that was asked for.**\n");
+    }
+    let proof = if answer.proof.is_empty() { String::new() } else { format!(" ({})", answer.proof) };
+    page.line(format!("**{}**{proof}: {}", answer.badge, escape(&answer.headline)));
+    page.list(answer.rows.iter().map(|row| format!("{}: {}", row.topic.name(), escape(&row.text))));
+    page.0
+}
+
+/// Everything that stands behind a verdict: model, causes, arms, what was compared, where it starts, how far it goes.
+pub fn details(record: &RunRecord) -> String {
     let mut page = Page(String::new());
     page.model(record);
     if let Some(explanation) = &record.explanation {
@@ -82,22 +119,18 @@ impl Page {
 
     fn model(&mut self, record: &RunRecord) {
         let model = &record.model;
-        self.line(format!("# {}", escape(&model.name)));
+        self.section("Model");
+        self.line(format!("{}, {}.", escape(&model.name), model.source));
         if let Some(name) = &record.settings.experiment {
             self.line(format!("\nExperiment {}.", code(name)));
         }
         if model.stand_in {
-            self.line("\n**This is a stand-in for the model that was asked for.**");
+            self.line("\nA stand-in for the model that was asked for:");
             self.list(model.unavailable.iter().map(|sentence| escape(sentence)));
         }
-        self.line("");
-        self.origin(model);
-    }
-
-    fn origin(&mut self, model: &Model) {
-        let revision =
-            model.revision.as_deref().map_or(String::new(), |at| format!(", revision {}", code(at)));
-        self.line(format!("From {}{revision}.", escape(&model.source)));
+        if let Some(revision) = &model.revision {
+            self.line(format!("\nRevision {}.", code(revision)));
+        }
         self.list(
             model.files.iter().map(|file| format!("{}, sha256 {}", code(&file.path), code(&file.sha256))),
         );
@@ -382,9 +415,35 @@ mod tests {
     fn the_section_of_an_explanation() {
         let record = RunRecord::from_json(include_str!("../tests/explained.json")).unwrap();
         let page = markdown(&record);
-        let from = page.find("## Verdict").unwrap();
+        let from = page.find("## Causes").unwrap();
         let to = page.find("## Arms").unwrap();
         assert_eq!(&page[from..to], include_str!("../tests/explained.md"));
+    }
+
+    #[test]
+    fn what_failed_comes_first() {
+        let mut record = RunRecord::from_json(include_str!("../tests/explained.json")).unwrap();
+        record.settings.failed = vec!["kl 0.5260 > 0.01 (ck_i4, prompt 0)".into()];
+        let page = opening(&record, 2);
+        assert_eq!(
+            page,
+            "\
+**✗ kl 0.5260 &gt; 0.01 (ck\\_i4, prompt 0)**
+
+## b: load(f32).to(bf16) against a: load(bf16)
+
+tiny-llama, 1 prompt, 3 tokens
+
+**A stand-in for the model that was asked for.**
+
+**NOISE** (proved both ways, to the bit): No token changes, and another order of summation moves the logits as much.
+
+- CAUSE: \\`.to(bfloat16)\\` rounded model.rotary\\_emb.inv\\_freq, which \\`from\\_pretrained(dtype=bfloat16)\\` keeps in f32.
+- WHERE: starts at model.rotary\\_emb.cos
+- FIX: Load with dtype=torch.bfloat16, or recompute inv\\_freq in f32 after the cast.
+- LIMIT: 3 tokens are too few to see faults that grow with position; 2048 or more show them.
+"
+        );
     }
 
     #[test]
@@ -396,7 +455,7 @@ mod tests {
         let page = markdown(&record);
         assert!(page.contains(r"a \| b \`c\` &lt;script&gt;alert(1)&lt;/script&gt; &amp; "), "{page}");
         assert!(!page.contains("<script") && !page.contains('\u{1b}'));
-        assert!(page.starts_with("# x\\|y\\`z \\# more\n"), "{page}");
+        assert!(page.contains("\nx\\|y\\`z \\# more, "), "{page}");
         assert!(page.contains(r"| model.layers.0\|\` |"), "{page}");
     }
 

@@ -23,6 +23,60 @@ pub fn number(value: f64) -> String {
     format!("{value:.*}", usize::try_from(3 - before_point).unwrap_or(0))
 }
 
+/// Two significant digits, for a sentence: `0.53`, `350`, `1.4e-5`.
+///
+/// ```
+/// use ulpscope_record::text::brief;
+///
+/// assert_eq!([0.5264, 0.00152, 1.0, 346.2, 1.4e-5, 0.0].map(brief), ["0.53", "0.0015", "1", "350", "1.4e-5", "0"]);
+/// ```
+pub fn brief(value: f64) -> String {
+    // Rounded first: 99.9 has as many digits before its point as 100.
+    let rounded: f64 = format!("{value:.1e}").parse().unwrap_or(value);
+    match rounded.abs() {
+        size if size == 0.0 || !size.is_finite() => number(value),
+        size if (1e-3..1e6).contains(&size) => rounded.to_string(),
+        _ => format!("{rounded:e}"),
+    }
+}
+
+/// `text` in lines of at most `width` characters, broken between words; a longer word is broken where it must be.
+///
+/// ```
+/// use ulpscope_record::text::wrapped;
+///
+/// assert_eq!(wrapped("one two  three", 7), ["one two", "three"]);
+/// assert_eq!(wrapped("model.layers.0", 9), ["model.", "layers.0"]);
+/// ```
+pub fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let width = width.max(1);
+    let mut lines = vec![String::new()];
+    let mut used = 0;
+    for word in text.split_whitespace() {
+        let mut word = word.to_owned();
+        let mut length = word.chars().count();
+        if used > 0 && used + 1 + length <= width {
+            lines.last_mut().expect("there is a line").push(' ');
+            used += 1;
+        } else if used > 0 {
+            lines.push(String::new());
+            used = 0;
+        }
+        while length > width {
+            let most = word.char_indices().nth(width).map_or(word.len(), |(at, _)| at);
+            // Names are broken behind a point or a slash, if they have one there.
+            let at = word[..most].rfind(['.', '/', '_', ',']).map_or(most, |at| at + 1);
+            let rest = word.split_off(at);
+            lines.last_mut().expect("there is a line").push_str(&word);
+            lines.push(String::new());
+            (length, word) = (rest.chars().count(), rest);
+        }
+        lines.last_mut().expect("there is a line").push_str(&word);
+        used += length;
+    }
+    lines
+}
+
 /// A fraction in per cent. Only 1 is written `100 %` and only 0 `0 %`: whether every bit agrees is the
 /// question, so rounding must not answer it.
 ///
@@ -40,6 +94,11 @@ pub fn percent(fraction: f64) -> String {
         _ if fraction < 0.0001 && fraction > 0.0 => "<0.01 %".to_owned(),
         _ => format!("{:.2} %", fraction * 100.0),
     }
+}
+
+/// `1 token`, `2 tokens`.
+pub fn plural(count: usize, one: &str) -> String {
+    format!("{count} {one}{}", if count == 1 { "" } else { "s" })
 }
 
 /// `text` with at most `most` characters, the last an ellipsis if it had more.

@@ -26,33 +26,7 @@ pub(crate) use digest::{hex, sha256_of_file};
 pub(crate) use reference::{check_hub_name, check_package, unsafe_name};
 pub(crate) use secret::{Secret, one_line, without_credentials};
 
-/// What kind of checkpoint was found, in the words the record uses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Source {
-    /// A snapshot folder of the hub's cache.
-    Hub,
-    /// A folder in Hugging Face layout.
-    Directory,
-    /// A `.gguf` file, given as such or taken out of a package.
-    Gguf,
-}
-
-impl Source {
-    /// The word for it in a record: `hub`, `directory` or `gguf`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Hub => "hub",
-            Self::Directory => "directory",
-            Self::Gguf => "gguf",
-        }
-    }
-}
-
-impl std::fmt::Display for Source {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
+pub use ulpscope_record::Source;
 
 /// A checkpoint on this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]

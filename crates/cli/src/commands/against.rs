@@ -72,6 +72,7 @@ pub(crate) fn run(args: &ExplainArgs, talk: &Talk) -> Result<Outcome> {
         provenance,
         settings: Settings {
             continued: None,
+            failed: Vec::new(),
             models: arms::sources(&compare.arms),
             traces: plan.traces.iter().map(|(name, _)| name.clone()).collect(),
             sites: compare.sites.to_string(),
@@ -90,7 +91,7 @@ pub(crate) fn run(args: &ExplainArgs, talk: &Talk) -> Result<Outcome> {
         coverage: findings.coverage,
         explanation: Some(answer.explanation),
     };
-    finish(compare, output.as_ref(), &record, talk)
+    finish(compare, output.as_ref(), record, talk)
 }
 
 /// The recipe that was given, or the one that the traces name; all have to be of one.

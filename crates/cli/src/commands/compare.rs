@@ -7,13 +7,17 @@ use anyhow::{Context, Result, bail};
 use burn::tensor::Device;
 use ulpscope_compare::{Findings, Plan, Step, compare_keeping};
 use ulpscope_explain::{Options, Stage, explain};
+use ulpscope_record::summary::names;
 use ulpscope_record::{Explanation, Model, Prompt, Provenance, RunRecord, SCHEMA, Settings, Status};
 
 use crate::args::CompareArgs;
+use crate::colour::Ink;
 use crate::commands::{Outcome, arms, print};
+use crate::fail_on::Violation;
 use crate::model::{BuiltIn, Opened};
 use crate::output::{Output, Partial};
 use crate::progress::Talk;
+use crate::screen::{self, Ending};
 use crate::{device, provenance, suggestions, tables};
 
 /// What is asked of the arms.
@@ -87,6 +91,7 @@ pub(crate) fn run(args: &CompareArgs, question: Question, talk: &Talk) -> Result
             device: args.device.device.clone(),
             experiment: args.experiment.clone(),
             continued: explanation.as_ref().map(|_| args.continued),
+            failed: Vec::new(),
         },
         model: described.remove(0),
         arms,
@@ -100,7 +105,7 @@ pub(crate) fn run(args: &CompareArgs, question: Question, talk: &Talk) -> Result
         coverage: findings.coverage,
         explanation,
     };
-    finish(args, output.as_ref(), &record, talk).map_err(stopped)
+    finish(args, output.as_ref(), record, talk).map_err(stopped)
 }
 
 /// What was found of which prompts.
@@ -164,26 +169,45 @@ fn answer(
 pub(super) fn finish(
     args: &CompareArgs,
     output: Option<&Output>,
-    record: &RunRecord,
+    mut record: RunRecord,
     talk: &Talk,
 ) -> Result<Outcome> {
+    let violations: Vec<Violation> = args.fail_on.iter().flat_map(|c| c.violations(&record)).collect();
+    record.settings.failed = violations.iter().map(|violation| violation.brief.clone()).collect();
+    name_models(&mut record);
+    let incomplete = record.explanation.as_ref().is_some_and(|e| e.status == Status::Incomplete);
+    let outcome = if !violations.is_empty() {
+        Outcome::Failed(violations.into_iter().map(|violation| violation.sentence).collect())
+    } else if incomplete || screen::undecided(&record) {
+        Outcome::Undecided("undecided: too little was compared for a verdict (see above)".to_owned())
+    } else {
+        Outcome::Done
+    };
     if let Some(output) = output {
         let _stage = talk.stage("writing pages and pictures");
-        output.write(record, args.svg)?;
+        output.write(&record, args.svg)?;
     }
-    if args.json {
-        print(&record.to_json()?)?;
-    } else {
-        let written = args.out.as_ref().map(|out| format!("\nwritten to {}\n", out.display()));
-        print(&(tables::record(record) + &written.unwrap_or_default()))?;
+    let (ink, folder) = (Ink::stdout(), args.out.as_deref());
+    let screen = || screen::screen(&record, Ending { status: outcome.status(), folder }, ink);
+    let written = || folder.map_or(String::new(), |out| format!("\nwritten to {}\n", out.display()));
+    print(&match record.explanation {
+        _ if args.json => record.to_json()?,
+        None => tables::record(&record, ink) + &written(),
+        Some(_) if talk.verbose() => format!("{}\n{}", tables::record(&record, ink), screen()),
+        Some(_) if talk.quiet() => screen::verdict(&record, ink),
+        Some(_) => screen(),
+    })?;
+    Ok(outcome)
+}
+
+/// Names the two that are judged as only we can: by what was given on the command line.
+fn name_models(record: &mut RunRecord) {
+    let explained = record.explanation.as_ref().map(|explanation| &explanation.arm);
+    let arm = explained.and_then(|name| record.arms.iter().find(|arm| arm.name == *name));
+    let Some(compared) = arm.map(|arm| names(record, arm)) else { return };
+    if let Some(judgement) = record.explanation.as_mut().and_then(|e| e.judgement.as_mut()) {
+        judgement.compared = compared;
     }
-    let violations: Vec<String> = args.fail_on.iter().flat_map(|c| c.violations(record)).collect();
-    let incomplete = |e: &&Explanation| e.status == Status::Incomplete;
-    Ok(match record.explanation.as_ref().filter(incomplete) {
-        _ if !violations.is_empty() => Outcome::Failed(violations),
-        Some(_) => Outcome::Incomplete("no verdict: too little could be compared (see above)".to_owned()),
-        None => Outcome::Done,
-    })
 }
 
 /// The model as a record has it, with hashes of its files; `None` if those were no longer wanted.

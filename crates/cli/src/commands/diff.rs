@@ -9,6 +9,7 @@ use ulpscope_decoder::forward_order;
 use ulpscope_metrics::difference;
 
 use crate::args::DiffArgs;
+use crate::colour::Ink;
 use crate::commands::{Outcome, json_number, print, print_json};
 use crate::progress::Talk;
 use crate::{suggestions, tables};
@@ -73,7 +74,7 @@ pub(crate) fn run(args: &DiffArgs, talk: &Talk) -> Result<Outcome> {
         let found = json!({ "sites": sites, "first": first, "not_compared": not_compared });
         print_json(&found)?;
     } else {
-        print(&tables::diff(&rows, &not_compared))?;
+        print(&tables::diff(&rows, &not_compared, Ink::stdout()))?;
     }
     Ok(Outcome::Done)
 }

@@ -22,24 +22,40 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use ulpscope_record::text::{self, shortened};
 
-use crate::colour;
-
 /// How a command ended, if not with an error.
 pub(crate) enum Outcome {
     /// It did what was asked, whatever it found.
     Done,
     /// It did, and found what `--fail-on` was to look out for.
     Failed(Vec<String>),
-    /// It did, but too little could be compared for a verdict.
-    Incomplete(String),
+    /// It did, but too little was compared for a verdict.
+    Undecided(String),
+}
+
+impl Outcome {
+    /// The exit status.
+    pub(crate) fn status(&self) -> u8 {
+        match self {
+            Outcome::Done => 0,
+            Outcome::Failed(_) => 3,
+            Outcome::Undecided(_) => 4,
+        }
+    }
+
+    /// What is to be said about it on stderr.
+    pub(crate) fn sentences(&self) -> &[String] {
+        match self {
+            Outcome::Done => &[],
+            Outcome::Failed(findings) => findings,
+            Outcome::Undecided(why) => std::slice::from_ref(why),
+        }
+    }
 }
 
 /// Writes results to stdout. `println!` would panic where the disk is full or nobody reads any more.
 pub(crate) fn print(text: &str) -> Result<()> {
     let mut out = std::io::stdout().lock();
-    out.write_all(colour::for_stdout(text).as_bytes())
-        .and_then(|()| out.flush())
-        .context("standard output can't be written")
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).context("standard output can't be written")
 }
 
 /// Writes JSON to stdout.

@@ -12,7 +12,8 @@ pub(crate) fn run(args: &PlotArgs, talk: &Talk) -> Result<Outcome> {
     let stage = talk.stage("drawing");
     let (path, record) = runs::read(&args.run)?;
     let beside = path.parent().unwrap_or(&path).to_owned();
-    let options = Options { svg: args.svg, layer: args.layer, prompt: args.prompt };
+    let layer = args.layer.unwrap_or_else(|| ulpscope_record::summary::first_layer(&record));
+    let options = Options { svg: args.svg, layer, prompt: args.prompt };
     let folder = args.out.as_ref().unwrap_or(&beside);
     sweep(folder);
     let files = draw_all(&record, folder, &options)?;

@@ -10,6 +10,7 @@ use ulpscope_record::Corner;
 use ulpscope_relations::relation;
 
 use crate::args::WeightsArgs;
+use crate::colour::Ink;
 use crate::commands::{Outcome, arms, json_number, print, print_json};
 use crate::progress::Talk;
 use crate::{tables, torch};
@@ -29,7 +30,7 @@ pub(crate) fn run(args: &WeightsArgs, talk: &Talk) -> Result<Outcome> {
             json!({ "arms": findings.arms, "weights": findings.weights, "buffers": findings.buffers });
         print_json(&found)?;
     } else {
-        let state = tables::weights(&findings.arms, &findings.weights, &findings.buffers);
+        let state = tables::weights(&findings.arms, &findings.weights, &findings.buffers, Ink::stdout());
         print(&(tables::arms(&findings.arms) + &state))?;
     }
     Ok(Outcome::Done)

@@ -6,9 +6,7 @@ use crate::schema::RunRecord;
 use crate::text::{number, percent, shortened};
 
 pub(super) fn section(page: &mut Page, record: &RunRecord, explanation: &Explanation) {
-    page.section("Verdict");
-    let status = explanation.status.name();
-    page.line(format!("**{}**: {}", status.replace('-', " "), escape(&explanation.verdict)));
+    page.section("Causes");
     causes(page, explanation);
     origins(page, explanation);
     decisions(page, record, explanation);
@@ -24,11 +22,8 @@ pub(super) fn section(page: &mut Page, record: &RunRecord, explanation: &Explana
 }
 
 fn causes(page: &mut Page, explanation: &Explanation) {
-    if explanation.causes.is_empty() {
-        return;
-    }
-    page.line("");
-    let rows: Vec<_> = (explanation.causes.iter().take(ROWS))
+    let additive = shares_add_up(explanation);
+    let rows: Vec<_> = (largest_first(explanation).into_iter().take(ROWS))
         .map(|cause| {
             [
                 code(&cause.id),
@@ -36,7 +31,7 @@ fn causes(page: &mut Page, explanation: &Explanation) {
                 super::relation(cause.relation.as_deref()),
                 cause.site.as_deref().map_or("–".into(), code),
                 proved(cause).into(),
-                measured(cause.kl_share, percent),
+                if additive { percent(cause.kl_share) } else { "–".into() },
                 measured(cause.intrinsic_kl, |kl| {
                     format!("{} ({})", number(kl), escape(&cause.intrinsic_compute))
                 }),
@@ -46,13 +41,40 @@ fn causes(page: &mut Page, explanation: &Explanation) {
         .collect();
     let head =
         ["cause", "subject", "relation", "first site", "proved", "share of KL", "intrinsic KL", "floor KL"];
-    page.table(head, &rows, "");
+    page.table(head, &rows, "No cause was proved.");
     page.rest(explanation.causes.len(), "causes");
-    page.list(
-        (explanation.causes.iter().take(ROWS))
-            .filter(|cause| !cause.remedy.is_empty())
-            .map(|cause| format!("{}: {}", code(&cause.id), escape(&cause.remedy))),
-    );
+}
+
+/// The causes, the largest by itself first.
+pub fn largest_first(explanation: &Explanation) -> Vec<&Cause> {
+    let mut causes: Vec<&Cause> = explanation.causes.iter().collect();
+    // What was not measured comes last, and what is alike stays in its order.
+    let size = |cause: &Cause| if cause.intrinsic_kl.is_nan() { -1.0 } else { cause.intrinsic_kl };
+    causes.sort_by(|a, b| size(b).total_cmp(&size(a)));
+    causes
+}
+
+/// Whether the causes' shares of the KL are parts of a whole, and may be shown.
+pub fn shares_add_up(explanation: &Explanation) -> bool {
+    let shares = || explanation.causes.iter().map(|cause| cause.kl_share);
+    let parts = shares().all(|share| (0.0..=1.0).contains(&share)) && shares().sum::<f64>() <= 1.05;
+    parts && explanation.judgement.as_ref().is_none_or(|judgement| judgement.size.additive)
+}
+
+/// What kind of site it is: its name, without its layer.
+///
+/// ```
+/// use ulpscope_record::summary::class_of;
+///
+/// assert_eq!(class_of("model.layers.12.mlp.down_proj"), "mlp.down_proj");
+/// assert_eq!([class_of("model.layers.12"), class_of("model.norm")], ["block output", "model.norm"]);
+/// ```
+pub fn class_of(site: &str) -> &str {
+    match site.strip_prefix("model.layers.").map(|rest| rest.split_once('.')) {
+        Some(Some((_, class))) => class,
+        Some(None) => "block output",
+        None => site,
+    }
 }
 
 /// In which directions a cause was proved, by running it.

@@ -14,7 +14,7 @@ pub(super) fn title(record: &RunRecord) -> String {
         experiment.map_or("ulpscope".to_owned(), |name| format!("ulpscope · experiment {}", text(name)));
     let mut html = format!("<p class=\"above\">{above}</p>\n<h1>{}</h1>\n", text(&model.name));
     let revision = model.revision.as_deref().map_or(String::new(), |at| format!(", revision {}", code(at)));
-    html += &format!("<p class=\"soft\">from {}{revision}</p>\n", text(&model.source));
+    html += &format!("<p class=\"soft\">from {}{revision}</p>\n", text(&model.source.to_string()));
     if model.stand_in {
         html += "<p class=\"warning\">A stand-in: what was asked for first could not be had.";
         html += &model.unavailable.iter().map(|why| format!(" {}", text(why))).collect::<String>();

@@ -2,8 +2,6 @@
 
 mod number;
 
-use std::fmt;
-
 use bytemuck::Pod;
 use rayon::prelude::*;
 use ulpscope_floats::{DType, Floats, bf16, f16, f16_to_f32, f32_to_f16};
@@ -34,26 +32,7 @@ pub struct Conversion {
     pub nonfinite: u64,
 }
 
-/// The kind of a conversion.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Action {
-    /// The same format all along, or wider ones in between: no bit changed.
-    Kept,
-    /// Every format on the way holds every value of the stored one: exact.
-    Widened,
-    /// At least one step rounded to nearest, ties to even, even if no value happened to change.
-    Rounded,
-}
-
-impl fmt::Display for Action {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Action::Kept => "kept",
-            Action::Widened => "widened",
-            Action::Rounded => "rounded",
-        })
-    }
-}
+pub use ulpscope_record::Action;
 
 /// Casts `values` to each format of `chain` in turn.
 pub(crate) fn convert<'a>(
