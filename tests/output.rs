@@ -128,6 +128,11 @@ fn findings_become_an_exit_status() {
     let run = dir.run(["compare", &tiny(), "--fail-on", "kl>0", "--fail-on", "equal<1", "--out", "run"]);
     run.check(run.code == Some(3) && run.stderr.lines().count() == 2, "one line for each");
     assert!(dir.join("run/record.json").exists(), "a finding is written like any other");
+    let short = fs::read_to_string(dir.join("run/report.md")).unwrap();
+    assert!(
+        short.starts_with("**✗ kl ") && short.lines().next().unwrap().ends_with("prompt 0)**"),
+        "{short}"
+    );
     let refusal = |condition: &str| with(condition).misused(&[condition]).stderr;
     insta::assert_snapshot!(refusal("speed>1"), @r"
     error: invalid value 'speed>1' for '--fail-on <CONDITION>': unknown metric `speed`; known are kl, equal, mean_abs, max_abs, top1_agreement, sites_introducing, weights_different, buffers_different, causes_above_floor

@@ -98,9 +98,9 @@ function drawMap(into, run, state) {
     const spot = spots[at];
     for (const [name, value] of [['x', spot.x], ['y', spot.y], ['width', spot.w], ['height', spot.h], ['visibility', 'visible']]) here.setAttribute(name, value);
     const site = spot.site;
-    readout.textContent = [nameOf(site), `introduced ${number(site[NEW][1])}, ${percent(1 - site[NEW][0])} of elements`,
-      `accumulated ${number(site[OWN][1])}, max ${number(site[OWN][2])}`,
-      site[FLOOR] ? `floor ${number(site[FLOOR][1])}` : null, site[ORIGIN] ? 'an origin' : null].filter(Boolean).join(' · ');
+    readout.textContent = [nameOf(site), `adds ${number(site[NEW][1])}, in ${percent(1 - site[NEW][0])} of elements`,
+      `carries ${number(site[OWN][1])}, max ${number(site[OWN][2])}`,
+      site[FLOOR] ? `noise ${number(site[FLOOR][1])}` : null, site[ORIGIN] ? 'an origin' : null].filter(Boolean).join(' · ');
   };
   const hit = (event) => spots.findIndex((spot) => spot.cell === event.target);
   picture.addEventListener('pointermove', (event) => { const index = hit(event); if (index >= 0) go(index); });
@@ -117,14 +117,14 @@ function drawMap(into, run, state) {
   });
   const key = (className, text, more) => el('span', {}, svg('svg', { width: 18, height: 14, 'aria-hidden': 'true' }, svg('rect', { class: className, width: 18, height: 14, rx: 2, ...more })), text);
   into.replaceChildren(
-    el('div', { class: 'tools' }, choice('What cells show', [['introduced', 'Introduced'], ['accumulated', 'Accumulated']], state.show,
+    el('div', { class: 'tools' }, choice('What cells show', [['introduced', 'Adds itself'], ['accumulated', 'Carried along']], state.show,
       (show) => { state.show = show; drawMap(into, run, state); }), bar(scale, loud.length)),
     el('div', { class: 'scroll' }, picture), readout,
     el('div', { class: 'legend' }, key('quiet', 'exactly 0', { class: 'cell quiet' }),
-      introduced && explained ? key('', 'within the floor', { fill: shade(0.5), opacity: 0.3 }) : null,
+      introduced && explained ? key('', 'within noise', { fill: shade(0.5), opacity: 0.3 }) : null,
       loud.length < run.sites.length && run.sites.some((site) => kind(site, introduced, explained).wild) ? key('', 'NaN or inf', { class: 'cell wild' }) : null,
       el('span', {}, svg('svg', { width: 16, height: 16, 'aria-hidden': 'true' }, svg('path', { class: 'origin', d: 'M8 0L16 8L8 16L0 8Z' })),
-        origins.length ? 'origin: introduces more than the floor' : 'first site that differs')));
+        origins.length ? 'origin: adds more than noise' : 'first site that differs')));
 }
 
 // The class of white or black letters, whichever are easier to read on a cell.

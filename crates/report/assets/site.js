@@ -8,8 +8,8 @@ function drawSite(into, run, name) {
   const nonfinite = site[NONFINITE];
   const upstream = run.sites.slice(0, run.sites.indexOf(site)).filter((one) => one[ORIGIN]).map(nameOf);
   const says = origin ? `An origin: ${origin.differing[0]} of ${origin.differing[1]} elements differ on equal inputs, ${number(origin.expected)} would be expected of the order of summation.`
-    : Number(fresh[0]) === 1 ? 'It introduces nothing: fed the reference\'s inputs, it gives the reference\'s bits.'
-    : floor ? 'What it introduces is within the noise of the arithmetic.' : 'It introduces a difference of its own.';
+    : Number(fresh[0]) === 1 ? 'It adds nothing: given the reference\'s inputs, it gives the reference\'s bits.'
+    : floor ? 'What it adds is within the noise of the arithmetic.' : 'It adds a difference of its own.';
   into.replaceChildren();
   fill(into, {}, [
     el('div', { class: 'tools' }, el('h3', {}, el('code', {}, name)), el('span', { class: 'push' }),
@@ -17,13 +17,13 @@ function drawSite(into, run, name) {
     el('p', {}, `${DATA.arms[run.arm].label}, prompt ${run.prompt}, shape ${site[SHAPE].join(' × ')}. `, says,
       upstream.length && !origin ? ` Origins upstream: ${upstream.slice(0, 3).join(', ')}${upstream.length > 3 ? ', …' : ''}.` : ''),
     el('div', { class: 'columns' },
-      el('div', {}, el('h3', {}, 'Introduced'), el('dl', { class: 'facts' },
+      el('div', {}, el('h3', {}, 'Adds itself'), el('dl', { class: 'facts' },
         row('bit-equal', percent(fresh[0])), row('mean |Δ|', number(fresh[1])), row('max |Δ|', number(fresh[2])), row('rms', number(fresh[3])),
-        floor ? row('floor, share', percent(floor[0])) : null,
-        floor ? row('floor, mean |Δ|', `${number(floor[1])}, largest ${number(floor[2])}`) : null,
-        origin ? row('rms / floor', number(origin.rms)) : null, origin ? row('p', number(origin.p)) : null,
+        floor ? row('noise, share', percent(floor[0])) : null,
+        floor ? row('noise, mean |Δ|', `${number(floor[1])}, largest ${number(floor[2])}`) : null,
+        origin ? row('rms / noise', number(origin.rms)) : null, origin ? row('p', number(origin.p)) : null,
         origin && origin.cause ? row('cause', origin.cause) : null)),
-      el('div', {}, el('h3', {}, 'Accumulated'), el('dl', { class: 'facts' },
+      el('div', {}, el('h3', {}, 'Carried along'), el('dl', { class: 'facts' },
         row('bit-equal', percent(own[0])), row('mean |Δ|', number(own[1])), row('max |Δ|', number(own[2])), row('rms', number(own[3])),
         row('cosine', number(own[4])), row('signal to noise', `${number(own[5])} dB`), row('not finite', `${nonfinite[0]}, ${nonfinite[1]}`)))),
     site[DETAIL] ? drawDetail(site[DETAIL]) : el('p', { class: 'note' },
@@ -51,7 +51,7 @@ function drawDetail(detail) {
     el('tbody', {}, rows.map((row) => el('tr', {}, row.map((cell) => el('td', { class: 'n' }, cell))))))) : null;
   const channels = (list) => list.map(([index, mean, largest]) => [index, number(mean), number(largest)]);
   return [
-    el('h3', {}, detail.introduced ? 'What it introduces, closely' : 'What has accumulated, closely'),
+    el('h3', {}, detail.introduced ? 'What it adds, closely' : 'What it carries, closely'),
     el('div', { class: 'columns' },
       detail.counts.length ? el('div', {}, el('p', { class: 'soft' }, 'Elements by the power of two of |Δ|'),
         el('div', { class: 'scroll chart' }, svg('svg', { width, height: high + 38, role: 'img', 'aria-label':

@@ -40,7 +40,7 @@ function choose(index) {
   const tokens = byId('tokens');
   if (tokens) drawTokens(tokens, run);
   const list = document.querySelector('#site-list > div');
-  if (list) listing(list, ['site', '#introduced', '#elements', '#max', '#accumulated', '#max', '#bit-equal', '#floor', 'origin'],
+  if (list) listing(list, ['site', '#adds', '#elements', '#max', '#carries', '#max', '#bit-equal', '#noise', 'origin'],
     run.sites.map((site) => [nameOf(site), number(site[NEW][1]), percent(1 - site[NEW][0]), number(site[NEW][2]), number(site[OWN][1]),
       number(site[OWN][2]), percent(site[OWN][0]), site[FLOOR] ? number(site[FLOOR][1]) : '–', site[ORIGIN] ? 'origin' : '']), state.open);
 }

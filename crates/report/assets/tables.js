@@ -17,7 +17,7 @@ function compare(a, b) {
 function sortable(table) {
   const heads = [...table.tHead.rows[0].cells];
   heads.forEach((head, column) => {
-    const button = el('button', { type: 'button' }, head.textContent);
+    const button = el('button', { type: 'button' }, ...head.childNodes);
     head.replaceChildren(button);
     button.addEventListener('click', () => {
       const up = head.getAttribute('aria-sort') === 'descending';

@@ -1,6 +1,6 @@
 //! What every page has: head, policy, style, data, script.
 
-use crate::escape;
+use maud::{DOCTYPE, Markup, PreEscaped, html};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
@@ -20,31 +20,54 @@ const SCRIPT: &str = concat!(
 );
 const STYLE: &str = include_str!("../assets/page.css");
 
-/// A whole page around `body`, which is HTML, with data for the script.
-pub(crate) fn whole(title: &str, body: &str, data: &Value) -> String {
-    let (script, style) = (hash(SCRIPT), hash(STYLE));
-    let (title, data) = (escape::text(title), escape::json(data));
-    format!(
-        r#"<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; script-src '{script}'; style-src '{style}'; img-src data:; base-uri 'none'; form-action 'none'">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<meta name="referrer" content="no-referrer">
-<link rel="icon" href="data:,">
-<title>{title}</title>
-<style>{STYLE}</style>
-</head>
-<body>
-{body}
-<script type="application/json" id="data">{data}</script>
-<script>{SCRIPT}</script>
-</body>
-</html>
-"#
-    )
+/// A whole page, with data for the script.
+pub(crate) fn whole(title: &str, body: &Markup, data: &Value) -> String {
+    let policy = format!(
+        "default-src 'none'; script-src '{}'; style-src '{}'; img-src data:; base-uri 'none'; form-action 'none'",
+        hash(SCRIPT),
+        hash(STYLE)
+    );
+    let page = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta http-equiv="Content-Security-Policy" content=(policy);
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="color-scheme" content="light dark";
+                meta name="referrer" content="no-referrer";
+                link rel="icon" href="data:,";
+                title { (PreEscaped(visible(&html! { (title) }))) }
+                style { (PreEscaped(STYLE)) }
+            }
+            body {
+                (PreEscaped(visible(body)))
+                script type="application/json" id="data" { (PreEscaped(json(data))) }
+                script { (PreEscaped(SCRIPT)) }
+            }
+        }
+    };
+    page.into_string()
+}
+
+/// Controls, which HTML forbids or hides, and what reorders the text around it, become a replacement character.
+fn visible(markup: &Markup) -> String {
+    let odd = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
+    let reorders = |c: char| matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    markup.0.chars().map(|c| if odd(c) || reorders(c) { '\u{fffd}' } else { c }).collect()
+}
+
+/// JSON for a `<script type="application/json">`: no `<` is left that could end the element or open a comment.
+fn json(value: &Value) -> String {
+    let plain = value.to_string();
+    let mut out = String::with_capacity(plain.len());
+    for c in plain.chars() {
+        match c {
+            '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => out.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c => out.push(c),
+        }
+    }
+    out
 }
 
 /// As a content security policy names a script or style: `sha256-` and the digest in base 64.
@@ -86,5 +109,22 @@ mod tests {
     fn script_and_style_cannot_end_their_elements() {
         assert!(!SCRIPT.contains("</") && !SCRIPT.contains("<!--"));
         assert!(!STYLE.contains("</"));
+    }
+
+    #[test]
+    fn nothing_of_html_survives() {
+        let text = "</script><img src=\"x\" onerror='y'>&\u{0}\u{202e}";
+        assert_eq!(
+            visible(&html! { (text) }),
+            "&lt;/script&gt;&lt;img src=&quot;x&quot; onerror='y'&gt;&amp;\u{fffd}\u{fffd}"
+        );
+    }
+
+    #[test]
+    fn json_stays_the_same_value_without_angle_brackets() {
+        let value = serde_json::json!({ "</script><!--": ["a & b", "\u{2028}", 1.5] });
+        let escaped = json(&value);
+        assert!(!escaped.contains(['<', '>', '&', '\u{2028}']), "{escaped}");
+        assert_eq!(serde_json::from_str::<Value>(&escaped).unwrap(), value);
     }
 }

@@ -55,14 +55,6 @@ pub(crate) fn command(record: &RunRecord) -> Option<String> {
     Some(words.join(" "))
 }
 
-/// A recipe with what the arm's arithmetic departs in, from the reference or from Hugging Face's.
-pub(crate) fn told(arm: &Arm, reference: &Arm) -> String {
-    let attention = Some(&arm.attention).filter(|attention| **attention != reference.attention);
-    let order = Some(&arm.accumulation).filter(|order| **order != reference.accumulation);
-    let parts = [&arm.recipe].into_iter().chain(attention).chain(order).chain(&arm.variants);
-    parts.map(String::as_str).collect::<Vec<_>>().join("@")
-}
-
 /// An arm as it is written on the command line.
 fn spec(arm: &Arm) -> String {
     let order = Some(&arm.accumulation).filter(|order| *order != "device");
@@ -115,15 +107,6 @@ mod tests {
             "ulpscope explain org/small --fallback tests/fixtures/tiny-llama --recipe 'load(f32).to(bf16)@eager@exact' \
              --trace 'their trace'"
         );
-    }
-
-    #[test]
-    fn an_arm_is_told_by_what_sets_it_apart() {
-        let mut run = small();
-        run.arms[1].attention = "sdpa".into();
-        run.arms[1].variants = vec!["norm=fused".into()];
-        assert_eq!(told(&run.arms[1], &run.arms[0]), "load(f32).to(bf16)@sdpa@norm=fused");
-        assert_eq!(told(&run.arms[0], &run.arms[0]), "load(bf16)");
     }
 
     #[test]

@@ -19,41 +19,88 @@ fn data(page: &str) -> serde_json::Value {
 #[test]
 fn every_section_is_there_and_every_link_leads_to_one() {
     let page = html(&explained());
-    for id in [
-        "verdict",
-        "map",
-        "layers",
-        "positions",
-        "logits",
-        "causes",
-        "decisions",
-        "tensors",
-        "coverage",
-        "run",
+    for (id, name) in [
+        ("logits", "Tokens"),
+        ("causes", "Causes"),
+        ("map", "Map"),
+        ("tensors", "Tensors"),
+        ("positions", "Positions"),
+        ("layers", "Layers"),
+        ("method", "Method"),
     ] {
-        assert!(page.contains(&format!("<section id=\"{id}\">")), "{id}");
+        assert!(page.contains(&format!("<section id=\"{id}\"><h2>{name}</h2>")), "{id}");
+        assert!(page.contains(&format!("<a href=\"#{id}\">{name}</a>")), "{name}");
     }
     for link in page.split("href=\"#").skip(1) {
         let id = link.split_once('"').unwrap().0;
         assert!(page.contains(&format!("id=\"{id}\"")), "{id}");
     }
     for number in
-        ["3.500e-7", "0.001520", "both ways, to the bit", "0.001400", "b = round_bf16(a)", "of 3 tokens"]
+        ["3.500e-7", "0.0015", "both ways, to the bit", "0.001400", "b = round_bf16(a)", "of 3 top tokens"]
     {
         assert!(page.contains(number), "{number}");
     }
 }
 
 #[test]
+fn the_first_screen_says_what_it_means_before_how_it_was_proved() {
+    let mut run = explained();
+    run.settings.failed = vec!["kl 0.001400 > 0.001 (b, prompt 0)".into()];
+    let page = html(&run);
+    assert!(page.contains("<title>load(f32).to(bf16) vs load(bf16) · NOISE · KL 0.0014</title>"));
+    assert!(page.contains("<h1><b>b: load(f32).to(bf16)</b> against a: load(bf16)</h1>"));
+    let at = |text: &str| page.find(text).unwrap_or_else(|| panic!("{text}"));
+    let order = [
+        "✗ kl 0.001400 &gt; 0.001",
+        "<strong class=\"badge noise\">NOISE</strong>",
+        "<span class=\"chip\">proved both ways, to the bit</span>",
+        "No token changes, and another order",
+        "0.92 × noise",
+        "<dt>CAUSE</dt>",
+        "<dt>LIMIT</dt>",
+        "<section id=\"logits\">",
+    ];
+    assert!(order.windows(2).all(|two| at(two[0]) < at(two[1])), "{:?}", order.map(at));
+    assert!(!page.contains("not a bug by itself"), "it is one");
+    // A record of schema 1 has no judgement: then its own verdict is shown.
+    let old = RunRecord::from_json(include_str!("../../record/tests/explained-1.json")).unwrap();
+    let page = html(&old);
+    assert!(page.contains("<strong class=\"badge\">EXPLAINED</strong>"));
+    assert!(page.contains("Rounding of the rotary frequencies by a dtype cast causes all of it"));
+}
+
+#[test]
+fn origins_are_grouped_and_shares_shown_only_where_they_add_up() {
+    let mut run = explained();
+    let explanation = run.explanation.as_mut().unwrap();
+    let origin = explanation.origins[0].clone();
+    explanation.origins = (0..210)
+        .map(|layer| {
+            let mut origin = origin.clone();
+            origin.site = format!("model.layers.{layer}.mlp.down_proj");
+            origin
+        })
+        .collect();
+    let page = html(&run);
+    assert!(page.contains("<summary>210 × rotary-buffer-rounded</summary>"));
+    assert!(!page.split("<script").next().unwrap().contains("layers.<wbr>17.<wbr>mlp"), "no row for each");
+    assert!(page.contains("100 %"));
+    let explanation = run.explanation.as_mut().unwrap();
+    let mut larger = explanation.causes[0].clone();
+    (larger.id, larger.kl_share, larger.intrinsic_kl) = ("larger".into(), -0.17, 5.2);
+    explanation.causes.push(larger);
+    let page = html(&run);
+    assert!(page.contains("do not add up") && !page.contains("-17.00 %"));
+    let table = page.split_once("Causes, the largest first").unwrap().1;
+    assert!(table.find("larger").unwrap() < table.find("rotary-buffer-rounded").unwrap());
+}
+
+#[test]
 fn without_an_explanation_its_sections_are_left_out() {
     let page = html(&small());
-    assert!(page.contains("parts from a at model.rotary_emb.cos on prompt 0"));
-    for id in ["causes", "decisions"] {
-        assert!(
-            !page.contains(&format!("id=\"{id}\"")) && !page.contains(&format!("href=\"#{id}\"")),
-            "{id}"
-        );
-    }
+    assert!(page.contains("b parts from a at model.rotary_emb.cos on prompt 0"));
+    assert!(!page.contains("id=\"causes\"") && !page.contains("href=\"#causes\""));
+    assert!(!page.contains("× noise"), "there is no noise to compare with");
 }
 
 #[test]
@@ -74,6 +121,10 @@ fn hostile_text_stays_text() {
     run.settings.models = vec![vec![hostile.into()]];
     let explanation = run.explanation.as_mut().unwrap();
     explanation.verdict = hostile.into();
+    let judgement = explanation.judgement.as_mut().unwrap();
+    judgement.headline = hostile.into();
+    judgement.compared = [hostile.into(), hostile.into()];
+    judgement.rows[0].text = hostile.into();
     explanation.causes[0].subject = hostile.into();
     explanation.counterfactuals[1].factor = hostile.into();
     explanation.decisions[0].continuations = [hostile.into(), hostile.into()];
@@ -111,25 +162,16 @@ fn nothing_is_fetched_and_nothing_is_styled_in_place() {
 }
 
 #[test]
-fn what_cancels_out_and_what_was_not_measured_has_tiles_of_its_own() {
-    let tiles = |run: &RunRecord| {
-        let page = html(run);
-        page.split_once("<dl class=\"tiles\">").unwrap().1.split_once("</dl>").unwrap().0.to_owned()
-    };
+fn what_was_not_measured_is_no_number() {
     let mut run = explained();
-    assert!(tiles(&run).contains("both ways, to the bit"));
-    let cause = &mut run.explanation.as_mut().unwrap().causes[0];
+    let explanation = run.explanation.as_mut().unwrap();
+    let cause = &mut explanation.causes[0];
     (cause.necessary, cause.sufficient, cause.intrinsic_kl) = (false, false, f64::NAN);
-    let seen = tiles(&run);
-    assert!(
-        seen.contains("<strong>no</strong><span>not by running it") && seen.contains("not measured"),
-        "{seen}"
-    );
-    assert!(!seen.contains("NaN"), "{seen}");
-    let cause = &mut run.explanation.as_mut().unwrap().causes[0];
-    (cause.fault, cause.remedy) = (false, String::new());
-    let seen = tiles(&run);
-    assert!(seen.contains("<strong>none</strong><span>things that differ cancel out: 1"), "{seen}");
+    cause.kl_share = f64::NAN;
+    let page = html(&run);
+    let causes = page.split_once("<section id=\"causes\">").unwrap().1.split_once("</table>").unwrap().0;
+    assert!(causes.contains("not by running it") && causes.contains("not measured"), "{causes}");
+    assert!(!causes.contains("NaN"), "{causes}");
 }
 
 #[test]
@@ -201,10 +243,11 @@ fn empty_records_make_pages_that_say_so() {
         assert!(page.contains(sentence), "{sentence}");
     }
     run.arms.truncate(1);
+    run.coverage = Default::default();
     run.prompts.clear();
     assert!(html(&run).contains("No activations were compared."));
     assert!(several(&[("x".into(), run.clone())]).contains("No run has two arms."));
-    assert!(markdown(&run).starts_with("## tiny-llama\n"));
+    assert!(markdown(&run).starts_with("## tiny-llama\n"), "{}", markdown(&run));
 }
 
 #[test]
@@ -226,10 +269,11 @@ fn runs_side_by_side() {
 #[test]
 fn the_short_form() {
     let page = markdown(&explained());
+    let top: Vec<&str> = page.lines().take(7).filter(|line| !line.is_empty()).collect();
+    assert_eq!(top[0], "## b: load(f32).to(bf16) against a: load(bf16)", "{page}");
+    assert!(top[3].starts_with("**NOISE** (proved both ways, to the bit): No token changes"), "{page}");
     assert!(
-        page.contains(
-            "| `rotary-buffer-rounded` | `model.rotary_emb.inv_freq` | both ways, to the bit | 100 % |"
-        ),
+        page.contains("| `rotary-buffer-rounded` | `model.rotary_emb.inv_freq` | `b = round_bf16(a)` |"),
         "{page}"
     );
     assert!(page.contains("```console\n$ ulpscope explain org/small"), "{page}");

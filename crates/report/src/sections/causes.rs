@@ -1,35 +1,64 @@
-//! Causes with their proofs, and what the divergence does to decisions.
+//! Causes with their proofs, and what stands behind them.
 
-use super::{code, or_dash, sentences, table};
-use crate::escape::text;
-use ulpscope_record::summary::{bisected, fork, measured, proved};
+use std::collections::BTreeMap;
+
+use maud::{Markup, html};
+use ulpscope_record::summary::{bisected, class_of, largest_first, measured, proved, shares_add_up};
 use ulpscope_record::text::{number, percent};
-use ulpscope_record::{Counterfactual, Decision, Direction, Explanation, RunRecord};
+use ulpscope_record::{Cause, Direction, Explanation, Origin, RunRecord};
 
-/// Width of the bars' drawing, in its own units.
-const WIDTH: f64 = 200.0;
-/// Where bars begin: to the left of it lies zero, which a logarithm has no place for.
-const ZERO: f64 = 12.0;
+use super::{code, or_dash, row, sentences, table, word};
+use crate::bars::{Axis, ends};
 
-pub(super) fn section(record: &RunRecord) -> String {
-    let Some(explanation) = &record.explanation else { return String::new() };
-    let rows: Vec<Vec<String>> = (explanation.causes.iter())
+pub(super) fn section(record: &RunRecord, axis: &Axis) -> Markup {
+    let Some(explanation) = &record.explanation else { return Markup::default() };
+    html! {
+        (causes(explanation, axis))
+        @if let Some(found) = &explanation.bisection { p { "By halving: " (bisected(found)) "." } }
+        (counterfactuals(record, explanation, axis))
+        (origins(explanation))
+        (shapes(explanation))
+        (truth(record, explanation))
+        (sentences("Ruled out", &explanation.ruled_out))
+        (sentences("What theory expects", &explanation.expected))
+    }
+}
+
+fn causes(explanation: &Explanation, axis: &Axis) -> Markup {
+    let additive = shares_add_up(explanation);
+    let share = |cause: &Cause| {
+        let [low, high] = cause.kl_share_interval.map(percent);
+        html! {
+            @if additive { (percent(cause.kl_share)) @if low != high { " " small { (low) " to " (high) } } }
+            @else { "–" }
+        }
+    };
+    // With the cause exchanged, over all prompts, in the arms' own format.
+    let with = |cause: &Cause, direction: Direction| {
+        let runs = explanation.counterfactuals.iter();
+        let runs = runs.filter(|run| run.factor == cause.subject && run.direction == direction);
+        let kls: Vec<f64> =
+            runs.filter(|run| run.compute != cause.intrinsic_compute).map(|run| run.kl).collect();
+        (!kls.is_empty()).then(|| kls.iter().sum::<f64>() / kls.len() as f64)
+    };
+    let rows: Vec<_> = (largest_first(explanation).into_iter())
         .map(|cause| {
-            let [low, high] = cause.kl_share_interval.map(percent);
-            let interval =
-                if low == high { String::new() } else { format!(" <small>{low} to {high}</small>") };
-            vec![
-                format!("{}<br><small>{}</small>", code(&cause.id), text(&cause.title)),
+            row![
+                html! { (code(&cause.id)) br; small { (cause.title) } },
                 code(&cause.subject),
                 or_dash(cause.relation.as_deref()),
                 or_dash(cause.site.as_deref()),
-                text(proved(cause)),
-                measured(cause.kl_share, |share| percent(share) + &interval),
-                measured(cause.intrinsic_kl, |kl| {
-                    format!("{} <small>{}</small>", number(kl), text(&cause.intrinsic_compute))
-                }),
-                number(cause.floor_kl),
-                text(&cause.remedy),
+                proved(cause),
+                share(cause),
+                html! { (axis.bar("s2", cause.intrinsic_kl, None)) (measured(cause.intrinsic_kl, number)) " "
+                small { (cause.intrinsic_compute) } },
+                html! {
+                    @match with(cause, Direction::Restored) {
+                        Some(kl) => { (axis.bar("s0", kl, None)) (number(kl)) },
+                        None => { "–" },
+                    }
+                },
+                cause.remedy,
             ]
         })
         .collect();
@@ -40,138 +69,140 @@ pub(super) fn section(record: &RunRecord) -> String {
         "first site",
         "proved",
         "#share of KL",
-        "#intrinsic KL",
-        "#floor KL",
+        "alone",
+        "undone",
         "what to do",
     ];
-    let mut html = "<h2>Causes</h2>\n".to_owned();
-    html += &table("Causes, the largest first", &head, &rows, "No cause was proved.");
-    if let Some(found) = &explanation.bisection {
-        html += &format!("<p>By halving: {}.</p>\n", text(&bisected(found)));
+    html! {
+        (table("Causes, the largest first", &head, &rows, "No cause was proved."))
+        @if !rows.is_empty() {
+            p class="note" {
+                "Bars are " (axis.told()) "; a ring at the left is exactly 0. "
+                em { "Alone" } ": the KL that the cause makes by itself, without rounding in between. " em { "Undone" }
+                ": the KL that is left without it."
+                @if !additive { " The causes' effects do not add up, so that none has a share." }
+            }
+        }
     }
-    html += &counterfactuals(record, explanation);
-    html += &origins(explanation);
-    html += &truth(record, explanation);
-    html += &sentences("Ruled out", &explanation.ruled_out);
-    html + &sentences("What theory expects", &explanation.expected)
 }
 
-fn counterfactuals(record: &RunRecord, explanation: &Explanation) -> String {
-    if explanation.counterfactuals.is_empty() {
-        return String::new();
-    }
-    let positive = |kl: &f64| *kl > 0.0 && kl.is_finite();
-    let floors = explanation.floor.logits.iter().map(|floor| floor.kl);
-    let values: Vec<f64> =
-        explanation.counterfactuals.iter().map(|run| run.kl).chain(floors).filter(positive).collect();
-    let most = values.iter().copied().fold(1e-12, f64::max).log10().ceil();
-    let least =
-        values.iter().copied().fold(f64::INFINITY, f64::min).min(10f64.powf(most - 1.0)).log10().floor();
-    let x = |kl: f64| ZERO + (kl.log10() - least) / (most - least) * (WIDTH - ZERO);
-    let rows: Vec<Vec<String>> = (explanation.counterfactuals.iter())
+fn counterfactuals(record: &RunRecord, explanation: &Explanation, axis: &Axis) -> Markup {
+    let noise = |prompt: usize| {
+        ends(explanation.floor.logits.iter().filter(|floor| floor.prompt == prompt).map(|floor| floor.kl))
+    };
+    let rows: Vec<_> = (explanation.counterfactuals.iter())
         .map(|run| {
-            let factor = match run.direction {
-                Direction::Neither => "<em>as it is</em>".to_owned(),
-                _ => code(&run.factor),
+            let (what, done, class) = match run.direction {
+                Direction::Restored => (code(&run.factor), word("undone"), "s0"),
+                Direction::Injected => (code(&run.factor), word("alone"), "s2"),
+                Direction::Neither => (html! { em { "nothing" } }, html! { "as it is" }, "s1"),
             };
-            vec![
-                factor,
-                text(run.direction.name()),
-                run.prompt.to_string(),
-                text(&run.compute),
-                bar(run, explanation, &x),
+            row![
+                what,
+                done,
+                run.prompt,
+                run.compute,
+                axis.bar(class, run.kl, noise(run.prompt)),
                 number(run.kl),
-                if run.bit_equal { "<strong>bit-equal</strong>".to_owned() } else { percent(run.equal) },
+                if run.bit_equal {
+                    html! { strong { "bit-equal" } }
+                } else {
+                    html! { (percent(run.equal)) }
+                },
                 number(run.max_abs),
             ]
         })
         .collect();
-    let [a, b] = [&record.arms[0].name, &explanation.arm].map(|name| text(name));
-    format!(
-        "<h3>Counterfactuals</h3>\n<p><em>Restored</em>: {b} with {a}'s factor, compared with {a}. <em>Injected</em>: {a} \
-         with {b}'s factor, compared with {b}; in a wider format with {a}, which shows what the factor does alone. Bars are \
-         KL on a logarithmic scale from 10<sup>{least}</sup> to 10<sup>{most}</sup> nats; the grey band is the noise \
-         floor, a ring at the left is exactly 0.</p>\n{}",
-        table(
-            "Runs with one factor exchanged",
-            &["factor", "direction", "#prompt", "format", "KL", "#KL (nats)", "#bit-equal", "#max |Δ|"],
-            &rows,
-            ""
-        )
-    )
-}
-
-/// A bar for one table cell; the number beside it says the same.
-fn bar(run: &Counterfactual, explanation: &Explanation, x: &dyn Fn(f64) -> f64) -> String {
-    let floors: Vec<f64> = (explanation.floor.logits.iter())
-        .filter(|floor| floor.prompt == run.prompt && floor.kl > 0.0 && floor.kl.is_finite())
-        .map(|floor| floor.kl)
-        .collect();
-    let mut html = format!("<svg class=\"bar\" viewBox=\"0 0 {WIDTH} 20\" aria-hidden=\"true\">");
-    if !floors.is_empty() {
-        let low = x(floors.iter().copied().fold(f64::INFINITY, f64::min)) - 1.0;
-        let high = x(floors.iter().copied().fold(0.0, f64::max)) + 1.0;
-        html += &format!(
-            "<rect class=\"floor\" x=\"{low:.1}\" y=\"0\" width=\"{:.1}\" height=\"20\"/>",
-            high - low
-        );
-    }
-    let class = match run.direction {
-        Direction::Restored => "s0",
-        Direction::Injected => "s2",
-        Direction::Neither => "s1",
-    };
-    html += &match run.kl {
-        kl if kl > 0.0 && kl.is_finite() => {
-            let width = (x(kl) - ZERO).max(1.0);
-            format!("<rect class=\"{class}\" x=\"{ZERO}\" y=\"4\" width=\"{width:.1}\" height=\"12\"/>")
+    let [a, b] = [&record.arms[0].name, &explanation.arm];
+    let head =
+        ["what was exchanged", "how", "#prompt", "format", "KL", "#KL (nats)", "#bit-equal", "#max |Δ|"];
+    html! {
+        @if !rows.is_empty() {
+            details {
+                summary { (rows.len()) " runs with one thing exchanged" }
+                p {
+                    em { "Undone" } ": " (b) " with what " (a) " has there, compared with " (a) ". " em { "Alone" } ": " (a)
+                    " with what " (b) " has there, compared with " (b) "; in a wider format with " (a)
+                    ". The grey band is " (word("noise")) "."
+                }
+                (table("Runs with one thing exchanged", &head, &rows, ""))
+            }
         }
-        kl if kl.is_finite() => format!("<circle class=\"{class} ring\" cx=\"6\" cy=\"10\" r=\"4\"/>"),
-        _ => format!("<path class=\"{class} cross\" d=\"M188 4 L198 16 M188 16 L198 4\"/>"),
-    };
-    html + "</svg>"
+    }
 }
 
-fn origins(explanation: &Explanation) -> String {
+/// Origins by cause, and within one by the class of their sites.
+fn origins(explanation: &Explanation) -> Markup {
     let floor = &explanation.floor;
     if floor.orders.is_empty() {
-        return String::new();
+        return Markup::default();
     }
-    let rows: Vec<Vec<String>> = (explanation.origins.iter())
-        .map(|origin| {
-            let cause = origin.cause.and_then(|index| explanation.causes.get(index));
-            let [differing, all] = origin.differing;
-            vec![
-                code(&origin.site),
-                origin.prompt.to_string(),
-                format!("{differing} of {all}"),
-                number(origin.expected),
-                number(origin.rms_ratio),
-                number(origin.p_value),
-                or_dash(cause.map(|cause| cause.id.as_str())),
+    let mut by_cause: BTreeMap<Option<usize>, Vec<&Origin>> = BTreeMap::new();
+    for origin in &explanation.origins {
+        by_cause.entry(origin.cause).or_default().push(origin);
+    }
+    let name = |cause: &Option<usize>| {
+        cause.and_then(|index| explanation.causes.get(index)).map_or("no known cause", |cause| &cause.id)
+    };
+    html! {
+        h3 { "Origins" }
+        p {
+            (explanation.origins.len()) " " (word("sites")) " add more than " (floor.orders.len())
+            " other orders of summation do (" (floor.orders.join(", ")) "). The probability that any of " (floor.tests)
+            " tests names one by mistake is " (number(floor.false_alarm_rate)) "."
+        }
+        @for (cause, origins) in &by_cause {
+            details {
+                summary { (origins.len()) " × " (name(cause)) }
+                (of_class(origins))
+            }
+        }
+    }
+}
+
+fn of_class(origins: &[&Origin]) -> Markup {
+    let mut classes: Vec<(&str, Vec<&Origin>)> = Vec::new();
+    for origin in origins {
+        let class = class_of(&origin.site);
+        match classes.iter_mut().find(|(known, _)| *known == class) {
+            Some((_, of)) => of.push(origin),
+            None => classes.push((class, vec![origin])),
+        }
+    }
+    let rows: Vec<_> = (classes.iter())
+        .map(|(class, of)| {
+            let sum = |side: usize| of.iter().map(|o| o.differing[side]).fold(0u64, u64::saturating_add);
+            row![
+                code(class),
+                of.len(),
+                code(&of[0].site),
+                format!("{} of {}", sum(0), sum(1)),
+                number(of.iter().map(|o| o.expected).sum()),
+                number(of.iter().map(|o| o.rms_ratio).fold(f64::NAN, f64::max)),
+                number(of.iter().map(|o| o.p_value).fold(f64::NAN, f64::max)),
             ]
         })
         .collect();
-    let head = ["origin", "#prompt", "#elements differing", "#expected", "#rms / floor", "#p", "cause"];
-    format!(
-        "<h3>Origins</h3>\n<p>Sites that introduce more than {} other orders of summation do ({}). The probability that any \
-         of {} tests names one by mistake is {}.</p>\n{}",
-        floor.orders.len(),
-        text(&floor.orders.join(", ")),
-        floor.tests,
-        number(floor.false_alarm_rate),
-        table("Origins in forward order", &head, &rows, "No site does.")
-    ) + &shapes(explanation)
+    let head = [
+        "sites",
+        "#origins",
+        "the first",
+        "#elements differing",
+        "#expected of noise",
+        "#most rms / noise",
+        "#most p",
+    ];
+    table("Origins by kind of site", &head, &rows, "")
 }
 
 /// What the shape of the computation alone changes.
-fn shapes(explanation: &Explanation) -> String {
-    let rows: Vec<Vec<String>> = (explanation.floor.shapes.iter())
+fn shapes(explanation: &Explanation) -> Markup {
+    let rows: Vec<_> = (explanation.floor.shapes.iter())
         .map(|shape| {
-            vec![
-                text(&shape.what),
-                shape.prompt.to_string(),
-                shape.positions.to_string(),
+            row![
+                shape.what,
+                shape.prompt,
+                shape.positions,
                 percent(shape.equal),
                 number(shape.kl),
                 number(shape.max_abs),
@@ -179,133 +210,38 @@ fn shapes(explanation: &Explanation) -> String {
             ]
         })
         .collect();
-    let head = ["shape", "#prompt", "#positions", "#bit-equal logits", "#KL", "#max |Δ|", "#same top token"];
+    let head = ["shape", "#prompt", "#positions", "#bit-equal", "#KL", "#max |Δ|", "#same top token"];
     table("What the shape alone changes in the reference's logits", &head, &rows, "")
 }
 
-fn truth(record: &RunRecord, explanation: &Explanation) -> String {
-    let mut html = String::new();
-    if let Some(truth) = &explanation.truth {
-        let [a, b] = truth.kl.map(number);
-        let nearer = truth
-            .nearer
-            .as_deref()
-            .map_or("Neither is nearer".to_owned(), |arm| format!("Arm {arm} is nearer"));
-        html += &format!(
-            "<h3>Against the truth</h3>\n<p>{}: {} is KL {a} from it, {} is KL {b}, taking for the truth {}.</p>\n",
-            text(&nearer),
-            text(&record.arms[0].name),
-            text(&explanation.arm),
-            text(&truth.what)
-        );
-        if truth.intrinsic.iter().all(|kl| kl.is_finite()) {
-            let [a, b] = truth.intrinsic.map(number);
-            html += &format!(
-                "<p>Computed as the truth is, without rounding in between, the two are KL {a} and {b} from it.</p>\n"
-            );
-        }
-        html += &sentences("What both arms share and the truth does not", &truth.shared);
-    }
+fn truth(record: &RunRecord, explanation: &Explanation) -> Markup {
     let s = &explanation.signatures;
     let yes = |yes: bool| if yes { "bit-equal" } else { "different" };
-    let found = [
+    let found: Vec<String> = [
         s.position_0_equal.map(|equal| format!("Logits of position 0 are {}.", yes(equal))),
         s.shift_kl.map(|kl| format!("Shifting all positions changes the arm by KL {}.", number(kl))),
         s.growth_exponent
             .map(|e| format!("The intrinsic size grows as position to the power {}.", number(e))),
-    ];
-    html + &sentences("Signatures", &found.into_iter().flatten().collect::<Vec<_>>())
-}
-
-pub(super) fn decisions(record: &RunRecord) -> String {
-    let Some(explanation) = record.explanation.as_ref().filter(|e| !e.decisions.is_empty()) else {
-        return String::new();
-    };
-    let rows: Vec<Vec<String>> = (explanation.decisions.iter())
-        .map(|decision| {
-            let [flips, positions] = decision.flips;
-            let [low, high] = decision.nll_interval.map(number);
-            vec![
-                decision.prompt.to_string(),
-                format!("{flips} of {positions}"),
-                decision.flips_outside_near_ties.to_string(),
-                text(&fork(decision)),
-                number(decision.nll_difference),
-                format!("{low} to {high}"),
-            ]
-        })
-        .collect();
-    let head = [
-        "#prompt",
-        "#flips",
-        "#outside near-ties",
-        "greedy continuations",
-        "#Δ nll per token",
-        "#95 % interval",
-    ];
-    format!(
-        "<h2>What it does to decisions</h2>\n<p>Flips of the most likely token, where greedy continuations part, and the \
-         difference of the prompt's negative log-likelihood in nats per token, {} minus {}.</p>\n{}{}",
-        text(&explanation.arm),
-        text(&record.arms[0].name),
-        table("Decisions by prompt", &head, &rows, ""),
-        continuations(record, explanation)
-    )
-}
-
-/// What both arms say after each prompt, one below the other, with the token marked at which they part.
-fn continuations(record: &RunRecord, explanation: &Explanation) -> String {
-    let arms = [&record.arms[0].name, &explanation.arm];
-    let token = |id: &u32, class: &str| {
-        let said =
-            record.token_texts.get(id).map_or_else(|| format!("⟨{id}⟩"), |said| said.replace('\n', "⏎\n"));
-        match class {
-            "" => text(&said),
-            class => format!("<mark class=\"{class}\" title=\"token {id}\">{}</mark>", text(&said)),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    html! {
+        @if let Some(truth) = &explanation.truth {
+            h3 { "Which of the two is nearer to the truth" }
+            p {
+                @match &truth.nearer { Some(arm) => { (arm) " is nearer" }, None => { "Neither is nearer" } }
+                ": " (record.arms[0].name) " is KL " (number(truth.kl[0])) " from it, " (explanation.arm) " is KL "
+                (number(truth.kl[1])) ", taking for the truth " (truth.what) "."
+            }
+            @if truth.intrinsic.iter().all(|kl| kl.is_finite()) {
+                p {
+                    "Computed as the truth is, without rounding in between, the two are KL " (number(truth.intrinsic[0]))
+                    " and " (number(truth.intrinsic[1])) " from it."
+                }
+            }
+            (sentences("What both share and the truth does not", &truth.shared))
         }
-    };
-    let rows = |decision: &Decision| {
-        let side = move |(arm, ids): (&&String, &Vec<u32>)| {
-            let fork = decision.first_different_token;
-            let class = |place: usize| if fork == Some(place) { "parts" } else { "" };
-            let said: String = ids.iter().enumerate().map(|(place, id)| token(id, class(place))).collect();
-            vec![decision.prompt.to_string(), text(arm), format!("<span class=\"token\">{said}</span>")]
-        };
-        arms.iter().zip(&decision.continued_ids).map(side).collect::<Vec<_>>()
-    };
-    let told = explanation.decisions.iter().filter(|d| !d.continued_ids[0].is_empty());
-    let rows: Vec<Vec<String>> = told.clone().flat_map(rows).collect();
-    if rows.is_empty() {
-        return String::new();
+        (sentences("Signs that tell kinds of causes apart", &found))
     }
-    let near = told.clone().filter(|d| d.near_tie == Some(true)).count();
-    let parted = told.clone().filter(|d| d.first_different_token.is_some()).count();
-    let context = told.clone().map(|d| d.context).max().unwrap_or(0);
-    format!(
-        "<h3>Greedy continuations</h3>\n<p>Both arms go on with their most likely token each time, from up to {context} tokens \
-         at the end of the prompt. {parted} of {} part, at the token that is marked; {near} of those at a near-tie, a margin \
-         that the order of summation alone could have crossed.</p>\n{}",
-        told.count(),
-        table("What both arms say", &["#prompt", "arm", "continuation"], &rows, "")
-    )
-}
-
-/// A row for each arm and prompt, with what the logits come to.
-pub(super) fn logit_rows(record: &RunRecord) -> Vec<Vec<String>> {
-    (record.logits.iter())
-        .map(|logits| {
-            let [a, b] = logits.nonfinite;
-            vec![
-                text(&logits.arm),
-                logits.prompt.to_string(),
-                percent(logits.equal),
-                number(logits.mean_abs),
-                number(logits.max_abs),
-                if logits.allclose { "yes" } else { "no" }.to_owned(),
-                number(logits.kl),
-                percent(logits.top1_agreement),
-                format!("{a}, {b}"),
-            ]
-        })
-        .collect()
 }

@@ -2,107 +2,145 @@
 
 mod causes;
 mod charts;
-mod run;
+mod method;
 mod tensors;
+mod tokens;
 mod verdict;
 
-use crate::escape::text;
+use maud::{Markup, PreEscaped, Render, html};
 use ulpscope_record::RunRecord;
+use ulpscope_record::summary::Answer;
+
+use crate::bars::Axis;
 
 /// Rows of a table before the rest is only counted.
 const ROWS: usize = 200;
 
-/// Everything within `<body>` but data and script.
-pub(crate) fn all(record: &RunRecord) -> String {
-    let sections = [
-        ("map", "Map", charts::map(record)),
-        ("layers", "Layers", charts::layers(record)),
-        ("positions", "Positions", charts::positions(record)),
-        ("logits", "Logits", charts::logits(record)),
-        ("causes", "Causes", causes::section(record)),
-        ("decisions", "Decisions", causes::decisions(record)),
-        ("tensors", "Tensors", tensors::section(record)),
-        ("coverage", "Limits", run::coverage(record)),
-        ("run", "Run", run::section(record)),
-    ];
-    let links: String = (sections.iter())
-        .filter(|(.., body)| !body.is_empty())
-        .map(|(id, name, _)| format!("<a href=\"#{id}\">{name}</a>"))
-        .collect();
-    let body: String = (sections.iter())
-        .filter(|(.., body)| !body.is_empty())
-        .map(|(id, _, body)| format!("<section id=\"{id}\">\n{body}</section>\n"))
-        .collect();
-    format!(
-        "<a class=\"skip\" href=\"#main\">Skip to the findings</a>\n\
-         <header>\n{}</header>\n\
-         <nav aria-label=\"Sections\">{links}<span class=\"push\"></span>\
-         <button type=\"button\" id=\"theme\" hidden>Dark</button></nav>\n\
-         <main id=\"main\">\n{}<div class=\"pickers\" id=\"pickers\" hidden></div>\n{body}</main>\n\
-         <noscript><p class=\"note\">Charts, sorting and the tables of every site need JavaScript, which is off. \
-         The numbers are all in record.json.</p></noscript>\n",
-        verdict::title(record),
-        verdict::section(record),
-    )
+/// Words of ours that a reader meets, and what they mean.
+const GLOSSARY: [(&str, &str); 9] = [
+    ("alone", "the reference with this one thing of the arm put into it"),
+    ("arm", "one checkpoint, loaded in one way and computed with one arithmetic"),
+    ("bit-equal", "the same number, to the last bit"),
+    ("intrinsic", "what a cause does without any rounding in between"),
+    ("near-tie", "two tokens so close that another order of summation could exchange them"),
+    ("noise", "what the reference differs from itself when sums are only added up in another order"),
+    ("origin", "a site that adds more difference than noise when it is given the reference's inputs"),
+    ("site", "one operation of the model whose output is compared"),
+    ("undone", "the arm with this one thing of the reference put into it"),
+];
+
+/// A word of the glossary, with what it means.
+pub(crate) fn word(name: &str) -> Markup {
+    let (plural, one) = (name, name.strip_suffix('s').unwrap_or(name));
+    match GLOSSARY.iter().find(|(word, _)| *word == plural || *word == one) {
+        Some((_, meaning)) => html! { abbr title=(meaning) { (name) } },
+        None => html! { (name) },
+    }
 }
 
-/// A table that can be sorted, or `nothing` where it would have no rows. Cells are HTML; a column whose name begins with
-/// `#` holds numbers.
-pub(crate) fn table(caption: &str, head: &[&str], rows: &[Vec<String>], nothing: &str) -> String {
+/// Everything within `<body>` but data and script.
+pub(crate) fn all(record: &RunRecord, answer: &Answer) -> Markup {
+    let axis = axis(record, answer);
+    let sections = [
+        ("logits", "Tokens", tokens::section(record)),
+        ("causes", "Causes", causes::section(record, &axis)),
+        ("map", "Map", charts::map(record)),
+        ("tensors", "Tensors", tensors::section(record)),
+        ("positions", "Positions", charts::positions(record)),
+        ("layers", "Layers", charts::layers(record)),
+        ("method", "Method", method::section(record)),
+    ];
+    let sections: Vec<_> = sections.into_iter().filter(|(.., body)| !body.0.is_empty()).collect();
+    html! {
+        a class="skip" href="#main" { "Skip to the findings" }
+        header { (verdict::title(record, answer)) }
+        main id="main" {
+            (verdict::section(record, answer, &axis))
+            nav aria-label="Sections" {
+                @for (id, name, _) in &sections { a href={ "#" (id) } { (name) } }
+                span class="push" {}
+                button type="button" id="theme" hidden { "Dark" }
+            }
+            div class="pickers" id="pickers" hidden {}
+            @for (id, name, body) in &sections {
+                section id=(id) { h2 { (name) } (body) }
+            }
+        }
+        noscript {
+            p class="note" {
+                "Charts, sorting and the tables of every site need JavaScript, which is off. The numbers are all in record.json."
+            }
+        }
+    }
+}
+
+/// The axis of every bar: what was measured, noise, and every run with something exchanged.
+fn axis(record: &RunRecord, answer: &Answer) -> Axis {
+    let explanation = record.explanation.as_ref();
+    let runs = explanation.iter().flat_map(|e| &e.counterfactuals).map(|run| run.kl);
+    let floors = explanation.iter().flat_map(|e| &e.floor.logits).map(|floor| floor.kl);
+    Axis::of(runs.chain(floors).chain([answer.size.kl, answer.size.floor_kl]))
+}
+
+/// A table that can be sorted, or `nothing` where it would have no rows. A column whose name begins with `#` holds
+/// numbers.
+pub(crate) fn table(caption: &str, head: &[&str], rows: &[Vec<Markup>], nothing: &str) -> Markup {
     if rows.is_empty() {
-        return match nothing {
-            "" => String::new(),
-            _ => format!("<p>{}</p>\n", text(nothing)),
-        };
+        return html! { @if !nothing.is_empty() { p { (nothing) } } };
     }
     // The first column is what its row is about, and stands at the left even where it is a number.
     let numeric: Vec<bool> =
         (head.iter().enumerate()).map(|(column, name)| column > 0 && name.starts_with('#')).collect();
-    let class = |column: usize| if numeric.get(column) == Some(&true) { " class=\"n\"" } else { "" };
-    let names: String = (head.iter().enumerate())
-        .map(|(column, name)| {
-            format!("<th scope=\"col\"{}>{}</th>", class(column), text(name.trim_start_matches('#')))
-        })
-        .collect();
-    let lines: String = (rows.iter().take(ROWS))
-        .map(|row| {
-            let cells = row.iter().enumerate().map(|(column, cell)| match column {
-                0 => format!("<th scope=\"row\">{cell}</th>"),
-                _ => format!("<td{}>{cell}</td>", class(column)),
-            });
-            format!("<tr>{}</tr>\n", cells.collect::<String>())
-        })
-        .collect();
-    let more = match rows.len() {
-        all if all > ROWS => format!("<p class=\"note\">The other {} are in the record.</p>\n", all - ROWS),
-        _ => String::new(),
-    };
-    format!(
-        "<div class=\"wide\" tabindex=\"0\" role=\"region\" aria-label=\"{0}\"><table class=\"sortable\">\
-         <caption>{0}</caption><thead><tr>{names}</tr></thead>\n<tbody>\n{lines}</tbody></table></div>\n{more}",
-        text(caption)
-    )
+    let class = |column: usize| (numeric.get(column) == Some(&true)).then_some("n");
+    html! {
+        div class="wide" tabindex="0" role="region" aria-label=(caption) {
+            table class="sortable" {
+                caption { (caption) }
+                thead { tr {
+                    @for (column, name) in head.iter().enumerate() {
+                        th scope="col" class=[class(column)] { (word(name.trim_start_matches('#'))) }
+                    }
+                } }
+                tbody {
+                    @for row in rows.iter().take(ROWS) {
+                        tr {
+                            @for (column, cell) in row.iter().enumerate() {
+                                @if column == 0 { th scope="row" { (cell) } }
+                                @else { td class=[class(column)] { (cell) } }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        @if rows.len() > ROWS { p class="note" { "The other " (rows.len() - ROWS) " are in the record." } }
+    }
 }
 
+/// Cells of a table.
+macro_rules! row {
+    ($($cell:expr),* $(,)?) => { vec![$(maud::html! { ($cell) }),*] };
+}
+pub(crate) use row;
+
 /// A list of sentences under a title, if there are any.
-pub(crate) fn sentences(title: &str, sentences: &[String]) -> String {
-    if sentences.is_empty() {
-        return String::new();
+pub(crate) fn sentences(title: &str, sentences: &[String]) -> Markup {
+    html! {
+        @if !sentences.is_empty() {
+            h3 { (title) }
+            ul {
+                @for sentence in sentences.iter().take(ROWS) { li { (sentence) } }
+                @if sentences.len() > ROWS { li { "and " (sentences.len() - ROWS) " more in the record" } }
+            }
+        }
     }
-    let items: String =
-        sentences.iter().take(ROWS).map(|sentence| format!("<li>{}</li>\n", text(sentence))).collect();
-    let more = match sentences.len() {
-        all if all > ROWS => format!("<li>and {} more in the record</li>\n", all - ROWS),
-        _ => String::new(),
-    };
-    format!("<h3>{}</h3>\n<ul>\n{items}{more}</ul>\n", text(title))
 }
 
 /// A name in the type of programs, which may break at its dots.
-pub(crate) fn code(name: &str) -> String {
-    format!("<code>{}</code>", text(name).replace('.', ".<wbr>"))
+pub(crate) fn code(name: &str) -> Markup {
+    html! { code { (PreEscaped(name.render().0.replace('.', ".<wbr>"))) } }
 }
 
-pub(crate) fn or_dash(text: Option<&str>) -> String {
-    text.map_or("–".to_owned(), code)
+pub(crate) fn or_dash(text: Option<&str>) -> Markup {
+    text.map_or_else(|| "–".render(), code)
 }

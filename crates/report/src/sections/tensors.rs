@@ -1,29 +1,24 @@
 //! Weights and buffers: what each recipe did to each, and how the arms' tensors are related.
 
-use super::{code, or_dash, table};
-use crate::escape::text;
+use maud::{Markup, html};
 use ulpscope_record::RunRecord;
 use ulpscope_record::text::{number, percent};
 
-pub(super) fn section(record: &RunRecord) -> String {
+use super::{code, or_dash, row, table};
+
+pub(super) fn section(record: &RunRecord) -> Markup {
     let weights = &record.weights;
-    let mut html = "<h2>Weights and buffers</h2>\n".to_owned();
     if !record.settings.traces.is_empty() {
-        return html + "<p>A trace holds activations alone: no weights were compared.</p>\n";
+        return html! { p { "A trace holds activations alone: no weights were compared." } };
     }
-    html += &format!(
-        "<p>{} of {} tensors of the state dict are bit-identical in every arm.</p>\n",
-        weights.identical, weights.compared
-    );
-    let rows: Vec<Vec<String>> = (weights.different.iter())
+    let different: Vec<_> = (weights.different.iter())
         .map(|tensor| {
-            let [a, b] = &tensor.dtypes;
             let shape: Vec<String> = tensor.shape.iter().map(usize::to_string).collect();
-            vec![
+            row![
                 code(&tensor.name),
-                text(&tensor.arm),
+                tensor.arm,
                 shape.join(" × "),
-                text(&format!("{a}, {b}")),
+                tensor.dtypes.join(", "),
                 percent(tensor.equal),
                 number(tensor.mean_abs),
                 number(tensor.max_abs),
@@ -32,19 +27,15 @@ pub(super) fn section(record: &RunRecord) -> String {
             ]
         })
         .collect();
-    let head =
+    let of_weights =
         ["tensor", "arm", "#shape", "formats", "#equal", "#mean |Δ|", "#max |Δ|", "#not finite", "relation"];
-    html += &table("Weights that differ", &head, &rows, "");
-
-    let rows: Vec<Vec<String>> = (record.buffers.iter())
+    let buffers: Vec<_> = (record.buffers.iter())
         .map(|buffer| {
-            let [a, b] = &buffer.dtypes;
-            let verdict = if buffer.identical { "identical" } else { "<strong>different</strong>" };
-            vec![
+            row![
                 code(&buffer.name),
-                text(&buffer.arm),
-                text(&format!("{a}, {b}")),
-                verdict.to_owned(),
+                buffer.arm,
+                buffer.dtypes.join(", "),
+                html! { @if buffer.identical { "identical" } @else { strong { "different" } } },
                 percent(buffer.equal),
                 number(buffer.max_abs),
                 number(buffer.max_rel),
@@ -52,18 +43,16 @@ pub(super) fn section(record: &RunRecord) -> String {
             ]
         })
         .collect();
-    let head = ["buffer", "arm", "formats", "bits", "#equal", "#max |Δ|", "#max relative", "relation"];
-    html += &table("Buffers, which no state dict holds", &head, &rows, "No buffers were compared.");
-
-    let rows: Vec<Vec<String>> = (record.arms.iter())
+    let of_buffers = ["buffer", "arm", "formats", "bits", "#equal", "#max |Δ|", "#max relative", "relation"];
+    let recipes: Vec<_> = (record.arms.iter())
         .map(|arm| {
             let sum = |field: fn(&ulpscope_record::Conversion) -> u64| {
-                arm.conversions.iter().map(field).fold(0u64, u64::saturating_add).to_string()
+                arm.conversions.iter().map(field).fold(0u64, u64::saturating_add)
             };
-            vec![
-                text(&arm.name),
+            row![
+                arm.name,
                 code(&arm.recipe),
-                arm.conversions.len().to_string(),
+                arm.conversions.len(),
                 sum(|c| c.elements),
                 sum(|c| c.changed),
                 sum(|c| c.overflowed),
@@ -72,8 +61,18 @@ pub(super) fn section(record: &RunRecord) -> String {
             ]
         })
         .collect();
-    let head =
+    let of_recipes =
         ["arm", "recipe", "#tensors", "#elements", "#changed", "#overflowed", "#flushed to 0", "#not finite"];
-    html += &table("What each recipe did", &head, &rows, "");
-    html + "<details id=\"conversion-list\"><summary>Tensor by tensor</summary><div></div></details>\n"
+    html! {
+        p { (weights.identical) " of " (weights.compared) " tensors of the state dict are bit-identical in every arm." }
+        @if different.len() > 12 {
+            details {
+                summary { (different.len()) " weights differ" }
+                (table("Weights that differ", &of_weights, &different, ""))
+            }
+        } @else { (table("Weights that differ", &of_weights, &different, "")) }
+        (table("Buffers, which no state dict holds", &of_buffers, &buffers, "No buffers were compared."))
+        (table("What each recipe did", &of_recipes, &recipes, ""))
+        details id="conversion-list" { summary { "Tensor by tensor" } div {} }
+    }
 }

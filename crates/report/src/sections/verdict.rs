@@ -1,183 +1,121 @@
-//! The top of the page: what was compared, the verdict, and three numbers.
+//! The first screen: what was compared, what it means, how much, why, where, and what to do.
 
-use super::{code, table};
-use crate::escape::text;
-use ulpscope_record::summary::proved;
-use ulpscope_record::text::{number, percent, shortened};
-use ulpscope_record::{Arm, Cause, Direction, Explanation, Model, RunRecord, Status};
+use maud::{Markup, html};
+use ulpscope_record::summary::Answer;
+use ulpscope_record::text::{brief, plural};
+use ulpscope_record::{Consequence, RunRecord, Severity, Topic};
 
-/// Which model it really was.
-pub(super) fn title(record: &RunRecord) -> String {
+use super::{code, word};
+use crate::bars::{Axis, ends};
+
+/// What was compared, and which model it really was.
+pub(super) fn title(record: &RunRecord, answer: &Answer) -> Markup {
     let model = &record.model;
-    let experiment = record.settings.experiment.as_deref();
-    let above =
-        experiment.map_or("ulpscope".to_owned(), |name| format!("ulpscope · experiment {}", text(name)));
-    let mut html = format!("<p class=\"above\">{above}</p>\n<h1>{}</h1>\n", text(&model.name));
-    let revision = model.revision.as_deref().map_or(String::new(), |at| format!(", revision {}", code(at)));
-    html += &format!("<p class=\"soft\">from {}{revision}</p>\n", text(&model.source.to_string()));
-    if model.stand_in {
-        html += "<p class=\"warning\">A stand-in: what was asked for first could not be had.";
-        html += &model.unavailable.iter().map(|why| format!(" {}", text(why))).collect::<String>();
-        html += "</p>\n";
-    }
-    html
-}
-
-/// Verdict, numbers and arms.
-pub(super) fn section(record: &RunRecord) -> String {
-    let (status, name) = match &record.explanation {
-        Some(explanation) => (explanation.status.name(), explanation.status.name().replace('-', " ")),
-        None => ("compared", "compared".to_owned()),
-    };
-    let verdict = match &record.explanation {
-        Some(explanation) => text(&explanation.verdict),
-        None => {
-            format!("{} <code>ulpscope explain</code> finds out why, and proves it.", text(&finding(record)))
+    let ([a, b], [name_a, name_b]) = (&answer.arms, &answer.compared);
+    let tokens: usize = record.prompts.iter().map(|prompt| prompt.ids.len()).sum();
+    html! {
+        p class="above" { "ulpscope" @if let Some(name) = &record.settings.experiment { " · experiment " (name) } }
+        h1 {
+            @if record.arms.len() > 1 { b { (b) ": " (name_b) } " against " (a) ": " (name_a) }
+            @else { (a) ": " (model.name) }
         }
-    };
-    let tiles = match &record.explanation {
-        Some(explanation) => numbers(record, explanation),
-        None => measured(record),
-    };
-    let tiles: String = (tiles.iter())
-        .map(|[name, value, below]| {
-            format!("<div class=\"tile\"><dt>{name}</dt><dd><strong>{value}</strong><span>{below}</span></dd></div>\n")
-        })
-        .collect();
-    format!(
-        "<section id=\"verdict\">\n<h2><span class=\"status {status}\">{name}</span></h2>\n\
-         <p class=\"verdict\">{verdict}</p>\n<dl class=\"tiles\">\n{tiles}</dl>\n{}</section>\n",
-        arms(record),
-    )
-}
-
-/// What a comparison without an explanation has to say.
-fn finding(record: &RunRecord) -> String {
-    match record.first.iter().find_map(|first| Some((first, first.site.as_deref()?))) {
-        Some((first, site)) => format!(
-            "Arm {} parts from {} at {site} on prompt {}.",
-            first.arm, record.arms[0].name, first.prompt
-        ),
-        None if record.first.is_empty() => "No activations were compared.".to_owned(),
-        None => "No site that was observed differs.".to_owned(),
+        p class="soft" {
+            @if let Some(model) = &answer.model { (model) ", " }
+            @if let [a, b] = &answer.recipes && !b.is_empty() { (code(b)) " against " (code(a)) ", " }
+            (plural(record.prompts.len(), "prompt")) ", " (plural(tokens, "token"))
+            @if record.arms.len() > 2 { "; " (plural(record.arms.len() - 2, "further arm")) " below" }
+        }
+        @if model.stand_in {
+            p class="warning" {
+                "A stand-in for the model that was asked for." @for why in &model.unavailable { " " (why) }
+            }
+        }
+        @for failed in &record.settings.failed { p class="warning failed" { "✗ " (failed) } }
     }
 }
 
-/// Proved or not, intrinsic size, noise floor.
-fn numbers(record: &RunRecord, explanation: &Explanation) -> Vec<[String; 3]> {
-    let Some(cause) = explanation.causes.first() else {
-        let mut tiles = measured(record);
-        let proof = match explanation.status {
-            Status::NoDifference => "nothing to prove",
-            _ => "no cause was proved",
-        };
-        tiles[0] = ["Proved".to_owned(), "–".to_owned(), proof.to_owned()];
-        return tiles;
-    };
-    if explanation.cancels_out() {
-        return cancelled(record, explanation, cause);
+/// A name for styles.
+fn class(consequence: Option<Consequence>) -> &'static str {
+    match consequence {
+        Some(Consequence::ChangesOutput) => "badge changes-output",
+        Some(Consequence::AboveNoise) => "badge above-noise",
+        Some(Consequence::Noise) => "badge noise",
+        Some(Consequence::Equal) => "badge equal",
+        Some(Consequence::Undecided) => "badge undecided",
+        _ => "badge",
     }
-    let others = match explanation.causes.len() {
-        1 => String::new(),
-        count => format!(", and {} more", count - 1),
-    };
-    let proof = match (cause.necessary, cause.sufficient) {
-        (true, true) => "yes",
-        (false, false) => "no",
-        _ => "one way",
-    };
-    let [flips, positions] = cause.intrinsic_flips;
-    let size = format!("computed in {}; flips {flips} of {positions} tokens", text(&cause.intrinsic_compute));
-    vec![
-        [
-            "Proved".to_owned(),
-            proof.to_owned(),
-            format!("{}: {}{others}", text(proved(cause)), code(&cause.subject)),
-        ],
-        if cause.intrinsic_kl.is_nan() {
-            [INTRINSIC.to_owned(), "–".to_owned(), "not measured".to_owned()]
-        } else {
-            [INTRINSIC.to_owned(), nats(cause.intrinsic_kl), size]
-        },
-        [FLOOR.to_owned(), nats(cause.floor_kl), above(record, explanation, cause)],
-    ]
 }
 
-const INTRINSIC: &str = "Intrinsic size, KL";
-const FLOOR: &str = "Noise floor, KL";
-
-fn nats(value: f64) -> String {
-    format!("{} <small>nats</small>", text(&number(value)))
+/// Badge, headline, size and rows.
+pub(super) fn section(record: &RunRecord, answer: &Answer, axis: &Axis) -> Markup {
+    let [compared, asked] = answer.size.sites;
+    html! {
+        section id="verdict" {
+            p class="chips-line" {
+                strong class=(class(answer.consequence)) { (answer.badge) }
+                @if !answer.proof.is_empty() { span class="chip" { (answer.proof) } }
+                @if answer.severity == Some(Severity::Choice) { span class="chip" { "not a bug by itself" } }
+                span class="chip" { (compared) " of " (asked) " " (word("sites")) }
+            }
+            p class="verdict" { (answer.headline) }
+            (size(record, answer, axis))
+            (rows(answer))
+            @if record.explanation.is_none() {
+                p class="soft" { code { "ulpscope explain" } " finds out why, and how this compares with noise." }
+            }
+        }
+    }
 }
 
-/// Of an equivalent rewriting the parts have sizes, and the whole has none.
-fn cancelled(record: &RunRecord, explanation: &Explanation, cause: &Cause) -> Vec<[String; 3]> {
-    let wide = |direction: Direction| -> Vec<f64> {
-        let runs = explanation.counterfactuals.iter();
-        let runs = runs.filter(|run| run.direction == direction && run.compute == cause.intrinsic_compute);
-        runs.map(|run| run.kl).collect()
-    };
-    let (together, parts) = (wide(Direction::Neither), wide(Direction::Injected));
-    let mean = together.iter().sum::<f64>() / together.len() as f64;
-    let most = parts.into_iter().reduce(f64::max);
-    let most = most.map_or(String::new(), |most| format!("; parts alone up to {}", text(&number(most))));
-    vec![
-        [
-            "Fault".to_owned(),
-            "none".to_owned(),
-            format!("things that differ cancel out: {}", explanation.causes.len()),
-        ],
-        [
-            INTRINSIC.to_owned(),
-            if together.is_empty() { "–".to_owned() } else { nats(mean) },
-            format!("all together, in {}{most}", text(&cause.intrinsic_compute)),
-        ],
-        [FLOOR.to_owned(), nats(cause.floor_kl), above(record, explanation, cause)],
-    ]
+/// How far apart the logits are, beside noise, and what that does to tokens.
+fn size(record: &RunRecord, answer: &Answer, axis: &Axis) -> Markup {
+    let size = &answer.size;
+    if size.kl.is_nan() {
+        return html! { p { "The logits' divergence was not measured." } };
+    }
+    let floors = record.explanation.iter().flat_map(|e| &e.floor.logits).map(|floor| floor.kl);
+    let noise = ends(floors);
+    let times = size.kl / size.floor_kl;
+    html! {
+        dl class="kl" {
+            @if !size.floor_kl.is_nan() {
+                dt { (word("noise")) }
+                dd { (axis.bar("s5", size.floor_kl, noise)) span { (brief(size.floor_kl)) } }
+            }
+            dt { (answer.arms[1]) }
+            dd {
+                (axis.bar("s1", size.kl, noise))
+                span { (brief(size.kl)) @if times.is_finite() && times > 0.0 { ", " (brief(times)) " × noise" } }
+            }
+        }
+        p class="soft" {
+            (axis.told()) ". "
+            @if size.positions > 0 {
+                (size.flips) " of " (size.positions) " top tokens flip"
+                @if size.clear_flips > 0 { ", " (size.clear_flips) " of them clearly" }
+                @if size.continued > 0 {
+                    "; greedy continuations "
+                    @match size.parts_at {
+                        Some(at) => { "part at token " (at) " of " (size.continued) },
+                        None => { "agree for " (size.continued) " tokens" },
+                    }
+                }
+                "."
+            }
+        }
+    }
 }
 
-fn above(record: &RunRecord, explanation: &Explanation, cause: &Cause) -> String {
-    let most = record.logits.iter().filter(|logits| logits.arm == explanation.arm).map(|logits| logits.kl);
-    let measured = most.fold(f64::NAN, f64::max);
-    let measured = if measured.is_nan() { String::new() } else { format!("measured {}; ", number(measured)) };
-    let place = match explanation.onset {
-        Some(position) => format!("above the floor from position {position} on"),
-        None if cause.exceeds_floor => "above the floor".to_owned(),
-        None => "not above the floor".to_owned(),
-    };
-    text(&(measured + &place))
-}
-
-/// How far apart the logits are, where no cause is known.
-fn measured(record: &RunRecord) -> Vec<[String; 3]> {
-    let worst = record.logits.iter().max_by(|a, b| a.kl.total_cmp(&b.kl));
-    let Some(worst) = worst else {
-        return vec![["Logits".to_owned(), "–".to_owned(), "were not compared".to_owned()]; 1];
-    };
-    let of = format!("arm {} on prompt {}", text(&shortened(&worst.arm, 30)), worst.prompt);
-    vec![
-        ["Bit-equal logits".to_owned(), percent(worst.equal), of.clone()],
-        ["KL".to_owned(), format!("{} <small>nats</small>", number(worst.kl)), format!("{of}, the largest")],
-        ["Same most likely token".to_owned(), percent(worst.top1_agreement), "of positions".to_owned()],
-    ]
-}
-
-fn arms(record: &RunRecord) -> String {
-    let model =
-        |arm: &Arm| arm.model.as_ref().map_or("the same".to_owned(), |model: &Model| text(&model.name));
-    let rows: Vec<Vec<String>> = (record.arms.iter().enumerate())
-        .map(|(index, arm)| {
-            let reference = if index == 0 { " <small>reference</small>" } else { "" };
-            let variants = arm.variants.iter().map(|variant| format!("@{variant}")).collect::<String>();
-            vec![
-                format!("{}{reference}", text(&arm.name)),
-                code(&(arm.recipe.clone() + &variants)),
-                text(&arm.attention),
-                text(&arm.dtype),
-                text(&arm.accumulation),
-                if index == 0 { text(&record.model.name) } else { model(arm) },
-            ]
-        })
-        .collect();
-    table("Arms", &["arm", "recipe", "attention", "format", "order of summation", "model"], &rows, "No arms.")
+fn rows(answer: &Answer) -> Markup {
+    let topics = [Topic::Cause, Topic::Where, Topic::Fix, Topic::Limit];
+    let of = |topic: Topic| answer.rows.iter().filter(move |row| row.topic == topic);
+    html! {
+        dl class="rows" {
+            @for topic in topics.into_iter().filter(|topic| of(*topic).next().is_some()) {
+                dt { (topic.name()) }
+                dd { @for row in of(topic).take(4) { p { (row.text) } }
+                    @if of(topic).count() > 4 { p class="soft" { "and " (of(topic).count() - 4) " more below" } } }
+            }
+        }
+    }
 }
