@@ -72,18 +72,30 @@ impl<'a> Subject<'a> {
             .bold();
         let model = &self.record.model;
         let stand_in = if model.stand_in { " (a stand-in)" } else { "" };
-        let against = match arm {
-            Some(arm) => format!("{} against {}", described(arm), described(&self.record.arms[0])),
-            None => format!("against {}", described(&self.record.arms[0])),
-        };
-        let about =
-            format!("{}{stand_in}, {}", font::fitted(&model.name, LINE, 800.0), self.prompt_in_words());
+        let [a, b] = self.named(arm);
+        let against = if arm.is_some() { format!("{b} against {a}") } else { format!("against {a}") };
+        let of = font::fitted(&model.name, LINE, 800.0);
+        let about = format!("{of}{stand_in}, {}", self.prompt_in_words());
         let mut y = 72.0;
         for text in [about.as_str(), against.as_str(), finding].into_iter().filter(|text| !text.is_empty()) {
             y += 42.0;
             picture.text(&font::fitted(text, LINE, RIGHT - LEFT), (LEFT, y), LINE, Align::Start).colour(GREY);
         }
         y
+    }
+
+    /// The reference and an arm, each with its model where those are two.
+    fn named(&self, arm: Option<&Arm>) -> [String; 2] {
+        let reference = &self.record.arms[0];
+        let arm = arm.unwrap_or(reference);
+        let two = arm.model.is_some() || !self.record.settings.traces.is_empty();
+        let names = ulpscope_record::summary::names(self.record, arm);
+        [(reference, &names[0]), (arm, &names[1])].map(|(arm, name)| match two {
+            true => {
+                format!("{}: {}, {}", short(&arm.name), ulpscope_record::text::shortened(name, 40), made(arm))
+            }
+            false => described(arm),
+        })
     }
 
     fn prompt_in_words(&self) -> String {
@@ -101,13 +113,21 @@ impl<'a> Subject<'a> {
 
 /// Name, recipe and attention of an arm.
 pub(crate) fn described(arm: &Arm) -> String {
-    let recipe = ulpscope_record::text::shortened(&arm.recipe, 60);
-    let name = ulpscope_record::text::shortened(&arm.name, 20);
     let model = arm
         .model
         .as_ref()
-        .map_or(String::new(), |model| format!(" of {}", ulpscope_record::text::shortened(&model.name, 30)));
-    format!("{name}: {recipe}{model}, {}", ulpscope_record::text::shortened(&arm.attention, 12))
+        .map_or(String::new(), |model| format!("{}, ", ulpscope_record::text::shortened(&model.name, 30)));
+    format!("{}: {model}{}", short(&arm.name), made(arm))
+}
+
+fn short(name: &str) -> String {
+    ulpscope_record::text::shortened(name, 20)
+}
+
+fn made(arm: &Arm) -> String {
+    let [recipe, attention] = [(&arm.recipe, 60), (&arm.attention, 12)]
+        .map(|(text, most)| ulpscope_record::text::shortened(text, most));
+    format!("{recipe}, {attention}")
 }
 
 /// One entry of a legend.
@@ -196,6 +216,10 @@ mod tests {
         let mut run = record(1, 2, 1);
         assert_eq!(described(&run.arms[1]), "b: load(f32).to(bf16), eager");
         run.arms[1].model = Some(run.model.clone());
-        assert!(described(&run.arms[1]).contains("load(f32).to(bf16) of HuggingFaceTB/"));
+        assert!(described(&run.arms[1]).starts_with("b: HuggingFaceTB/"));
+        run.settings.models = vec![vec!["x/one/run".into()], vec!["x/two/run".into()]];
+        let subject = Subject::new(&run, 0).unwrap();
+        let named = ["a: one/run, load(bf16), eager", "b: two/run, load(f32).to(bf16), eager"];
+        assert_eq!(subject.named(Some(&run.arms[1])), named);
     }
 }

@@ -12,7 +12,7 @@ use ulpscope_record::{Bucket, RunRecord};
 /// KL by position on logarithmic axes: measured, of the causes alone without rounding in between, and of the
 /// floor with two standard deviations to each side.
 ///
-/// None where the record has no explanation with such buckets of positions on this prompt.
+/// None where the record has no explanation with such buckets of positions on this prompt, or of too few for a curve.
 ///
 /// # Errors
 /// [`PlotError::OneArm`], [`PlotError::NoPrompt`], [`PlotError::NoArm`].
@@ -23,7 +23,7 @@ pub fn growth(record: &RunRecord, options: &Options) -> Result<Option<Picture>, 
     let buckets: Vec<&Bucket> = (explanation.growth.iter())
         .filter(|bucket| bucket.prompt == options.prompt && bucket.from < bucket.to)
         .collect();
-    if buckets.is_empty() {
+    if buckets.iter().all(|bucket| bucket.to < LEAST) {
         return Ok(None);
     }
     let mut picture = Picture::default();
@@ -129,6 +129,8 @@ pub fn growth(record: &RunRecord, options: &Options) -> Result<Option<Picture>, 
     Ok(Some(picture))
 }
 
+/// Positions below which there is no curve to speak of.
+const LEAST: usize = 128;
 const FLOOR: Colour = Colour { rgb: (216, 216, 216), alpha: 1.0 };
 
 fn mark(picture: &mut Picture, mark: Mark, (x, place): (f64, Place), radius: f64, colour: Colour) {
@@ -156,7 +158,7 @@ mod tests {
         ] {
             assert!(texts.contains(&text), "{text} in {texts:?}");
         }
-        let mut short = explained(2, 16);
+        let mut short = explained(2, 200);
         short.explanation.as_mut().unwrap().onset = None;
         let picture = growth(&short, &Options::default()).unwrap().unwrap();
         assert!(!picture.texts().iter().any(|text| text.contains("at position")));
@@ -164,7 +166,7 @@ mod tests {
 
     #[test]
     fn a_size_that_was_not_measured_is_not_drawn() {
-        let mut run = explained(2, 64);
+        let mut run = explained(2, 256);
         let buckets = &mut run.explanation.as_mut().unwrap().growth;
         buckets.iter_mut().for_each(|bucket| bucket.intrinsic_kl = f64::NAN);
         let picture = growth(&run, &Options::default()).unwrap().unwrap();
@@ -174,6 +176,8 @@ mod tests {
 
     #[test]
     fn without_buckets_there_is_no_picture() {
-        assert_eq!(growth(&record(2, 2, 3), &Options::default()).unwrap(), None);
+        for run in [record(2, 2, 3), explained(2, 64)] {
+            assert_eq!(growth(&run, &Options::default()).unwrap(), None);
+        }
     }
 }
