@@ -8,27 +8,27 @@
 //! the reference's state with every site's output replaced by the reference's (teacher forcing), which shows what
 //! each single operation *introduces*.
 //!
-//! ```no_run
+//! ```
 //! use burn::tensor::Device;
 //! use ulpscope_capture::Pattern;
 //! use ulpscope_compare::{NamedArm, Plan, compare};
 //! use ulpscope_decoder::Semantics;
 //! use ulpscope_weights::{Arm, Checkpoint};
 //!
-//! let checkpoint = Checkpoint::open("SmolLM2-135M".as_ref())?;
+//! let checkpoint = Checkpoint::open("../../tests/fixtures/tiny-llama".as_ref())?;
 //! let arm = |name: &str, recipe: &str| -> Result<_, Box<dyn std::error::Error>> {
 //!     let arm = Arm::new(&checkpoint, recipe.parse()?);
 //!     Ok(NamedArm { name: name.to_owned(), arm, semantics: Semantics::default() })
 //! };
 //! let plan = Plan {
 //!     arms: vec![arm("a", "load(bf16)")?, arm("b", "load(f32).to(bf16)")?],
-//!     prompts: vec![vec![22007, 6463, 314]],
+//!     prompts: vec![vec![17, 3, 250]],
 //!     sites: Pattern::all(),
 //!     device: Device::default(),
 //!     longest_watched: usize::MAX,
 //! };
 //! let findings = compare(&plan, |_| ())?;
-//! println!("{:?}", findings.first);
+//! assert_eq!(findings.first[0].site.as_deref(), Some("model.rotary_emb.cos"));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 

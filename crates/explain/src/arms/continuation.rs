@@ -53,7 +53,7 @@ pub(crate) fn too_large(plan: &Plan) -> Option<String> {
     (bytes > MEMORY).then(|| {
         let gib = |bytes: u64| bytes as f64 / f64::from(1 << 30);
         format!(
-            "greedy continuations were not run: the parameters of both arms take {:.1} GiB, and {:.0} are held in \
+            "Greedy continuations were not run: the parameters of both arms take {:.1} GiB, and {:.0} are held in \
              memory at most",
             gib(bytes),
             gib(MEMORY)

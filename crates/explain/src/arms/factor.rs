@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ulpscope_compare::{Differing, NamedArm, Take};
 use ulpscope_decoder::{
-    Architecture, Branch, Departure, Field, RopeParameters, RotaryEmbedding, Semantics, Variant,
+    Architecture, Branch, Departure, Field, Op, RopeParameters, RotaryEmbedding, Semantics, Variant,
 };
 use ulpscope_floats::{DType, Floats};
 use ulpscope_record::{Finding, Subject};
@@ -390,7 +390,7 @@ fn ruled(d: &Differing) -> bool {
     if let Described(Description::Rotated { apart, .. }) = d.statement {
         return apart <= ROTATED;
     }
-    d.name.ends_with("norm.weight")
+    d.kind.op == Op::Norm
         || matches!(
             d.statement,
             Exact(

@@ -4,6 +4,7 @@ use ulpscope_compare::{Findings, Plan};
 
 use crate::arms::factor::Factor;
 use crate::thresholds::HIDDEN_ANGLE;
+use crate::words::short;
 
 /// Where theory expects a fault of rotation to show: an angle error of δ per position reaches 0.1 and 1 rad.
 pub(crate) fn expected(factors: &[Factor]) -> Vec<String> {
@@ -13,7 +14,7 @@ pub(crate) fn expected(factors: &[Factor]) -> Vec<String> {
             "{}: the frequency that is off most, by {delta:.3e} rad per position, turns queries and keys by 0.1 rad \
              too much at distance {:.0}, by 1 rad at distance {:.0}",
             factor.subject(),
-            (0.1 / delta).ceil(),
+            (HIDDEN_ANGLE / delta).ceil(),
             (1.0 / delta).ceil()
         ))
     };
@@ -31,7 +32,7 @@ pub(crate) fn guards(
     let longest = plan.prompts.iter().map(Vec::len).max().unwrap_or(0);
     if longest < 2 {
         guards.push(
-            "no prompt has more than one token: position 0 is not rotated and its softmax is 1, so that faults of \
+            "No prompt has more than one token: position 0 is not rotated and its softmax is 1, so that faults of \
              rotation, scale and mask can't show"
                 .to_owned(),
         );
@@ -39,20 +40,24 @@ pub(crate) fn guards(
     for factor in factors {
         if let Some(delta) = factor.rotation.filter(|d| *d > 0.0 && *d * (longest as f64) < HIDDEN_ANGLE) {
             guards.push(format!(
-                "over {longest} tokens {} turns no query or key by more than {:.2e} rad too much; longer prompts show \
-                 more of it",
+                "Length hides {}: over {longest} tokens it turns a query or key by {} rad at most, and by 0.1 rad from {} \
+                 tokens on",
                 factor.subject(),
-                delta * longest.saturating_sub(1) as f64
+                short(delta * longest.saturating_sub(1) as f64),
+                (HIDDEN_ANGLE / delta).ceil()
             ));
         }
     }
     if nonfinite != [0, 0] {
         let first = |arm: usize| {
             let site = findings.sites.iter().find(|s| !s.first_nonfinite[arm].is_empty());
-            site.map_or_else(String::new, |s| format!(" (first {} {:?})", s.site, s.first_nonfinite[arm]))
+            site.map_or_else(String::new, |s| {
+                let at: Vec<String> = s.first_nonfinite[arm].iter().map(usize::to_string).collect();
+                format!(" (first {} [{}])", s.site, at.join(", "))
+            })
         };
         guards.push(format!(
-            "{} elements of activations are NaN or infinite in a{} and {} in b{}; means leave them out",
+            "NaN or infinite elements of activations: {} in a{} and {} in b{}; means leave them out",
             nonfinite[0],
             first(0),
             nonfinite[1],
@@ -61,11 +66,11 @@ pub(crate) fn guards(
     }
     if std::ptr::eq(plan.arms[0].arm.checkpoint(), plan.arms[1].arm.checkpoint()) {
         guards.push(
-            "both arms are made of one checkpoint: a fault in its weights or its config is in both, and can't be seen \
+            "Both arms are made of one checkpoint: a fault in its weights or its config is in both, and can't be seen \
              without another to compare with"
                 .to_owned(),
         );
     }
-    guards.extend(findings.coverage.not_compared.iter().map(|what| format!("not compared: {what}")));
+    guards.extend(findings.coverage.not_compared.iter().map(|what| format!("Not compared: {what}")));
     guards
 }

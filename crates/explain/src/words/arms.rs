@@ -68,7 +68,7 @@ fn causes(found: &Explanation, size: &Size, extras: &Extras) -> Vec<String> {
             }
         },
     }
-    texts.extend(extras.rewritings.iter().map(|what| format!("{}.", opening(what))));
+    texts.extend(extras.rewritings.iter().map(|what| format!("{what}.")));
     texts.extend(found.bisection.as_ref().map(|bisection| format!("{}.", opening(&bisected(bisection)))));
     if let Some(truth) = &found.truth {
         texts.extend(truth.shared.iter().map(|what| format!("Besides, {what}.")));
@@ -200,7 +200,7 @@ fn limits(facts: &Facts, size: &Size) -> Vec<String> {
     if found.status == Status::NoDifference {
         texts.push("A fault in the weights or the config that both have would not show.".to_owned());
     }
-    texts.extend(found.guards.iter().take(LIMITS).map(|guard| format!("{}.", opening(guard))));
+    texts.extend(found.guards.iter().take(LIMITS).map(|guard| format!("{guard}.")));
     texts
 }
 
@@ -230,8 +230,8 @@ pub(crate) fn rewritten(rewriting: &Rewriting, all: &[Factor]) -> String {
 pub(crate) fn cancel(rewriting: &Rewriting, all: &[Factor], wide: &str) -> String {
     let members: Vec<String> = rewriting.members.iter().map(|&i| all[i].described()).collect();
     format!(
-        "{} cancel out: parts of that alone change the logits (KL {} in {wide}), together they do not (KL {}), so that they are \
-         an equivalent rewriting and no fault",
+        "These cancel out: {}. Parts of that alone change the logits (KL {} in {wide}), together they do not (KL {}), so that \
+         they are an equivalent rewriting and no fault",
         members.join(" and "),
         short(rewriting.parts),
         short(rewriting.kl)

@@ -24,11 +24,8 @@ pub(crate) fn short(value: f64) -> String {
     }
 }
 
-/// A sentence's beginning: the path of a module stays as it is.
+/// A text with a capital at its beginning.
 pub(crate) fn opening(text: &str) -> String {
-    if text.split(' ').next().is_some_and(|word| word.contains(['.', '_'])) {
-        return text.to_owned();
-    }
     let mut chars = text.chars();
     chars.next().map_or(String::new(), |first| first.to_uppercase().chain(chars).collect())
 }

@@ -7,7 +7,7 @@ use ulpscope_record::{Cause, Explanation, Row, Status, Subject, Topic};
 
 use super::findings::{does, integers, relation};
 use super::judgement::row;
-use super::{first_names, opening, short, wrong_shape};
+use super::{first_names, short, wrong_shape};
 use crate::layer_groups::{class, ranges};
 use crate::trace::evidence::{Claim, Evidence};
 use crate::trace::found::{Found, Shown, Unexplained};
@@ -169,16 +169,16 @@ fn ties(found: &Found) -> String {
 /// What limits the verdict.
 pub(crate) fn guards(known: &Known) -> Vec<String> {
     let mut guards = vec![
-        "a trace can't be run again: what is proved is that each operation of ours, changed as stated, gives the trace's \
+        "A trace can't be run again: what is proved is that each operation of ours, changed as stated, gives the trace's \
          values on the trace's inputs; that the other program does just this, or that mending it would mend its logits, \
          is not shown by running it"
             .to_owned(),
     ];
     let gaps = known.recorded.missing.iter().chain(&known.recorded.besides);
-    guards.extend(gaps.map(|what| format!("not compared: {}", gap(what))));
+    guards.extend(gaps.map(|what| format!("Not compared: {}", gap(what))));
     if known.recorded.references.iter().all(|reference| reference.ids.len() < 2) {
         guards.push(
-            "no trace has more than one token: position 0 is not rotated and its softmax is 1, so that faults of \
+            "No trace has more than one token: position 0 is not rotated and its softmax is 1, so that faults of \
              rotation, scale and mask can't show"
                 .to_owned(),
         );
@@ -186,20 +186,20 @@ pub(crate) fn guards(known: &Known) -> Vec<String> {
     let unknown = known.judge.unknown_orders();
     if !unknown.is_empty() && known.differs() {
         guards.push(format!(
-            "the trace's order of summation is not known at {}: there, what another order could have done counts as no \
+            "The trace's order of summation is not known at {}: there, what another order could have done counts as no \
              difference",
             first_names(&unknown)
         ));
     }
     if known.shares.is_none() {
         guards.push(
-            "the causes' shares of the divergence do not add up, because the causes act on each other: none is stated"
+            "The causes' shares of the divergence do not add up, because the causes act on each other: none is stated"
                 .to_owned(),
         );
     }
     for f in known.outcome.found.iter().filter(|f| f.ran() && f.mended < ENOUGH) {
         guards.push(format!(
-            "{} ({}) rests on {} elements that differ without it; record a longer prompt to be sure",
+            "Few elements differ: {} ({}) rests on {} that differ without it; record a longer prompt to be sure",
             subject(&f.claim),
             relation_of(f),
             f.mended
@@ -209,7 +209,7 @@ pub(crate) fn guards(known: &Known) -> Vec<String> {
     let local: Vec<String> = known.outcome.found.iter().filter(local).map(|f| subject(&f.claim)).collect();
     if !local.is_empty() {
         guards.push(format!(
-            "{} holds at single operations only, and is not part of the free runs",
+            "At single operations only, and not in the free runs: {}",
             first_names(&local)
         ));
     }
@@ -257,7 +257,7 @@ pub(crate) fn rows(known: &Known, found: &Explanation, status: Status) -> Vec<Ro
     remedies.dedup();
     rows.extend(remedies.into_iter().take(LISTED).map(|text| row(Topic::Fix, text)));
     rows.extend(
-        found.guards.iter().skip(1).take(LIMITS).map(|text| row(Topic::Limit, format!("{}.", opening(text)))),
+        found.guards.iter().skip(1).take(LIMITS).map(|text| row(Topic::Limit, format!("{text}."))),
     );
     rows
 }
