@@ -240,7 +240,7 @@ mod tests {
 
     #[test]
     fn a_line_begins_neither_within_code_nor_with_the_mark_of_a_list() {
-        assert_eq!(words(["a `b c` d", "- e"].into_iter()), ["a", "`b c`", "d - e"]);
+        assert_eq!(words(["a `b c` d", "- e"].into_iter()), ["a", "`b c`", "d -", "e"]);
         assert_eq!(words(["in 3. of"].into_iter()), ["in 3.", "of"]);
     }
 
