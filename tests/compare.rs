@@ -53,7 +53,7 @@ fn loading_against_casting() {
     for attention in ["eager", "sdpa"] {
         let r = record([tiny().as_str(), "--attention", attention]);
 
-        assert_eq!(r["schema"], 1);
+        assert_eq!(r["schema"], ulpscope_record::SCHEMA);
         for (arm, name, recipe) in [(0, "a", "load(bf16)"), (1, "b", "load(f32).to(bf16)")] {
             let arm = &r["arms"][arm];
             assert_eq!(

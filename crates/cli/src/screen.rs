@@ -417,6 +417,14 @@ LIMIT  3 tokens are too few to see faults that grow with position; 2048 or more
     }
 
     #[test]
+    fn an_undecided_judgement_is_told_from_the_others() {
+        let mut run = explained(2);
+        assert!(!undecided(&run) && !undecided(&explained(1)));
+        run.explanation.as_mut().unwrap().judgement.as_mut().unwrap().consequence = Consequence::Undecided;
+        assert!(undecided(&run) && verdict(&run, Ink::PLAIN).starts_with("UNDECIDED   No token"));
+    }
+
+    #[test]
     fn what_was_not_measured_has_no_bar() {
         let mut run = explained(2);
         let judgement = run.explanation.as_mut().unwrap().judgement.as_mut().unwrap();

@@ -40,7 +40,8 @@ pub fn brief(value: f64) -> String {
     }
 }
 
-/// `text` in lines of at most `width` characters, broken between words; a longer word is broken where it must be.
+/// `text` in lines of at most `width` characters, broken between words; a longer word is broken where it must be. What
+/// could write to a terminal becomes a point.
 ///
 /// ```
 /// use ulpscope_record::text::wrapped;
@@ -53,7 +54,7 @@ pub fn wrapped(text: &str, width: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     let mut used = 0;
     for word in text.split_whitespace() {
-        let mut word = word.to_owned();
+        let mut word: String = word.chars().map(|c| if c.is_control() { '·' } else { c }).collect();
         let mut length = word.chars().count();
         if used > 0 && used + 1 + length <= width {
             lines.last_mut().expect("there is a line").push(' ');
@@ -169,6 +170,19 @@ mod tests {
             [0.99995, 0.99, 0.00005, 0.001, f64::NAN].map(percent),
             [">99.99 %", "99.00 %", "<0.01 %", "0.10 %", "NaN"]
         );
+    }
+
+    #[test]
+    fn lines_are_no_wider_than_asked_for_and_lose_nothing() {
+        let text = "x model.layers.0.self_attn.q_proj.weight é日本語日本語 \u{1b}[31m  end";
+        for width in 0..60 {
+            let lines = wrapped(text, width);
+            assert!(lines.iter().all(|line| line.chars().count() <= width.max(1)), "{width}: {lines:?}");
+            let all = |text: &str| text.split_whitespace().collect::<String>();
+            assert_eq!(all(&lines.concat()), all(text).replace('\u{1b}', "·"), "{width}");
+        }
+        assert_eq!(wrapped("", 5), [""]);
+        assert_eq!([99.9, 0.0999, -12.34, f64::INFINITY].map(brief), ["100", "0.1", "-12", "inf"]);
     }
 
     #[test]
