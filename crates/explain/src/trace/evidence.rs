@@ -203,7 +203,7 @@ mod tests {
         };
         assert!(related(&|x| 8.0 * x).is_scaled() && related(&|x| 5.65 * x).is_scaled());
         assert!(!related(&|x| x + 1.0).is_scaled() && !related(&|x| -x).is_scaled());
-        assert_eq!(related(&|x| 8.0 * x).finding().number("by"), Some(8.0));
+        assert_eq!(related(&|x| 8.0 * x).finding().number("gain"), Some(8.0));
     }
 
     #[test]

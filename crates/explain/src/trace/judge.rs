@@ -199,7 +199,11 @@ mod tests {
             sites.iter().flat_map(|site| (0..5).map(|_| off(site, 400, step)).collect::<Vec<_>>()).collect();
         let beyond = |count: usize, by: f32| {
             let of = |site: &String| {
-                if site.ends_with("down_proj") { off(site, count, by) } else { off(site, 0, 0.0) }
+                if class(site) == "model.layers.*.mlp.down_proj" {
+                    off(site, count, by)
+                } else {
+                    off(site, 0, 0.0)
+                }
             };
             let found: Vec<SiteDivergence> = sites.iter().map(of).collect();
             let judge = Judge::calibrated(&found, &noise, &llama());

@@ -15,15 +15,15 @@ const MOST: usize = 5;
 
 /// Everything that is one cause as one, of a model with so many layers; what two honest libraries differ by comes last.
 pub(super) fn merged(found: Vec<Found>, layers: usize) -> Vec<Found> {
-    let mut found = by_key(exchanged(whole_layers(found)), |one: &Found| {
-        let place = class(&one.claim.key.place);
-        (one.claim.kind.id, place, one.claim.evidence.in_any_layer(), one.shown)
+    let mut found = by_key(exchanged(whole_layers(found)), |cause: &Found| {
+        let place = class(&cause.claim.key.place);
+        (cause.claim.kind.id, place, cause.claim.evidence.in_any_layer(), cause.shown)
     })
     .into_iter()
     .flat_map(|same| if together(same.len(), layers) { vec![joined(same)] } else { same })
     .collect::<Vec<Found>>();
     found.iter_mut().for_each(widen_epsilon);
-    found.sort_by_key(|one| one.shown == Shown::LastBits);
+    found.sort_by_key(|cause| cause.shown == Shown::LastBits);
     found
 }
 
@@ -32,7 +32,7 @@ fn joined(found: Vec<Found>) -> Found {
     let mut all = found.into_iter();
     let mut whole = all.next().expect("there is one");
     whole.claim.evidence = whole.claim.evidence.in_any_layer();
-    all.for_each(|one| whole.take(one));
+    all.for_each(|cause| whole.take(cause));
     whole
 }
 
@@ -57,8 +57,8 @@ fn whole_layers(found: Vec<Found>) -> Vec<Found> {
             *best = (from, count);
         }
     }
-    let moved = |one: &Found| {
-        layers_of(one).is_some_and(|(layer, from)| sources.get(&layer).is_some_and(|best| best.0 == from))
+    let moved = |cause: &Found| {
+        layers_of(cause).is_some_and(|(layer, from)| sources.get(&layer).is_some_and(|best| best.0 == from))
     };
     let (moved, mut others): (Vec<Found>, Vec<Found>) = found.into_iter().partition(moved);
     if moved.is_empty() {
@@ -76,18 +76,22 @@ fn whole_layers(found: Vec<Found>) -> Vec<Found> {
             Evidence::Fact(finding),
         ),
     ));
-    others.sort_by_key(|one| one.sites.first().copied());
+    others.sort_by_key(|cause| cause.sites.first().copied());
     others
 }
 
 /// Makes one cause of two tensors that hold each other's content.
 fn exchanged(mut found: Vec<Found>) -> Vec<Found> {
-    let holds = |one: &Found| one.claim.evidence.holds().map(|names| names.map(str::to_owned));
+    let holds = |cause: &Found| cause.claim.evidence.holds().map(|names| names.map(str::to_owned));
     let mut first = 0;
     while first < found.len() {
         if let Some([name, from]) = holds(&found[first])
-            && let Some(second) = found.iter().position(|one| {
-                one.claim.evidence.holds().is_some_and(|[other, source]| [other, source] == [&*from, &*name])
+            && let Some(second) = found.iter().position(|cause| {
+                cause
+                    .claim
+                    .evidence
+                    .holds()
+                    .is_some_and(|[other, source]| [other, source] == [&*from, &*name])
             })
         {
             let pair = [found.remove(first.max(second)), found.remove(first.min(second))];
@@ -104,10 +108,10 @@ fn exchanged(mut found: Vec<Found>) -> Vec<Found> {
 /// Several under another claim.
 fn as_one(found: Vec<Found>, claim: Claim) -> Found {
     let mut whole = Found::new(claim, Shown::Run);
-    for one in found {
+    for cause in found {
         // What is left of one is left of all.
-        whole.shown = if one.shown == Shown::Run { whole.shown } else { one.shown };
-        whole.take(one);
+        whole.shown = if cause.shown == Shown::Run { whole.shown } else { cause.shown };
+        whole.take(cause);
     }
     whole
 }

@@ -162,12 +162,12 @@ impl<'s, 'a> Search<'s, 'a> {
         let mut pairs = Vec::new();
         for first in better.into_iter().take(PAIRED) {
             for second in tried.iter().filter(|t| t.trial.differing(spot.site) > 0) {
-                let (one, other) = (&first.what[0], &second.what[0]);
-                let same = one.claim.about == other.claim.about && one.change.rewired().is_none();
-                if same || one.claim.key == other.claim.key {
+                let (half, other) = (&first.what[0], &second.what[0]);
+                let same = half.claim.about == other.claim.about && half.change.rewired().is_none();
+                if same || half.claim.key == other.claim.key {
                     continue;
                 }
-                let pair = self.attempt(spot, vec![one.clone(), other.clone()])?;
+                let pair = self.attempt(spot, vec![half.clone(), other.clone()])?;
                 if pair.equal {
                     return Ok(vec![pair]);
                 }

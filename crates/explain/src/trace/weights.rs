@@ -210,9 +210,9 @@ impl Layer<'_> {
         // Few channels may have one changed element each; of one, every guess is run.
         let Some(inputs) = self.inputs(columns) else { return Vec::new() };
         let guesses: Vec<Vec<(usize, Row)>> = match &unknown[..] {
-            [one] => elements(&data, &inputs, weight, *one, GUESSES)
+            [only] => elements(&data, &inputs, weight, *only, GUESSES)
                 .into_iter()
-                .map(|row| vec![(*one, row)])
+                .map(|row| vec![(*only, row)])
                 .collect(),
             several if several.len() <= 16 => {
                 let each =

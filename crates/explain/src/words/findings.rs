@@ -255,9 +255,9 @@ fn formed(value: &Value, form: Option<&str>) -> String {
         Some("runs") => ranges(whole(value)),
         Some("walk") => walk(value),
         Some(form) => {
-            let (one, many) = form.split_once('|').unwrap_or((form, form));
+            let (single, many) = form.split_once('|').unwrap_or((form, form));
             let is_one = matches!(value, Value::Integer(1)) || matches!(value, Value::Number(x) if *x == 1.0);
-            if is_one { one.to_owned() } else { many.replace('#', &plain(value)) }
+            if is_one { single.to_owned() } else { many.replace('#', &plain(value)) }
         }
     }
 }

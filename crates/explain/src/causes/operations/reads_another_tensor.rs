@@ -101,8 +101,8 @@ fn operands(at: &At) -> Option<Vec<Operand>> {
     at.site.layer()?;
     let in_block = at.model.sites_of(at.site.part()).filter(|site| *site < at.site);
     let of = |site: Site| {
-        let one = |case: &Case| case.read(site).filter(|values| values.len() == case.theirs.len());
-        Some(Operand { site, values: at.cases.iter().map(one).collect::<Option<_>>()? })
+        let whole = |case: &Case| case.read(site).filter(|values| values.len() == case.theirs.len());
+        Some(Operand { site, values: at.cases.iter().map(whole).collect::<Option<_>>()? })
     };
     Some(at.model.begins_with(at.site.part()).into_iter().chain(in_block).filter_map(of).collect())
 }

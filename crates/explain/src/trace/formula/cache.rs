@@ -127,14 +127,14 @@ enum Axis {
 
 /// Quantises `[heads, tokens, width]`.
 fn code(x: &mut [f64], (tokens, width): (usize, usize), axis: Axis, bits: u32, between: bool) {
-    let one = |x: &mut [f64]| if between { quantised_between(x, bits) } else { quantised(x, bits) };
+    let group = |x: &mut [f64]| if between { quantised_between(x, bits) } else { quantised(x, bits) };
     if axis == Axis::Vector {
-        return x.chunks_mut(width).for_each(one);
+        return x.chunks_mut(width).for_each(group);
     }
     for head in x.chunks_mut(tokens * width) {
         for c in 0..width {
             let mut channel: Vec<f64> = (0..tokens).map(|t| head[t * width + c]).collect();
-            one(&mut channel);
+            group(&mut channel);
             (0..tokens).for_each(|t| head[t * width + c] = channel[t]);
         }
     }

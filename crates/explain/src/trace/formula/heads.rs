@@ -35,8 +35,8 @@ pub(super) fn other_layers(at: &At) -> Vec<usize> {
 
 /// For each query head the nearest of so many key or value heads, by how far it is from each.
 pub(super) fn nearest(apart: &[f64], groups: usize) -> Vec<usize> {
-    let one = |apart: &[f64]| (0..groups).min_by(|&x, &y| apart[x].total_cmp(&apart[y])).unwrap_or(0);
-    apart.chunks(groups).map(one).collect()
+    let best = |apart: &[f64]| (0..groups).min_by(|&x, &y| apart[x].total_cmp(&apart[y])).unwrap_or(0);
+    apart.chunks(groups).map(best).collect()
 }
 
 /// The head that each query head reads.

@@ -126,7 +126,8 @@ pub(super) fn cut(at: &At) -> Option<Formula> {
     let rows = at.cases[0].theirs.len() / at.cases[0].tokens.max(1);
     let (half, width) = (rows / 2, weights[0].len() / rows.max(1));
     let own = usize::from(at.plays(Role::Up));
-    let names = at.gate_and_up()?.map(|site| site.name().rsplit('.').next().unwrap_or_default());
+    let names =
+        at.gate_and_up()?.map(|site| site.name().rsplit_once('.').map_or(site.name(), |(_, name)| name));
     let halves = [[0, 0], [0, half], [1, 0], [1, half]];
     for first in halves {
         for second in halves {

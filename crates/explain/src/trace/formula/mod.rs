@@ -83,7 +83,7 @@ static FORMULAS: &[Row] = &[
     Several(NORM, norm::epsilons),
     Several(ROPE, rotary::base_here),
     Of(&cause::partial_rotary::TEST),
-    Several(ROPE, rotary::split),
+    Several(ROPE, rotary::other_heads),
     Several(ROPE, rotary::late),
     Several(ROPE, rotary::turned_otherwise),
     Several(ROPE, rotary::other_input),

@@ -51,11 +51,11 @@ pub(super) fn frequencies(at: &At) -> Option<Formula> {
         let frequencies = based(theta);
         let distance = |case: &Case| {
             let sines = case.read(at.model.tables(at.rope_index())[1]).unwrap_or_default();
-            let one = |(i, y): (usize, &f64)| {
+            let square = |(i, y): (usize, &f64)| {
                 let angle = (i / width) as f64 * frequencies[i % width % frequencies.len()];
                 (y - angle.sin()).powi(2)
             };
-            sines.iter().enumerate().map(one).sum::<f64>()
+            sines.iter().enumerate().map(square).sum::<f64>()
         };
         at.cases.iter().map(distance).sum()
     };
@@ -206,7 +206,7 @@ pub(super) fn as_keys(at: &At, case: &Case, x: &[f64]) -> Vec<f64> {
 }
 
 /// Heads cut out of a projection's output in another way.
-pub(super) fn split(at: &At) -> Option<Formula> {
+pub(super) fn other_heads(at: &At) -> Option<Formula> {
     let width = at.spec.head_dim;
     // Of `[tokens, heads · width]` the element that each one is taken for.
     type Way = (&'static str, fn(usize, [usize; 3]) -> usize);

@@ -17,9 +17,9 @@ pub(crate) fn place(case: &Case, i: usize) -> [usize; 3] {
 
 /// A factor, for each head or for each query.
 pub(super) fn scaled(at: &At) -> Option<Formula> {
-    let one = simple(at.factors(1, |_, _| 0)[0]);
-    if one != 1.0 && at.explains(|case| Some(times(case, |_| one))) {
-        return found(causes::SCALE, Finding::new("scores-times").with("factor", one));
+    let factor = simple(at.factors(1, |_, _| 0)[0]);
+    if factor != 1.0 && at.explains(|case| Some(times(case, |_| factor))) {
+        return found(causes::SCALE, Finding::new("scores-times").with("factor", factor));
     }
     let heads = at.spec.heads;
     let by_head = at.factors(heads, |case, i| place(case, i)[0]);
@@ -80,11 +80,11 @@ fn queries_and_keys(at: &At, case: &Case) -> Option<(Vec<f64>, Vec<f64>)> {
 /// The product of every query with every key, of these heads.
 fn products(at: &At, case: &Case, q: &[f64], k: &[f64], of: &dyn Fn(usize) -> usize) -> Vec<f64> {
     let (heads, width, t) = (at.spec.heads, at.spec.head_dim, case.tokens);
-    let one = |i: usize| {
+    let product = |i: usize| {
         let [h, query, key] = place(case, i);
         dot(&q[(h * t + query) * width..][..width], &k[(of(h) * t + key) * width..][..width])
     };
-    (0..heads * t * t).map(one).collect()
+    (0..heads * t * t).map(product).collect()
 }
 
 /// The same as scores: rounded before they are scaled.
