@@ -5,6 +5,7 @@ use ulpscope_record::{Finding, Subject, Value};
 use ulpscope_relations::{Description, Operation, Relation, Side, Statement};
 
 use crate::causes::CauseKind;
+use crate::evidence::fact;
 use crate::layer_groups::class;
 
 /// What the trace does beside what ours does.
@@ -21,7 +22,7 @@ impl Evidence {
     pub(crate) fn finding(&self) -> Finding {
         match self {
             Evidence::Fact(finding) => finding.clone(),
-            Evidence::Related(statement) => finding_of(statement),
+            Evidence::Related(statement) => fact(statement),
         }
     }
 
@@ -83,51 +84,6 @@ fn leave_layers_open(value: &mut Value) {
         Value::Text(name) => *name = class(name),
         Value::List(items) => items.iter_mut().for_each(leave_layers_open),
         _ => {}
-    }
-}
-
-/// The rule of a relation between two tensors, with the numbers that matter most.
-fn finding_of(statement: &Statement) -> Finding {
-    let named = |rule: &str| Finding::new(rule);
-    let times = |operation| if operation == Operation::Times { "scaled" } else { "offset" };
-    match statement {
-        Statement::Exact(relation) => match relation {
-            Relation::Identical | Relation::SameValues => named("same"),
-            Relation::Negated => named("negated"),
-            Relation::Rounded { by, of } => named("rounded").with("formula", by.formula(&of.to_string())),
-            Relation::Scaled { by, of } => named("scaled").with("by", *by).with("of", of.to_string()),
-            Relation::Affine(found) => {
-                named(times(found.operation)).with("by", found.by.value).with("of", found.of.to_string())
-            }
-            Relation::Grouped(found) => named(times(found.operation)).with("groups", found.constants.len()),
-            Relation::Neighbours(_) => named("neighbours-rounded"),
-            Relation::Overflowed(_) => named("overflowed"),
-            Relation::Clamped(_) => named("clamped"),
-            Relation::Misread(_) => named("misread"),
-            Relation::Mapped(_) => named("mapped"),
-            Relation::Signs { turned, len } => named("signs").with("turned", *turned).with("len", *len),
-            Relation::Rearranged(_) => named("rearranged"),
-            Relation::Few(found) => named("few").with("changed", found.changed.len()),
-            Relation::Partial(found) => {
-                named("partial").with("differing", found.differing).with("place", found.place.to_string())
-            }
-            Relation::Quantised(found) => named("quantised").with("sqnr_db", found.sqnr_db),
-        },
-        Statement::Described(description) => match description {
-            Description::Constant { value } => named("constant").with("value", *value),
-            Description::Noisy { gain, sqnr_db, .. } => {
-                named("noisy").with("gain", *gain).with("sqnr_db", *sqnr_db)
-            }
-            Description::Update { rank, sqnr_db, .. } => {
-                named("low-rank-update").with("rank", *rank).with("sqnr_db", *sqnr_db)
-            }
-            Description::Reduced { rank, .. } => named("low-rank").with("rank", *rank),
-            Description::Coded { sqnr_db, .. } => named("quantised").with("sqnr_db", *sqnr_db),
-            Description::Unrelated { correlation, .. } => {
-                named("unrelated").with("correlation", *correlation)
-            }
-            _ => named("described"),
-        },
     }
 }
 

@@ -208,10 +208,7 @@ pub(crate) fn guards(known: &Known) -> Vec<String> {
     let local = |f: &&Found| f.ran() && f.changes.iter().any(|change| !change.runs_free);
     let local: Vec<String> = known.outcome.found.iter().filter(local).map(|f| subject(&f.claim)).collect();
     if !local.is_empty() {
-        guards.push(format!(
-            "At single operations only, and not in the free runs: {}",
-            first_names(&local)
-        ));
+        guards.push(format!("At single operations only, and not in the free runs: {}", first_names(&local)));
     }
     guards
 }
@@ -256,9 +253,7 @@ pub(crate) fn rows(known: &Known, found: &Explanation, status: Status) -> Vec<Ro
     let mut remedies: Vec<&str> = kinds.filter(|kind| kind.is_defect()).map(|kind| kind.remedy).collect();
     remedies.dedup();
     rows.extend(remedies.into_iter().take(LISTED).map(|text| row(Topic::Fix, text)));
-    rows.extend(
-        found.guards.iter().skip(1).take(LIMITS).map(|text| row(Topic::Limit, format!("{text}."))),
-    );
+    rows.extend(found.guards.iter().skip(1).take(LIMITS).map(|text| row(Topic::Limit, format!("{text}."))));
     rows
 }
 
