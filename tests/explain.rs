@@ -212,7 +212,9 @@ fn what_cancels_out_is_an_equivalent_rewriting_and_no_fault() {
         "{verdict}"
     );
     assert!(
-        verdict.contains(&format!("These cancel out: {down} (as stored, b = 0.5*a) and {up} (as stored, b = 2*a).")),
+        verdict.contains(&format!(
+            "These cancel out: {down} (as stored, b = 0.5*a) and {up} (as stored, b = 2*a)."
+        )),
         "{verdict}"
     );
     let together = |run: &&Value| run["factor"] == format!("{down} and {up}");

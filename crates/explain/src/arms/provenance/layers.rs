@@ -97,8 +97,8 @@ mod tests {
         // One tensor in the place of another has nothing to do with layers.
         origins.push(Origin::Moved { name: name(7, "k.weight"), from: name(7, "v.weight") });
         let (moved, others) = super::moved(origins);
-        let (said, names) = moved.unwrap();
-        (said, names.len(), others.len())
+        let (moved, names) = moved.unwrap();
+        (moved.to_string(), names.len(), others.len())
     }
 
     #[test]
@@ -120,7 +120,8 @@ mod tests {
         let (moved, others) = super::moved(PLACES[..2].iter().map(|place| swap(place)).collect());
         assert_eq!((moved, others.len()), (None, 2));
         let (moved, others) = super::moved(PLACES.iter().map(|place| swap(place)).collect());
-        let (said, names) = moved.unwrap();
-        assert_eq!((said.as_str(), names.len(), others.len()), ("layers 0 and 1 are swapped", 8, 0));
+        let (moved, names) = moved.unwrap();
+        let text = moved.to_string();
+        assert_eq!((text.as_str(), names.len(), others.len()), ("layers 0 and 1 are swapped", 8, 0));
     }
 }
