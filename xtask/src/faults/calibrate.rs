@@ -88,7 +88,7 @@ pub(crate) fn text(outcomes: &[Outcome]) -> String {
             (low..high).contains(&m.positions) && m.floor_kl > 0.0 && m.kl > 2.0 * m.floor_kl
         };
         let large: Vec<&&Measures> = faults.iter().filter(there).collect();
-        let missed = large.iter().filter(|m| within(*m)).count();
+        let missed = large.iter().filter(|m| within(m)).count();
         if !large.is_empty() {
             _ = writeln!(
                 text,
