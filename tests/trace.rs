@@ -76,14 +76,52 @@ fn a_foreign_trace_is_compared_where_it_can_be() {
     assert_eq!(list(&found["not_compared"]).len(), 4);
 }
 
+/// A recording whose weight is another in layer 3, and which sums in another order from the first product on.
+#[test]
+fn an_order_of_summation_is_not_where_the_fault_is() {
+    let dir = Dir::new();
+    let ids = ["--ids", "17,3,250,99,41,7,200,13,55,121,8,64"];
+    let mut model = crate::util::Checkpoint::tiny();
+    model.edit("model.layers.3.self_attn.q_proj.weight", |w| w[..64].iter_mut().for_each(|x| *x *= -1.0));
+    let other = model.write(&dir, "other");
+    dir.run(["trace", &tiny(), "--out", "a"].iter().chain(&ids).copied()).ok();
+    let order = ["--accumulation", "sequential"];
+    dir.run(["trace", &other, "--out", "b"].iter().chain(&ids).chain(&order).copied()).ok();
+    dir.run(["trace", &tiny(), "--out", "c"].iter().chain(&ids).chain(&order).copied()).ok();
+
+    let found = dir.run(["diff", "a", "b", "--json"]).ok().json();
+    assert_eq!(found["first_jump"], "model.layers.3.self_attn.q_proj", "{}", found["jumps"]);
+    assert_ne!(found["first"], found["first_jump"]);
+    assert!(number(&found["logits"]["kl"]) > 0.0);
+    let text = dir.run(["diff", "a", "b"]).ok().stdout;
+    for part in
+        ["by single steps of the format", "beyond that: model.layers.3.self_attn.q_proj", "KL(a || b)"]
+    {
+        assert!(text.contains(part), "{part}\n{text}");
+    }
+    assert!(text.lines().count() < 16, "{text}");
+    assert!(dir.run(["diff", "a", "b", "--all"]).ok().stdout.lines().count() > 69);
+
+    // The order alone makes no jump.
+    let found = dir.run(["diff", "a", "c", "--json"]).ok().json();
+    assert_eq!(list(&found["jumps"]).len(), 0, "{}", found["jumps"]);
+    assert!(dir.run(["diff", "a", "c"]).ok().stdout.contains("no site is beyond"));
+}
+
 #[test]
 fn nothing_in_common_is_an_error() {
     let dir = Dir::new();
     traced(&dir, "ours", &["--sites", "lm_head"]);
     let foreign = BTreeMap::from([("encoder.out".to_owned(), Stored::f32(&[1], &[1.0]))]);
     write_tensors(dir.join("theirs"), &foreign);
-    dir.run(["diff", "ours", "theirs"]).fails(&["no site in common"]);
-    dir.run(["diff", "ours", "ours", "--sites", "model.*"]).fails(&["no site in common", "model.*"]);
+    for (args, part) in [
+        (&["diff", "ours", "theirs"][..], "no site in common"),
+        (&["diff", "ours", "ours", "--sites", "model.*"], "`model.*` matches"),
+    ] {
+        let run = dir.run(args.iter().copied());
+        run.check(run.code == Some(4) && run.stdout.is_empty(), "nothing was compared");
+        run.check(run.stderr.contains(part), part);
+    }
     traced(&dir, "other", &["--ids", "1,2,3"]);
     dir.run(["diff", "ours", "other"]).fails(&["different prompts", "[1,2,3]"]);
 }

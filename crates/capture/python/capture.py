@@ -1,10 +1,15 @@
 #!/usr/bin/env python3
-"""Records what PyTorch computes in one forward pass of a decoder, as a trace that `ulpscope diff` reads.
+"""Records what PyTorch computes in one forward pass of a decoder, as a trace that `ulpscope diff` and
+`ulpscope explain --trace` read.
 
     pip install torch transformers safetensors
     python capture.py HuggingFaceTB/SmolLM2-135M --recipe 'load(bf16)' --prompt 'Gravity is' --out theirs.safetensors
     ulpscope trace HuggingFaceTB/SmolLM2-135M --recipe 'load(bf16)' --prompt 'Gravity is' --out ours.safetensors
     ulpscope diff ours.safetensors theirs.safetensors
+    ulpscope explain HuggingFaceTB/SmolLM2-135M --trace theirs.safetensors
+
+`diff` says where the two part; `explain --trace` says why: it judges each operation on the recording's own inputs, so that
+an order of summation is told from a fault.
 
 MODEL is a hub id (`org/name`, `org/name@revision`) or a directory in Hugging Face layout. A recipe is `load(DTYPE)`
 followed by any of `.to(DTYPE)`, `.half()`, `.bfloat16()`, `.float()`, `.double()`, as in ulpscope. `--attention eager`

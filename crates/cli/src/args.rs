@@ -322,6 +322,10 @@ pub(crate) struct DiffArgs {
     #[arg(long, value_name = "GLOB", default_value = "*")]
     pub(crate) sites: Pattern,
 
+    /// Show the table of all sites, not only those at which the difference jumps
+    #[arg(long)]
+    pub(crate) all: bool,
+
     /// Print JSON instead of a table
     #[arg(long)]
     pub(crate) json: bool,

@@ -51,8 +51,12 @@ Examples:
 
 pub(crate) const DIFF: &str = "\
 Examples:
-  ulpscope diff ours.safetensors pytorch.safetensors
-  ulpscope diff ours.safetensors pytorch.safetensors --sites '*.q_proj' --json";
+  Where do they part, beyond what an order of summation makes?
+    ulpscope diff ours.safetensors pytorch.safetensors
+  Every site:
+    ulpscope diff ours.safetensors pytorch.safetensors --all
+  As JSON, of some sites:
+    ulpscope diff ours.safetensors pytorch.safetensors --sites '*.q_proj' --json";
 
 pub(crate) const PLOT: &str = "\
 Examples:

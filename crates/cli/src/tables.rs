@@ -2,12 +2,12 @@
 
 use std::fmt::Write;
 
-use ulpscope_metrics::Difference;
 use ulpscope_record::summary::{bisected, block, fork, measured, proved};
 use ulpscope_record::text::{number, percent, shortened, wrapped};
 use ulpscope_record::{Arm, Buffer, Explanation, Model, RunRecord, SiteDivergence, Weights};
 
 use crate::colour::{ALARM, BOLD, Ink};
+use crate::commands::diff::Found;
 use crate::torch;
 
 /// Differing tensors that are listed one by one.
@@ -353,13 +353,99 @@ fn explanation(found: &Explanation, ink: Ink) -> String {
     text
 }
 
-/// Two traces beside each other.
-pub(crate) fn diff(rows: &[(String, Vec<usize>, Difference)], not_compared: &[String], ink: Ink) -> String {
-    let mut text = format!(
-        "{:44} {:>18}  {:>9}  {:>10}  {:>10}  {:>10}\n",
-        "site", "shape", "equal", "mean |a-b|", "max |a-b|", "NaN, inf"
+/// Two traces beside each other: where the difference jumps, or with `all` every site.
+pub(crate) fn diff(found: &Found, all: bool) -> String {
+    let mut text = String::new();
+    if all {
+        text += &every_site(found);
+    }
+    let [equal, differ, absent] = found.counts();
+    _ = writeln!(
+        text,
+        "{} sites compared: {equal} bit-equal, {differ} differ; {absent} not compared",
+        equal + differ
     );
-    for (name, shape, d) in rows {
+    let other = found.sites.iter().find_map(|site| Some((&site.site, site.formats?)));
+    if let Some((site, [a, b])) = other {
+        _ = writeln!(
+            text,
+            "formats differ: {site} is in {a} and in {b}; one rounding to the coarser makes no jump"
+        );
+    }
+    match (found.first(), found.jumps.first()) {
+        (None, _) => _ = writeln!(text, "no site differs: all {equal} are bit-equal"),
+        (Some(first), Some(jump)) if jump.site == first => {
+            _ = writeln!(text, "first site that differs: {first}");
+        }
+        (Some(first), jump) => {
+            _ = writeln!(
+                text,
+                "first site that differs: {first}, by single steps of the format: an order of summation makes such \
+                 differences, and what follows inherits them"
+            );
+            match jump {
+                Some(jump) => _ = writeln!(text, "first site beyond that: {}", jump.site),
+                None => {
+                    text += "no site is beyond what an order of summation makes and later sites inherit\n"
+                }
+            }
+        }
+    }
+    if !found.jumps.is_empty() {
+        _ = writeln!(text, "\n{:44} {:>11}  {:>11}  {:>8}", "jump at", "|a-b| / |a|", "inherited", "times");
+        for jump in found.jumps.iter().take(JUMPS) {
+            let times =
+                if jump.times().is_finite() { format!("{:.1}", jump.times()) } else { "-".to_owned() };
+            let (relative, inherited) = (number(jump.relative), number(jump.inherited));
+            _ = writeln!(text, "{:44} {relative:>11}  {inherited:>11}  {times:>8}", jump.site);
+        }
+        if found.jumps.len() > JUMPS {
+            _ = writeln!(text, "  and {} more", found.jumps.len() - JUMPS);
+        }
+        text += "\n";
+    }
+    if let Some(logits) = &found.logits {
+        let positions = logits.positions.len();
+        _ = writeln!(
+            text,
+            "logits: KL(a || b) {} nats, at most {}; same most likely token at {} of {positions} positions",
+            number(logits.mean_kl),
+            number(logits.max_kl),
+            positions - Found::flips(logits)
+        );
+    }
+    for (holder, names) in ["a", "b"].into_iter().zip(&found.only_in).filter(|(_, names)| !names.is_empty()) {
+        let shown: Vec<&str> = names.iter().take(ALONE).map(String::as_str).collect();
+        let more =
+            if names.len() > ALONE { format!(" and {} more", names.len() - ALONE) } else { String::new() };
+        _ = writeln!(
+            text,
+            "not compared, only in {holder}: {} sites: {}{more}",
+            names.len(),
+            shown.join(", ")
+        );
+    }
+    for what in &found.not_compared {
+        _ = writeln!(text, "not compared: {what}");
+    }
+    if differ > 0 {
+        text +=
+            "why: `ulpscope explain MODEL --trace FILE` judges every operation on the trace's own inputs\n";
+    }
+    text
+}
+
+/// Jumps that are listed.
+const JUMPS: usize = 8;
+/// Sites of one trace alone that are named.
+const ALONE: usize = 4;
+
+fn every_site(found: &Found) -> String {
+    let mut text = format!(
+        "{:44} {:>18}  {:>9}  {:>10}  {:>10}  {:>11}  {:>10}\n",
+        "site", "shape", "equal", "mean |a-b|", "max |a-b|", "|a-b| / |a|", "NaN, inf"
+    );
+    for (one, (shape, d)) in found.sites.iter().zip(&found.rows) {
         let odd = if d.nonfinite == [0, 0] {
             String::new()
         } else {
@@ -367,31 +453,16 @@ pub(crate) fn diff(rows: &[(String, Vec<usize>, Difference)], not_compared: &[St
         };
         _ = writeln!(
             text,
-            "{name:44} {:>18}  {:>9}  {:>10}  {:>10}  {odd:>10}",
+            "{:44} {:>18}  {:>9}  {:>10}  {:>10}  {:>11}  {odd:>10}",
+            one.site,
             format!("{shape:?}"),
             percent(d.equal_fraction()),
             number(d.mean_abs()),
-            number(d.max_abs)
+            number(d.max_abs),
+            number(one.relative)
         );
     }
-    match rows.iter().find(|(_, _, d)| !d.identical()) {
-        Some((name, ..)) => {
-            _ = writeln!(text, "\n{} {name}", ink.paint(BOLD, "first site that differs:"));
-        }
-        None if rows.is_empty() => text += "\nno site was compared\n",
-        None => {
-            let of = if not_compared.is_empty() { "" } else { " that were compared" };
-            let title = ink.paint(BOLD, "no site differs:");
-            _ = writeln!(text, "\n{title} all {}{of} are bit-equal", rows.len());
-        }
-    }
-    if !not_compared.is_empty() {
-        _ = writeln!(text, "not compared:");
-        for what in not_compared {
-            _ = writeln!(text, "  {what}");
-        }
-    }
-    text
+    text + "\n"
 }
 
 #[cfg(test)]

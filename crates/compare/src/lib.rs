@@ -38,6 +38,7 @@ mod detail;
 mod error;
 mod findings;
 mod heads;
+mod jumps;
 mod keep;
 mod likely;
 mod lockstep;
@@ -52,6 +53,7 @@ pub use against::{Free, Reference, Survey, agreement, free, in_order, introduced
 pub use error::CompareError;
 pub use findings::{Findings, compare, compare_keeping, compare_weights};
 pub use heads::Compared;
+pub use jumps::{Beside, Jump, jumps};
 pub use keep::{Keep, observe_keeping};
 pub use lockstep::{Observed, Step, observe};
 pub use parts::Differing;

@@ -5,11 +5,11 @@ use std::path::Path;
 use anyhow::{Result, bail};
 use serde_json::json;
 use ulpscope_capture::Trace;
+use ulpscope_compare::{Beside, Jump, jumps};
 use ulpscope_decoder::forward_order;
-use ulpscope_metrics::difference;
+use ulpscope_metrics::{Difference, LogitDifference, compare_logits, difference};
 
 use crate::args::DiffArgs;
-use crate::colour::Ink;
 use crate::commands::{Outcome, json_number, print, print_json};
 use crate::progress::Talk;
 use crate::{suggestions, tables};
@@ -32,51 +32,132 @@ pub(crate) fn run(args: &DiffArgs, talk: &Talk) -> Result<Outcome> {
         let common = a.activations.keys().filter(|name| b.activations.contains_key(*name));
         let common: Vec<String> = common.cloned().collect();
         if common.is_empty() {
-            bail!(
+            return Ok(Outcome::Incomplete(format!(
                 "the traces have no site in common: nothing was compared; {} begins with `{}`, {} with `{}`",
                 args.a.display(),
                 a.activations.keys().next().map_or("", String::as_str),
                 args.b.display(),
                 b.activations.keys().next().map_or("", String::as_str)
-            );
+            )));
         }
         let near = suggestions::alike(&args.sites.to_string(), &common);
-        bail!("the traces have no site in common that `{}` matches: nothing was compared{near}", args.sites);
+        return Ok(Outcome::Incomplete(format!(
+            "the traces have no site in common that `{}` matches: nothing was compared{near}",
+            args.sites
+        )));
     }
-    let mut rows = Vec::new();
-    let mut not_compared = Vec::new();
+    let mut found = Found::default();
     for name in names {
         let (x, y) = (&a.activations[name], &b.activations[name]);
-        if x.shape == y.shape {
-            rows.push((name.clone(), x.shape.clone(), difference(&x.values, &y.values)?));
-        } else {
-            not_compared.push(format!("{name}: shape {:?} against {:?}", x.shape, y.shape));
+        if x.shape != y.shape {
+            found.not_compared.push(format!("{name}: shape {:?} against {:?}", x.shape, y.shape));
+            continue;
         }
+        if name == LOGITS {
+            let vocabulary = x.shape.last().copied().unwrap_or(1);
+            found.logits = compare_logits(&x.values, &y.values, vocabulary, 1).ok();
+        }
+        let beside = Beside::of(name, &x.values, &y.values);
+        found.rows.push((x.shape.clone(), difference(&x.values, &y.values)?));
+        found.sites.push(beside);
     }
-    for (holder, other, trace) in [("a", &b, &a), ("b", &a, &b)] {
-        let alone = trace
-            .activations
-            .keys()
-            .filter(|n| !other.activations.contains_key(*n) && args.sites.matches_name(n));
-        not_compared.extend(alone.map(|name| format!("{name}: only in {holder}")));
-        not_compared.extend(
-            trace.skipped.iter().map(|name| format!("{name}: no floating-point numbers in {holder}")),
-        );
+    found.jumps = jumps(&found.sites);
+    for (side, other, trace) in [(0, &b, &a), (1, &a, &b)] {
+        let alone = |name: &&String| !other.activations.contains_key(*name) && args.sites.matches_name(name);
+        found.only_in[side] = trace.activations.keys().filter(alone).cloned().collect();
+        let holder = ["a", "b"][side];
+        let skipped =
+            trace.skipped.iter().map(|name| format!("{name}: no floating-point numbers in {holder}"));
+        found.not_compared.extend(skipped);
     }
     drop(stage);
     if args.json {
-        let sites: Vec<_> = rows.iter().map(|(site, shape, d)| json!({
-            "site": site, "shape": shape, "equal": json_number(d.equal_fraction()),
-            "mean_abs": json_number(d.mean_abs()), "max_abs": json_number(d.max_abs), "rms": json_number(d.rms()),
-            "cosine": json_number(d.cosine()), "nonfinite": d.nonfinite,
-        })).collect();
-        let first = rows.iter().find(|(_, _, d)| !d.identical()).map(|(site, ..)| site);
-        let found = json!({ "sites": sites, "first": first, "not_compared": not_compared });
-        print_json(&found)?;
+        print_json(&found.json())?;
     } else {
-        print(&tables::diff(&rows, &not_compared, Ink::stdout()))?;
+        print(&tables::diff(&found, args.all))?;
+    }
+    if found.sites.is_empty() {
+        return Ok(Outcome::Incomplete(
+            "nothing was compared: no site has the same shape in both".to_owned(),
+        ));
     }
     Ok(Outcome::Done)
+}
+
+/// The site whose values are logits.
+const LOGITS: &str = "lm_head";
+
+/// What two traces come to.
+#[derive(Default)]
+pub(crate) struct Found {
+    /// Sites that were compared, in forward order.
+    pub(crate) sites: Vec<Beside>,
+    /// Shape and difference of each.
+    pub(crate) rows: Vec<(Vec<usize>, Difference)>,
+    /// Sites at which the difference is more than what they inherit.
+    pub(crate) jumps: Vec<Jump>,
+    /// How far the logits are apart, where both traces have them.
+    pub(crate) logits: Option<LogitDifference>,
+    /// Sites that only the first trace has, and only the second.
+    pub(crate) only_in: [Vec<String>; 2],
+    /// What else was not compared, and why.
+    pub(crate) not_compared: Vec<String>,
+}
+
+impl Found {
+    /// Sites that are bit-equal, that differ, and that were not compared.
+    pub(crate) fn counts(&self) -> [usize; 3] {
+        let equal = self.rows.iter().filter(|(_, d)| d.identical()).count();
+        let alone: usize = self.only_in.iter().map(Vec::len).sum();
+        [equal, self.rows.len() - equal, alone + self.not_compared.len()]
+    }
+
+    /// The first site that differs.
+    pub(crate) fn first(&self) -> Option<&str> {
+        let mut all = self.sites.iter().zip(&self.rows);
+        all.find(|(_, (_, d))| !d.identical()).map(|(site, _)| site.site.as_str())
+    }
+
+    /// Positions at which the most likely token flips.
+    pub(crate) fn flips(logits: &LogitDifference) -> usize {
+        logits.positions.iter().filter(|position| !position.agrees()).count()
+    }
+
+    fn json(&self) -> serde_json::Value {
+        let sites = self.sites.iter().zip(&self.rows).map(|(one, (shape, d))| {
+            json!({
+                "site": one.site, "shape": shape, "equal": json_number(d.equal_fraction()),
+                "mean_abs": json_number(d.mean_abs()), "max_abs": json_number(d.max_abs),
+                "rms": json_number(d.rms()), "cosine": json_number(d.cosine()), "nonfinite": d.nonfinite,
+                "relative": json_number(one.relative), "beyond_two_steps": one.far,
+            })
+        });
+        let jumps = self.jumps.iter().map(|jump| {
+            json!({
+                "site": jump.site, "relative": json_number(jump.relative),
+                "inherited": json_number(jump.inherited), "times": json_number(jump.times()),
+            })
+        });
+        let logits = self.logits.as_ref().map(|logits| {
+            json!({
+                "kl": json_number(logits.mean_kl), "max_kl": json_number(logits.max_kl),
+                "top1_agreement": json_number(logits.top1_agreement), "flips": Found::flips(logits),
+                "positions": logits.positions.len(),
+            })
+        });
+        let [only_in_a, only_in_b] = &self.only_in;
+        let alone = [("a", only_in_a), ("b", only_in_b)]
+            .into_iter()
+            .flat_map(|(holder, names)| names.iter().map(move |name| format!("{name}: only in {holder}")));
+        let not_compared: Vec<String> = self.not_compared.iter().cloned().chain(alone).collect();
+        let [equal, differ, absent] = self.counts();
+        json!({
+            "sites": sites.collect::<Vec<_>>(), "first": self.first(),
+            "jumps": jumps.collect::<Vec<_>>(), "first_jump": self.jumps.first().map(|jump| &jump.site),
+            "logits": logits, "only_in_a": only_in_a, "only_in_b": only_in_b, "not_compared": not_compared,
+            "counts": { "equal": equal, "differ": differ, "not_compared": absent },
+        })
+    }
 }
 
 fn read(path: &Path) -> Result<Trace> {
