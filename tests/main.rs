@@ -16,6 +16,7 @@ mod order;
 mod output;
 mod ports;
 mod pytorch;
+mod readings;
 mod real;
 mod report;
 mod secrets;

@@ -246,6 +246,11 @@ pub(crate) struct ExplainArgs {
     /// the trace names]
     #[arg(long, value_name = "RECIPE", requires = "traces")]
     pub(crate) recipe: Option<ArmSpec>,
+
+    /// With `--trace`: the token ids of a cached prefix that the recording begins behind [default: `prefix_ids` of the
+    /// recording's metadata]
+    #[arg(long, value_name = "1,17,250", requires = "traces", value_delimiter = ',')]
+    pub(crate) prefix_ids: Vec<u32>,
 }
 
 /// Arguments of `weights`.

@@ -3,15 +3,18 @@
 //! The recording is the reference. What a site of ours gives on its inputs, beside what it recorded, is the divergence
 //! that the site *introduces*; what a free run of ours gives is what has accumulated.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use burn::tensor::{Device, Tensor};
 use ulpscope_capture::{Activation, Activations, Pattern};
 use ulpscope_decoder::{Accumulation, Part, Site, bridge};
+use ulpscope_floats::Floats;
 use ulpscope_metrics::difference;
 use ulpscope_record::SiteDivergence;
 
 use crate::CompareError;
+use crate::distributions::log_probabilities;
 use crate::heads::{Compared, Heads};
 use crate::lockstep::Step;
 use crate::plan::NamedArm;
@@ -30,6 +33,36 @@ pub struct Reference {
     pub judged: BTreeSet<Site>,
     /// Sites that it lacks and that other parts begin with: ours stand in for them, and are not judged.
     pub filled: BTreeSet<Site>,
+    /// Tokens in front that were not recorded, and are not judged: of a cached prefix.
+    pub before: usize,
+    /// Whether its logits are log-probabilities.
+    pub log_probabilities: bool,
+}
+
+impl Reference {
+    /// The rows of an activation that are judged: those behind the prefix.
+    pub fn behind<'x>(&self, x: &'x Activation) -> Cow<'x, Activation> {
+        let tokens = self.ids.len();
+        // Tokens are counted along the last dimension but one, heads before it; rows of heads along the second.
+        let axis = match x.shape[..] {
+            _ if self.before == 0 => return Cow::Borrowed(x),
+            [1, t, ..] if t == tokens && x.shape.len() == 3 => 1,
+            [1, _, t, _] if t == tokens => 2,
+            [1, t, _, _] if t == tokens => 1,
+            _ => return Cow::Borrowed(x),
+        };
+        let inner: usize = x.shape[axis + 1..].iter().product();
+        let outer: usize = x.shape[..axis].iter().product();
+        let kept = tokens - self.before;
+        let mut values = Vec::with_capacity(outer * kept * inner);
+        for block in 0..outer {
+            let start = (block * tokens + self.before) * inner;
+            values.extend((start..start + kept * inner).map(|i| x.values.get(i)));
+        }
+        let mut shape = x.shape.clone();
+        shape[axis] = kept;
+        Cow::Owned(Activation { shape, values: Floats::from(values).cast(x.values.dtype()) })
+    }
 }
 
 /// What every site of ours gives on the recordings' inputs.
@@ -86,9 +119,14 @@ pub fn survey(
             states[prompt] = Some(state);
             for (&site, t) in taught.iter().filter(|(site, _)| sites.matches(**site)) {
                 let Some(a) = reference.activations.get(&site) else { continue };
-                let mut measured = Measured::new(site, (0, prompt), a, own.get(&site), Some(t));
-                if let Some(own) = own.get(&site).filter(|_| looks.worth(&measured)) {
-                    measured.look(a, own, Some(t));
+                if a.shape != t.shape {
+                    continue;
+                }
+                let (a, t) = (reference.behind(a), reference.behind(t));
+                let own = own.get(&site).map(|own| reference.behind(own));
+                let mut measured = Measured::new(site, (0, prompt), &a, own.as_deref(), Some(&t));
+                if let Some(own) = own.filter(|_| looks.worth(&measured)) {
+                    measured.look(&a, &own, Some(&t));
                 }
                 found.sites.push(measured.record(&arm.name));
             }
@@ -97,7 +135,8 @@ pub fn survey(
                 for (site, t) in other.iter().filter(|(site, _)| sites.matches(**site)) {
                     let judged = reference.activations.get(site).is_some_and(|a| a.shape == t.shape);
                     if let Some(ours) = taught.get(site).filter(|_| judged) {
-                        found.noise.push(introduced(&order.to_string(), *site, prompt, ours, t));
+                        let (ours, t) = (reference.behind(ours), reference.behind(t));
+                        found.noise.push(introduced(&order.to_string(), *site, prompt, &ours, &t));
                     }
                 }
             }
@@ -140,10 +179,12 @@ pub fn agreement(
     let mut equal = vec![0; orders.len()];
     for &part in parts {
         for (setting, equal) in settings.iter().zip(&mut equal) {
-            for Reference { ids, activations, .. } in references {
+            for reference in references {
+                let Reference { ids, activations, .. } = reference;
                 let taught = model.forced(part, setting, ids, activations)?;
                 let both = taught.iter().filter_map(|(site, t)| Some((activations.get(site)?, t)));
                 for (a, t) in both.filter(|(a, t)| a.shape == t.shape) {
+                    let (a, t) = (reference.behind(a), reference.behind(t));
                     *equal += difference(&a.values, &t.values).map_or(0, |d| d.equal);
                 }
             }
@@ -191,9 +232,18 @@ pub fn free(
     }
     let mut compared = Vec::new();
     for (prompt, reference) in references.iter().enumerate() {
-        let logits: Vec<Tensor<3>> =
-            states.iter().map(|s| s[prompt].clone().expect("it ran").into_stream()).collect();
+        let before = reference.before;
+        let behind = |x: Tensor<3>| {
+            let kept = x.dims()[1] - before;
+            if before == 0 { x } else { x.narrow(1, before, kept) }
+        };
+        let logits = states.iter().map(|s| {
+            let logits = behind(s[prompt].clone().expect("it ran").into_stream());
+            if reference.log_probabilities { log_probabilities(logits, device) } else { logits }
+        });
+        let logits: Vec<Tensor<3>> = logits.collect();
         let recorded = reference.activations.get(&arm.arm.architecture().logits()).and_then(|a| {
+            let a = reference.behind(a);
             let shape: [usize; 3] = a.shape.clone().try_into().ok()?;
             (shape == logits[0].dims()).then(|| bridge::tensor(a.values.view(), shape, device))
         });
@@ -212,7 +262,7 @@ pub fn free(
         }
         let experiment = Experiment {
             subjects,
-            prompts: references.iter().map(|r| r.ids.clone()).collect(),
+            prompts: references.iter().map(|r| r.ids[r.before..].to_vec()).collect(),
             sites: Pattern::all(),
             device: device.clone(),
             describe: false,

@@ -35,6 +35,7 @@
 mod against;
 mod buffers;
 mod detail;
+mod distributions;
 mod error;
 mod findings;
 mod heads;

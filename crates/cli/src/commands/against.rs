@@ -34,9 +34,13 @@ pub(crate) fn run(args: &ExplainArgs, talk: &Talk) -> Result<Outcome> {
         &ulpscope_decoder::kernel(&device),
         Some(provenance::GIT),
     );
-    let traces: Vec<(String, Trace)> = (args.traces.iter())
+    let mut traces: Vec<(String, Trace)> = (args.traces.iter())
         .map(|path| Ok((path.display().to_string(), Trace::read(path)?)))
         .collect::<Result<_>>()?;
+    if !args.prefix_ids.is_empty() {
+        let ids = serde_json::to_string(&args.prefix_ids)?;
+        traces.iter_mut().for_each(|(_, trace)| _ = trace.about.insert("prefix_ids".to_owned(), ids.clone()));
+    }
     let models = arms::open(&compare.arms, &compare.source, talk)?;
     let model = &models[0];
     let spec = recipe(args, &traces)?;
@@ -62,9 +66,10 @@ pub(crate) fn run(args: &ExplainArgs, talk: &Talk) -> Result<Outcome> {
     let described = model.describe(model.checkpoint.sha256()?);
     provenance.elapsed_s = begun.elapsed().as_secs_f64();
 
-    let prompts = plan.traces.iter().map(|(_, trace)| {
-        let ids = trace.ids().unwrap_or_default();
-        Prompt { text: trace.about.get("prompt").cloned(), tokens: model.tokens(&ids), ids }
+    let prompts = plan.traces.iter().zip(answer.prompts).map(|((_, trace), ids)| Prompt {
+        text: trace.about.get("prompt").cloned(),
+        tokens: model.tokens(&ids),
+        ids,
     });
     let findings = answer.findings;
     let record = RunRecord {

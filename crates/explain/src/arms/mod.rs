@@ -34,6 +34,8 @@ pub struct Answer {
     pub findings: Findings,
     /// Why.
     pub explanation: Explanation,
+    /// Token ids of each prompt that was compared: of recordings, without padding and cached prefixes.
+    pub prompts: Vec<Vec<u32>>,
 }
 
 /// What an explanation is doing.
@@ -97,5 +99,5 @@ pub fn explain(plan: &Plan, options: Options) -> Result<Answer, ExplainError> {
     let wide = Wide { format: wide, sets: &sets, shared };
     let proof = Proof::run(plan, &all, wide, keep, |step| progress(Stage::Proving, step))?;
     let explanation = conclude(Inputs { plan, baseline: &baseline, all: &all, proof: &proof, bisected });
-    Ok(Answer { findings: baseline.findings, explanation })
+    Ok(Answer { findings: baseline.findings, explanation, prompts: plan.prompts.clone() })
 }

@@ -105,6 +105,8 @@ pub(crate) struct Unexplained {
     pub(crate) pattern: Pattern,
     /// Where the two differ, if that is in one place.
     pub(crate) place: Option<Statement>,
+    /// The tokens of all prompts, where they are too few to see an update of low rank.
+    pub(crate) short_of: Option<usize>,
 }
 
 /// What a search came to.

@@ -14,9 +14,11 @@ pub(crate) mod found;
 mod hypothesis;
 mod judge;
 pub(crate) mod known;
+pub(crate) mod logits_only;
 mod merge;
 mod outputs;
 pub(crate) mod pattern;
+pub(crate) mod reading;
 pub(crate) mod recorded;
 mod search;
 mod trial;
@@ -29,7 +31,7 @@ use std::num::NonZeroUsize;
 use burn::tensor::Device;
 use ulpscope_capture::{Pattern, Trace};
 use ulpscope_compare::{Findings, NamedArm, Step, agreement, survey};
-use ulpscope_decoder::{Accumulation, Part};
+use ulpscope_decoder::{Accumulation, Part, Variant, departure::Head};
 use ulpscope_record::{Arm, Coverage, First, Origin, SiteDivergence, Weights};
 
 use crate::arms::{Answer, Stage};
@@ -64,11 +66,18 @@ pub fn explain_trace(
     plan: &TracePlan,
     mut progress: impl FnMut(Stage, Step),
 ) -> Result<Answer, ExplainError> {
-    let mut recorded = recorded::read(plan)?;
+    let (plan, reading) = reading::read(plan)?;
+    let plan = &plan;
+    let mut recorded = recorded::read(plan, &reading)?;
     let mut arm = plan.arm.clone();
+    if recorded.only_logits && reading.wide_logits {
+        arm.semantics = arm.semantics.with(Variant::Head(Head::F32));
+    }
+    reading::prefix::fill(&mut recorded.references, &arm, &plan.device)?;
     let ours = arm.sums_in_order(&plan.device);
     if ours && !plan.order_given {
         arm.semantics.base.accumulation = nearest_order(plan, &recorded)?;
+        reading::prefix::fill(&mut recorded.references, &arm, &plan.device)?;
     }
     let own = arm.semantics.base.accumulation;
     let orders = if ours { floor::orders(own) } else { Vec::new() };
@@ -83,6 +92,15 @@ pub fn explain_trace(
     };
     found.sites.retain(standing);
     found.noise.retain(standing);
+    if recorded.references.iter().any(|reference| reference.before > 0) {
+        let cached = |s: &SiteDivergence| {
+            let reads = model.site(&s.site).is_ok_and(reading::prefix::reads_cache);
+            reads && recorded.references[s.prompt].before > 0
+        };
+        found.noise.retain(|s| !cached(s));
+        let noise = reading::prefix::noise(&arm, &recorded.references, &orders, &plan.device)?;
+        found.noise.extend(noise);
+    }
 
     let judge = Judge::calibrated(&found.sites, &found.noise, arm.arm.architecture());
     let mut origins: Vec<Origin> = Vec::new();
@@ -94,7 +112,8 @@ pub fn explain_trace(
             origins.push(origin(s, &judged));
         }
     }
-    let search = Search::new(&arm, &recorded.references, &judge, &plan.sites, &plan.device);
+    let search =
+        Search::new(&arm, &recorded.references, &judge, &plan.sites, &plan.device).behind(&reading.padded);
     let outcome =
         search.run(&sites, |done, total| progress(Stage::Proving, Step { done, total: total + 1 }))?;
     let account = Account::measured(&arm, &outcome.found, &recorded.references, &orders, &plan.device)?;
@@ -108,7 +127,7 @@ pub fn explain_trace(
         first: (0..plan.traces.len()).map(|prompt| first(&arm, prompt, &found.sites)).collect(),
         coverage: Coverage {
             sites: recorded.asked,
-            compared: found.sites.len(),
+            compared: found.sites.len() + if recorded.only_logits { account.own_logits().len() } else { 0 },
             not_compared: recorded.missing.iter().chain(&recorded.besides).map(words::trace::gap).collect(),
         },
         sites: found.sites,
@@ -126,7 +145,7 @@ pub fn explain_trace(
         floor_kl: 0.0,
         origins,
     });
-    Ok(Answer { findings, explanation })
+    Ok(Answer { findings, explanation, prompts: reading.prompts(plan) })
 }
 
 /// A site that introduces too much, as records have it.

@@ -8,6 +8,7 @@ use ulpscope_decoder::{Architecture, AttentionKind, Op, Site};
 use ulpscope_floats::DType;
 
 use super::TracePlan;
+use super::reading::{self, Note, Reading};
 use crate::error::ExplainError;
 use crate::words::wrong_shape;
 
@@ -20,6 +21,10 @@ pub(crate) struct Recorded {
     pub(crate) missing: Vec<Gap>,
     /// What the traces hold besides.
     pub(crate) besides: Vec<Gap>,
+    /// What was understood of the traces before they were read.
+    pub(crate) notes: Vec<Note>,
+    /// Whether the traces hold logits and nothing else.
+    pub(crate) only_logits: bool,
 }
 
 /// Sites or tensors of a trace that are not compared.
@@ -49,12 +54,23 @@ pub(crate) enum Reason {
     Unfounded,
 }
 
-pub(crate) fn read(plan: &TracePlan) -> Result<Recorded, ExplainError> {
-    let mut found = Recorded { references: Vec::new(), asked: 0, missing: Vec::new(), besides: Vec::new() };
-    for (name, trace) in &plan.traces {
-        let reference = reference(plan, name, trace, &mut found)?;
+pub(crate) fn read(plan: &TracePlan, reading: &Reading) -> Result<Recorded, ExplainError> {
+    let mut found = Recorded {
+        references: Vec::new(),
+        asked: 0,
+        missing: Vec::new(),
+        besides: Vec::new(),
+        notes: reading.notes.clone(),
+        only_logits: false,
+    };
+    for ((name, trace), before) in plan.traces.iter().zip(&reading.before) {
+        let mut reference = reference(plan, name, trace, &mut found)?;
+        reference.before = *before;
         found.references.push(reference);
     }
+    let logits = plan.arm.arm.architecture().logits();
+    let alone = |r: &Reference| r.activations.len() == 1 && r.activations.contains_key(&logits);
+    found.only_logits = !found.references.is_empty() && found.references.iter().all(alone);
     Ok(found)
 }
 
@@ -118,14 +134,18 @@ fn reference(
     found.missing.extend(gap(Reason::Absent(asked.len()), absent));
     found.missing.extend(gap(Reason::Nonfinite, blind(&plan.arm, &asked, &activations)));
     let recorded: BTreeSet<Site> = activations.keys().copied().collect();
-    let judged: BTreeSet<Site> =
-        recorded.iter().copied().filter(|site| stands(model, *site, &recorded, attention)).collect();
+    let log_probabilities = reading::are_log_probabilities(model, &activations);
+    let judged: BTreeSet<Site> = (recorded.iter().copied())
+        .filter(|site| {
+            stands(model, *site, &recorded, attention) && !(log_probabilities && *site == model.logits())
+        })
+        .collect();
     let unfounded: Vec<String> = (asked.iter())
         .filter(|site| recorded.contains(site) && !judged.contains(site))
         .map(Site::to_string)
         .collect();
     found.missing.extend(gap(Reason::Unfounded, unfounded));
-    Ok(Reference { ids, activations, judged, filled: BTreeSet::new() })
+    Ok(Reference { ids, activations, judged, filled: BTreeSet::new(), before: 0, log_probabilities })
 }
 
 /// Takes sites out whose shapes are not those that so many tokens make: the operations behind them can't read them. Returns
@@ -157,7 +177,12 @@ fn stands(model: &Architecture, site: Site, recorded: &BTreeSet<Site>, attention
 /// A trace has to be in the arm's format, most of it at least.
 fn formats(plan: &TracePlan, name: &str, activations: &Activations) -> Result<(), ExplainError> {
     let mut counts: BTreeMap<&str, (usize, DType)> = BTreeMap::new();
-    for activation in activations.values() {
+    let logits = plan.arm.arm.architecture().logits();
+    if activations.keys().eq([&logits]) {
+        return Ok(());
+    }
+    // Logits may be kept wider than the rest.
+    for activation in activations.iter().filter(|(site, _)| **site != logits).map(|(_, x)| x) {
         let dtype = activation.values.dtype();
         counts.entry(dtype.name()).or_insert((0, dtype)).0 += 1;
     }

@@ -1,5 +1,7 @@
 //! From sites that introduce too much to what makes them do so: by running, greedily, in forward order.
 
+mod early;
+
 use std::collections::BTreeSet;
 
 use ulpscope_capture::{Activation, Pattern};
@@ -15,6 +17,7 @@ use super::judge::Judge;
 use super::merge;
 use super::outputs::{self, Seen};
 use super::pattern;
+use super::reading::padding;
 use super::trial::{Trial, Tried, best, ties};
 use super::weights::Layer;
 use crate::causes;
@@ -28,6 +31,8 @@ pub(crate) struct Search<'s, 'a> {
     pattern: &'s Pattern,
     base: Setting,
     outcome: Outcome,
+    /// Tokens of padding in front, which positions may count.
+    padded: Vec<usize>,
 }
 
 /// A site that needs a cause, in a part that was run as it stands now.
@@ -51,6 +56,8 @@ struct Holding<'h> {
 const FRUITLESS: usize = 3;
 /// The best of single hypotheses that are tried together with every other.
 const PAIRED: usize = 4;
+/// Tokens that show the rank of a usual adapter.
+const RANK_TOKENS: usize = 2 * 64;
 /// Facts of a cause that are kept beside the first.
 const ELSEWHERE: usize = 4;
 
@@ -64,7 +71,14 @@ impl<'s, 'a> Search<'s, 'a> {
     ) -> Self {
         let parts = Parts::new(&arm.arm, device);
         let base = Setting::of(arm);
-        Search { arm, parts, references, judge, pattern, base, outcome: Outcome::default() }
+        let (outcome, padded) = (Outcome::default(), Vec::new());
+        Search { arm, parts, references, judge, pattern, base, outcome, padded }
+    }
+
+    /// With prompts that stand behind so many tokens of padding.
+    pub(crate) fn behind(mut self, padded: &[usize]) -> Self {
+        self.padded = padded.to_vec();
+        self
     }
 
     /// Accounts for every site that introduces more than the floor, part by part.
@@ -107,6 +121,9 @@ impl<'s, 'a> Search<'s, 'a> {
         spot: Spot,
         settled: &mut BTreeSet<Site>,
     ) -> Result<Option<(Setting, Trial)>, CompareError> {
+        if self.early(spot)? {
+            return Ok(None);
+        }
         let mut tried = self.try_all(spot)?;
         let Some(index) = best(&tried) else {
             self.unaccounted(spot, &tried)?;
@@ -124,6 +141,10 @@ impl<'s, 'a> Search<'s, 'a> {
         let Spot { site, setting, now, .. } = spot;
         let first = pattern::first_token(&self.pairs_at(site, now));
         let mut all = hypotheses(site, setting, self.arm.arm.dtype(), first);
+        let attention = setting.semantics.base.attention;
+        padding::hypotheses(&mut all, &self.padded, |variant| {
+            variant.touches(&setting.architecture, attention, self.arm.arm.dtype()).contains(&site)
+        });
         // What was found before is the likeliest.
         let known: Vec<Key> = self.outcome.found.iter().map(|f| f.claim.key.clone()).collect();
         let rank = |h: &Hypothesis| known.iter().position(|key| *key == h.claim.key).unwrap_or(usize::MAX);
@@ -204,7 +225,8 @@ impl<'s, 'a> Search<'s, 'a> {
                 else {
                     continue;
                 };
-                let found = introduced(&self.arm.name, site, prompt, a, t);
+                let (a, t) = (reference.behind(a), reference.behind(t));
+                let found = introduced(&self.arm.name, site, prompt, &a, &t);
                 let judged = self.judge.judge(&found);
                 trial.sites.insert((site, prompt), (found, judged));
             }
@@ -339,8 +361,15 @@ impl<'s, 'a> Search<'s, 'a> {
         };
         let tried = tried.iter().filter_map(|t| t.single().cloned()).collect();
         let pattern = pattern::pattern(site, &pairs);
-        self.outcome.unexplained.push(Unexplained { site, tried, pattern, place });
+        let too_short = site.op() == Op::Linear && self.tokens() < RANK_TOKENS;
+        let short_of = too_short.then(|| self.tokens());
+        self.outcome.unexplained.push(Unexplained { site, tried, pattern, place, short_of });
         Ok(())
+    }
+
+    /// Tokens of all prompts.
+    fn tokens(&self) -> usize {
+        self.references.iter().map(|reference| reference.ids.len()).sum()
     }
 
     /// Whether a single hypothesis leaves no more than the last bits of a function.

@@ -11,11 +11,12 @@ use super::account::Share;
 use super::evidence::Claim;
 use super::found::Found;
 use super::known::Known;
+use super::logits_only::LogitsAlone;
 use crate::arms::decisions::decisions;
 use crate::judgement::Facts;
 use crate::statistics::mean_or_zero;
 use crate::words::judgement::judgement;
-use crate::words::{findings, trace as words};
+use crate::words::{findings, logits, trace as words};
 use crate::{causes, floor, growth};
 
 pub(super) fn explanation(mut known: Known) -> Explanation {
@@ -55,7 +56,7 @@ pub(super) fn explanation(mut known: Known) -> Explanation {
     };
     let status = if recorded.missing.is_empty() { found } else { Status::Incomplete };
     let position_0 = |l: &LogitDivergence| l.by_position.len() > 1 && l.by_position[0].equal == 1.0;
-    let logits = account.own_logits();
+    let own_logits = account.own_logits();
     let mut explanation = Explanation {
         bisection: None,
         arm: arm.name.clone(),
@@ -70,7 +71,7 @@ pub(super) fn explanation(mut known: Known) -> Explanation {
         floor,
         counterfactuals: account.counterfactuals(&subjects, arm.arm.dtype()),
         signatures: Signatures {
-            position_0_equal: (differs && !logits.is_empty()).then(|| logits.iter().all(position_0)),
+            position_0_equal: (differs && !own_logits.is_empty()).then(|| own_logits.iter().all(position_0)),
             shift_kl: None,
             growth_exponent: growth::exponent(&growth),
         },
@@ -80,9 +81,17 @@ pub(super) fn explanation(mut known: Known) -> Explanation {
         decisions: decisions(&observed, &order_runs, prompts.len(), &[]),
         guards: words::guards(&known),
     };
-    let rows = words::rows(&known, &explanation, found);
+    let rows = if recorded.only_logits {
+        let alone = LogitsAlone::measured(&explanation, &own_logits);
+        // Where logits are all that was asked for, nothing is missing.
+        let asked = recorded.asked == recorded.references.len();
+        explanation.status = if asked { alone.status() } else { Status::Incomplete };
+        logits::rows(&known, &explanation, &alone, asked)
+    } else {
+        words::rows(&known, &explanation, found)
+    };
     explanation.verdict = words::paragraph(&rows);
-    explanation.judgement = Some(judged(&known, &explanation, &logits, rows));
+    explanation.judgement = Some(judged(&known, &explanation, &own_logits, rows));
     explanation
 }
 

@@ -33,6 +33,7 @@ const CLAIMS: &[(&str, &str)] = &[
     ("holds", "the trace's holds {from}"),
     ("hold-each-other", "in the trace, each holds the other's values"),
     ("rows-beside", "trace: row id {by:+ 1|- 1}, ours: row id"),
+    ("positions-padded", "trace: counted from the first token of padding, {left} more; ours: from the prompt"),
     ("neighbours", "the two are neighbours in their format wherever they differ"),
 ];
 
@@ -139,6 +140,19 @@ const FORMULAS: &[(&str, &str)] = &[
     ("slots-empty", "those of the {end} {count:position is|# positions are} zero"),
     ("slot-overwritten", "position {slot} holds what belongs to {from}"),
     ("slots-exchanged", "those of positions {first} to {last} and {other_first} to {other_last} exchanged"),
+    // What fused kernels, trainers and caches do.
+    ("norm-of-sum", "the norm of the sum before it is rounded{once:, and rounds once|}"),
+    ("norm-of-stream", "the norm of the residual stream, kept in f32{once:, and rounds once|}"),
+    ("stream-in-f32", "the residual stream, kept in f32"),
+    ("rotated-unrounded", "rotated before it is rounded"),
+    ("context-of-f32", "probabilities in f32 times the values"),
+    ("autocast", "f32 here, products in {format}"),
+    ("weights-not-rounded", "weights that are not rounded to {format}, as of an adapter beside its base"),
+    (
+        "prefix-holds",
+        "{what} of the {tokens:first token|first # tokens}, which were cached; what later blocks cached follows from that",
+    ),
+    ("prefix-unseen", "the {tokens:first token|first # tokens}, which were cached, are not seen"),
     // Masks.
     ("window", "a query sees the last {keys} keys"),
     ("no-window", "a query sees every key up to its own"),

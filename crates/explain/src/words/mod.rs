@@ -4,7 +4,9 @@ pub(crate) mod arms;
 mod factor;
 pub(crate) mod findings;
 pub(crate) mod judgement;
+pub(crate) mod logits;
 mod provenance;
+mod reading;
 pub(crate) mod trace;
 
 /// Names with commas between them.

@@ -216,7 +216,8 @@ pub(crate) fn guards(known: &Known) -> Vec<String> {
 /// What is known, as rows of a judgement.
 pub(crate) fn rows(known: &Known, found: &Explanation, status: Status) -> Vec<Row> {
     let compared = known.sites.len();
-    let mut rows: Vec<Row> = Vec::new();
+    let notes = known.recorded.notes.iter();
+    let mut rows: Vec<Row> = notes.map(|note| row(Topic::Cause, note.to_string())).collect();
     if found.status == Status::Incomplete {
         let missing: Vec<String> = known.recorded.missing.iter().map(gap).collect();
         let text = format!(
@@ -302,10 +303,13 @@ fn causes(known: &Known, explanation: &Explanation, status: Status) -> Vec<Strin
         let place = first.place.as_ref();
         let place = place.map_or(String::new(), |p| format!("; of ours (a) and the trace's (b): {p}"));
         sentences.push(format!(
-            "No known cause accounts for {}; at {}, {}{place}.",
+            "No known cause accounts for {}; at {}, {}{place}{}.",
             first_names(&sites),
             first.site,
-            pattern(&first.pattern)
+            pattern(&first.pattern),
+            first.short_of.map_or(String::new(), |tokens| format!(
+                "; {tokens} tokens are too few to see an update of low rank, a longer prompt would tell"
+            ))
         ));
     }
     sentences

@@ -28,4 +28,12 @@ registry! {
     ANGLES = rotary_angles_format;
     COMPUTED_OTHERWISE = layer_format;
     VOCABULARY_MASKED = vocabulary_masked;
+    NORM_UNROUNDED = norm_of_unrounded_sum;
+    STREAM_UNROUNDED = stream_unrounded;
+    ROTATION_UNROUNDED = rotation_unrounded;
+    CONTEXT_UNROUNDED = context_unrounded;
+    PADDED_POSITIONS = padded_positions;
+    AUTOCAST = autocast;
+    CACHED_PREFIX = cached_prefix;
+    MERGE_ROUNDING = merge_rounding;
 }

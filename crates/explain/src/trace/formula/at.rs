@@ -2,7 +2,7 @@
 
 use ulpscope_capture::{Activation, Activations};
 use ulpscope_compare::{CompareError, Parts, Reference};
-use ulpscope_decoder::{Architecture, Attention, AttentionKind, Op, Part, Role, RopeParameters, Site};
+use ulpscope_decoder::{Architecture, Attention, AttentionKind, Op, Part, Role, RopeParameters, Shape, Site};
 use ulpscope_floats::{DType, Floats};
 
 use super::numbers;
@@ -20,7 +20,7 @@ pub(crate) struct At<'s> {
     /// Ours.
     pub(crate) own: DType,
     pub(crate) cases: Vec<Case<'s>>,
-    /// Weight and bias of a norm or linear layer.
+    /// Weight and bias of a norm or linear layer; of a rotation, those of the layer that it reads.
     pub(crate) weight: Option<Floats<'static>>,
     pub(crate) bias: Option<Vec<f64>>,
     /// At gate or up, the weights of both.
@@ -31,6 +31,8 @@ pub(crate) struct At<'s> {
 pub(crate) struct Case<'s> {
     pub(crate) recorded: &'s Activations,
     pub(crate) tokens: usize,
+    /// Tokens in front that were not recorded.
+    pub(crate) before: usize,
     pub(crate) ours: Vec<f64>,
     pub(crate) theirs: Vec<f64>,
 }
@@ -72,6 +74,7 @@ impl<'s> At<'s> {
                 judged.then(|| Case {
                     recorded: &reference.activations,
                     tokens: looked_at,
+                    before: reference.before,
                     ours: rows(ours),
                     theirs: rows(theirs),
                 })
@@ -84,9 +87,15 @@ impl<'s> At<'s> {
         let (weight, bias, halves) = (None, None, None);
         let spec = layer.attention;
         let mut at = At { site, model, spec, attention, dtype, own, cases, weight, bias, halves };
-        if matches!(site.op(), Op::Norm | Op::Linear) {
-            at.weight = Some(parts.parameter(&format!("{site}.weight"))?.into_owned());
-            at.bias = parts.parameter(&format!("{site}.bias")).ok().map(|bias| bias.to_f64());
+        // What is rotated may be rotated before it is rounded.
+        let of_parameters = match site.op() {
+            Op::Norm | Op::Linear => Some(site),
+            Op::Rope(_) => at.reads_first().filter(|from| from.op() == Op::Linear),
+            _ => None,
+        };
+        if let Some(from) = of_parameters {
+            at.weight = Some(parts.parameter(&format!("{from}.weight"))?.into_owned());
+            at.bias = parts.parameter(&format!("{from}.bias")).ok().map(|bias| bias.to_f64());
         }
         if (at.plays(Role::Gate) || at.plays(Role::Up))
             && let Some([gate, up]) = at.gate_and_up()
@@ -96,6 +105,11 @@ impl<'s> At<'s> {
             at.halves = Some([read(gate)?, read(up)?]);
         }
         Ok(Some(at))
+    }
+
+    /// The first site that this one reads.
+    pub(crate) fn reads_first(&self) -> Option<Site> {
+        self.model.reads(self.site, self.attention).first().copied()
     }
 
     /// Whether a formula gives the trace's values, but for a few roundings. Where it is NaN it says nothing; it has to say
@@ -146,11 +160,33 @@ impl<'s> At<'s> {
         &'v self,
         values: &'v [Vec<f64>],
     ) -> impl Iterator<Item = (f64, f64, f64)> + 'v {
-        let triples = |(case, values): (&'v Case, &'v Vec<f64>)| {
-            case.theirs.iter().zip(&case.ours).zip(values).map(|((y, z), f)| (*y, *z, *f))
+        let triples = move |(case, values): (&'v Case, &'v Vec<f64>)| {
+            let all = case.theirs.iter().zip(&case.ours).zip(values).enumerate();
+            all.filter(move |(i, _)| self.is_judged(case, *i)).map(|(_, ((y, z), f))| (*y, *z, *f))
         };
         let seen = |(y, z, f): &(f64, f64, f64)| !f.is_nan() && !self.hides(*y, *z);
         self.cases.iter().zip(values).flat_map(triples).filter(seen)
+    }
+
+    /// Whether an element is of a token that was recorded.
+    fn is_judged(&self, case: &Case, i: usize) -> bool {
+        if case.before == 0 {
+            return true;
+        }
+        let token = match self.model.node(self.site).shape {
+            Shape::Rows(width) => i / width,
+            Shape::TokenHeads(heads, width) => i / (heads * width),
+            Shape::Heads(_, width) => i / width % case.tokens,
+            Shape::Pairs(_) => i / case.tokens % case.tokens,
+        };
+        token >= case.before
+    }
+
+    /// Whether a formula gives the trace's values but for roundings, however near ours is.
+    pub(crate) fn near_all(&self, formula: impl Fn(&Case) -> Option<Vec<f64>>) -> bool {
+        let Some(values) = self.values(formula) else { return false };
+        let [apart, _, size] = self.distances(&values);
+        apart <= self.roundings() * size
     }
 
     pub(crate) fn near(&self, values: &[Vec<f64>]) -> bool {
@@ -209,7 +245,10 @@ impl<'s> At<'s> {
 
     /// The trace's values that no mask hides.
     pub(crate) fn visible(&self) -> impl Iterator<Item = f64> + '_ {
-        let pairs = self.cases.iter().flat_map(|case| case.theirs.iter().zip(&case.ours));
+        let pairs = self.cases.iter().flat_map(move |case| {
+            let all = case.theirs.iter().zip(&case.ours).enumerate();
+            all.filter(move |(i, _)| self.is_judged(case, *i)).map(|(_, pair)| pair)
+        });
         pairs.filter(|(y, z)| !self.hides(**y, **z)).map(|(y, _)| *y)
     }
 

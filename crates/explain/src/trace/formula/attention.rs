@@ -271,7 +271,7 @@ fn attended(at: &At, case: &Case, k: &[f64]) -> Option<Vec<f64>> {
 }
 
 /// Probabilities of scores with these keys and key heads, times a factor, where such keys are seen.
-fn attend(
+pub(super) fn attend(
     at: &At,
     case: &Case,
     factor: f64,
@@ -331,7 +331,7 @@ fn shifted(x: &[f64], (tokens, width): (usize, usize), by: usize, wraps: bool) -
 }
 
 /// Values mixed by probabilities: `[tokens, heads · width]`.
-fn mixed(at: &At, case: &Case, p: &[f64], v: &[f64]) -> Vec<f64> {
+pub(super) fn mixed(at: &At, case: &Case, p: &[f64], v: &[f64]) -> Vec<f64> {
     mixed_of(at, case, p, v, &own_head(at))
 }
 

@@ -7,16 +7,20 @@
 pub(crate) mod activation;
 pub(crate) mod at;
 pub(crate) mod attention;
+pub(crate) mod autocast;
 mod cache;
 mod heads;
 mod linear;
 mod mask;
+mod merged;
 mod norm;
 pub(crate) mod numbers;
+mod prefix;
 pub(crate) mod residual;
 pub(crate) mod rotary;
 pub(crate) mod scores;
 mod temperature;
+mod unrounded;
 
 use std::fmt::Display;
 
@@ -77,6 +81,7 @@ static FORMULAS: &[Row] = &[
     Several(TABLE, rotary::positions),
     Several(TABLE, rotary::frequencies),
     Of(&cause::rotary_angles_format::TEST),
+    Several(NORM, unrounded::norm),
     Several(NORM, norm::of_wide_stream),
     Several(NORM, norm::other_kinds),
     Several(NORM, norm::in_steps),
@@ -87,6 +92,7 @@ static FORMULAS: &[Row] = &[
     Several(ROPE, rotary::late),
     Several(ROPE, rotary::turned_otherwise),
     Several(ROPE, rotary::other_input),
+    Several(ROPE, unrounded::rotated),
     Several(|op| op == Op::ScaleQuery, temperature::temperature),
     Several(LINEAR, linear::cut),
     Of(&cause::vocabulary_masked::TEST),
@@ -103,6 +109,8 @@ static FORMULAS: &[Row] = &[
     Several(SOFTMAX, attention::masked_late),
     Several(SOFTMAX, attention::softmax_of_format),
     Of(&cause::softmax_kind::TEST),
+    Several(MIX, prefix::context),
+    Several(MIX, unrounded::context),
     Several(MIX, attention::fused_scores),
     Several(MIX, attention::elsewhere),
     Several(MIX, attention::other_heads),
@@ -111,6 +119,7 @@ static FORMULAS: &[Row] = &[
     Several(MIX, attention::late_values),
     Several(MIX, attention::first_values),
     Several(MIX, attention::coded_values),
+    Several(ADD, unrounded::residual),
     Several(ADD, residual::formats),
     Of(&cause::residual_branch::TEST),
     Several(ADD, residual::clamped),
@@ -121,6 +130,7 @@ static FORMULAS: &[Row] = &[
     Of(&cause::gated_product::TEST),
     Several(|op| op == Op::Act, activation::activation),
     Several(LINEAR, linear::linear),
+    Several(LINEAR, merged::merged),
     // The last resort, where nobody's convention gives the trace's values.
     Of(&cause::reads_another_tensor::TEST),
     Of(&cause::activation_mapped::TEST),
