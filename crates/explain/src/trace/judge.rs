@@ -15,6 +15,9 @@ const EVIDENCE: f64 = 20.0;
 /// A site whose differences are fewer than other orders make, by more than this factor, is off for another reason.
 const AS_OFTEN: f64 = 4.0;
 
+/// How many times the largest noise of a cached prefix is still noise.
+const OF_CACHE: f64 = 4.0;
+
 /// Judges sites by the floor of their kind.
 ///
 /// Three kinds are told apart. Where no order changes anything (embeddings, tables, rotation, sums of two terms), or where
@@ -31,6 +34,8 @@ pub(crate) struct Judge {
     ops: HashMap<String, Op>,
     /// Width of a head.
     head_dim: usize,
+    /// The largest noise at sites that read a cached prefix: errors of many layers, which differ from site to site.
+    cached: HashMap<(usize, String), f64>,
 }
 
 /// What is held of one site on one prompt.
@@ -95,6 +100,7 @@ impl Judge {
                 .iter()
                 .map(|site| (class(&site.to_string()), site.op()))
                 .collect(),
+            cached: HashMap::new(),
             head_dim: model.layers.first().map_or(1, |layer| layer.attention.head_dim),
         };
         // An attention kernel may sum as ours in most cases and otherwise in some: then its order is not ours.
@@ -118,6 +124,20 @@ impl Judge {
         }
         judge.known = known;
         judge
+    }
+
+    /// With what attention behind a cached prefix differs by where the prefix was summed otherwise.
+    pub(crate) fn behind_a_cache(mut self, cached: &[SiteDivergence], noise: &[SiteDivergence]) -> Self {
+        for s in cached {
+            let largest = self.cached.entry((s.prompt, s.site.clone())).or_default();
+            *largest = largest.max(s.introduced.rms);
+        }
+        for s in noise {
+            if let Some(largest) = self.cached.get_mut(&(s.prompt, s.site.clone())) {
+                *largest = largest.max(s.introduced.rms);
+            }
+        }
+        self
     }
 
     fn op(&self, site: &str) -> Option<Op> {
@@ -155,6 +175,12 @@ impl Judge {
         let kind = self.kinds.get(s).filter(|_| !exact && !infinite);
         if differing == 0 {
             return Judged { differing: [0, len], expected: 0.0, ratio: 0.0, p_value: 1.0, beyond: false };
+        }
+        if let Some(noise) = self.cached.get(&(s.prompt, s.site.clone())) {
+            let ratio = s.introduced.rms / noise;
+            let beyond = infinite || ratio.is_nan() || ratio > OF_CACHE;
+            let p_value = if beyond { 0.0 } else { 1.0 };
+            return Judged { differing: [differing, len], expected: 0.0, ratio, p_value, beyond };
         }
         // A probability that is rounded otherwise moves all that a head has at its token.
         let at_once = if self.op(&s.site) == Some(Op::Mix) { self.head_dim as f64 } else { 1.0 };

@@ -92,17 +92,14 @@ pub fn explain_trace(
     };
     found.sites.retain(standing);
     found.noise.retain(standing);
-    if recorded.references.iter().any(|reference| reference.before > 0) {
-        let cached = |s: &SiteDivergence| {
-            let reads = model.site(&s.site).is_ok_and(reading::prefix::reads_cache);
-            reads && recorded.references[s.prompt].before > 0
-        };
-        found.noise.retain(|s| !cached(s));
-        let noise = reading::prefix::noise(&arm, &recorded.references, &orders, &plan.device)?;
-        found.noise.extend(noise);
-    }
+    let prefixed = recorded.references.iter().any(|reference| reference.before > 0);
+    let cached = match prefixed {
+        true => reading::prefix::noise(&arm, &recorded.references, &orders, &plan.device)?,
+        false => Vec::new(),
+    };
 
-    let judge = Judge::calibrated(&found.sites, &found.noise, arm.arm.architecture());
+    let judge =
+        Judge::calibrated(&found.sites, &found.noise, arm.arm.architecture()).behind_a_cache(&cached, &found.noise);
     let mut origins: Vec<Origin> = Vec::new();
     let mut sites = BTreeSet::new();
     for s in &found.sites {

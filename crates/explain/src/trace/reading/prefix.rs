@@ -1,7 +1,5 @@
 //! Recordings that begin behind a cached prefix: our model computes the prefix, and what was recorded is judged behind it.
 
-use std::collections::BTreeMap;
-
 use burn::tensor::Device;
 use ulpscope_capture::{Activation, Activations, Trace};
 use ulpscope_compare::{CompareError, NamedArm, Parts, Reference, Setting, introduced};
@@ -232,20 +230,11 @@ pub(in crate::trace) fn noise(
             }
         }
     }
-    // The largest at each site: pooled with those that move little, any size would pass for noise. Twice, since a spread is
-    // told from five sites on.
-    let mut largest: BTreeMap<(usize, String), SiteDivergence> = BTreeMap::new();
-    for one in found {
-        let key = (one.prompt, one.site.clone());
-        if largest.get(&key).is_none_or(|known| one.introduced.rms > known.introduced.rms) {
-            largest.insert(key, one);
-        }
-    }
-    Ok(largest.into_values().flat_map(|one| [one.clone(), one]).collect())
+    Ok(found)
 }
 
 /// Whether a site reads cached keys or values.
-pub(in crate::trace) fn reads_cache(site: Site) -> bool {
+fn reads_cache(site: Site) -> bool {
     matches!(site.op(), Op::Scores | Op::Mix)
 }
 
