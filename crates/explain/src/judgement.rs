@@ -61,7 +61,9 @@ impl Facts<'_> {
             () if self.blind || !compared => Consequence::Undecided,
             () if self.lost.is_some() => Consequence::ChangesOutput,
             () if !self.differs => Consequence::Equal,
-            () if size.positions == 0 => Consequence::Undecided,
+            // Sites alone were compared.
+            () if size.positions == 0 && self.found.origins.is_empty() => Consequence::Noise,
+            () if size.positions == 0 => Consequence::AboveNoise,
             () if self.logits.iter().all(|l| l.equal == 1.0) => Consequence::Equal,
             () if exceeds && !noise && (size.clear_flips > 0 || parts_clearly) => Consequence::ChangesOutput,
             () if exceeds => Consequence::AboveNoise,

@@ -50,6 +50,14 @@ fn headline(facts: &Facts, consequence: Consequence, size: &Size, [a, b]: [&str;
                 format!("{flips} of {positions} top tokens flip, {clear} of them clearly; {noise}.")
             }
         },
+        Consequence::AboveNoise if positions == 0 => format!(
+            "{} of {} sites that were compared differ by more than noise; no logits were.",
+            facts.found.origins.len(),
+            size.sites[0]
+        ),
+        Consequence::Noise if positions == 0 => {
+            format!("None of the {} sites that were compared differs by more than noise.", size.sites[0])
+        }
         Consequence::AboveNoise => format!("No top token flips clearly, but {noise}."),
         Consequence::Noise => format!(
             "Harmless here: no top token flips clearly, and another order of summation moves the logits as far (KL {} \
@@ -66,10 +74,7 @@ fn headline(facts: &Facts, consequence: Consequence, size: &Size, [a, b]: [&str;
         _ if facts.blind => {
             format!("{a}, the reference, holds NaN or infinity: nothing can be held against it.")
         }
-        _ if positions == 0 && size.sites[0] == 0 => "Nothing could be compared.".to_owned(),
-        _ if positions == 0 => {
-            format!("No logits were compared, only {} of {} sites.", size.sites[0], size.sites[1])
-        }
+        _ if positions == 0 => "Nothing could be compared.".to_owned(),
         _ => format!(
             "Too few tokens to tell from noise: over {positions}, KL is {} and other orders of summation make up to {}.",
             short(kl),

@@ -50,6 +50,6 @@ pub(super) fn merged(at: &At) -> Option<Formula> {
     let size = (sum / count.max(1) as f64).sqrt();
     // Where roundings of the output are nearly all, nothing is said of weights.
     let told = count >= 64 && rounding / (count as f64) < 0.9 && 4 * moved >= count;
-    (told && size >= NEAR[0] && size <= NEAR[1]).then_some(())?;
+    (told && (NEAR[0]..=NEAR[1]).contains(&size)).then_some(())?;
     found(causes::MERGE_ROUNDING, Finding::new("weights-not-rounded").with("format", at.own.to_string()))
 }

@@ -17,7 +17,8 @@ const TOKENS: usize = 16;
 pub(super) fn norm(at: &At) -> Option<Formula> {
     let weight = &at.weight.as_ref()?.to_f64()[..];
     let [from] = at.model.reads(at.site, at.attention)[..] else { return None };
-    let sums: [(_, &dyn Fn(&Case) -> Option<Vec<f64>>); 2] = [
+    type Input<'i> = (&'static causes::CauseKind, &'i dyn Fn(&Case) -> Option<Vec<f64>>);
+    let sums: [Input; 2] = [
         (causes::NORM_UNROUNDED, &|case| sum(at, case, from)),
         (causes::STREAM_UNROUNDED, &|case| stream(at, case, from)),
     ];

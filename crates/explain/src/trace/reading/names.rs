@@ -111,7 +111,8 @@ fn targets(
         let found = in_block(&name, of, known);
         // A module's own output, where the projection that makes it was not recorded.
         let whole = name.ends_with(".self_attn") || name.ends_with(".mlp");
-        if !found.is_empty() && !(whole && found.iter().any(|site| present.contains(&site.to_string()))) {
+        let beside = whole && found.iter().any(|site| present.contains(&site.to_string()));
+        if !found.is_empty() && !beside {
             return found;
         }
     }
