@@ -5,7 +5,7 @@ use ulpscope_record::{
 };
 
 use crate::statistics::mean;
-use crate::thresholds::{ADDITIVE, DECIDES};
+use crate::thresholds::{ADDITIVE, DECIDES, LEAST_KL};
 
 /// What is known beside the fields of an explanation.
 #[derive(Clone, Copy, Debug)]
@@ -20,8 +20,8 @@ pub(crate) struct Facts<'f> {
     pub(crate) blind: bool,
     /// Prompt and position from which on the arm's logits are no numbers, where the reference's are.
     pub(crate) lost: Option<[usize; 2]>,
-    /// Whether nothing but the order of summation differs.
-    pub(crate) order_alone: bool,
+    /// Whether nothing differs but what two honest programs differ by: orders of summation, last bits of functions.
+    pub(crate) noise_alone: bool,
     /// KL in nats of all causes together in the wide format; NaN where it was not measured.
     pub(crate) together: f64,
 }
@@ -55,7 +55,7 @@ impl Facts<'_> {
     pub(crate) fn consequence(&self, size: &Size) -> Consequence {
         let compared = size.positions > 0 || size.sites[0] > 0;
         let exceeds = self.found.growth.iter().any(|bucket| bucket.exceeds);
-        let noise = self.order_alone && self.found.origins.is_empty();
+        let noise = self.noise_alone;
         let parts_clearly = self.found.decisions.iter().any(|d| d.near_tie == Some(false));
         match () {
             () if self.blind || !compared => Consequence::Undecided,
@@ -67,7 +67,7 @@ impl Facts<'_> {
             () if self.logits.iter().all(|l| l.equal == 1.0) => Consequence::Equal,
             () if exceeds && !noise && (size.clear_flips > 0 || parts_clearly) => Consequence::ChangesOutput,
             () if exceeds => Consequence::AboveNoise,
-            () if noise || size.positions >= DECIDES => Consequence::Noise,
+            () if noise || size.positions >= DECIDES || size.kl <= LEAST_KL => Consequence::Noise,
             () => Consequence::Undecided,
         }
     }

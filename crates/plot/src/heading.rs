@@ -217,6 +217,8 @@ mod tests {
         assert_eq!(described(&run.arms[1]), "b: load(f32).to(bf16), eager");
         run.arms[1].model = Some(run.model.clone());
         assert!(described(&run.arms[1]).starts_with("b: HuggingFaceTB/"));
+        run.model.unavailable.clear();
+        run.arms[1].model.as_mut().unwrap().unavailable.clear();
         run.settings.models = vec![vec!["x/one/run".into()], vec!["x/two/run".into()]];
         let subject = Subject::new(&run, 0).unwrap();
         let named = ["a: one/run, load(bf16), eager", "b: two/run, load(f32).to(bf16), eager"];

@@ -63,7 +63,7 @@ fn names_tell_the_arms_apart_only_where_there_are_several() {
         names(&run, "one"),
         ["layers.png", "heatmap.png", "introduced.png", "logits.png", "positions.png"]
     );
-    let with_explanation = names(&explained(2, 2), "explained");
+    let with_explanation = names(&explained(2, 200), "explained");
     assert_eq!(with_explanation[5..], ["floor.png", "counterfactuals.png", "growth.png"]);
     run = record(2, 3, 2);
     run.arms[2].name = "../c".into();

@@ -32,7 +32,7 @@ pub(crate) fn run(args: &DiffArgs, talk: &Talk) -> Result<Outcome> {
         let common = a.activations.keys().filter(|name| b.activations.contains_key(*name));
         let common: Vec<String> = common.cloned().collect();
         if common.is_empty() {
-            return Ok(Outcome::Incomplete(format!(
+            return Ok(Outcome::Undecided(format!(
                 "the traces have no site in common: nothing was compared; {} begins with `{}`, {} with `{}`",
                 args.a.display(),
                 a.activations.keys().next().map_or("", String::as_str),
@@ -41,7 +41,7 @@ pub(crate) fn run(args: &DiffArgs, talk: &Talk) -> Result<Outcome> {
             )));
         }
         let near = suggestions::alike(&args.sites.to_string(), &common);
-        return Ok(Outcome::Incomplete(format!(
+        return Ok(Outcome::Undecided(format!(
             "the traces have no site in common that `{}` matches: nothing was compared{near}",
             args.sites
         )));
@@ -77,9 +77,7 @@ pub(crate) fn run(args: &DiffArgs, talk: &Talk) -> Result<Outcome> {
         print(&tables::diff(&found, args.all))?;
     }
     if found.sites.is_empty() {
-        return Ok(Outcome::Incomplete(
-            "nothing was compared: no site has the same shape in both".to_owned(),
-        ));
+        return Ok(Outcome::Undecided("nothing was compared: no site has the same shape in both".to_owned()));
     }
     Ok(Outcome::Done)
 }

@@ -98,7 +98,7 @@ pub(crate) fn conclude(inputs: Inputs) -> Explanation {
         differs,
         blind,
         lost: growth::first_lost(&baseline.observed, plan.prompts.len()),
-        order_alone,
+        noise_alone: order_alone && baseline.origins.is_empty(),
         together: proof.whole(),
     };
     let rows = words::rows(&facts, &facts.size(), &extras);

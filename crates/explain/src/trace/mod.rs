@@ -98,8 +98,8 @@ pub fn explain_trace(
         false => Vec::new(),
     };
 
-    let judge =
-        Judge::calibrated(&found.sites, &found.noise, arm.arm.architecture()).behind_a_cache(&cached, &found.noise);
+    let judge = Judge::calibrated(&found.sites, &found.noise, arm.arm.architecture())
+        .behind_a_cache(&cached, &found.noise);
     let mut origins: Vec<Origin> = Vec::new();
     let mut sites = BTreeSet::new();
     for s in &found.sites {

@@ -98,6 +98,9 @@ pub(super) fn explanation(mut known: Known) -> Explanation {
 fn judged(known: &Known, found: &Explanation, logits: &[LogitDivergence], rows: Vec<Row>) -> Judgement {
     let coverage =
         Coverage { sites: known.recorded.asked, compared: known.sites.len(), not_compared: Vec::new() };
+    let kinds = || known.outcome.found.iter().map(|f| f.claim.kind);
+    let honest = known.outcome.unexplained.is_empty()
+        && kinds().all(|kind| kind == causes::ORDER || kind == causes::LAST_BITS);
     let facts = Facts {
         found,
         logits,
@@ -105,7 +108,7 @@ fn judged(known: &Known, found: &Explanation, logits: &[LogitDivergence], rows: 
         differs: known.differs() || logits.iter().any(|l| l.equal < 1.0),
         blind: logits.iter().any(|l| l.nonfinite[0] > 0),
         lost: None,
-        order_alone: found.origins.is_empty(),
+        noise_alone: honest,
         together: known.account.together(),
     };
     judgement(&facts, [TRACE, &known.arm.name], rows)

@@ -33,7 +33,10 @@ const CLAIMS: &[(&str, &str)] = &[
     ("holds", "the trace's holds {from}"),
     ("hold-each-other", "in the trace, each holds the other's values"),
     ("rows-beside", "trace: row id {by:+ 1|- 1}, ours: row id"),
-    ("positions-padded", "trace: counted from the first token of padding, {left} more; ours: from the prompt"),
+    (
+        "positions-padded",
+        "trace: counted from the first token of padding, {left} more; ours: from the prompt",
+    ),
     ("neighbours", "the two are neighbours in their format wherever they differ"),
 ];
 

@@ -5,8 +5,8 @@ use ulpscope_decoder::{Architecture, Op, Site};
 use ulpscope_floats::DType;
 use ulpscope_record::Finding;
 
-use super::numbers::{dot, rms};
 use super::at::{Case, cast};
+use super::numbers::{dot, rms};
 use super::{At, Formula, found};
 use crate::causes;
 

@@ -3,11 +3,11 @@
 use ulpscope_decoder::Role;
 use ulpscope_record::Finding;
 
+use super::at::Case;
 use super::attention::{attend, mixed};
 use super::heads::{by_head, own_head, values};
 use super::mask::own_mask;
 use super::rotary::as_keys;
-use super::at::Case;
 use super::{At, Formula, found};
 use crate::causes;
 

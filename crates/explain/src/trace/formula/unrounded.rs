@@ -4,9 +4,9 @@ use ulpscope_decoder::{Op, Part, Role, Site};
 use ulpscope_floats::DType;
 use ulpscope_record::Finding;
 
+use super::at::{Case, cast};
 use super::heads::{own_head, values};
 use super::numbers::{dot, softmax};
-use super::at::{Case, cast};
 use super::{At, Formula, found};
 use crate::causes;
 
