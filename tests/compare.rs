@@ -364,7 +364,8 @@ fn two_models() {
     assert_eq!(introduced.unwrap()["site"], quantised["first"][0]["site"]);
 }
 
-/// Each feature of the architecture has a model of its own; none may differ from itself, all run in both arms.
+/// Each feature of the architecture has a model of its own; none may differ from itself, all run in both
+/// arms.
 #[test]
 fn every_tiny_config_runs() {
     let folder = fixture("configs");

@@ -51,8 +51,8 @@ fn a_shard_index_leads_nowhere_else() {
     }
 }
 
-/// The hub's cache is made of links to blobs beside the snapshot, so a link may lead out of the folder: whoever could
-/// make one could have put the file itself there.
+/// The hub's cache is made of links to blobs beside the snapshot, so a link may lead out of the folder:
+/// whoever could make one could have put the file itself there.
 #[cfg(unix)]
 #[test]
 fn links_are_followed_and_what_is_no_file_is_refused() {
@@ -177,7 +177,8 @@ fn folders_with_odd_names() {
     assert!(dir.join(OsStr::from_bytes(b"out\xe9")).join("record.json").is_file());
 }
 
-/// A header must not name a tensor twice, though parsers take the last. Of a config's keys the last counts, as in Python.
+/// A header must not name a tensor twice, though parsers take the last. Of a config's keys the last counts,
+/// as in Python.
 #[test]
 fn names_that_are_there_twice() {
     let dir = Dir::new();

@@ -10,22 +10,6 @@ use crate::shell;
 /// `max_width` of `rustfmt.toml`.
 const MAX_WIDTH: usize = 110;
 
-/// Folders whose comments are not wrapped yet. To be emptied: `cargo xtask ci comments --fix FOLDER`.
-const NOT_WRAPPED_YET: [&str; 12] = [
-    "crates/capture/",
-    "crates/cli/",
-    "crates/compare/",
-    "crates/explain/",
-    "crates/floats/",
-    "crates/fuzzing/",
-    "crates/metrics/",
-    "crates/record/",
-    "crates/report/",
-    "crates/weights/",
-    "tests/",
-    "xtask/",
-];
-
 /// Lines that are printed.
 const LINES_SHOWN: usize = 20;
 
@@ -54,9 +38,6 @@ pub(crate) fn check(fix: &[PathBuf]) -> Result<()> {
     let mut wide = Vec::new();
     for file in files {
         let name = file.strip_prefix(&root).unwrap_or(&file).to_string_lossy().replace('\\', "/");
-        if NOT_WRAPPED_YET.iter().any(|folder| name.starts_with(folder)) {
-            continue;
-        }
         wide.extend(wide_lines(&fs::read_to_string(&file)?).map(|line| format!("{name}:{line}")));
     }
     if !wide.is_empty() {
@@ -187,7 +168,8 @@ fn paragraph_of(first: Comment<'_>, lines: &[&str]) -> Vec<String> {
     wrapped
 }
 
-/// What a line may be broken between: words, but for those within a piece of code, and for what would begin a list.
+/// What a line may be broken between: words, but for those within a piece of code, and for what would begin a
+/// list.
 fn words<'t>(lines: impl Iterator<Item = &'t str>) -> Vec<String> {
     let mut words: Vec<String> = Vec::new();
     let mut code = false;

@@ -22,7 +22,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 
-    /// The model to use instead of those that the experiment names; repeatable, the first that can be had is used
+    /// The model to use instead of those that the experiment names; repeatable, the first that can be had is
+    /// used
     #[arg(long, value_name = "MODEL")]
     model: Vec<String>,
 
@@ -53,10 +54,12 @@ pub(crate) struct Args {
 struct Experiment {
     /// One line that says what is asked.
     title: String,
-    /// Sources of the model, each tried when the one before it can't be had; folders are relative to the workspace.
+    /// Sources of the model, each tried when the one before it can't be had; folders are relative to the
+    /// workspace.
     #[serde(default)]
     models: Vec<String>,
-    /// Models that are each asked the same, in place of one: folders, or folders of such, relative to the workspace.
+    /// Models that are each asked the same, in place of one: folders, or folders of such, relative to the
+    /// workspace.
     #[serde(default)]
     each: Vec<PathBuf>,
     /// Attention of the arms that name none.
@@ -319,8 +322,8 @@ fn compare(
     Ok(command)
 }
 
-/// Becomes the command where the system can do that: whoever stops this then stops the run itself, and does not leave
-/// it behind at work in its folder.
+/// Becomes the command where the system can do that: whoever stops this then stops the run itself, and does
+/// not leave it behind at work in its folder.
 #[cfg(unix)]
 fn become_it(mut command: Command) -> Result<ExitCode> {
     use std::os::unix::process::CommandExt;

@@ -34,7 +34,8 @@ struct Args {
 enum Command {
     /// Run an experiment, by default the founding one, and write its record, summary and pictures
     Experiment(experiment::Args),
-    /// Measure time and memory against PyTorch in one session, and print the table (needs Python; a network once)
+    /// Measure time and memory against PyTorch in one session, and print the table (needs Python; a network
+    /// once)
     Bench(bench::Args),
     /// Make the test fixtures anew with PyTorch (needs Python and a network)
     Fixtures(fixtures::Args),

@@ -1,7 +1,7 @@
 //! An arm against recordings: every operation of ours on the recording's inputs.
 //!
-//! The recording is the reference. What a site of ours gives on its inputs, beside what it recorded, is the divergence
-//! that the site *introduces*; what a free run of ours gives is what has accumulated.
+//! The recording is the reference. What a site of ours gives on its inputs, beside what it recorded, is the
+//! divergence that the site *introduces*; what a free run of ours gives is what has accumulated.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -43,7 +43,8 @@ impl Reference {
     /// The rows of an activation that are judged: those behind the prefix.
     pub fn behind<'x>(&self, x: &'x Activation) -> Cow<'x, Activation> {
         let tokens = self.ids.len();
-        // Tokens are counted along the last dimension but one, heads before it; rows of heads along the second.
+        // Tokens are counted along the last dimension but one, heads before it; rows of heads along the
+        // second.
         let axis = match x.shape[..] {
             _ if self.before == 0 => return Cow::Borrowed(x),
             [1, t, ..] if t == tokens && x.shape.len() == 3 => 1,
@@ -96,7 +97,8 @@ pub fn introduced(
 /// [`CompareError`] if parameters can't be read.
 ///
 /// # Panics
-/// If an activation has not the shape of its site ([`Architecture::shape`](ulpscope_decoder::Architecture::shape)).
+/// If an activation has not the shape of its site
+/// ([`Architecture::shape`](ulpscope_decoder::Architecture::shape)).
 pub fn survey(
     arm: &NamedArm,
     references: &mut [Reference],
@@ -206,8 +208,8 @@ pub struct Free {
     pub told: bool,
 }
 
-/// Runs models freely, and compares their logits with the recordings' and with each other's. Subject 0 of what is found
-/// is the recording.
+/// Runs models freely, and compares their logits with the recordings' and with each other's. Subject 0 of
+/// what is found is the recording.
 ///
 /// # Errors
 /// [`CompareError`] if parameters can't be read.

@@ -1,7 +1,8 @@
 //! Sites of two recordings at which the difference jumps, and those that only hand on what came before.
 //!
-//! Another order of summation moves single steps of the format, and what follows inherits and enlarges them. A site stands
-//! out where its difference is several times what the residual stream, its block and the same site of the block before show.
+//! Another order of summation moves single steps of the format, and what follows inherits and enlarges them.
+//! A site stands out where its difference is several times what the residual stream, its block and the same
+//! site of the block before show.
 
 use std::collections::HashMap;
 
@@ -20,7 +21,8 @@ const RARELY: u64 = 1000;
 pub struct Beside {
     /// The site's name.
     pub site: String,
-    /// Root mean square of the difference over that of the first recording; infinite where only one side has numbers.
+    /// Root mean square of the difference over that of the first recording; infinite where only one side has
+    /// numbers.
     pub relative: f64,
     /// Elements that differ.
     pub differing: u64,
@@ -30,7 +32,8 @@ pub struct Beside {
     pub len: u64,
     /// The formats of the two, where they differ.
     pub formats: Option<[DType; 2]>,
-    /// The relative difference that one rounding to the coarser of the two formats makes, or in 32 bits and more one sum.
+    /// The relative difference that one rounding to the coarser of the two formats makes, or in 32 bits and
+    /// more one sum.
     unit: f64,
 }
 

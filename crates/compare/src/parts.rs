@@ -40,7 +40,8 @@ struct Read<'a> {
     differing: Vec<(Differing, TensorDifference)>,
 }
 
-/// The parameters of one part of the model: each distinct value once, and for each subject which of them are its own.
+/// The parameters of one part of the model: each distinct value once, and for each subject which of them are
+/// its own.
 pub(crate) struct PartWeights<'c> {
     values: HashMap<String, Vec<Floats<'c>>>,
     /// One list of indices for each subject, parameters in the order of the names that were loaded.
@@ -68,7 +69,8 @@ impl<'a, 'e> Loader<'a, 'e> {
 
     /// Reads the parameters `names` for every subject, and compares those of the arms with the first arm's.
     ///
-    /// A checkpoint that serves several arms is read, and its blocks dequantised, once. Equal bits are held once.
+    /// A checkpoint that serves several arms is read, and its blocks dequantised, once. Equal bits are held
+    /// once.
     pub(crate) fn load(&mut self, names: Vec<String>) -> Result<PartWeights<'a>, CompareError> {
         self.experiment.unchanged()?;
         let read: Vec<Read<'a>> =
@@ -345,8 +347,8 @@ fn differing(
     Differing { name: name.to_owned(), kind, arm, statement, stored, of_recipes: same, fingerprints }
 }
 
-/// What two stored tensors have to do with each other, where a recipe rounds one of them: a truncation, a grid or a
-/// factor is exact there, and hidden by the rounding.
+/// What two stored tensors have to do with each other, where a recipe rounds one of them: a truncation, a
+/// grid or a factor is exact there, and hidden by the rounding.
 fn as_stored(
     shape: &[usize],
     of_recipes: [&Floats; 2],

@@ -16,18 +16,20 @@ pub struct NamedArm<'a> {
     pub name: String,
     /// Recipe and checkpoint.
     pub arm: Arm<'a>,
-    /// Semantics of its attention, the order of summation, and where it departs from Hugging Face's arithmetic.
+    /// Semantics of its attention, the order of summation, and where it departs from Hugging Face's
+    /// arithmetic.
     pub semantics: Semantics,
 }
 
 impl NamedArm<'_> {
-    /// Whether it sums in its declared order on this device: f64, and all on devices that are not ours, is left to the
-    /// device's own operations.
+    /// Whether it sums in its declared order on this device: f64, and all on devices that are not ours, is
+    /// left to the device's own operations.
     pub fn sums_in_order(&self, device: &Device) -> bool {
         self.arm.dtype() != DType::F64 && ulpscope_decoder::owns(device)
     }
 
-    /// How a record describes it, where it runs on this device; without what its recipe did to the parameters.
+    /// How a record describes it, where it runs on this device; without what its recipe did to the
+    /// parameters.
     pub fn described(&self, device: &Device) -> ulpscope_record::Arm {
         let accumulation = self.semantics.base.accumulation;
         ulpscope_record::Arm {
@@ -58,8 +60,8 @@ pub struct Plan<'a> {
     pub sites: Pattern,
     /// The device that computes.
     pub device: Device,
-    /// On prompts of more tokens than this, counterfactuals are compared at their logits alone; the arms' sites are
-    /// compared always.
+    /// On prompts of more tokens than this, counterfactuals are compared at their logits alone; the arms'
+    /// sites are compared always.
     pub longest_watched: usize,
 }
 

@@ -19,15 +19,17 @@ pub(crate) struct Measured {
     pub(crate) own: Difference,
     /// What the site introduces on the reference's inputs.
     taught: Difference,
-    /// The first element of the reference and of the subject that is NaN or infinite; empty where there is none.
+    /// The first element of the reference and of the subject that is NaN or infinite; empty where there is
+    /// none.
     first_nonfinite: [Vec<usize>; 2],
     mean_abs_by_position: Vec<f64>,
     detail: Option<SiteDetail>,
 }
 
 impl Measured {
-    /// What has accumulated, from the subject's own activation, and what the site introduces, from the one on the
-    /// reference's inputs, which is the reference's own where there is none. Without an activation of its own the two are the same.
+    /// What has accumulated, from the subject's own activation, and what the site introduces, from the one on
+    /// the reference's inputs, which is the reference's own where there is none. Without an activation of its
+    /// own the two are the same.
     pub(crate) fn new(
         site: Site,
         (subject, prompt): (usize, usize),

@@ -1,4 +1,5 @@
-//! What is known of a difference before anything is run, as data. Sentences are made of it in [`words`](crate::words).
+//! What is known of a difference before anything is run, as data. Sentences are made of it in
+//! [`words`](crate::words).
 
 use std::collections::BTreeMap;
 
@@ -17,8 +18,8 @@ pub(crate) enum Evidence {
     Recipes([String; 2]),
     /// A buffer; `None` where no rule leads from one to the other.
     Buffer(Option<Relation>),
-    /// What happened to tensors, each distinct statement once, and whether it is of the files and not of what recipes made
-    /// of them.
+    /// What happened to tensors, each distinct statement once, and whether it is of the files and not of what
+    /// recipes made of them.
     Statements(Vec<(bool, Statement)>),
     /// Where the content of tensors is found instead.
     Provenance(Provenance),
@@ -34,7 +35,8 @@ pub(crate) fn fact(statement: &Statement) -> Finding {
     })
 }
 
-/// Where the content of a tensor is found, if not where it belongs; or what was done to several tensors that meet.
+/// Where the content of a tensor is found, if not where it belongs; or what was done to several tensors that
+/// meet.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Provenance {
     pub(crate) what: Moved,

@@ -11,8 +11,8 @@ use crate::thresholds::{CLEAR, FALSE_ALARMS, FAR, LEAST_KL, NEAR_TIE};
 /// Where ranges of positions begin.
 const EDGES: [usize; 12] = [0, 16, 64, 256, 512, 1024, 2048, 3072, 4096, 8192, 16384, 32768];
 
-/// The divergence of subject 1 from subject 0 over ranges of positions of each prompt; `orders` are the subjects that
-/// are the reference in other orders, `intrinsic` is the size of a prompt's causes by position.
+/// The divergence of subject 1 from subject 0 over ranges of positions of each prompt; `orders` are the
+/// subjects that are the reference in other orders, `intrinsic` is the size of a prompt's causes by position.
 pub(crate) fn growth(
     observed: &Observed,
     orders: &[usize],
@@ -48,8 +48,9 @@ pub(crate) fn growth(
             let over = |kl: &[f64]| kl.get(range.clone()).map_or(f64::NAN, mean);
             let floors: Vec<f64> = noise.iter().map(|kl| over(kl)).collect();
             let kl = over(&own);
-            // A few tokens scatter so much that a test over them proves little, be the difference as large as it may.
-            // What is far above every order, or flips a token that no order comes near to flipping, needs no such test.
+            // A few tokens scatter so much that a test over them proves little, be the difference as large as
+            // it may. What is far above every order, or flips a token that no order comes near to flipping,
+            // needs no such test.
             let each: Vec<f64> =
                 range.clone().map(|i| own.get(i).copied().unwrap_or(f64::NAN) - at(&noise, i)).collect();
             let of_range = positions(1, prompt).get(range.clone()).unwrap_or(&[]);
@@ -112,8 +113,8 @@ pub(crate) fn onset(growth: &[Bucket]) -> Option<usize> {
     (above > 0).then(|| buckets[buckets.len() - above].from)
 }
 
-/// Position at which the intrinsic size, growing as it did over the buckets, reaches three standard deviations of the
-/// floor: where it would be told from the order of summation if rounding only added to it.
+/// Position at which the intrinsic size, growing as it did over the buckets, reaches three standard
+/// deviations of the floor: where it would be told from the order of summation if rounding only added to it.
 pub(crate) fn expected_onset(growth: &[Bucket]) -> Option<usize> {
     let exponent = exponent(growth).filter(|e| *e > 0.1)?;
     let longest = growth.iter().max_by_key(|b| b.to)?;

@@ -26,8 +26,8 @@ pub(crate) fn deviation(values: &[f64]) -> f64 {
     (squares / (values.len() - 1) as f64).sqrt()
 }
 
-/// Probability that one more value of a normal sample is as large as `x` or larger, where the deviation is known to be
-/// `least` at least: a few values may be alike by chance.
+/// Probability that one more value of a normal sample is as large as `x` or larger, where the deviation is
+/// known to be `least` at least: a few values may be alike by chance.
 pub(crate) fn beyond(sample: &[f64], x: f64, least: f64) -> f64 {
     let (n, center, spread) = (sample.len() as f64, mean(sample), deviation(sample).max(least));
     if sample.len() < 2 || spread == 0.0 {

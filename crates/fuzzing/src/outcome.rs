@@ -1,7 +1,7 @@
 //! What an execution came to, in few enough words that like cases look alike.
 
-/// A message without what differs from input to input: digits, and everything from the first quotation mark to the
-/// last.
+/// A message without what differs from input to input: digits, and everything from the first quotation mark
+/// to the last.
 pub(crate) fn kind(accepted: bool, message: &str) -> u64 {
     let quote = |c: char| matches!(c, '`' | '"' | '\'');
     let (before, after) = match (message.find(quote), message.rfind(quote)) {

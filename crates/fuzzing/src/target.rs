@@ -88,7 +88,8 @@ impl<'a> Target<'a> {
         self
     }
 
-    /// Makes a checksum or a length right again, of every other input, so that what lies behind it is reached.
+    /// Makes a checksum or a length right again, of every other input, so that what lies behind it is
+    /// reached.
     #[must_use]
     pub fn repair(mut self, repair: Repair) -> Self {
         self.repair = Some(repair);
@@ -111,8 +112,8 @@ impl<'a> Target<'a> {
 
     /// Executes the kept cases, the examples, then damaged ones, and prints one line.
     ///
-    /// `execute` gives a word for what it accepted, or why it refused. It panics where what it accepted breaks a
-    /// promise.
+    /// `execute` gives a word for what it accepted, or why it refused. It panics where what it accepted
+    /// breaks a promise.
     ///
     /// # Panics
     /// With every kind of case that was found, after the run.
@@ -172,7 +173,8 @@ impl<'a> Target<'a> {
                 break;
             }
             input.clear();
-            // What was found on the way gets deep; what was given is good, and one change to it is often accepted.
+            // What was found on the way gets deep; what was given is good, and one change to it is often
+            // accepted.
             let pool = if random.one_in(2) { &self.examples } else { &examples };
             input.extend_from_slice(random.of(pool).map_or(&[][..], Vec::as_slice));
             let material = Material { examples: &examples, words: self.words, text: self.text };

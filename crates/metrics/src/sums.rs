@@ -16,8 +16,8 @@ pub const ATOL: f64 = 1e-8;
 /// Elements of a block, the unit of parallel work.
 pub(crate) const BLOCK: usize = 4096;
 
-/// Independent partial sums: enough that an addition need not wait for the one before it, and as many as a register of AVX-512
-/// holds.
+/// Independent partial sums: enough that an addition need not wait for the one before it, and as many as a
+/// register of AVX-512 holds.
 const LANES: usize = 8;
 
 /// Elements widened at a time; two pieces in f64 stay within the first-level cache.
@@ -87,8 +87,8 @@ impl Sums {
     }
 }
 
-/// Adds a block to lanes that lie in memory: this is what the compiler makes vectors of, while it takes single numbers
-/// for what they are.
+/// Adds a block to lanes that lie in memory: this is what the compiler makes vectors of, while it takes
+/// single numbers for what they are.
 struct Block<'x> {
     a: &'x Floats<'x>,
     b: &'x Floats<'x>,
@@ -174,8 +174,8 @@ impl Block<'_> {
     }
 }
 
-/// Adds a block that is the same, bit by bit, on both sides, which most weights are: one sum of squares serves for three.
-/// Adds nothing, and says so, if not all of it is finite.
+/// Adds a block that is the same, bit by bit, on both sides, which most weights are: one sum of squares
+/// serves for three. Adds nothing, and says so, if not all of it is finite.
 #[inline(always)]
 fn add_identical<W: Wide>(a: &Floats, lanes: &mut Lanes) -> bool {
     let mut wide = [W::ZERO; PIECE];

@@ -155,8 +155,9 @@ impl RunRecord {
 /// Puts `bytes` into the file at `path`: into a temporary file of the same folder, to the disk, then renamed.
 ///
 /// # Errors
-/// What the system says, and [`io::ErrorKind::InvalidInput`] where a device, a pipe or a socket stands at `path`,
-/// which a rename would destroy. The temporary file is gone then, and what stood at `path` is as it was.
+/// What the system says, and [`io::ErrorKind::InvalidInput`] where a device, a pipe or a socket stands at
+/// `path`, which a rename would destroy. The temporary file is gone then, and what stood at `path` is as it
+/// was.
 pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     if path.metadata().is_ok_and(|found| !found.is_file() && !found.is_dir()) {
         return Err(io::Error::new(
@@ -173,7 +174,8 @@ pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// A temporary file in `folder`, locked, which tells it from one whose process is dead and which may be swept away.
+/// A temporary file in `folder`, locked, which tells it from one whose process is dead and which may be swept
+/// away.
 fn temporary(folder: &Path) -> io::Result<tempfile::NamedTempFile> {
     let mut builder = tempfile::Builder::new();
     builder.prefix(".ulpscope-");
@@ -193,7 +195,8 @@ fn temporary(folder: &Path) -> io::Result<tempfile::NamedTempFile> {
     }
 }
 
-/// Opens a file to be read. A pipe, which would be waited for without end, or a device, which may have none, is refused.
+/// Opens a file to be read. A pipe, which would be waited for without end, or a device, which may have none,
+/// is refused.
 ///
 /// # Errors
 /// What the system says; [`io::ErrorKind::InvalidInput`] for what is neither a file nor a link to one.
@@ -548,7 +551,8 @@ mod tests {
         }
     }
 
-    /// Records without white space, with lists of two at most, and with none: what is executed often is short.
+    /// Records without white space, with lists of two at most, and with none: what is executed often is
+    /// short.
     fn seeds() -> Vec<String> {
         use serde_json::Value;
         fn shorten(value: &mut Value) {

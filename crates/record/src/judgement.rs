@@ -1,7 +1,7 @@
 //! What an explanation means for the model: typed, in the order in which a reader needs it.
 //!
-//! A terminal, a page and a pull request show the same [`Judgement`]: the consequence first, then the cause and its
-//! proof, then where it starts, what to do, and what limits the answer.
+//! A terminal, a page and a pull request show the same [`Judgement`]: the consequence first, then the cause
+//! and its proof, then where it starts, what to do, and what limits the answer.
 
 use std::collections::BTreeMap;
 
@@ -72,7 +72,8 @@ pub struct Size {
     /// KL(reference ‖ arm) in nats, the mean over positions; NaN where it was not measured.
     #[serde(with = "float")]
     pub kl: f64,
-    /// KL in nats that other orders of summation make, the mean over orders and positions; NaN without a floor.
+    /// KL in nats that other orders of summation make, the mean over orders and positions; NaN without a
+    /// floor.
     #[serde(with = "float")]
     pub floor_kl: f64,
     /// The largest of those over orders.

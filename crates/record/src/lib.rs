@@ -7,7 +7,8 @@
 //! - [`schema`]: the fields. Units and reference are stated at each of them.
 //! - [`explanation`]: what caused a divergence, how that was proved, and whether it matters.
 //! - [`judgement`]: what that means for the model, in the order a reader needs it.
-//! - [`mod@file`]: reading and writing. A file is either whole or not there; damaged input is one clear error.
+//! - [`mod@file`]: reading and writing. A file is either whole or not there; damaged input is one clear
+//!   error.
 //! - [`header`]: what parsers overlook in the headers of files that others wrote.
 //! - [`mod@kind`]: what a file really is, where it is not what its name says.
 //! - [`float`]: numbers that JSON lacks (NaN and the infinities), bit-exact both ways.

@@ -6,7 +6,8 @@ use serde_json::Value;
 /// Differences that are spelt out before the rest is only counted.
 pub const SPELT_OUT: usize = 20;
 
-/// What differs between two records apart from their provenance and failed conditions: the path of each field with both values.
+/// What differs between two records apart from their provenance and failed conditions: the path of each field
+/// with both values.
 ///
 /// Empty when the runs found the same, bit for bit (`-0.0` is not `0.0`, NaN is NaN). At most [`SPELT_OUT`]
 /// are spelt out; a last line then says how many more there are.

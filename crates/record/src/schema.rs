@@ -14,7 +14,8 @@ use crate::float;
 /// The version of the schema that this crate writes. Records of [`OLDEST`] and later are read.
 pub const SCHEMA: u32 = 2;
 
-/// The oldest version of the schema that this crate reads. Version 2 adds typed siblings to fields of version 1.
+/// The oldest version of the schema that this crate reads. Version 2 adds typed siblings to fields of
+/// version 1.
 pub const OLDEST: u32 = 1;
 
 /// Everything one run found. Every table, plot and page is drawn from this alone.
@@ -92,8 +93,8 @@ pub struct Settings {
     /// Tokens by which prompts were to be continued, where a cause was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub continued: Option<usize>,
-    /// Conditions of `--fail-on` that hold, with what was found: `kl 0.5260 > 0.01 (ck_i4, prompt 0)`. A run that repeats
-    /// this one need not ask for them.
+    /// Conditions of `--fail-on` that hold, with what was found: `kl 0.5260 > 0.01 (ck_i4, prompt 0)`. A run
+    /// that repeats this one need not ask for them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub failed: Vec<String>,
 }
@@ -466,12 +467,12 @@ pub struct PositionDivergence {
     /// Largest logit minus the second largest, of the reference and of the arm.
     #[serde(with = "float::two", default)]
     pub margin: [f64; 2],
-    /// Negative log-likelihood in nats of the prompt's next token, of the reference and of the arm; NaN at the last
-    /// position, which has none.
+    /// Negative log-likelihood in nats of the prompt's next token, of the reference and of the arm; NaN at
+    /// the last position, which has none.
     #[serde(with = "float::two", default = "float::nan_pair")]
     pub nll: [f64; 2],
-    /// The most likely tokens of the reference and of the arm, the most likely first. Of long prompts only some
-    /// positions have them: evenly spaced ones, and the first at which the most likely token flips.
+    /// The most likely tokens of the reference and of the arm, the most likely first. Of long prompts only
+    /// some positions have them: evenly spaced ones, and the first at which the most likely token flips.
     #[serde(default, skip_serializing_if = "PositionDivergence::no_candidates")]
     pub top: [Vec<Candidate>; 2],
 }

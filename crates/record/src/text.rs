@@ -40,8 +40,8 @@ pub fn brief(value: f64) -> String {
     }
 }
 
-/// `text` in lines of at most `width` characters, broken between words; a longer word is broken where it must be. What
-/// could write to a terminal becomes a point.
+/// `text` in lines of at most `width` characters, broken between words; a longer word is broken where it must
+/// be. What could write to a terminal becomes a point.
 ///
 /// ```
 /// use ulpscope_record::text::wrapped;

@@ -129,8 +129,8 @@ impl Constant {
     }
 }
 
-/// The number of the interval, whose ends have one sign, that has the fewest decimal digits, itself or as an f32; and
-/// how many those are.
+/// The number of the interval, whose ends have one sign, that has the fewest decimal digits, itself or as an
+/// f32; and how many those are.
 pub(crate) fn shortest(interval: Interval) -> (f64, usize) {
     let middle = interval.middle();
     (0..17)

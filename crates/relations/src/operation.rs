@@ -77,7 +77,8 @@ impl Fit {
     pub(crate) const NEW: Fit =
         Fit { interval: Interval::ALL, evidence: 0, smallest: f64::INFINITY, largest: f64::NEG_INFINITY };
 
-    /// Takes the element `x`, which became `y`, into account: `y` was rounded to `to`, and `x` before to `from`.
+    /// Takes the element `x`, which became `y`, into account: `y` was rounded to `to`, and `x` before to
+    /// `from`.
     pub(crate) fn add(&mut self, operation: Operation, x: f64, y: f64, from: Option<DType>, to: DType) {
         let source = from.map_or(Interval { low: x, high: x }, |from| cell(x, from));
         let Some(fits) = operation.solve(source, cell(y, to)) else {

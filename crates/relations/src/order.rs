@@ -140,7 +140,8 @@ impl Order {
         }
     }
 
-    /// Whether this is a layout of heads, of `n` rows in all: few rows, many times over, are an order of packed codes.
+    /// Whether this is a layout of heads, of `n` rows in all: few rows, many times over, are an order of
+    /// packed codes.
     pub fn of_heads(&self, n: usize) -> bool {
         const FEW: usize = 16;
         match self {
@@ -150,7 +151,8 @@ impl Order {
         }
     }
 
-    /// The order that leads from keys `a` to the same keys in other places, `b`. `None` if they are other keys.
+    /// The order that leads from keys `a` to the same keys in other places, `b`. `None` if they are other
+    /// keys.
     pub(crate) fn of(a: &[u64], b: &[u64], heads: &[usize]) -> Option<Order> {
         let n = a.len();
         let leads = |order: &Order| (0..n).all(|i| b[i] == a[order.source(i, n)]);

@@ -73,8 +73,9 @@ pub enum Relation {
     Partial(Partial),
     /// A factor or a summand for each row, column, block or tile: `b = k*a, k per row …`.
     Grouped(Grouped),
-    /// Put on a grid: `b = a quantised in blocks of 32 to at most 16 levels, SQNR 20.9 dB (like q4_0)`. The grid is
-    /// verified on every element; that it is a quantisation *of* `a` is said because the two are near.
+    /// Put on a grid: `b = a quantised in blocks of 32 to at most 16 levels, SQNR 20.9 dB (like q4_0)`. The
+    /// grid is verified on every element; that it is a quantisation *of* `a` is said because the two are
+    /// near.
     Quantised(Quantised),
 }
 

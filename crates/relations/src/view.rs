@@ -147,8 +147,8 @@ pub(crate) fn holds(format: DType, x: &Floats) -> bool {
     format.contains(x.dtype()) || each(View::plain(x), View::plain(x), |x, _| kept(x))
 }
 
-/// How `a` may have been rounded before something else was done to it to give `b`: not at all, or by a rounding
-/// whose format holds `b` but not `a`.
+/// How `a` may have been rounded before something else was done to it to give `b`: not at all, or by a
+/// rounding whose format holds `b` but not `a`.
 pub(crate) fn roundings<'a>(a: &'a Floats<'a>, b: &Floats) -> Vec<View<'a>> {
     let narrowed = |format: DType| holds(format, b) && !holds(format, a);
     let (bf16, f16, f32) = (narrowed(DType::Bf16), narrowed(DType::F16), narrowed(DType::F32));

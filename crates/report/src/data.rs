@@ -1,7 +1,8 @@
-//! What the script draws: the record's numbers by arm and prompt, as small as they can be without showing others.
+//! What the script draws: the record's numbers by arm and prompt, as small as they can be without showing
+//! others.
 //!
-//! Numbers have nine significant digits, which is five more than are ever shown. Of large runs a part is kept, and
-//! `notes` says in sentences what is not; everything is in the record.
+//! Numbers have nine significant digits, which is five more than are ever shown. Of large runs a part is
+//! kept, and `notes` says in sentences what is not; everything is in the record.
 
 use serde_json::{Value, json};
 use std::collections::HashMap;
@@ -240,7 +241,8 @@ fn texts(record: &RunRecord) -> Value {
         .into()
 }
 
-/// Ranges of positions: from, to, measured, floor's mean and standard deviation, intrinsic, whether it exceeds.
+/// Ranges of positions: from, to, measured, floor's mean and standard deviation, intrinsic, whether it
+/// exceeds.
 fn growth(record: &RunRecord, arm: &str, prompt: usize) -> Vec<Value> {
     let explanation = record.explanation.as_ref().filter(|e| e.arm == arm);
     let buckets = explanation.map_or(&[][..], |e| &e.growth).iter().filter(|b| b.prompt == prompt);

@@ -35,7 +35,8 @@ pub(crate) struct Shards {
 }
 
 impl Shards {
-    /// Maps the files and reads their headers. Like transformers, a `model.safetensors` comes before an index.
+    /// Maps the files and reads their headers. Like transformers, a `model.safetensors` comes before an
+    /// index.
     pub(crate) fn open(dir: &Path) -> Result<Self, WeightsError> {
         let (single, index) = (dir.join(SINGLE), dir.join(INDEX));
         let mut shards = Shards { maps: Vec::new(), tensors: BTreeMap::new(), index: None };

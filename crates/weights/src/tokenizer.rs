@@ -15,8 +15,8 @@ use crate::map::{explain_json, read_text};
 
 /// A checkpoint's tokenizer: what [`Checkpoint::tokenizer`](crate::Checkpoint::tokenizer) returns.
 ///
-/// Truncation and padding that a tokenizer.json asks for are left out, as transformers leaves them out unless a call
-/// asks for them.
+/// Truncation and padding that a tokenizer.json asks for are left out, as transformers leaves them out unless
+/// a call asks for them.
 pub struct Tokenizer {
     path: PathBuf,
     inner: tokenizers::Tokenizer,
@@ -99,8 +99,8 @@ impl Tokenizer {
     }
 }
 
-/// A tokenizer whose model is BPE, as all of Llama's are. The library's reading of any model first makes a tree of all
-/// tokens and merges, which takes longer than the rest.
+/// A tokenizer whose model is BPE, as all of Llama's are. The library's reading of any model first makes a
+/// tree of all tokens and merges, which takes longer than the rest.
 fn of_bpe(text: &[u8]) -> Option<tokenizers::Tokenizer> {
     type OfBpe =
         TokenizerImpl<BPE, NormalizerWrapper, PreTokenizerWrapper, PostProcessorWrapper, DecoderWrapper>;

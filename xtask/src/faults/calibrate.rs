@@ -55,7 +55,7 @@ impl Measures {
 /// For each threshold that a record can show, what cases without a fault reach and what faults need.
 pub(crate) fn text(outcomes: &[Outcome]) -> String {
     let of = |kind: Kind| outcomes.iter().filter(move |o| o.kind == kind && o.error.is_none());
-    let nulls: Vec<&Measures> = of(Kind::Null).map(|o| &o.measures).collect();
+    let nulls: Vec<&Measures> = of(Kind::Null).filter(|o| o.sound).map(|o| &o.measures).collect();
     let faults: Vec<&Measures> = of(Kind::Fault).filter(|o| o.effect).map(|o| &o.measures).collect();
     let mut text = String::new();
     let most = |all: &[&Measures], value: fn(&Measures) -> f64| {

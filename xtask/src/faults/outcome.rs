@@ -30,9 +30,12 @@ pub(crate) struct Outcome {
     pub(crate) site: Option<String>,
     pub(crate) site_right: bool,
     pub(crate) cause_right: bool,
-    /// Whether all is as expected; a fault without effect is neither right nor wrong, and counted as right here.
+    /// Whether all is as expected; a fault without effect is neither right nor wrong, and counted as right
+    /// here.
     pub(crate) right: bool,
     pub(crate) seconds: f64,
+    /// Whether nothing at all is wrong in it.
+    pub(crate) sound: bool,
     /// What it shows of the thresholds.
     pub(crate) measures: Measures,
     /// The error, where arms were refused.
@@ -75,6 +78,7 @@ impl Outcome {
             cause_right: false,
             right: false,
             seconds,
+            sound: matches!(case.expected, Expected::Nothing),
             measures: Measures::default(),
             error: None,
         };

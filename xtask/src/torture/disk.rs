@@ -1,7 +1,7 @@
 //! Disks that fill up or may not be written, and checkpoints that change while they are read.
 //!
-//! Small disks are made in a mount namespace that ends with the command, so that nothing stays mounted. Where that is not
-//! permitted, it is said and left out.
+//! Small disks are made in a mount namespace that ends with the command, so that nothing stays mounted. Where
+//! that is not permitted, it is said and left out.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;

@@ -1,7 +1,7 @@
 //! Damaged input for every parser: the fuzz targets of all crates, each for as long as is asked.
 //!
-//! The targets are plain tests, named `fuzz_…`, of the crates that hold the parsers; `ulpscope-fuzzing` says how they
-//! work. Here they are found, and run one process each, as many at once as there are cores.
+//! The targets are plain tests, named `fuzz_…`, of the crates that hold the parsers; `ulpscope-fuzzing` says
+//! how they work. Here they are found, and run one process each, as many at once as there are cores.
 
 use std::collections::VecDeque;
 use std::io::Read;

@@ -1,4 +1,5 @@
-//! SIGKILL at random moments: what is left is whole or not there, and the same command goes on and ends as it should.
+//! SIGKILL at random moments: what is left is whole or not there, and the same command goes on and ends as it
+//! should.
 
 use std::collections::BTreeMap;
 use std::fs;

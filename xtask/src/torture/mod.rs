@@ -1,7 +1,7 @@
 //! `cargo xtask torture`: the tool under attack. What is tried, and how much of it is survived, in figures.
 //!
-//! Everything but `fuzz` runs the real binary on the tiny fixture. It needs no network, and fails if anything was not
-//! survived.
+//! Everything but `fuzz` runs the real binary on the tiny fixture. It needs no network, and fails if anything
+//! was not survived.
 
 mod disk;
 mod fuzz;
@@ -45,7 +45,8 @@ enum Which {
     Disk,
     /// Many comparisons in one process, several at once, too little memory
     Load,
-    /// Damaged input for every parser, in process: no panic, no hang, no memory beyond a multiple of the input
+    /// Damaged input for every parser, in process: no panic, no hang, no memory beyond a multiple of the
+    /// input
     Fuzz,
     /// All of these
     All,

@@ -1,6 +1,6 @@
 //! From what was observed and run to an explanation.
 
-use ulpscope_compare::Plan;
+use ulpscope_compare::{Findings, Plan};
 use ulpscope_floats::DType;
 use ulpscope_record::{Bucket, Cause, Explanation, LogitDivergence, Origin, Signatures, Status};
 
@@ -34,8 +34,7 @@ pub(crate) fn conclude(inputs: Inputs) -> Explanation {
     let order_alone = !acting.is_empty() && acting.iter().all(|&i| all[i].cause == causes::ORDER);
     let growth = growth(&inputs, order_alone);
     let exceeds = growth.iter().any(|b| b.exceeds);
-    let differs =
-        findings.first.iter().any(|f| f.site.is_some()) || findings.logits.iter().any(|l| l.equal < 1.0);
+    let differs = differs(findings);
     // Next to what is no number nothing is equal or unequal.
     let blind = baseline.nonfinite()[0] > 0 || findings.logits.iter().any(|l| l.nonfinite[0] > 0);
     let same_logits = findings.logits.iter().all(|l| l.equal == 1.0);
@@ -53,11 +52,12 @@ pub(crate) fn conclude(inputs: Inputs) -> Explanation {
     if equivalent.is_some() {
         causes.iter_mut().for_each(|(cause, _)| absolve(cause));
     }
-    let status = match (differs, proof.complete()) {
+    let accounted = proof.complete() && (!causes.is_empty() || equivalent.is_some());
+    let status = match (differs, accounted) {
         _ if blind => Status::Incomplete,
         (false, _) => Status::NoDifference,
-        (true, true) if !causes.is_empty() || equivalent.is_some() => Status::Explained,
-        (true, _) => Status::Unexplained,
+        (true, true) => Status::Explained,
+        (true, false) => Status::Unexplained,
     };
     let cancelling: Vec<String> =
         rewritings.iter().map(|r| words::cancel(r, all, &proof.wide.to_string())).collect();
@@ -66,10 +66,10 @@ pub(crate) fn conclude(inputs: Inputs) -> Explanation {
         elsewhere: elsewhere(&inputs, &idle, &origins, &rewritings),
         rewritings: cancelling.clone(),
         wide_noise: (proof.whole() <= proof.noise()).then(|| proof.wide.to_string()),
+        rotation: acting.iter().filter_map(|&i| all[i].rotation).filter(|rad| *rad > 0.0).reduce(f64::max),
         plural: acting.first().is_some_and(|&i| all[i].is_plural()),
     };
-    let named: Vec<(String, &[usize])> =
-        rewritings.iter().map(|r| (words::rewritten(r, all), &r.members[..])).collect();
+    let named = rewritings.iter().map(|r| (words::rewritten(r, all), &r.members[..])).collect::<Vec<_>>();
     let mut explanation = Explanation {
         arm: arm.name.clone(),
         status,
@@ -102,14 +102,18 @@ pub(crate) fn conclude(inputs: Inputs) -> Explanation {
         together: proof.whole(),
     };
     let rows = words::rows(&facts, &facts.size(), &extras);
-    let judged = judgement(&facts, [&plan.arms[0].name, &arm.name], rows);
-    explanation.verdict = paragraph(&judged);
-    explanation.judgement = Some(judged);
-    explanation
+    let judgement = judgement(&facts, [&plan.arms[0].name, &arm.name], rows);
+    explanation.verdict = paragraph(&judgement);
+    Explanation { judgement: Some(judgement), ..explanation }
 }
 
-/// Divergence by position, beside the floor. An order of summation is what the floor is made of: it is above that only where
-/// a site says so. Five orders may happen to round alike where a sixth does not.
+/// Whether any site or any logit differs.
+fn differs(findings: &Findings) -> bool {
+    findings.first.iter().any(|f| f.site.is_some()) || findings.logits.iter().any(|l| l.equal < 1.0)
+}
+
+/// Divergence by position, beside the floor. An order of summation is what the floor is made of: it is above
+/// that only where a site says so. Five orders may happen to round alike where a sixth does not.
 fn growth(inputs: &Inputs, order_alone: bool) -> Vec<Bucket> {
     let Inputs { plan, baseline, proof, .. } = inputs;
     let intrinsic = |prompt| proof.intrinsic_by_position(prompt);
@@ -185,8 +189,8 @@ fn causes(inputs: &Inputs, acting: &[usize], exceeds_floor: bool) -> Vec<(Cause,
         }
     };
     let mut causes: Vec<(Cause, usize)> = acting.iter().map(|&i| (cause(i), i)).collect();
-    // What has no size of its own, such as a rounding, by where it shows. The order of summation comes last: what it does
-    // in the wide format is that format's noise, and no size of its own.
+    // What has no size of its own, such as a rounding, by where it shows. The order of summation comes last:
+    // what it does in the wide format is that format's noise, and no size of its own.
     let noise = |i: usize| all[i].cause == causes::ORDER;
     causes.sort_by(|(x, i), (y, j)| {
         let kinds = y.fault.cmp(&x.fault).then(noise(*i).cmp(&noise(*j)));
@@ -207,8 +211,8 @@ fn named(factor: &Factor, dtype: DType, nonfinite: [u64; 2]) -> &'static CauseKi
 /// The origins, each with the cause that is at work there.
 fn origins(inputs: &Inputs, causes: &[(Cause, usize)], rewritings: &[Rewriting]) -> Vec<Origin> {
     let mut origins = inputs.baseline.origins.clone();
-    // A cause that shows only together with another (rounded weights, with the format that needs it) has no site of its
-    // own: what no other accounts for is its.
+    // A cause that shows only together with another (rounded weights, with the format that needs it) has no
+    // site of its own: what no other accounts for is its.
     let silent = causes.iter().position(|(cause, _)| cause.site.is_none());
     for origin in &mut origins {
         let at_work = |i: &usize| inputs.proof.sites(*i).contains(&origin.site.as_str());

@@ -63,8 +63,8 @@ pub(crate) fn too_large(plan: &Plan) -> Option<String> {
 
 /// Continues every prompt in both arms by `count` tokens, the most likely one each time.
 ///
-/// Keys and values of what was read are kept, as transformers' `generate` does it. `orders` are those that tell how much
-/// of a margin is noise.
+/// Keys and values of what was read are kept, as transformers' `generate` does it. `orders` are those that
+/// tell how much of a margin is noise.
 pub(crate) fn continuations(
     plan: &Plan,
     models: &[Model],
@@ -132,8 +132,8 @@ fn greedy(model: &Model, semantics: &Semantics, prompt: &[u32], count: usize) ->
     said
 }
 
-/// The index of the largest logit, and how far the next one is behind: of equal ones the lower index, NaN before all, as
-/// in the rest of a record.
+/// The index of the largest logit, and how far the next one is behind: of equal ones the lower index, NaN
+/// before all, as in the rest of a record.
 fn largest(row: &Floats) -> (usize, f64) {
     let logits = row.to_f64();
     let before = |a: f64, b: f64| a > b || (a.is_nan() && !b.is_nan());

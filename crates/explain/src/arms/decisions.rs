@@ -54,8 +54,8 @@ pub(crate) fn decisions(
     (0..prompts).filter_map(decision).collect()
 }
 
-/// Whether a margin is within twice what the order of summation alone changes a logit of that position by: then noise
-/// could have moved one of the two up and the other down by as much.
+/// Whether a margin is within twice what the order of summation alone changes a logit of that position by:
+/// then noise could have moved one of the two up and the other down by as much.
 fn near_tie(margin: f64, noise: f64) -> bool {
     margin <= NEAR_TIE * noise
 }

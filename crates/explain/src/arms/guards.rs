@@ -1,6 +1,7 @@
 //! What limits a verdict, and where theory expects its causes to show.
 
 use ulpscope_compare::{Findings, Plan};
+use ulpscope_decoder::departure::Mask;
 
 use crate::arms::factor::Factor;
 use crate::thresholds::HIDDEN_ANGLE;
@@ -48,6 +49,12 @@ pub(crate) fn guards(
             ));
         }
     }
+    let width = hidden_window(plan).filter(|width| longest <= *width);
+    guards.extend(width.map(|width| {
+        format!(
+            "Length hides the window: no prompt has more than {width} tokens, within which all keys are seen"
+        )
+    }));
     if nonfinite != [0, 0] {
         let first = |arm: usize| {
             let site = findings.sites.iter().find(|s| !s.first_nonfinite[arm].is_empty());
@@ -73,4 +80,16 @@ pub(crate) fn guards(
     }
     guards.extend(findings.coverage.not_compared.iter().map(|what| format!("Not compared: {what}")));
     guards
+}
+
+/// The narrowest window in which the arms differ, in tokens.
+fn hidden_window(plan: &Plan) -> Option<usize> {
+    let [a, b] = [0, 1].map(|i| &plan.arms[i].arm.architecture().layers);
+    let differing =
+        a.iter().zip(b).map(|(a, b)| [a.attention.mask, b.attention.mask]).filter(|[a, b]| a != b);
+    let widths = differing.flatten().filter_map(|mask| match mask {
+        Mask::Window(width) => Some(width.get()),
+        _ => None,
+    });
+    widths.min()
 }

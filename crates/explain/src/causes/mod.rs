@@ -1,7 +1,8 @@
 //! The causes that can be named, one file each, and the one place that ranks them.
 //!
-//! A cause says its name, remedy, severity and scope, how evidence is tested for it, and gives an example of itself that
-//! the tests make and recognise again. [`all`] lists them; a file that is in no registry is not compiled.
+//! A cause says its name, remedy, severity and scope, how evidence is tested for it, and gives an example of
+//! itself that the tests make and recognise again. [`all`] lists them; a file that is in no registry is not
+//! compiled.
 //!
 //! ```
 //! let causes = ulpscope_explain::causes::all();
@@ -220,7 +221,8 @@ pub(crate) fn of_variant(variant: Variant, of: &Architecture) -> &'static CauseK
     best(&Clue::Departure { variant, of }).expect("every class of departures has a cause")
 }
 
-/// The cause that a differing field of the config is of; `None` of the fields of rotary embeddings, which name two.
+/// The cause that a differing field of the config is of; `None` of the fields of rotary embeddings, which
+/// name two.
 pub(crate) fn of_field(field: Field) -> Option<&'static CauseKind> {
     best(&Clue::Setting(field))
 }

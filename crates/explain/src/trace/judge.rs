@@ -9,10 +9,12 @@ use crate::floor::Kinds;
 use crate::layer_groups::class;
 use crate::thresholds::FALSE_ALARMS;
 
-/// Elements that other orders change at sites where ours has the trace's bits, from which on that is no chance.
+/// Elements that other orders change at sites where ours has the trace's bits, from which on that is no
+/// chance.
 const EVIDENCE: f64 = 20.0;
 
-/// A site whose differences are fewer than other orders make, by more than this factor, is off for another reason.
+/// A site whose differences are fewer than other orders make, by more than this factor, is off for another
+/// reason.
 const AS_OFTEN: f64 = 4.0;
 
 /// How many times the largest noise of a cached prefix is still noise.
@@ -20,9 +22,9 @@ const OF_CACHE: f64 = 4.0;
 
 /// Judges sites by the floor of their kind.
 ///
-/// Three kinds are told apart. Where no order changes anything (embeddings, tables, rotation, sums of two terms), or where
-/// the trace demonstrably sums in our order, equal inputs give equal bits, so that any difference counts. Elsewhere it has
-/// to be more than what orders do, at the run's false-alarm rate.
+/// Three kinds are told apart. Where no order changes anything (embeddings, tables, rotation, sums of two
+/// terms), or where the trace demonstrably sums in our order, equal inputs give equal bits, so that any
+/// difference counts. Elsewhere it has to be more than what orders do, at the run's false-alarm rate.
 pub(crate) struct Judge {
     kinds: Kinds,
     /// Classes of sites that an order of summation changes.
@@ -34,7 +36,8 @@ pub(crate) struct Judge {
     ops: HashMap<String, Op>,
     /// Width of a head.
     head_dim: usize,
-    /// The largest noise at sites that read a cached prefix: errors of many layers, which differ from site to site.
+    /// The largest noise at sites that read a cached prefix: errors of many layers, which differ from site to
+    /// site.
     cached: HashMap<(usize, String), f64>,
 }
 
@@ -103,13 +106,15 @@ impl Judge {
             cached: HashMap::new(),
             head_dim: model.layers.first().map_or(1, |layer| layer.attention.head_dim),
         };
-        // An attention kernel may sum as ours in most cases and otherwise in some: then its order is not ours.
+        // An attention kernel may sum as ours in most cases and otherwise in some: then its order is not
+        // ours.
         for s in sites.iter().filter(|s| judge.op(&s.site).is_some_and(Op::attends)) {
             if s.introduced.equal < 1.0 && !judge.judge_by_floor(s).beyond {
                 known.remove(&class(&s.site));
             }
         }
-        // Linear layers mostly go through one kernel; one that is off as often as by another order has another.
+        // Linear layers mostly go through one kernel; one that is off as often as by another order has
+        // another.
         let linear: Vec<&String> =
             judge.moved.iter().filter(|class| judge.ops.get(*class) == Some(&Op::Linear)).collect();
         let sure = linear.iter().filter(|c| known.contains(**c)).count();
@@ -237,7 +242,8 @@ mod tests {
         };
         // As often and as much as another order does: that is what it is.
         assert!(beyond(400, step).iter().all(|beyond| !beyond));
-        // As often, but by more; or by as much, but at few elements, where no other order would leave the rest.
+        // As often, but by more; or by as much, but at few elements, where no other order would leave the
+        // rest.
         for odd in [beyond(400, 1e-3), beyond(6, step)] {
             assert_eq!(odd.iter().filter(|beyond| **beyond).count(), 3, "{odd:?}");
         }

@@ -13,7 +13,8 @@ use crate::layer_groups::{by_key, class, together};
 /// Tensors of a layer that hold another layer's, from which on the layer does.
 const MOST: usize = 5;
 
-/// Everything that is one cause as one, of a model with so many layers; what two honest libraries differ by comes last.
+/// Everything that is one cause as one, of a model with so many layers; what two honest libraries differ by
+/// comes last.
 pub(super) fn merged(found: Vec<Found>, layers: usize) -> Vec<Found> {
     let mut found = by_key(exchanged(whole_layers(found)), |cause: &Found| {
         let place = class(&cause.claim.key.place);

@@ -1,9 +1,10 @@
-//! An arm of ours against what another program recorded: every operation is judged on the recording's own inputs.
+//! An arm of ours against what another program recorded: every operation is judged on the recording's own
+//! inputs.
 //!
-//! A trace can't be run again with something exchanged. What can be run is ours: a hypothesis about what the other
-//! program does is proved for the trace if the operation, changed accordingly, gives the trace's values on the trace's
-//! inputs. The inputs are the trace's everywhere, so that faults do not hide behind each other, and each is found by
-//! itself, in forward order.
+//! A trace can't be run again with something exchanged. What can be run is ours: a hypothesis about what the
+//! other program does is proved for the trace if the operation, changed accordingly, gives the trace's values
+//! on the trace's inputs. The inputs are the trace's everywhere, so that faults do not hide behind each
+//! other, and each is found by itself, in forward order.
 //!
 //! The trace is the reference, `a`; ours is `b`.
 
@@ -31,7 +32,7 @@ use std::num::NonZeroUsize;
 use burn::tensor::Device;
 use ulpscope_capture::{Pattern, Trace};
 use ulpscope_compare::{Findings, NamedArm, Step, agreement, survey};
-use ulpscope_decoder::{Accumulation, Part, Variant, departure::Head};
+use ulpscope_decoder::{Accumulation, Part, Site, Variant, departure::Head};
 use ulpscope_record::{Arm, Coverage, First, Origin, SiteDivergence, Weights};
 
 use crate::arms::{Answer, Stage};
@@ -51,8 +52,8 @@ pub struct TracePlan<'a> {
     pub traces: Vec<(String, Trace)>,
     /// The sites to judge.
     pub sites: Pattern,
-    /// Whether the arm's order of summation is the one to use. Otherwise the one is taken of which the traces have most
-    /// bits.
+    /// Whether the arm's order of summation is the one to use. Otherwise the one is taken of which the traces
+    /// have most bits.
     pub order_given: bool,
     /// The device that computes.
     pub device: Device,
@@ -100,15 +101,9 @@ pub fn explain_trace(
 
     let judge = Judge::calibrated(&found.sites, &found.noise, arm.arm.architecture())
         .behind_a_cache(&cached, &found.noise);
-    let mut origins: Vec<Origin> = Vec::new();
-    let mut sites = BTreeSet::new();
-    for s in &found.sites {
-        let judged = judge.judge(s);
-        if let Some(site) = model.site(&s.site).ok().filter(|_| judged.beyond) {
-            sites.insert(site);
-            origins.push(origin(s, &judged));
-        }
-    }
+    let judged = found.sites.iter().map(|s| (s, judge.judge(s))).filter(|(_, judged)| judged.beyond);
+    let origins: Vec<Origin> = judged.map(|(s, judged)| origin(s, &judged)).collect();
+    let sites: BTreeSet<Site> = origins.iter().filter_map(|o| model.site(&o.site).ok()).collect();
     let search =
         Search::new(&arm, &recorded.references, &judge, &plan.sites, &plan.device).behind(&reading.padded);
     let outcome =

@@ -1,8 +1,8 @@
 //! Edits of parameters that the difference at a site allows to be named.
 //!
-//! What is found here is a guess: which row holds what, which element was changed and to what. Running the site with the
-//! edited tensor decides. Nothing is fitted that the data could not refute: every edit of a channel has to hold at all
-//! tokens, so that with one token none is tried.
+//! What is found here is a guess: which row holds what, which element was changed and to what. Running the
+//! site with the edited tensor decides. Nothing is fitted that the data could not refute: every edit of a
+//! channel has to hold at all tokens, so that with one token none is tried.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -416,11 +416,11 @@ fn nice(factor: f64) -> f64 {
     [power, tenth].into_iter().find(|n| (n / factor - 1.0).abs() < 0.01).unwrap_or(factor)
 }
 
-/// Values that one element of row `j` may have become, the best first: a flipped bit, another sign, zero, twice, half, or
-/// the number nearest to what the difference says.
+/// Values that one element of row `j` may have become, the best first: a flipped bit, another sign, zero,
+/// twice, half, or the number nearest to what the difference says.
 ///
-/// The row's products are summed exactly, with the element changed, and rounded as the layer rounds; the guess at which
-/// that gives most of the trace's values is the best.
+/// The row's products are summed exactly, with the element changed, and rounded as the layer rounds; the
+/// guess at which that gives most of the trace's values is the best.
 fn elements(data: &Data, inputs: &[Vec<f64>], weight: &Parameter, j: usize, most: usize) -> Vec<Row> {
     let theirs = &data.theirs[j];
     let columns = inputs.len();

@@ -1,7 +1,7 @@
 //! What two arms differ by, as rows of a judgement.
 
 use ulpscope_record::summary::bisected;
-use ulpscope_record::{Cause, Explanation, Row, Severity, Size, Status, Topic};
+use ulpscope_record::{Cause, Consequence, Explanation, Row, Severity, Size, Status, Topic};
 
 use super::judgement::row;
 use super::{opening, short};
@@ -27,6 +27,8 @@ pub(crate) struct Extras {
     pub(crate) wide_noise: Option<String>,
     /// Whether a single cause is of several tensors.
     pub(crate) plural: bool,
+    /// The most that a cause is off by in the angle of a position, in rad.
+    pub(crate) rotation: Option<f64>,
 }
 
 /// Cause, place, remedy and limits.
@@ -36,7 +38,7 @@ pub(crate) fn rows(facts: &Facts, size: &Size, extras: &Extras) -> Vec<Row> {
         causes(found, size, extras).into_iter().map(|text| row(Topic::Cause, text)).collect();
     rows.extend(place(found, size).map(|text| row(Topic::Where, text)));
     rows.extend(fixes(found, size, extras).into_iter().map(|text| row(Topic::Fix, text)));
-    rows.extend(limits(facts, size).into_iter().map(|text| row(Topic::Limit, text)));
+    rows.extend(limits(facts, size, extras).into_iter().map(|text| row(Topic::Limit, text)));
     rows
 }
 
@@ -85,7 +87,7 @@ fn named(cause: &Cause) -> String {
 fn single(cause: &Cause, extras: &Extras) -> String {
     let them = if extras.plural { "them" } else { "it" };
     let proof = if cause.bit_equal {
-        format!("Proved both ways, to the bit: with {them} exchanged, each arm has every logit of the other")
+        format!("With {them} exchanged, each arm has every logit of the other")
     } else {
         format!(
             "Exchanging {them} changes the outcome both ways, but not to the last bit; restoring {them} removes {:.1} % of \
@@ -128,6 +130,7 @@ fn cancelled(found: &Explanation, equivalent: &Equivalent, extras: &Extras) -> V
     let Equivalent { tensors, same_logits, most, whole, ruled } = *equivalent;
     let mut texts: Vec<String> =
         found.causes.iter().take(LISTED).map(|c| format!("What differs: {}.", named(c))).collect();
+    texts.extend(found.ruled_out.iter().take(LIMITS).map(|what| format!("{}.", opening(what))));
     if most > 0.0 {
         let compute = found.counterfactuals.last().map_or("f32", |run| run.compute.as_str());
         let rest =
@@ -192,11 +195,20 @@ fn fixes(found: &Explanation, size: &Size, extras: &Extras) -> Vec<String> {
     texts
 }
 
-fn limits(facts: &Facts, size: &Size) -> Vec<String> {
-    let found = facts.found;
+/// Whether length may hide what a divergence grows to.
+fn within_noise(consequence: Consequence) -> bool {
+    matches!(consequence, Consequence::Noise | Consequence::Undecided)
+}
+
+fn limits(facts: &Facts, size: &Size, extras: &Extras) -> Vec<String> {
+    let (found, consequence) = (facts.found, facts.consequence(size));
     let prompts =
         if size.prompts == 1 { "one prompt".to_owned() } else { format!("{} prompts", size.prompts) };
-    let mut texts = vec![format!("{} tokens of {prompts}.", size.positions)];
+    let hidden = extras.rotation.filter(|_| within_noise(consequence)).map_or(String::new(), |rad| {
+        let tokens = (1.0 / rad).ceil();
+        format!("; it grows with length, so try {tokens}")
+    });
+    let mut texts = vec![format!("{} tokens of {prompts}{hidden}.", size.positions)];
     if found.status == Status::NoDifference {
         texts.push("A fault in the weights or the config that both have would not show.".to_owned());
     }

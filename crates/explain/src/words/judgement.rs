@@ -1,6 +1,6 @@
 //! The first screen of an explanation: a headline of at most 25 words, and rows.
 
-use ulpscope_record::{Consequence, Judgement, Row, Size, Topic};
+use ulpscope_record::{Consequence, Judgement, Proof, Row, Size, Topic};
 
 use super::short;
 use crate::judgement::Facts;
@@ -22,8 +22,13 @@ pub(crate) fn judgement(facts: &Facts, arms: [&str; 2], rows: Vec<Row>) -> Judge
 
 /// The judgement as one paragraph.
 pub(crate) fn paragraph(judgement: &Judgement) -> String {
-    let rows = judgement.rows.iter().map(|row| row.text.clone());
-    std::iter::once(judgement.headline.clone()).chain(rows).collect::<Vec<_>>().join(" ")
+    let proof = match judgement.proof {
+        Proof::Bits => Some("Proved both ways, to the bit.".to_owned()),
+        Proof::BothWays => Some("Proved both ways.".to_owned()),
+        _ => None,
+    };
+    let texts = judgement.rows.iter().map(|row| row.text.clone());
+    std::iter::once(judgement.headline.clone()).chain(proof).chain(texts).collect::<Vec<_>>().join(" ")
 }
 
 /// One row.

@@ -19,8 +19,8 @@ use crate::trace::recorded::{Gap, Reason};
 const LISTED: usize = 6;
 /// Limits that it names.
 const LIMITS: usize = 3;
-/// Elements that differ without a cause and do not with it, below which that may be chance: some dozens of hypotheses are
-/// run.
+/// Elements that differ without a cause and do not with it, below which that may be chance: some dozens of
+/// hypotheses are run.
 const ENOUGH: u64 = 8;
 /// What was ruled out: entries, and characters of what was tried in one.
 const RULED_OUT: usize = 6;

@@ -15,8 +15,8 @@ use ranking::Ranking;
 /// One position: reference distribution p against candidate distribution q.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Position {
-    /// KL(p ‖ q) in nats, never negative; NaN if any logit of either row is NaN or plus infinity. A logit of minus infinity
-    /// is a probability of 0, from which KL is infinite where the other side's is not.
+    /// KL(p ‖ q) in nats, never negative; NaN if any logit of either row is NaN or plus infinity. A logit of
+    /// minus infinity is a probability of 0, from which KL is infinite where the other side's is not.
     pub kl: f64,
     /// KL(q ‖ p) in nats; NaN as `kl`.
     pub reverse_kl: f64,
@@ -28,8 +28,9 @@ pub struct Position {
     pub margin: [f64; 2],
     /// Share of the reference's `top_k` tokens that are also among the candidate's, between 0 and 1.
     pub overlap: f64,
-    /// `ln Σ e^logit` of the reference and of the candidate (`torch.logsumexp`), which less a token's logit is its negative
-    /// log-likelihood in nats; NaN if a logit of the row is NaN or plus infinity, or if all are minus infinity.
+    /// `ln Σ e^logit` of the reference and of the candidate (`torch.logsumexp`), which less a token's logit
+    /// is its negative log-likelihood in nats; NaN if a logit of the row is NaN or plus infinity, or if all
+    /// are minus infinity.
     pub logsumexp: [f64; 2],
 }
 
@@ -113,8 +114,8 @@ pub fn compare_logits(
     Ok(summary(positions, top_k))
 }
 
-/// Negative log-likelihood in nats of token `ids[i]` under row i of `logits`, `[T, vocab]`, in f64, for as many rows as
-/// there are ids; NaN if a logit of the row is NaN or plus infinity.
+/// Negative log-likelihood in nats of token `ids[i]` under row i of `logits`, `[T, vocab]`, in f64, for as
+/// many rows as there are ids; NaN if a logit of the row is NaN or plus infinity.
 ///
 /// # Panics
 /// If an id is not below `vocab`, or there are fewer rows than ids.

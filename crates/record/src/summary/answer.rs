@@ -6,8 +6,8 @@ use crate::schema::{Arm, Model, RunRecord};
 
 /// The answer of a run about one arm, in the order in which a reader needs it.
 ///
-/// It is the [`Judgement`](crate::Judgement) where the record has one. Of an older record, and of a comparison that
-/// asked for no cause, it says what those hold, and no more.
+/// It is the [`Judgement`](crate::Judgement) where the record has one. Of an older record, and of a
+/// comparison that asked for no cause, it says what those hold, and no more.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Answer {
     /// Names of the two arms, the reference first.
@@ -163,8 +163,8 @@ pub fn told(arm: &Arm, reference: &Arm) -> String {
     parts.map(String::as_str).collect::<Vec<_>>().join("@")
 }
 
-/// What an arm and the reference are, each named so that a reader tells the two apart: two models by the ends of
-/// their paths, one model by what was done to it.
+/// What an arm and the reference are, each named so that a reader tells the two apart: two models by the ends
+/// of their paths, one model by what was done to it.
 pub fn names(record: &RunRecord, arm: &Arm) -> [String; 2] {
     let given = |model: &Model, at: usize| -> String {
         // What was tried before could not be had.

@@ -1,4 +1,5 @@
-//! Traces of codes, where no grid of neighbours is seen: few numbers in each row or column, negative codes read as large ones.
+//! Traces of codes, where no grid of neighbours is seen: few numbers in each row or column, negative codes
+//! read as large ones.
 
 use rayon::prelude::*;
 use ulpscope_floats::Floats;
@@ -83,7 +84,8 @@ fn few(a: View, b: View, lines: &Lines) -> Option<usize> {
     lines.all(one)?.into_iter().max().filter(|most| *most > 1)
 }
 
-/// Negative elements that are larger by a constant for each row: the codes of a signed format read as those of an unsigned one.
+/// Negative elements that are larger by a constant for each row: the codes of a signed format read as those
+/// of an unsigned one.
 fn unsigned(a: View, b: View, lines: &Lines) -> Option<Description> {
     let one = |line: usize| {
         let largest = lines.of(a, line).map(f64::abs).fold(0.0, f64::max);

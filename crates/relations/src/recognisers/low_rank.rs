@@ -19,8 +19,8 @@ use crate::view::format;
 /// Rows, and columns, that are looked at. A part of a matrix has no higher rank than all of it.
 const SIDE: usize = 256;
 
-/// The highest rank that is looked for, in parts of the smaller side: that of an update, and that of a tensor, of which
-/// the original must have a higher one.
+/// The highest rank that is looked for, in parts of the smaller side: that of an update, and that of a
+/// tensor, of which the original must have a higher one.
 const OF_UPDATE: usize = 3;
 const OF_TENSOR: usize = 2;
 
@@ -51,8 +51,8 @@ fn rounding(x: f64, format: DType) -> f64 {
     ulp(x, format).powi(2) / 3.0
 }
 
-/// The rank of a matrix whose elements are known with the mean square of their error: how many rows it takes to make all
-/// others of.
+/// The rank of a matrix whose elements are known with the mean square of their error: how many rows it takes
+/// to make all others of.
 fn rank(
     element: &dyn Fn(usize) -> (f64, f64),
     rows: usize,

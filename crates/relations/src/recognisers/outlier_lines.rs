@@ -1,5 +1,5 @@
-//! Rows, or columns, that have nothing to do with the original's, beside others that are near to it: a shard that is missing in a
-//! model that was quantised besides.
+//! Rows, or columns, that have nothing to do with the original's, beside others that are near to it: a shard
+//! that is missing in a model that was quantised besides.
 //!
 //! ```
 //! use ulpscope_floats::Floats;

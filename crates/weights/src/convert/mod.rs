@@ -74,8 +74,8 @@ pub(crate) fn keeps(stored: DType, chain: &[DType]) -> bool {
     roundings(stored, chain).is_empty() && chain.last().is_none_or(|to| *to == stored)
 }
 
-/// The report of [`convert`], if it gives the bits of `known`, for the most frequent case alone: f32 to bf16 in one
-/// rounding. Every bit is compared, and no value kept.
+/// The report of [`convert`], if it gives the bits of `known`, for the most frequent case alone: f32 to bf16
+/// in one rounding. Every bit is compared, and no value kept.
 pub(crate) fn converts_to(
     name: &str,
     from: &str,
@@ -96,8 +96,9 @@ pub(crate) fn converts_to(
 
 /// The steps of a chain that can change a value.
 ///
-/// A step into a format that holds every value there is at that point is exact, and so is undone by the
-/// next narrowing whatever comes between; only such steps are left out. f64 goes to 16 bits through f32, as in PyTorch.
+/// A step into a format that holds every value there is at that point is exact, and so is undone by the next
+/// narrowing whatever comes between; only such steps are left out. f64 goes to 16 bits through f32, as in
+/// PyTorch.
 fn roundings(stored: DType, chain: &[DType]) -> Vec<DType> {
     let holds = |format: DType, content: DType| match format {
         DType::F64 => true,
@@ -216,7 +217,8 @@ fn nearest_bf16(x: f32) -> f32 {
 }
 
 fn count_nonfinite(values: &Floats<'_>) -> Counts {
-    // In every format the infinities are the patterns with all exponent bits and no other, the NaNs lie above.
+    // In every format the infinities are the patterns with all exponent bits and no other, the NaNs lie
+    // above.
     fn count<T: Pod + Sync>(values: &[T], nonfinite: impl Fn(&T) -> bool + Sync) -> Counts {
         // Sums in 16 bits, which few enough numbers fit, so that as many are counted at once as there can be.
         let stage = |stage: &[T]| stage.iter().fold(0u16, |n, x| n.wrapping_add(u16::from(nonfinite(x))));

@@ -58,7 +58,8 @@ impl Metadata {
         }
     }
 
-    /// A whole number. A list, as llama.cpp writes for values that may differ by layer, counts if all are equal.
+    /// A whole number. A list, as llama.cpp writes for values that may differ by layer, counts if all are
+    /// equal.
     pub(crate) fn size(&self, key: &str) -> Result<Option<u64>, WeightsError> {
         let Some(value) = self.values.get(key) else { return Ok(None) };
         if let GgufMetadataValue::Array(list) = value {

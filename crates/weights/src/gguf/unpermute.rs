@@ -49,7 +49,8 @@ mod tests {
 
     #[test]
     fn is_the_inverse_of_llama_cpps_permutation() {
-        // Two heads of six rows. reshape(2, 2, 3).swapaxes(1, 2) sends row (head, half, i) to (head, i, half).
+        // Two heads of six rows. reshape(2, 2, 3).swapaxes(1, 2) sends row (head, half, i) to (head, i,
+        // half).
         let mut permuted = vec![0.0f32; 12];
         for head in 0..2 {
             for half in 0..2 {

@@ -10,8 +10,8 @@ use crate::source::{Options, Progress, SourceError};
 /// How often a running pip is looked at.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// Downloads the wheel of `requirement` into the folder `working` and returns its path. `wanted` is the path that
-/// the caller will give the result, for an error to name.
+/// Downloads the wheel of `requirement` into the folder `working` and returns its path. `wanted` is the path
+/// that the caller will give the result, for an error to name.
 pub(super) fn download(
     requirement: &str,
     wanted: &Path,

@@ -1,4 +1,5 @@
-//! Small models of other families than Llama: each kind of case once, and what goes wrong with these families.
+//! Small models of other families than Llama: each kind of case once, and what goes wrong with these
+//! families.
 
 use serde_json::{Map, Value, json};
 

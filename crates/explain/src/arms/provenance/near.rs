@@ -1,4 +1,5 @@
-//! Tensors that are near to another one of the reference: exchanged or copied, and then quantised, trained on or rounded.
+//! Tensors that are near to another one of the reference: exchanged or copied, and then quantised, trained on
+//! or rounded.
 
 use ulpscope_compare::{Differing, NamedArm};
 use ulpscope_decoder::{Op, layer_of};
@@ -91,8 +92,9 @@ pub(super) fn one_by_one(found: Vec<Near>) -> Vec<Elsewhere> {
         .collect()
 }
 
-/// Norms of layers that moved and were changed besides, among what is `left`: a norm is a few hundred numbers about 1, near to every
-/// other, and went along if it is nearer to that of the layer where the others are from.
+/// Norms of layers that moved and were changed besides, among what is `left`: a norm is a few hundred numbers
+/// about 1, near to every other, and went along if it is nearer to that of the layer where the others are
+/// from.
 pub(super) fn norms<'d>(
     a: &NamedArm,
     b: &NamedArm,

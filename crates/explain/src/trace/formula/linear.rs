@@ -9,7 +9,8 @@ use super::numbers::{dot, e4m3, largest, q4_0, q8_0, q8_0_as_kept, quantised, qu
 use super::{At, Case, Formula, cast, found, in_format};
 use crate::causes;
 
-/// Outputs of a layer that are looked at, at even distances, if there are more; and tokens of a prompt, the first.
+/// Outputs of a layer that are looked at, at even distances, if there are more; and tokens of a prompt, the
+/// first.
 const OUTPUTS: usize = 2048;
 const TOKENS: usize = 64;
 
@@ -86,7 +87,8 @@ pub(super) fn table(at: &At) -> Option<Formula> {
 /// A row of a weight quantised, and how.
 type Coding = (Finding, Box<dyn Fn(&mut [f64]) + Sync>);
 
-/// The ways in which rows of this width are quantised, as they are multiplied and as a checkpoint of this format holds them.
+/// The ways in which rows of this width are quantised, as they are multiplied and as a checkpoint of this
+/// format holds them.
 fn codings(what: &str, width: usize, own: DType) -> Vec<Coding> {
     let mut all: Vec<Coding> = Vec::new();
     let mut add = |finding: Finding, group: usize, code: fn(&mut [f64], u32), bits: u32| {
@@ -249,8 +251,8 @@ struct Layer<'l, 's> {
 }
 
 impl Layer<'_, '_> {
-    /// Whether the trace's outputs come of input and weight, by row, after these functions; sums in so many parts are rounded
-    /// to `through`, or the trace's format where there are several.
+    /// Whether the trace's outputs come of input and weight, by row, after these functions; sums in so many
+    /// parts are rounded to `through`, or the trace's format where there are several.
     fn gives(&self, input: Change, weight: Change, through: Option<DType>, parts: usize) -> bool {
         let chosen: Vec<(usize, Vec<f64>)> = (0..self.rows)
             .step_by(self.every)

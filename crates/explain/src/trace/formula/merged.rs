@@ -12,10 +12,12 @@ const OUTPUTS: usize = 256;
 const NEAR: [f64; 2] = [0.4, 1.6];
 const FURTHEST: f64 = 8.0;
 
-/// At a linear layer with this weight: whether differences are of the size that the rounding of its weights makes.
+/// At a linear layer with this weight: whether differences are of the size that the rounding of its weights
+/// makes.
 ///
-/// Each weight is off by a share of a step that is as good as random, so that an output is off by a sum of these times the
-/// inputs. Two products that are rounded before they are added make a few steps of the output's format besides.
+/// Each weight is off by a share of a step that is as good as random, so that an output is off by a sum of
+/// these times the inputs. Two products that are rounded before they are added make a few steps of the
+/// output's format besides.
 pub(super) fn merged(at: &At) -> Option<Formula> {
     let weight = at.weight.as_ref()?;
     let [from] = at.model.reads(at.site, at.attention)[..] else { return None };

@@ -61,7 +61,8 @@ pub(super) fn frequencies(at: &At) -> Option<Formula> {
     };
     let theta = rope.rope_theta;
     let root = theta.sqrt();
-    // The longer the text, the nearer the guess has to be before a step towards the base is one to the better.
+    // The longer the text, the nearer the guess has to be before a step towards the base is one to the
+    // better.
     let near = [theta, theta / 4.0, theta * 4.0, root].map(|near| least([near / 2.5, near * 2.5], apart));
     let nearest = near.into_iter().min_by(|x, y| apart(*x).total_cmp(&apart(*y)))?;
     let theta =
@@ -231,8 +232,9 @@ pub(super) fn other_heads(at: &At) -> Option<Formula> {
 /// What becomes of a pair of elements by its cosine and sine.
 type Turn = fn([f64; 2], [f64; 2]) -> [f64; 2];
 
-/// `[tokens, heads · width]` as `[heads, tokens, width]`, the first `part` elements of each head rotated in halves, by frequencies
-/// of the lower half and the upper one, as at the position that is made of each token's.
+/// `[tokens, heads · width]` as `[heads, tokens, width]`, the first `part` elements of each head rotated in
+/// halves, by frequencies of the lower half and the upper one, as at the position that is made of each
+/// token's.
 pub(crate) fn rotate(
     at: &At,
     case: &Case,

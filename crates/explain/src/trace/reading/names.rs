@@ -162,7 +162,8 @@ fn columns(x: &Activation, widths: &[usize], tokens: usize) -> Option<Vec<Activa
     Some(widths.iter().map(piece).collect())
 }
 
-/// A tensor in the shape that its site has here, if it is another view of that; and whether that is another shape.
+/// A tensor in the shape that its site has here, if it is another view of that; and whether that is another
+/// shape.
 fn in_shape(x: Activation, of: &Architecture, site: Site, tokens: usize) -> (Activation, bool) {
     let (shape, wanted) = (of.node(site).shape, of.shape(site, tokens));
     if x.shape == wanted || x.values.len() != wanted.iter().product::<usize>() {

@@ -14,7 +14,8 @@ use crate::trace::hypothesis::{Change, Hypothesis};
 /// How many times nearer attention without the padding has to be to what was recorded.
 const NEARER: f64 = 4.0;
 
-/// Cuts the padding off a trace: as its `attention_mask` has it, or as its attention shows. Gives the tokens on either side.
+/// Cuts the padding off a trace: as its `attention_mask` has it, or as its attention shows. Gives the tokens
+/// on either side.
 pub(super) fn cut(
     trace: &mut Trace,
     of: &Architecture,
@@ -71,7 +72,8 @@ fn masked(mask: &str, tokens: usize) -> Result<[usize; 2], String> {
     Ok([left, right])
 }
 
-/// What attention ignores of a run of equal ids at either end. A single one has to be the config's token of padding.
+/// What attention ignores of a run of equal ids at either end. A single one has to be the config's token of
+/// padding.
 fn seen(trace: &Trace, of: &Architecture, ids: &[u32], config: &Value) -> [usize; 2] {
     let tokens = ids.len();
     let pad = config.get("pad_token_id").and_then(Value::as_u64);

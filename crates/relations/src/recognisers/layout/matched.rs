@@ -15,7 +15,8 @@ const LEAST: usize = 16;
 /// The most products that are made.
 const WORK: usize = 1 << 31;
 
-/// The cosine, of either sign, at which two rows are one: unrelated ones of [`LEAST`] elements do not reach it.
+/// The cosine, of either sign, at which two rows are one: unrelated ones of [`LEAST`] elements do not reach
+/// it.
 const LIKE: f32 = 0.9;
 
 /// Rows that are looked up before all are.

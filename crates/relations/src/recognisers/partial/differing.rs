@@ -89,7 +89,8 @@ impl Differing {
         }
     }
 
-    /// The simplest place that holds all that differ; `whole` says whether all of a place is like what differs.
+    /// The simplest place that holds all that differ; `whole` says whether all of a place is like what
+    /// differs.
     pub(super) fn place(&self, rows: usize, columns: usize, whole: impl Fn(&Place) -> bool) -> Place {
         let len = rows * columns;
         let of_rows: Vec<usize> = (0..rows).filter(|&r| self.rows[r] > 0).collect();
