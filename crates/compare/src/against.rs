@@ -89,6 +89,19 @@ pub fn introduced(
     Measured::new(site, (0, prompt), given, None, Some(taught)).record(name)
 }
 
+/// What is surveyed.
+#[derive(Clone, Copy)]
+pub struct SurveyPlan<'s, 'a> {
+    /// Ours.
+    pub arm: &'s NamedArm<'a>,
+    /// Orders of summation that tell what is noise.
+    pub orders: &'s [Accumulation],
+    /// The sites to report.
+    pub sites: &'s Pattern,
+    /// The device that computes.
+    pub device: &'s Device,
+}
+
 /// Runs every part of the arm on the recordings' inputs, in its own order of summation and in others.
 ///
 /// Where a recording lacks a site that another part begins with, ours is filled in.
@@ -100,13 +113,11 @@ pub fn introduced(
 /// If an activation has not the shape of its site
 /// ([`Architecture::shape`](ulpscope_decoder::Architecture::shape)).
 pub fn survey(
-    arm: &NamedArm,
+    plan: &SurveyPlan,
     references: &mut [Reference],
-    orders: &[Accumulation],
-    sites: &Pattern,
-    device: &Device,
     mut progress: impl FnMut(Step),
 ) -> Result<Survey, CompareError> {
+    let &SurveyPlan { arm, orders, sites, device } = plan;
     let base = Setting::of(arm);
     let mut parts = Parts::new(&arm.arm, device);
     let list = base.architecture.parts();

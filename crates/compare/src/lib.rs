@@ -50,7 +50,7 @@ mod sites;
 mod subject;
 mod teach;
 
-pub use against::{Free, Reference, Survey, agreement, free, in_order, introduced, survey};
+pub use against::{Free, Reference, Survey, SurveyPlan, agreement, free, in_order, introduced, survey};
 pub use error::CompareError;
 pub use findings::{Findings, compare, compare_keeping, compare_weights};
 pub use heads::Compared;

@@ -10,8 +10,8 @@ use burn::tensor::Tensor;
 use rayon::prelude::*;
 use ulpscope_capture::{Activations, Recorder};
 use ulpscope_decoder::{
-    Architecture, AttentionKind, Block, Embedding, Head, Model, Part, Probe, RotaryEmbedding, RotaryTables,
-    Semantics, Site, Tables, apart, owns,
+    Architecture, AttentionKind, Block, Embedding, Head, Held, Model, Part, Probe, RotaryEmbedding,
+    RotaryTables, Semantics, Site, Tables, apart, owns,
 };
 use ulpscope_floats::DType;
 use ulpscope_record::{LogitDivergence, SiteDivergence, Weights};
@@ -309,7 +309,7 @@ impl<'a, 'e> Run<'a, 'e> {
             let arithmetic = experiment.subjects[i].semantics.at(None);
             let x = embeddings[i].forward(&self.of[i], ids, arithmetic, &mut own);
             let (dtype, device) = (experiment.dtype(i), &experiment.device);
-            let tables = Tables::new(&rotary[i], 0..ids.len(), dtype, arithmetic, device, &mut own);
+            let tables = Tables::new(&rotary[i], 0..ids.len(), Held { dtype, device }, arithmetic, &mut own);
             stream.lanes.push(Lane { x, tables });
             seen.push(own.activations);
         }

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use burn::tensor::{Device, Tensor};
 use ulpscope_capture::{Activation, Activations};
 use ulpscope_decoder::{
-    Architecture, Block, Embedding, Head, Parameters, Part, Probe, RotaryEmbedding, RotaryTables, Semantics,
-    Site, Tables, bridge,
+    Architecture, Block, Embedding, Head, Held, Parameters, Part, Probe, RotaryEmbedding, RotaryTables,
+    Semantics, Site, Tables, bridge,
 };
 use ulpscope_floats::{DType, Floats};
 use ulpscope_weights::Arm;
@@ -169,8 +169,13 @@ impl<'a> Parts<'a> {
                 };
                 let arithmetic = setting.semantics.at(None);
                 let tokens = 0..ids.len();
-                let mut tables =
-                    Tables::new(&setting.rotary, tokens, dtype, arithmetic, &self.device, &mut ());
+                let mut tables = Tables::new(
+                    &setting.rotary,
+                    tokens,
+                    Held { dtype, device: &self.device },
+                    arithmetic,
+                    &mut (),
+                );
                 for (i, rope) in tables.ropes.iter_mut().enumerate() {
                     // Tables keep the format that they were recorded in, which may be wider than the rest.
                     let table = |site| {
@@ -259,7 +264,8 @@ impl Module {
         match (self, state) {
             (Module::Stem(embedding), _) => {
                 let x = embedding.forward(of, ids, outside, probe);
-                let tables = Tables::new(&setting.rotary, 0..ids.len(), dtype, outside, device, probe);
+                let tables =
+                    Tables::new(&setting.rotary, 0..ids.len(), Held { dtype, device }, outside, probe);
                 State { x, tables }
             }
             (Module::Block(block), Some(State { x, tables })) => {

@@ -86,7 +86,7 @@ impl Block {
 
     /// [`Block::forward`] for tokens that come after others, whose keys and values are in `past`; these are
     /// added to it. The operations come one after the other, with whatever the probe puts between them.
-    pub fn forward_after(
+    pub(crate) fn forward_after(
         &self,
         of: &Architecture,
         x: Tensor<3>,

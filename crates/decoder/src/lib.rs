@@ -82,7 +82,7 @@ pub use parameters::Parameters;
 pub use past::Past;
 pub use probe::Probe;
 pub use rope::{RopeKind, RopeParameters};
-pub use rotary::{RotaryEmbedding, RotaryTables, Tables};
+pub use rotary::{Held, RotaryEmbedding, RotaryTables, Tables};
 pub use semantics::{Departure, Layers, Semantics};
 pub use site::{AttentionKind, Part, Site, UnknownAttention, UnknownSite, layer_of};
 #[doc(hidden)] // until `compare` uses the new name

@@ -13,7 +13,7 @@ use crate::ops::{scale, wide};
 use crate::parameters::Parameters;
 use crate::past::Past;
 use crate::probe::{Probe, product};
-use crate::rotary::{RotaryEmbedding, Tables};
+use crate::rotary::{Held, RotaryEmbedding, Tables};
 use crate::semantics::Semantics;
 use crate::site::{Part, Site};
 
@@ -228,7 +228,7 @@ impl Model {
         let (of, outside) = (&self.architecture, semantics.at(None));
         let mut x = self.embedding.forward(of, ids, outside, probe);
         let (dtype, device) = (bridge::dtype(&x), self.device());
-        let tables = Tables::new(&self.rotary, 0..ids.len(), dtype, outside, &device, probe);
+        let tables = Tables::new(&self.rotary, 0..ids.len(), Held { dtype, device: &device }, outside, probe);
         SpinPool::scope(|| {
             for (layer, block) in self.blocks.iter().enumerate() {
                 x = block.forward(of, x, &tables, semantics.at(Some(layer)), probe);
@@ -255,7 +255,13 @@ impl Model {
         let (of, outside) = (&self.architecture, semantics.at(None));
         let mut x = self.embedding.forward(of, ids, outside, &mut ());
         let (dtype, device) = (bridge::dtype(&x), self.device());
-        let tables = Tables::new(&self.rotary, before..before + ids.len(), dtype, outside, &device, &mut ());
+        let tables = Tables::new(
+            &self.rotary,
+            before..before + ids.len(),
+            Held { dtype, device: &device },
+            outside,
+            &mut (),
+        );
         SpinPool::scope(|| {
             for (layer, (block, past)) in self.blocks.iter().zip(past).enumerate() {
                 x = block.forward_after(of, x, &tables, semantics.at(Some(layer)), past, &mut ());

@@ -143,17 +143,26 @@ impl RotaryEmbedding {
     }
 }
 
+/// The format that a tensor is held in, and the device that holds it.
+#[derive(Clone, Copy, Debug)]
+pub struct Held<'d> {
+    /// The format.
+    pub dtype: DType,
+    /// The device.
+    pub device: &'d Device,
+}
+
 impl Tables {
     /// Tables for a stretch of tokens, those before it having been read earlier: scaling by length goes by
     /// the stretch's last. A variant may give tokens other positions.
     pub fn new(
         rotary: &[RotaryEmbedding],
         tokens: Range<usize>,
-        dtype: DType,
+        held: Held,
         arithmetic: Arithmetic,
-        device: &Device,
         probe: &mut impl Probe,
     ) -> Self {
+        let Held { dtype, device } = held;
         let positions: Vec<f64> = tokens.map(|i| Positions::of(arithmetic.variants.positions, i)).collect();
         let ropes = rotary.iter().map(|r| r.tables(&positions, dtype, arithmetic, device, probe)).collect();
         Tables { ropes, positions }

@@ -93,7 +93,7 @@ fn run() -> Result<(), KernelError> {
             let product = silu_up(&gate, &up)?;
             time("silu_up", start);
             let start = Instant::now();
-            let down = linear_on(Path::detect()?, &product, (&w[6]).into(), None, order, dtype)?;
+            let down = linear(&product, (&w[6]).into(), None, order, dtype)?;
             time("linear", start);
             let start = Instant::now();
             h = rms_norm(&down, &norm, 1e-5)?;

@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use rayon::prelude::*;
 use ulpscope_floats::{DType, Floats};
-use ulpscope_kernels::{Accumulation, PackedWeight, Path, Weight, linear_on};
+use ulpscope_kernels::{Accumulation, PackedWeight, Path, Projection, Weight, linear_on};
 
 /// Median seconds of a call, repeated for about a third of a second, or the least if `LEAST` is set: the
 /// number to look at on a machine that does other things too.
@@ -146,7 +146,9 @@ fn main() {
                     let size = n * k * dtype.size();
                     let floor = *floors.entry(size).or_insert_with(|| bandwidth(size));
                     let seconds = median(|| {
-                        black_box(linear_on(path, &x, weight, None, order, dtype).unwrap());
+                        black_box(
+                            linear_on(path, &x, Projection { weight, bias: None }, order, dtype).unwrap(),
+                        );
                     });
                     let bytes = size as f64 / seconds;
                     let flops = (2 * m * n * k) as f64 / seconds;

@@ -68,7 +68,7 @@ pub fn linear(
     order: Accumulation,
     out: DType,
 ) -> Result<Floats<'static>, KernelError> {
-    linear_on(Path::detect()?, x, weight, bias, order, out)
+    linear_on(Path::detect()?, x, Projection { weight, bias }, order, out)
 }
 
 /// [`linear`] by a path of the caller's choice. The bits are the same by every path.
@@ -78,12 +78,10 @@ pub fn linear(
 pub fn linear_on(
     path: Path,
     x: &Floats,
-    weight: Weight,
-    bias: Option<&Floats>,
+    projection: Projection,
     order: Accumulation,
     out: DType,
 ) -> Result<Floats<'static>, KernelError> {
-    let projection = Projection { weight, bias };
     let mut all = linear_group_on(path, x, &[projection], order, out)?;
     Ok(all.pop().expect("one product for one weight"))
 }

@@ -3,7 +3,7 @@
 use std::fs;
 
 use burn::tensor::Device;
-use ulpscope_decoder::{Past, Tables};
+use ulpscope_decoder::{Held, Past, Tables};
 use ulpscope_floats::{DType, Floats};
 use ulpscope_llama::{
     Accumulation, Arithmetic, AttentionKind, Departure, Llama, LlamaConfig, RotaryEmbedding, Semantics,
@@ -101,8 +101,11 @@ fn a_stretch_of_a_rotary_table_is_a_stretch_of_the_whole() {
     let config = LlamaConfig::from_json(&json).unwrap();
     let (rotary, device) = (RotaryEmbedding::all(&config.architecture()), Device::flex());
     let arithmetic = Arithmetic::default();
-    let table =
-        |tokens| Tables::new(&rotary, tokens, DType::Bf16, arithmetic, &device, &mut ()).ropes.remove(0);
+    let table = |tokens| {
+        Tables::new(&rotary, tokens, Held { dtype: DType::Bf16, device: &device }, arithmetic, &mut ())
+            .ropes
+            .remove(0)
+    };
     let (whole, part) = (table(0..9), table(4..9));
     assert_eq!(bridge::floats(&part.sin), bridge::floats(&whole.sin.narrow(1, 4, 5)));
     assert_eq!(bridge::floats(&part.cos), bridge::floats(&whole.cos.narrow(1, 4, 5)));

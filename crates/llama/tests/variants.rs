@@ -6,8 +6,8 @@ use std::fs;
 
 use burn::tensor::{Device, Tensor};
 use serde_json::Value;
-use ulpscope_decoder::Tables;
 use ulpscope_decoder::departure::{Cache, Head, Norm, Positions};
+use ulpscope_decoder::{Held, Tables};
 use ulpscope_floats::{DType, Floats};
 use ulpscope_llama::{
     Accumulation, Architecture, Arithmetic, AttentionKind, Departure, Llama, LlamaConfig, Probe,
@@ -114,7 +114,13 @@ fn rounded_positions_are_pytorchs_where_they_alias() {
         let tokens = golden["tokens"].as_u64().unwrap() as usize;
         let table = |semantics: &Semantics| {
             let (device, outside) = (Device::flex(), semantics.at(None));
-            let tables = Tables::new(&rotary, 0..tokens, DType::Bf16, outside, &device, &mut ());
+            let tables = Tables::new(
+                &rotary,
+                0..tokens,
+                Held { dtype: DType::Bf16, device: &device },
+                outside,
+                &mut (),
+            );
             [bridge::floats(&tables.ropes[0].cos), bridge::floats(&tables.ropes[0].sin)]
         };
         let ours = table(&semantics);

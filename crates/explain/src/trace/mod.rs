@@ -31,7 +31,7 @@ use std::num::NonZeroUsize;
 
 use burn::tensor::Device;
 use ulpscope_capture::{Pattern, Trace};
-use ulpscope_compare::{Findings, NamedArm, Step, agreement, survey};
+use ulpscope_compare::{Findings, NamedArm, Step, SurveyPlan, agreement, survey};
 use ulpscope_decoder::{Accumulation, Part, Site, Variant, departure::Head};
 use ulpscope_record::{Arm, Coverage, First, Origin, SiteDivergence, Weights};
 
@@ -82,9 +82,8 @@ pub fn explain_trace(
     }
     let own = arm.semantics.base.accumulation;
     let orders = if ours { floor::orders(own) } else { Vec::new() };
-    let mut found = survey(&arm, &mut recorded.references, &orders, &plan.sites, &plan.device, |step| {
-        progress(Stage::Looking, step);
-    })?;
+    let surveyed = SurveyPlan { arm: &arm, orders: &orders, sites: &plan.sites, device: &plan.device };
+    let mut found = survey(&surveyed, &mut recorded.references, |step| progress(Stage::Looking, step))?;
 
     // Sites whose inputs are missing from the trace are not judged.
     let model = plan.arm.arm.architecture();

@@ -141,7 +141,7 @@ fn check(
     let packed = PackedWeight::new(w, n, k).unwrap();
     for path in Path::available() {
         for weight in [Weight::Packed(&packed), Weight::Rows { values: w, outputs: n, inputs: k }] {
-            let got = bits(&linear_on(path, x, weight, bias, order, out).unwrap());
+            let got = bits(&linear_on(path, x, Projection { weight, bias }, order, out).unwrap());
             assert_eq!(got.len(), want.len());
             if let Some(i) = (0..got.len()).find(|&i| got[i] != want[i]) {
                 panic!(
@@ -245,7 +245,7 @@ fn a_group_is_its_products_one_by_one() {
         let all = linear_group_on(path, &x, &group, Accumulation::Dot2, DType::Bf16).unwrap();
         assert_eq!(all.len(), 3);
         for (one, p) in all.iter().zip(&group) {
-            let alone = linear_on(path, &x, p.weight, p.bias, Accumulation::Dot2, DType::Bf16).unwrap();
+            let alone = linear_on(path, &x, *p, Accumulation::Dot2, DType::Bf16).unwrap();
             assert_eq!(*one, alone);
         }
     }
@@ -294,7 +294,7 @@ proptest! {
         let w = values(Kind::Ordinary, dtype, n * k, &mut noise);
         let packed = PackedWeight::new(&w, n, k).unwrap();
         for path in Path::available() {
-            let product = |x: &Floats| linear_on(path, x, (&packed).into(), None, order, DType::F32).unwrap();
+            let product = |x: &Floats| linear_on(path, x, Projection { weight: (&packed).into(), bias: None }, order, DType::F32).unwrap();
             let one = pool(1).install(|| product(&x));
             let three = pool(3).install(|| product(&x));
             prop_assert_eq!(bits(&one), bits(&three));
