@@ -161,7 +161,7 @@ fn ratio(size: &Size) -> String {
 fn tokens(size: &Size) -> Option<String> {
     let clear = match size.clear_flips {
         0 => String::new(),
-        clear => format!(", {clear} of them clearly"),
+        clear => format!(" ({clear} clearly)"),
     };
     let part = match (size.continued, size.parts_at) {
         (0, _) => String::new(),

@@ -110,7 +110,10 @@ pub fn jumps(sites: &[Beside]) -> Vec<Jump> {
         let part = forward_order(&one.site).map(|(part, _)| part);
         if part == Some(Part::Stem) {
             // Tables and embeddings are no sums.
-            if one.far > 0 || one.formats.is_none() && one.differing * RARELY > one.len {
+            if one.far > 0
+                || one.relative.is_infinite()
+                || one.formats.is_none() && one.differing * RARELY > one.len
+            {
                 found.push(Jump { site: one.site.clone(), relative: one.relative, inherited: 0.0 });
             }
             continue;
@@ -120,7 +123,8 @@ pub fn jumps(sites: &[Beside]) -> Vec<Jump> {
         }
         let place = place(&one.site, part);
         let inherited = one.unit.max(stream).max(inside).max(before.get(place).copied().unwrap_or(0.0));
-        if one.far > 0 && one.relative > TIMES * inherited {
+        let odd = one.relative.is_infinite() && inherited.is_finite();
+        if odd || one.far > 0 && one.relative > TIMES * inherited {
             found.push(Jump { site: one.site.clone(), relative: one.relative, inherited });
         }
         before.insert(place, one.relative);

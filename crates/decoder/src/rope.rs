@@ -65,7 +65,8 @@ impl RopeKind {
         }
     }
 
-    /// Its fields under their names in config.json, each value as a text; of long lists the number of entries.
+    /// Its fields under their names in config.json, each value as a text; of long lists the number of
+    /// entries.
     pub fn fields(&self) -> Vec<(&'static str, String)> {
         let length = "original_max_position_embeddings";
         let number = |name: &'static str, x: &f64| (name, x.to_string());

@@ -57,7 +57,6 @@ impl Facts<'_> {
     pub(crate) fn consequence(&self, size: &Size) -> Consequence {
         let compared = size.positions > 0 || size.sites[0] > 0;
         let exceeds = self.found.growth.iter().any(|bucket| bucket.exceeds);
-        let noise = self.noise_alone;
         let parts_clearly = self.found.decisions.iter().any(|d| d.near_tie == Some(false));
         match () {
             () if self.blind || !compared => Consequence::Undecided,
@@ -67,9 +66,13 @@ impl Facts<'_> {
             () if size.positions == 0 && self.found.origins.is_empty() => Consequence::Noise,
             () if size.positions == 0 => Consequence::AboveNoise,
             () if self.logits.iter().all(|l| l.equal == 1.0) => Consequence::Equal,
-            () if exceeds && !noise && (size.clear_flips > 0 || parts_clearly) => Consequence::ChangesOutput,
+            () if self.noise_alone => Consequence::Noise,
+            () if exceeds && (size.clear_flips > 0 || parts_clearly) => Consequence::ChangesOutput,
             () if exceeds => Consequence::AboveNoise,
-            () if noise || size.positions >= DECIDES || size.kl <= LEAST_KL => Consequence::Noise,
+            () if size.kl <= LEAST_KL => Consequence::Noise,
+            // Without other orders there is nothing to hold it against.
+            () if size.floor_kl.is_nan() => Consequence::AboveNoise,
+            () if size.positions >= DECIDES => Consequence::Noise,
             () => Consequence::Undecided,
         }
     }

@@ -179,7 +179,11 @@ pub(super) fn finish(
     let outcome = if !violations.is_empty() {
         Outcome::Failed(violations.into_iter().map(|violation| violation.sentence).collect())
     } else if incomplete || screen::undecided(&record) {
-        Outcome::Undecided("undecided: too little was compared for a verdict (see above)".to_owned())
+        let why = match incomplete {
+            true => "incomplete: not all that was asked for could be compared (see above)",
+            false => "undecided: too little was compared for a verdict (see above)",
+        };
+        Outcome::Undecided(why.to_owned())
     } else {
         Outcome::Done
     };

@@ -87,7 +87,7 @@ pub(crate) fn conclude(inputs: Inputs) -> Explanation {
         expected: expected(all),
         truth: Some(truth(plan, proof)),
         decisions: baseline.decisions.clone(),
-        guards: guards(plan, findings, all, baseline.nonfinite()),
+        guards: guards(plan, findings, all, baseline.nonfinite(), exceeds),
         bisection: inputs.bisected.map(|found| found.record),
     };
     explanation.guards.extend(baseline.too_large.clone());

@@ -22,12 +22,13 @@ pub(crate) fn expected(factors: &[Factor]) -> Vec<String> {
     factors.iter().filter_map(of).collect()
 }
 
-/// What limits the verdict.
+/// What limits the verdict. Length hides nothing that exceeds the noise.
 pub(crate) fn guards(
     plan: &Plan,
     findings: &Findings,
     factors: &[Factor],
     nonfinite: [u64; 2],
+    exceeds: bool,
 ) -> Vec<String> {
     let mut guards = Vec::new();
     let longest = plan.prompts.iter().map(Vec::len).max().unwrap_or(0);
@@ -38,8 +39,9 @@ pub(crate) fn guards(
                 .to_owned(),
         );
     }
-    for factor in factors {
-        if let Some(delta) = factor.rotation.filter(|d| *d > 0.0 && *d * (longest as f64) < HIDDEN_ANGLE) {
+    let hidden = |angle: &f64| *angle > 0.0 && *angle * (longest as f64) < HIDDEN_ANGLE;
+    for factor in factors.iter().filter(|_| !exceeds) {
+        if let Some(delta) = factor.rotation.filter(hidden) {
             guards.push(format!(
                 "Length hides {}: over {longest} tokens it turns a query or key by {} rad at most, and by 0.1 rad from {} \
                  tokens on",

@@ -35,6 +35,14 @@ pub(super) enum Seen {
     Nothing,
 }
 
+/// A constant that was added or multiplied moves most elements: at least one of so many.
+const FEW: usize = 8;
+
+/// Whether a statement is of constants that were added or multiplied.
+fn is_of_constants(statement: &Statement) -> bool {
+    matches!(statement, Statement::Exact(Relation::Affine(_) | Relation::Grouped(_)))
+}
+
 /// What pairs of the trace's values and ours at a site show.
 pub(super) fn seen(site: Site, pairs: &[(&Activation, &Activation)], heads: &[usize]) -> Seen {
     let Some((ours, theirs, width)) = joined(site, pairs) else { return Seen::Nothing };
@@ -51,6 +59,10 @@ pub(super) fn seen(site: Site, pairs: &[(&Activation, &Activation)], heads: &[us
         return Seen::Rule { kind: causes::OUTPUT_OFFSET, evidence };
     }
     let statement = describe(&a, &b, &[a.len() / width, width], &Hints { heads });
+    let differing = (0..a.len()).filter(|&i| a.get(i) != b.get(i)).count();
+    if FEW * differing < a.len() && is_of_constants(&statement) {
+        return Seen::Nothing;
+    }
     match kind(site, &statement, a.len(), dtype.unit_roundoff()) {
         Some(kind) => Seen::Rule { kind, evidence: Evidence::Related(statement) },
         None if matches!(statement, Statement::Exact(Relation::Partial(_))) => Seen::Place(statement),

@@ -99,7 +99,8 @@ fn judged(known: &Known, found: &Explanation, logits: &[LogitDivergence], rows: 
     let coverage =
         Coverage { sites: known.recorded.asked, compared: known.sites.len(), not_compared: Vec::new() };
     let kinds = || known.outcome.found.iter().map(|f| f.claim.kind);
-    let honest = known.outcome.unexplained.is_empty()
+    let honest = !known.recorded.only_logits
+        && known.outcome.unexplained.is_empty()
         && kinds().all(|kind| kind == causes::ORDER || kind == causes::LAST_BITS);
     let facts = Facts {
         found,

@@ -4,7 +4,7 @@ use ulpscope_record::summary::bisected;
 use ulpscope_record::{Cause, Consequence, Explanation, Row, Severity, Size, Status, Topic};
 
 use super::judgement::row;
-use super::{opening, short};
+use super::{counted, opening, short};
 use crate::arms::cancel::{Equivalent, Rewriting};
 use crate::arms::factor::Factor;
 use crate::judgement::Facts;
@@ -45,7 +45,9 @@ pub(crate) fn rows(facts: &Facts, size: &Size, extras: &Extras) -> Vec<Row> {
 fn causes(found: &Explanation, size: &Size, extras: &Extras) -> Vec<String> {
     let mut texts: Vec<String> = Vec::new();
     match found.status {
-        Status::NoDifference => {}
+        Status::NoDifference => {
+            texts.extend(found.ruled_out.iter().take(LIMITS).map(|what| format!("{what}.")));
+        }
         Status::Incomplete => {
             texts.extend(found.causes.iter().take(LISTED).map(|c| format!("What differs: {}.", named(c))));
         }
@@ -98,11 +100,10 @@ fn single(cause: &Cause, extras: &Extras) -> String {
     format!("{}. {proof}.", opening(&named(cause)))
 }
 
-/// Several causes: together first, then each.
+/// Several causes: each, then all together.
 fn together(causes: &[Cause], size: &Size, extras: &Extras) -> Vec<String> {
     let rewritten = if extras.rewritings.is_empty() { "" } else { " and of what cancels out" };
-    let mut first =
-        format!("{} causes; restoring all of them{rewritten} makes every logit bit-equal", causes.len());
+    let mut first = format!("Restoring all {}{rewritten} makes every logit bit-equal", causes.len());
     match &extras.wide_noise {
         Some(wide) => first += &format!(". In {wide} nothing is left but rounding, so that none has a share"),
         None if !size.additive => {
@@ -112,16 +113,17 @@ fn together(causes: &[Cause], size: &Size, extras: &Extras) -> Vec<String> {
         }
         None => {}
     }
-    let mut texts = vec![first + "."];
+    let mut texts = Vec::new();
     for (i, cause) in causes.iter().take(LISTED).enumerate() {
         let site = cause.site.as_ref().map_or(String::new(), |site| format!(", first at {site}"));
         let share = match cause.kl_share.is_finite() && size.additive {
             true => format!(": {:.0} % of the KL", cause.kl_share * 100.0),
             false => String::new(),
         };
-        texts.push(format!("({}) {}{site}{share}.", i + 1, opening(&named(cause))));
+        texts.push(format!("({} of {}) {}{site}{share}.", i + 1, causes.len(), opening(&named(cause))));
     }
     texts.extend(causes.len().checked_sub(LISTED).filter(|n| *n > 0).map(|n| format!("And {n} more.")));
+    texts.push(first + ".");
     texts
 }
 
@@ -130,7 +132,7 @@ fn cancelled(found: &Explanation, equivalent: &Equivalent, extras: &Extras) -> V
     let Equivalent { tensors, same_logits, most, whole, ruled } = *equivalent;
     let mut texts: Vec<String> =
         found.causes.iter().take(LISTED).map(|c| format!("What differs: {}.", named(c))).collect();
-    texts.extend(found.ruled_out.iter().take(LIMITS).map(|what| format!("{}.", opening(what))));
+    texts.extend(found.ruled_out.iter().take(LIMITS).map(|what| format!("{what}.")));
     if most > 0.0 {
         let compute = found.counterfactuals.last().map_or("f32", |run| run.compute.as_str());
         let rest =
@@ -208,7 +210,7 @@ fn limits(facts: &Facts, size: &Size, extras: &Extras) -> Vec<String> {
         let tokens = (1.0 / rad).ceil();
         format!("; it grows with length, so try {tokens}")
     });
-    let mut texts = vec![format!("{} tokens of {prompts}{hidden}.", size.positions)];
+    let mut texts = vec![format!("{} of {prompts}{hidden}.", counted(size.positions, "token"))];
     if found.status == Status::NoDifference {
         texts.push("A fault in the weights or the config that both have would not show.".to_owned());
     }
@@ -218,12 +220,8 @@ fn limits(facts: &Facts, size: &Size, extras: &Extras) -> Vec<String> {
 
 /// What is known of a factor that changes nothing.
 pub(crate) fn idle(factor: &Factor) -> String {
-    let relation = factor.relation().map_or(String::new(), |r| format!(" ({r})"));
-    let (differs, them) = if factor.is_plural() { ("differ", "them") } else { ("differs", "it") };
-    format!(
-        "{} {differs}{relation}, but exchanging {them} changes no bit of any logit here",
-        factor.subject()
-    )
+    let differ = if factor.is_plural() { "they differ" } else { "it differs" };
+    format!("Exchanging {} changes no bit of any logit here, though {differ}", factor.described())
 }
 
 /// What differs at the first origin, where it changes no logit.

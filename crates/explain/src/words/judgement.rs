@@ -4,6 +4,7 @@ use ulpscope_record::{Consequence, Judgement, Proof, Row, Size, Topic};
 
 use super::short;
 use crate::judgement::Facts;
+use crate::thresholds::LEAST_KL;
 
 /// The judgement, but for the names of the two models, which only the program knows.
 pub(crate) fn judgement(facts: &Facts, arms: [&str; 2], rows: Vec<Row>) -> Judgement {
@@ -63,10 +64,20 @@ fn headline(facts: &Facts, consequence: Consequence, size: &Size, [a, b]: [&str;
         Consequence::Noise if positions == 0 => {
             format!("None of the {} sites that were compared differs by more than noise.", size.sites[0])
         }
+        Consequence::AboveNoise if clear_flips > 0 => {
+            format!("{flips} of {positions} top tokens flip, {clear_flips} of them clearly; {noise}.")
+        }
         Consequence::AboveNoise => format!("No top token flips clearly, but {noise}."),
+        Consequence::Noise if facts.noise_alone && kl > floor_kl => format!(
+            "Harmless: no operation differs by more than an order of summation or a function's last bits; KL {} has \
+             accumulated.",
+            short(kl)
+        ),
+        Consequence::Noise if floor_kl.is_nan() || kl <= LEAST_KL => {
+            format!("Harmless here: no top token flips clearly, and KL is {}.", short(kl))
+        }
         Consequence::Noise => format!(
-            "Harmless here: no top token flips clearly, and another order of summation moves the logits as far (KL {} \
-             against {}).",
+            "Harmless here: no top token flips clearly, and KL {} is no more than other orders of summation make ({}).",
             short(kl),
             short(floor_kl)
         ),

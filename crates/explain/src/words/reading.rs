@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::counted;
 use crate::trace::reading::Note;
 
 impl fmt::Display for Note {
@@ -29,7 +30,8 @@ impl fmt::Display for Note {
             }
             Note::Prefix(tokens) => write!(
                 f,
-                "Recorded behind a cached prefix of {tokens} tokens, which ours computes; compared are the tokens behind it."
+                "Recorded behind a cached prefix of {}, which ours computes; compared are the tokens behind it.",
+                counted(*tokens, "token")
             ),
             Note::Autocast(dtype) => write!(
                 f,

@@ -7,7 +7,7 @@ use ulpscope_record::{Cause, Explanation, Row, Status, Subject, Topic};
 
 use super::findings::{does, integers, relation};
 use super::judgement::row;
-use super::{first_names, short, wrong_shape};
+use super::{first_names, opening, short, wrong_shape};
 use crate::layer_groups::{class, ranges};
 use crate::trace::evidence::{Claim, Evidence};
 use crate::trace::found::{Found, Shown, Unexplained};
@@ -216,8 +216,7 @@ pub(crate) fn guards(known: &Known) -> Vec<String> {
 /// What is known, as rows of a judgement.
 pub(crate) fn rows(known: &Known, found: &Explanation, status: Status) -> Vec<Row> {
     let compared = known.sites.len();
-    let notes = known.recorded.notes.iter();
-    let mut rows: Vec<Row> = notes.map(|note| row(Topic::Cause, note.to_string())).collect();
+    let mut rows: Vec<Row> = Vec::new();
     if found.status == Status::Incomplete {
         let missing: Vec<String> = known.recorded.missing.iter().map(gap).collect();
         let text = format!(
@@ -244,15 +243,19 @@ pub(crate) fn rows(known: &Known, found: &Explanation, status: Status) -> Vec<Ro
         )),
         Status::Explained | Status::Unexplained => {
             rows.extend(first_site(known, found).map(|text| row(Topic::Where, text)));
-            rows.extend(causes(known, found, status).into_iter().map(|text| row(Topic::Cause, text)));
+            rows.extend(causes(known, found).into_iter().map(|text| row(Topic::Cause, text)));
         }
     }
+    rows.extend(known.recorded.notes.iter().map(|note| row(Topic::Cause, note.to_string())));
     if known.differs() {
         rows.extend(size(known).into_iter().map(|text| row(Topic::Cause, text)));
     }
     let kinds = known.outcome.found.iter().map(|f| f.claim.kind);
     let mut remedies: Vec<&str> = kinds.filter(|kind| kind.is_defect()).map(|kind| kind.remedy).collect();
     remedies.dedup();
+    if remedies.is_empty() && status == Status::Explained && !found.origins.is_empty() {
+        remedies.push("This is a choice that both sides are free to make, not a fault.");
+    }
     rows.extend(remedies.into_iter().take(LISTED).map(|text| row(Topic::Fix, text)));
     rows.extend(found.guards.iter().skip(1).take(LIMITS).map(|text| row(Topic::Limit, format!("{text}."))));
     rows
@@ -280,22 +283,16 @@ fn first_site(known: &Known, explanation: &Explanation) -> Option<String> {
 }
 
 /// Each cause, and what has none.
-fn causes(known: &Known, explanation: &Explanation, status: Status) -> Vec<String> {
+fn causes(known: &Known, explanation: &Explanation) -> Vec<String> {
     let mut sentences: Vec<String> = Vec::new();
     let found = &known.outcome.found;
     let count = found.len();
-    if count > 1 {
-        sentences.push(format!("{count} causes."));
-    }
     for (i, (f, cause)) in found.iter().zip(&explanation.causes).take(LISTED).enumerate() {
-        let number = if count > 1 { format!("({}) ", i + 1) } else { "Cause: ".to_owned() };
-        sentences.push(number + &cause_sentences(f, cause));
+        let number = if count > 1 { format!("({} of {count}) ", i + 1) } else { String::new() };
+        sentences.push(number + &opening(&cause_sentences(f, cause)));
     }
     if count > LISTED {
         sentences.push(format!("And {} more.", count - LISTED));
-    }
-    if status == Status::Explained && found.iter().all(|f| !f.claim.kind.is_defect()) {
-        sentences.push("This is a choice that both sides are free to make, not a fault.".to_owned());
     }
     let unexplained = &known.outcome.unexplained;
     if let Some(first) = unexplained.first() {

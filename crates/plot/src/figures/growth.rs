@@ -12,7 +12,8 @@ use ulpscope_record::{Bucket, RunRecord};
 /// KL by position on logarithmic axes: measured, of the causes alone without rounding in between, and of the
 /// floor with two standard deviations to each side.
 ///
-/// None where the record has no explanation with such buckets of positions on this prompt, or of too few for a curve.
+/// None where the record has no explanation with such buckets of positions on this prompt, or of too few for
+/// a curve.
 ///
 /// # Errors
 /// [`PlotError::OneArm`], [`PlotError::NoPrompt`], [`PlotError::NoArm`].

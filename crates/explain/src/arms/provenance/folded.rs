@@ -148,8 +148,8 @@ fn state(a: &NamedArm, b: &NamedArm, name: &str, factors: &[f64]) -> Option<Stat
             size += y * y;
         }
     }
-    // Not a number either; and zeros follow no factor, whatever they were.
-    if !(with <= LEFT * without && with <= NEAR * size && size > 0.0) {
+    // What is no number follows no factor, nor do zeros.
+    if !(size.is_finite() && size > 0.0 && with <= LEFT * without && with <= NEAR * size) {
         return Some(State::Other);
     }
     let unit = ours.dtype().unit_roundoff().max(theirs.dtype().unit_roundoff());
