@@ -444,7 +444,7 @@ fn a_recording_in_integers_is_told_from_a_foreign_one() {
     crate::util::write_trace(dir.join("port.safetensors"), &found, &about);
     let run = dir.run(["explain", fixture(MODEL).as_str(), "--trace", "port.safetensors"]);
     run.check(run.code == Some(4), "status 4 expected");
-    let said = "holds 1 tensors that are not in f64, f32, bf16 or f16: model.layers.0.mlp.act_fn";
+    let said = "holds 1 tensor not in f64, f32, bf16 or f16: model.layers.0.mlp.act_fn";
     run.check(run.stderr.contains("incomplete") && run.stderr.lines().count() == 1, "one sentence");
     let run = dir.run(["explain", "-v", fixture(MODEL).as_str(), "--trace", "port.safetensors"]);
     let words: Vec<&str> = run.stdout.split_whitespace().collect();

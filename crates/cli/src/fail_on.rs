@@ -100,6 +100,8 @@ impl Condition {
                 .iter()
                 .map(|l| {
                     let value = match metric {
+                        // The distances are of finite pairs alone: they are 0 where every logit is a NaN.
+                        Metric::MeanAbs | Metric::MaxAbs if l.kl.is_nan() && l.equal < 1.0 => f64::NAN,
                         Metric::Kl => l.kl,
                         Metric::Equal => l.equal,
                         Metric::MeanAbs => l.mean_abs,
@@ -208,7 +210,9 @@ mod tests {
             assert_eq!(found(&record, holds_not), [""; 0], "{holds_not}");
         }
         record.logits[0].kl = f64::NAN;
-        assert_eq!(found(&record, "kl>1e300").len(), 1, "a NaN is no good news");
+        for condition in ["kl>1e300", "max_abs>1e300", "mean_abs>1e300"] {
+            assert_eq!(found(&record, condition).len(), 1, "{condition}: a NaN is no good news");
+        }
         let of_arm = |s: &&ulpscope_record::SiteDivergence| s.arm == arm && s.prompt == 0;
         let sites = record.sites.iter().filter(of_arm).filter(|s| s.introduced.equal < 1.0).count();
         assert_eq!(found(&record, &format!("sites_introducing>={sites}")).len(), 1);

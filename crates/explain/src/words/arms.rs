@@ -1,10 +1,11 @@
 //! What two arms differ by, as rows of a judgement.
 
 use ulpscope_record::summary::bisected;
+use ulpscope_record::text::plural;
 use ulpscope_record::{Cause, Consequence, Explanation, Row, Severity, Size, Status, Topic};
 
 use super::judgement::row;
-use super::{counted, opening, short};
+use super::{opening, short};
 use crate::arms::cancel::{Equivalent, Rewriting};
 use crate::arms::factor::Factor;
 use crate::judgement::Facts;
@@ -210,7 +211,7 @@ fn limits(facts: &Facts, size: &Size, extras: &Extras) -> Vec<String> {
         let tokens = (1.0 / rad).ceil();
         format!("; it grows with length, so try {tokens}")
     });
-    let mut texts = vec![format!("{} of {prompts}{hidden}.", counted(size.positions, "token"))];
+    let mut texts = vec![format!("{} of {prompts}{hidden}.", plural(size.positions, "token"))];
     if found.status == Status::NoDifference {
         texts.push("A fault in the weights or the config that both have would not show.".to_owned());
     }

@@ -1,5 +1,6 @@
 //! What logits alone tell, and what they can't.
 
+use ulpscope_record::text::plural;
 use ulpscope_record::{Explanation, Row, Status, Topic};
 
 use super::judgement::row;
@@ -17,7 +18,7 @@ pub(crate) fn rows(known: &Known, found: &Explanation, alone: &LogitsAlone, aske
         false => format!("position {position}"),
     };
     let mut texts: Vec<String> = known.recorded.notes.iter().map(ToString::to_string).collect();
-    texts.push(format!("Logits alone were recorded, of {positions} positions{of}."));
+    texts.push(format!("Logits alone were recorded, of {}{of}.", plural(positions, "position")));
     texts.push(format!(
         "KL {}, at most {} at {at}; the most likely token flips at {} of {positions}.",
         short(alone.kl),

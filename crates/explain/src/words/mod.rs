@@ -26,11 +26,6 @@ pub(crate) fn short(value: f64) -> String {
     }
 }
 
-/// So many of something: `1 token`, `3 tokens`.
-pub(crate) fn counted(count: usize, what: &str) -> String {
-    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
-}
-
 /// A text with a capital at its beginning.
 pub(crate) fn opening(text: &str) -> String {
     let mut chars = text.chars();

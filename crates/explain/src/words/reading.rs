@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use super::counted;
+use ulpscope_record::text::plural;
+
 use crate::trace::reading::Note;
 
 impl fmt::Display for Note {
@@ -31,7 +32,7 @@ impl fmt::Display for Note {
             Note::Prefix(tokens) => write!(
                 f,
                 "Recorded behind a cached prefix of {}, which ours computes; compared are the tokens behind it.",
-                counted(*tokens, "token")
+                plural(*tokens, "token")
             ),
             Note::Autocast(dtype) => write!(
                 f,

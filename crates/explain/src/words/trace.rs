@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use ulpscope_decoder::Site;
+use ulpscope_record::text::plural;
 use ulpscope_record::{Cause, Explanation, Row, Status, Subject, Topic};
 
 use super::findings::{does, integers, relation};
@@ -94,20 +95,23 @@ pub(crate) fn gap(gap: &Gap) -> String {
     match reason {
         Reason::Foreign(attention) => {
             format!(
-                "{trace} holds {count} tensors that are no sites of this model with {attention} attention: {listed}"
+                "{trace} holds {} of no site of this model with {attention} attention: {listed}",
+                plural(count, "tensor")
             )
         }
         Reason::Format => {
-            format!("{trace} holds {count} tensors that are not in f64, f32, bf16 or f16: {listed}")
+            format!("{trace} holds {} not in f64, f32, bf16 or f16: {listed}", plural(count, "tensor"))
         }
         Reason::Shape { tokens, first } => {
-            let more = if count > 1 { format!(" and {} more sites", count - 1) } else { String::new() };
+            let more =
+                if count > 1 { format!(" and {} more", plural(count - 1, "site")) } else { String::new() };
             format!("{trace}: {}{more}", wrong_shape(&names[0], first, *tokens))
         }
-        Reason::Absent(asked) => format!("{trace} lacks {count} of {asked} sites: {listed}"),
+        Reason::Absent(asked) => format!("{trace} lacks {count} of {}: {listed}", plural(*asked, "site")),
         Reason::Nonfinite => {
             format!(
-                "{trace} holds NaN or infinity in what {count} sites read, which can't be judged: {listed}"
+                "{trace} holds NaN or infinity in inputs of {}, which can't be judged: {listed}",
+                plural(count, "site")
             )
         }
         Reason::Unfounded => {

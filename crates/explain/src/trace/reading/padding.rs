@@ -72,16 +72,23 @@ fn masked(mask: &str, tokens: usize) -> Result<[usize; 2], String> {
     Ok([left, right])
 }
 
-/// What attention ignores of a run of equal ids at either end. A single one has to be the config's token of
-/// padding.
+/// Whether a batch may be padded with a token: the config's own, else 0, or what ends a text.
+fn pads(config: &Value, id: u32) -> bool {
+    let has = |key: &str| match &config[key] {
+        Value::Array(ids) => ids.contains(&Value::from(id)),
+        value => *value == Value::from(id),
+    };
+    let unnamed = config["pad_token_id"].is_null() && id == 0;
+    has("pad_token_id") || (!has("bos_token_id") && (has("eos_token_id") || unnamed))
+}
+
+/// What attention ignores of a run of equal ids at either end. A single one has to be a token of padding.
 fn seen(trace: &Trace, of: &Architecture, ids: &[u32], config: &Value) -> [usize; 2] {
     let tokens = ids.len();
-    let pad = config.get("pad_token_id").and_then(Value::as_u64);
     let run = |mut ids: Box<dyn Iterator<Item = u32> + '_>| {
         let Some(first) = ids.next() else { return 0 };
         let run = 1 + ids.take_while(|id| *id == first).count();
-        let known = pad == Some(u64::from(first));
-        if run < tokens && (run > 1 || known) { run } else { 0 }
+        if run < tokens && (run > 1 || pads(config, first)) { run } else { 0 }
     };
     let left = run(Box::new(ids.iter().copied()));
     let right = run(Box::new(ids.iter().rev().copied()));
@@ -130,6 +137,15 @@ pub(in crate::trace) fn hypotheses(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_token_is_padding_if_batches_are_padded_with_it() {
+        let config = |text: &str| serde_json::from_str::<Value>(text).unwrap();
+        let named = config(r#"{"pad_token_id": 5, "bos_token_id": 1, "eos_token_id": [2, 7]}"#);
+        assert_eq!([0, 1, 2, 5, 7].map(|id| pads(&named, id)), [false, false, true, true, true]);
+        let unnamed = config(r#"{"bos_token_id": 2, "eos_token_id": 2}"#);
+        assert_eq!([0, 1, 2].map(|id| pads(&unnamed, id)), [true, false, false]);
+    }
 
     #[test]
     fn a_mask_says_what_is_padding() {
