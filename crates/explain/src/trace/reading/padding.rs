@@ -76,7 +76,7 @@ fn masked(mask: &str, tokens: usize) -> Result<[usize; 2], String> {
 fn pads(config: &Value, id: u32) -> bool {
     let has = |key: &str| match &config[key] {
         Value::Array(ids) => ids.contains(&Value::from(id)),
-        value => *value == Value::from(id),
+        value => value.as_u64() == Some(u64::from(id)),
     };
     let unnamed = config["pad_token_id"].is_null() && id == 0;
     has("pad_token_id") || (!has("bos_token_id") && (has("eos_token_id") || unnamed))
