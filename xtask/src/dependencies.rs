@@ -62,8 +62,7 @@ fn sources(member: &Member) -> Result<(Vec<String>, Vec<String>)> {
             let before_tests = text.lines().take_while(|line| *line != "mod tests {");
             shipped.extend(before_tests.filter(code).map(str::to_owned));
         }
-        let script = Path::new("build.rs");
-        if file.file_name() == script.file_name() {
+        if file.ends_with("build.rs") {
             shipped.extend(text.lines().map(str::to_owned));
         }
     }

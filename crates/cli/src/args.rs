@@ -253,8 +253,8 @@ pub(crate) struct ExplainArgs {
 
     /// With `--trace`: the token ids of a cached prefix that the recording begins behind [default:
     /// `prefix_ids` of the recording's metadata]
-    #[arg(long, value_name = "1,17,250", requires = "traces", value_delimiter = ',')]
-    pub(crate) prefix_ids: Vec<u32>,
+    #[arg(long, value_name = "IDS", requires = "traces")]
+    pub(crate) prefix_ids: Option<Ids>,
 }
 
 /// Arguments of `weights`.

@@ -43,12 +43,7 @@ pub(crate) fn screen(record: &RunRecord, ending: Ending<'_>, ink: Ink) -> String
     let answer = answer(record);
     let mut rest = Vec::new();
     for topic in [Topic::Fix, Topic::Limit] {
-        let title = format!("{:<7}", topic.name());
-        let lines = limited(of_topic(&answer, topic, "       "), OF_TOPIC);
-        rest.extend(lines.iter().enumerate().map(|(at, line)| match at {
-            0 => ink.paint(BOLD, &title) + line.trim_start(),
-            _ => line.clone(),
-        }));
+        rest.extend(titled(&answer, topic, ink));
     }
     rest.extend(last(record, &answer, ending));
     let mut parts = vec![
@@ -203,8 +198,11 @@ impl Axis {
 /// Where it starts, and which parts of the layers add to it.
 fn places(record: &RunRecord, answer: &Answer, ink: Ink) -> Vec<String> {
     let strips = strips(record);
-    let mut lines = limited(of_topic(answer, Topic::Where, "       "), OF_TOPIC);
+    let mut lines = titled(answer, Topic::Where, ink);
     if !strips.layers.is_empty() || !strips.outside.is_empty() {
+        if lines.is_empty() {
+            lines.push(ink.paint(BOLD, Topic::Where.name()));
+        }
         let each = strips.layers.len().div_ceil(STRIP).max(1);
         let cells = strips.layers.len().div_ceil(each);
         if cells > 0 {
@@ -237,13 +235,6 @@ fn places(record: &RunRecord, answer: &Answer, ink: Ink) -> Vec<String> {
             lines.extend(hanging(&format!("outside the layers: {names}"), "  ", "    "));
         }
     }
-    let Some(first) = lines.first_mut() else { return lines };
-    if first.starts_with("       ") {
-        *first = format!("{:<7}{}", Topic::Where.name(), first.trim_start());
-    } else {
-        lines.insert(0, Topic::Where.name().to_owned());
-    }
-    lines[0] = lines[0].replacen(Topic::Where.name(), &ink.paint(BOLD, Topic::Where.name()), 1);
     lines
 }
 
@@ -257,6 +248,15 @@ fn last(record: &RunRecord, answer: &Answer, ending: Ending<'_>) -> Vec<String> 
         None => "-v: all tables, --out DIR: a page".to_owned(),
     };
     hanging(&format!("{took}, {compared} of {asked} sites, exit {}; {rest}", ending.status), "", "  ")
+}
+
+/// The first rows of a topic, behind its name.
+fn titled(answer: &Answer, topic: Topic, ink: Ink) -> Vec<String> {
+    let mut lines = limited(of_topic(answer, topic, "       "), OF_TOPIC);
+    if let Some(first) = lines.first_mut() {
+        *first = ink.paint(BOLD, &format!("{:<7}", topic.name())) + first.trim_start();
+    }
+    lines
 }
 
 /// Each row of a topic, wrapped.
@@ -311,7 +311,8 @@ fn few(names: &[String], most: usize) -> String {
 
 /// Whether too little was compared for a verdict.
 pub(crate) fn undecided(record: &RunRecord) -> bool {
-    answer(record).consequence == Some(Consequence::Undecided)
+    let judgement = record.explanation.as_ref().and_then(|found| found.judgement.as_ref());
+    judgement.is_some_and(|judgement| judgement.consequence == Consequence::Undecided)
 }
 
 #[cfg(test)]

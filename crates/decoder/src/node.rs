@@ -135,6 +135,17 @@ impl Shape {
             Shape::Pairs(heads) => vec![1, heads, tokens, tokens],
         }
     }
+
+    /// The blocks that have a row for each token, and the elements of a row: `[blocks, T, elements]` holds
+    /// what [`dims`](Self::dims) does.
+    pub fn blocks(self, tokens: usize) -> [usize; 2] {
+        match self {
+            Shape::Rows(width) => [1, width],
+            Shape::TokenHeads(heads, width) => [1, heads * width],
+            Shape::Heads(heads, width) => [heads, width],
+            Shape::Pairs(heads) => [heads, tokens],
+        }
+    }
 }
 
 /// A parameter of a node.

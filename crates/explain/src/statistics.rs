@@ -2,6 +2,7 @@
 
 use statrs::distribution::{ContinuousCDF, DiscreteCDF, Poisson, StudentsT};
 use ulpscope_floats::random::SplitMix64;
+use ulpscope_record::LogitDivergence;
 
 /// Resamples of a bootstrap.
 const RESAMPLES: usize = 1000;
@@ -14,6 +15,14 @@ pub(crate) fn mean(values: &[f64]) -> f64 {
 /// The mean; 0 of nothing.
 pub(crate) fn mean_or_zero(values: &[f64]) -> f64 {
     if values.is_empty() { 0.0 } else { mean(values) }
+}
+
+/// KL, the mean over positions, and positions at which the most likely token flips, of all.
+pub(crate) fn kl_and_flips<'l>(logits: impl Iterator<Item = &'l LogitDivergence>) -> (f64, [usize; 2]) {
+    let positions: Vec<_> = logits.flat_map(|l| &l.by_position).collect();
+    let kl: Vec<f64> = positions.iter().map(|p| p.kl).collect();
+    let flips = positions.iter().filter(|p| p.top1[0] != p.top1[1]).count();
+    (mean_or_zero(&kl), [flips, positions.len()])
 }
 
 /// Standard deviation of a sample, with n - 1; 0 of fewer than two.

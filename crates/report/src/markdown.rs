@@ -54,7 +54,7 @@ pub fn markdown_of_several(runs: &[(String, RunRecord)]) -> String {
             escape(&line.arm.name),
             code(&line.told()),
             line.prompt.map_or_else(dash, |prompt| prompt.to_string()),
-            line.badge(),
+            line.badge,
             line.cause().map_or_else(dash, code),
             line.first().map_or_else(dash, code),
             cell(|l| number(l.kl)),

@@ -22,7 +22,7 @@ pub fn several(runs: &[(String, RunRecord)]) -> String {
                 line.arm.name,
                 code(&line.told()),
                 line.prompt.map_or("–".to_owned(), |prompt| prompt.to_string()),
-                line.badge(),
+                line.badge,
                 or_dash(line.cause()),
                 or_dash(line.first()),
                 line.logits.map_or_else(Markup::default, |l| axis.bar("s0", l.kl, None)),
@@ -101,14 +101,11 @@ pub(crate) struct Line<'a> {
     /// None of a run without prompts.
     pub(crate) prompt: Option<usize>,
     pub(crate) logits: Option<&'a LogitDivergence>,
+    /// What the divergence means, where this arm was explained.
+    pub(crate) badge: &'static str,
 }
 
 impl<'a> Line<'a> {
-    /// What the divergence means, where this arm was explained.
-    pub(crate) fn badge(&self) -> &'static str {
-        self.explanation().map_or("compared", |_| answer(self.record).badge)
-    }
-
     /// The largest cause.
     pub(crate) fn cause(&self) -> Option<&'a str> {
         ulpscope_record::summary::largest_first(self.explanation()?).first().map(|cause| cause.id.as_str())
@@ -135,7 +132,9 @@ impl<'a> Line<'a> {
 pub(crate) fn lines(runs: &[(String, RunRecord)]) -> Vec<Line<'_>> {
     let mut lines = Vec::new();
     for (name, record) in runs {
+        let explained = record.explanation.as_ref().map(|found| (found.arm.as_str(), answer(record).badge));
         for arm in record.arms.iter().skip(1) {
+            let badge = explained.filter(|(of, _)| *of == arm.name).map_or("compared", |(_, badge)| badge);
             let prompts: Vec<Option<usize>> = match record.prompts.len() {
                 0 => vec![None],
                 count => (0..count).map(Some).collect(),
@@ -143,7 +142,8 @@ pub(crate) fn lines(runs: &[(String, RunRecord)]) -> Vec<Line<'_>> {
             for prompt in prompts {
                 let mine =
                     |logits: &&LogitDivergence| logits.arm == arm.name && Some(logits.prompt) == prompt;
-                lines.push(Line { run: name, record, arm, prompt, logits: record.logits.iter().find(mine) });
+                let logits = record.logits.iter().find(mine);
+                lines.push(Line { run: name, record, arm, prompt, logits, badge });
             }
         }
     }

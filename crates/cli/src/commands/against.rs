@@ -10,7 +10,7 @@ use ulpscope_explain::{TracePlan, explain_trace};
 use ulpscope_record::{Prompt, Provenance, RunRecord, SCHEMA, Settings};
 use ulpscope_weights::Arm;
 
-use crate::args::{ArmSpec, ExplainArgs};
+use crate::args::{ArmSpec, ExplainArgs, Ids};
 use crate::commands::compare::finish;
 use crate::commands::{Outcome, arms};
 use crate::output::Output;
@@ -37,8 +37,8 @@ pub(crate) fn run(args: &ExplainArgs, talk: &Talk) -> Result<Outcome> {
     let mut traces: Vec<(String, Trace)> = (args.traces.iter())
         .map(|path| Ok((path.display().to_string(), Trace::read(path)?)))
         .collect::<Result<_>>()?;
-    if !args.prefix_ids.is_empty() {
-        let ids = serde_json::to_string(&args.prefix_ids)?;
+    if let Some(Ids(ids)) = &args.prefix_ids {
+        let ids = serde_json::to_string(ids)?;
         traces.iter_mut().for_each(|(_, trace)| _ = trace.about.insert("prefix_ids".to_owned(), ids.clone()));
     }
     let models = arms::open(&compare.arms, &compare.source, talk)?;

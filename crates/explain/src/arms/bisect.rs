@@ -9,6 +9,7 @@ use ulpscope_compare::{CompareError, Experiment, Made, Mix, Plan, Step, Subject,
 use ulpscope_floats::DType;
 use ulpscope_record::Bisection;
 
+use crate::statistics::mean_or_zero;
 use crate::thresholds::MATTERS;
 
 /// Parts that are examined one by one; only more than these are halved.
@@ -117,7 +118,7 @@ fn injected(
         let kl: Vec<f64> = (observed.logits.iter().filter(|l| l.subject == subject))
             .flat_map(|l| l.logits.by_position.iter().map(|p| p.kl))
             .collect();
-        kl.iter().sum::<f64>() / kl.len().max(1) as f64
+        mean_or_zero(&kl)
     };
     Ok((0..takes.len()).map(|i| of(reference + 1 + i)).collect())
 }

@@ -13,7 +13,7 @@ use ulpscope_weights::{Arm, LoadDType, Recipe};
 
 use crate::arms::factor::Factor;
 use crate::layer_groups::class;
-use crate::statistics::{interval, mean};
+use crate::statistics::{interval, kl_and_flips, mean, mean_or_zero};
 use crate::thresholds::OF_ROUNDED;
 
 /// What the experiment with all counterfactuals observed, and which subject is which.
@@ -302,10 +302,7 @@ impl Proof {
     /// flips.
     pub(crate) fn intrinsic(&self, factor: usize) -> (f64, [usize; 2]) {
         let alone = self.factors[factor].wide_injected;
-        let positions: Vec<_> = self.logits(alone, self.common.wide_a).flat_map(|l| &l.by_position).collect();
-        let flips = positions.iter().filter(|p| p.top1[0] != p.top1[1]).count();
-        let kl = positions.iter().map(|p| p.kl).sum::<f64>() / positions.len().max(1) as f64;
-        (kl, [flips, positions.len()])
+        kl_and_flips(self.logits(alone, self.common.wide_a))
     }
 
     /// What the part of a factor that does most does alone in the wide format; 0 if it has none.
@@ -410,8 +407,7 @@ impl Proof {
 
     /// KL of the arm against itself with all positions shifted.
     pub(crate) fn shift(&self) -> Option<f64> {
-        let kl = self.kl(self.shifted?, self.common.wide_b);
-        Some(kl.iter().sum::<f64>() / kl.len().max(1) as f64)
+        Some(mean_or_zero(&self.kl(self.shifted?, self.common.wide_b)))
     }
 
     /// Every counterfactual that was run; of sets of factors those that cancel out.

@@ -8,7 +8,7 @@ use ulpscope_record::{Counterfactual, Direction, LogitDivergence};
 
 use super::found::Found;
 use crate::arms::proof::wide;
-use crate::statistics::{interval, mean};
+use crate::statistics::{interval, kl_and_flips, mean};
 
 /// Causes that are run each by itself; of more, only all together.
 const ALONE: usize = 8;
@@ -162,10 +162,7 @@ impl Account {
         let Some((wide, run)) = self.wide.as_ref().and_then(|w| Some((w, w.alone[cause]?))) else {
             return (f64::NAN, [0, 0]);
         };
-        let positions: Vec<_> = self.logits(run, wide.base).flat_map(|l| &l.by_position).collect();
-        let flips = positions.iter().filter(|p| p.top1[0] != p.top1[1]).count();
-        let kl = positions.iter().map(|p| p.kl).sum::<f64>() / positions.len().max(1) as f64;
-        (kl, [flips, positions.len()])
+        kl_and_flips(self.logits(run, wide.base))
     }
 
     /// KL of all causes together in the wide format, the mean over positions; NaN where none was run.

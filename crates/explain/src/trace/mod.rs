@@ -77,8 +77,11 @@ pub fn explain_trace(
     reading::prefix::fill(&mut recorded.references, &arm, &plan.device)?;
     let ours = arm.sums_in_order(&plan.device);
     if ours && !plan.order_given {
-        arm.semantics.base.accumulation = nearest_order(plan, &recorded)?;
-        reading::prefix::fill(&mut recorded.references, &arm, &plan.device)?;
+        let nearest = nearest_order(plan, &recorded)?;
+        if nearest != arm.semantics.base.accumulation {
+            arm.semantics.base.accumulation = nearest;
+            reading::prefix::fill(&mut recorded.references, &arm, &plan.device)?;
+        }
     }
     let own = arm.semantics.base.accumulation;
     let orders = if ours { floor::orders(own) } else { Vec::new() };

@@ -5,15 +5,10 @@ use ulpscope_record::text::plural;
 use ulpscope_record::{Cause, Consequence, Explanation, Row, Severity, Size, Status, Topic};
 
 use super::judgement::row;
-use super::{opening, short};
+use super::{LIMITS, LISTED, opening, short};
 use crate::arms::cancel::{Equivalent, Rewriting};
 use crate::arms::factor::Factor;
 use crate::judgement::Facts;
-
-/// Causes, and remedies, that a judgement names; the others are in the list of causes.
-const LISTED: usize = 6;
-/// Limits that it names.
-const LIMITS: usize = 3;
 
 /// What is known beside the fields of an explanation.
 #[derive(Debug, Default)]

@@ -26,6 +26,11 @@ pub(crate) fn short(value: f64) -> String {
     }
 }
 
+/// Causes, and remedies, that a judgement names; the others are in the list of causes.
+const LISTED: usize = 6;
+/// Limits that it names.
+const LIMITS: usize = 3;
+
 /// A text with a capital at its beginning.
 pub(crate) fn opening(text: &str) -> String {
     let mut chars = text.chars();

@@ -8,7 +8,7 @@ use ulpscope_record::{Cause, Explanation, Row, Status, Subject, Topic};
 
 use super::findings::{does, integers, relation};
 use super::judgement::row;
-use super::{first_names, opening, short, wrong_shape};
+use super::{LIMITS, LISTED, first_names, opening, short, wrong_shape};
 use crate::layer_groups::{class, ranges};
 use crate::trace::evidence::{Claim, Evidence};
 use crate::trace::found::{Found, Shown, Unexplained};
@@ -16,10 +16,6 @@ use crate::trace::known::Known;
 use crate::trace::pattern::{Likeness, Pattern};
 use crate::trace::recorded::{Gap, Reason};
 
-/// Causes, and remedies, that a judgement names.
-const LISTED: usize = 6;
-/// Limits that it names.
-const LIMITS: usize = 3;
 /// Elements that differ without a cause and do not with it, below which that may be chance: some dozens of
 /// hypotheses are run.
 const ENOUGH: u64 = 8;

@@ -53,13 +53,13 @@ pub(crate) fn affine(a: &Floats, b: &Floats) -> Option<Affine> {
     let ways = if b.dtype().contains(a.dtype()) { [Side::A, Side::B] } else { [Side::B, Side::A] };
     ways.into_iter().find_map(|of| {
         let (source, result) = if of == Side::A { (a, b) } else { (b, a) };
-        Operation::ALL.into_iter().find_map(|operation| one_way(operation, of, source, result))
+        let format = format(result).filter(|format| *format != DType::F64)?;
+        let (source, result) = (View::plain(source), View::plain(result));
+        Operation::ALL.into_iter().find_map(|operation| one_way(operation, of, source, result, format))
     })
 }
 
-fn one_way(operation: Operation, of: Side, source: &Floats, result: &Floats) -> Option<Affine> {
-    let (source, result) = (View::plain(source), View::plain(result));
-    let format = format(result.floats()).filter(|format| *format != DType::F64)?;
+fn one_way(operation: Operation, of: Side, source: View, result: View, format: DType) -> Option<Affine> {
     let fit = fit(operation, source, result, format)?;
     let trivial = fit.interval.contains(operation.neutral());
     if fit.evidence < EVIDENCE || trivial || !fit.tells(operation, format) {

@@ -4,6 +4,7 @@
 use rayon::prelude::*;
 use ulpscope_floats::Floats;
 
+use crate::moments::NEAR_DB;
 use crate::rearrangement::Axis;
 use crate::statement::Description;
 use crate::view::View;
@@ -16,9 +17,6 @@ const EACH: usize = 4;
 
 /// Elements of a line, at least.
 const LEAST: usize = 64;
-
-/// Signal-to-noise ratio from which on `b` is a coding of `a`.
-const NEAR_DB: f64 = 10.0;
 
 /// The share of a row's squares, less those of the constant, that may be left of codes read unsigned.
 const LEFT: f64 = 0.05;

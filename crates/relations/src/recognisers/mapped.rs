@@ -87,23 +87,23 @@ impl fmt::Display for Mapped {
 const EVIDENCE: usize = 8;
 
 pub(crate) fn mapped(a: &Floats, b: &Floats) -> Option<Mapped> {
-    let ways = [(Side::A, a, b), (Side::B, b, a)];
-    let found = ways.into_iter().flat_map(|way| Function::ALL.map(|function| (way, function)));
-    found.into_iter().find_map(|((of, source, result), function)| {
-        // A library's exp may be a bit off; to the last bits of f32 that is no other function.
+    [(Side::A, a, b), (Side::B, b, a)].into_iter().find_map(|(of, source, result)| {
         let to = format(result)?;
-        let near = |z: f64, y: f64| z == y || (z - y).abs() <= 2.0 * to.unit_roundoff() * y.abs();
-        let follows = |x: f64, y: f64| {
-            let z = Path::ViaF32.round(function.apply(x), to);
-            near(z, y) || (z.is_nan() && y.is_nan())
-        };
         let (x, y) = (View::plain(source), View::plain(result));
-        let starts = (0..x.len().min(EVIDENCE)).all(|i| follows(x.get(i), y.get(i)));
-        if !starts || !each(x, y, follows) {
-            return None;
-        }
-        let changed = (0..x.len()).filter(|&i| !near(x.get(i), y.get(i))).take(EVIDENCE).count();
-        (changed == EVIDENCE).then_some(Mapped { function, of })
+        // A library's exp may be a bit off; to the last bits of f32 that is no other function.
+        let near = |z: f64, y: f64| z == y || (z - y).abs() <= 2.0 * to.unit_roundoff() * y.abs();
+        Function::ALL.into_iter().find_map(|function| {
+            let follows = |x: f64, y: f64| {
+                let z = Path::ViaF32.round(function.apply(x), to);
+                near(z, y) || (z.is_nan() && y.is_nan())
+            };
+            let starts = (0..x.len().min(EVIDENCE)).all(|i| follows(x.get(i), y.get(i)));
+            if !starts || !each(x, y, follows) {
+                return None;
+            }
+            let changed = (0..x.len()).filter(|&i| !near(x.get(i), y.get(i))).take(EVIDENCE).count();
+            (changed == EVIDENCE).then_some(Mapped { function, of })
+        })
     })
 }
 

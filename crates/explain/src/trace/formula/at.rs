@@ -2,7 +2,7 @@
 
 use ulpscope_capture::{Activation, Activations};
 use ulpscope_compare::{CompareError, Parts, Reference};
-use ulpscope_decoder::{Architecture, Attention, AttentionKind, Op, Part, Role, RopeParameters, Shape, Site};
+use ulpscope_decoder::{Architecture, Attention, AttentionKind, Op, Part, Role, RopeParameters, Site};
 use ulpscope_floats::{DType, Floats};
 
 use super::numbers;
@@ -174,13 +174,8 @@ impl<'s> At<'s> {
         if case.before == 0 {
             return true;
         }
-        let token = match self.model.node(self.site).shape {
-            Shape::Rows(width) => i / width,
-            Shape::TokenHeads(heads, width) => i / (heads * width),
-            Shape::Heads(_, width) => i / width % case.tokens,
-            Shape::Pairs(_) => i / case.tokens % case.tokens,
-        };
-        token >= case.before
+        let [_, inner] = self.model.node(self.site).shape.blocks(case.tokens);
+        i / inner % case.tokens >= case.before
     }
 
     /// Whether a formula gives the trace's values but for roundings, however near ours is.

@@ -204,23 +204,28 @@ fn nearest_heads(at: &At, all_of: OfHeads) -> Option<Formula> {
 /// Values, and where scores are not at hand keys, as a cache may have them.
 pub(super) fn from_cache(at: &At) -> Option<Formula> {
     let run = |case: &Case, edit: Edit| -> Option<Vec<f64>> {
-        let (mut p, mut v) = read(at, case)?;
+        let mut v = values(at, case)?;
         edit(&mut v);
-        if at.attention == AttentionKind::Sdpa {
-            let mut k = at.read(case, Role::Key)?;
-            edit(&mut k);
-            p = attended(at, case, &k)?;
-        }
+        let p = match at.attention {
+            AttentionKind::Eager => at.read(case, Role::Probs)?,
+            AttentionKind::Sdpa => {
+                let mut k = at.read(case, Role::Key)?;
+                edit(&mut k);
+                attended(at, case, &k)?
+            }
+        };
         Some(mixed(at, case, &p, &v))
     };
     let likely = |case: &Case, edit: Edit| {
-        let (Some((p, mut v)), Some(mut k)) = (read(at, case), at.read(case, Role::Key)) else {
+        let (Some(mut v), Some(mut k)) = (values(at, case), at.read(case, Role::Key)) else {
             return false;
         };
         edit(&mut v);
         match at.attention {
-            AttentionKind::Eager => first_head(at, case, &v, |i| {
-                p[i * case.tokens..][..case.tokens].iter().copied().enumerate().collect()
+            AttentionKind::Eager => at.read(case, Role::Probs).is_some_and(|p| {
+                first_head(at, case, &v, |i| {
+                    p[i * case.tokens..][..case.tokens].iter().copied().enumerate().collect()
+                })
             }),
             AttentionKind::Sdpa => {
                 edit(&mut k);

@@ -161,12 +161,7 @@ fn rows_of(
     }
     let kept = to - from;
     // Blocks of so many elements, of each of which a part is kept.
-    let (outer, inner) = match shape {
-        Shape::Rows(width) => (1, width),
-        Shape::TokenHeads(heads, width) => (1, heads * width),
-        Shape::Heads(heads, width) => (heads, width),
-        Shape::Pairs(heads) => (heads, tokens),
-    };
+    let [outer, inner] = shape.blocks(tokens);
     let mut values = Vec::with_capacity(outer * kept * inner);
     for block in 0..outer {
         for token in from..to {

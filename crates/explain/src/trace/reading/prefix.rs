@@ -133,12 +133,7 @@ fn lengthened(
     before: usize,
 ) -> Option<Activation> {
     let (shape, tokens) = (of.node(site).shape, rows + before);
-    let (outer, inner) = match shape {
-        Shape::Rows(width) => (1, width),
-        Shape::TokenHeads(heads, width) => (1, heads * width),
-        Shape::Heads(heads, width) => (heads, width),
-        Shape::Pairs(heads) => (heads, tokens),
-    };
+    let [outer, inner] = shape.blocks(tokens);
     let recorded = match shape {
         Shape::Pairs(heads) => vec![1, heads, rows, tokens],
         _ => shape.dims(rows),
@@ -207,7 +202,16 @@ pub(in crate::trace) fn noise(
 ) -> Result<Vec<SiteDivergence>, CompareError> {
     let base = Setting::of(arm);
     let blocks = base.architecture.parts().into_iter().filter(|part| matches!(part, Part::Block(_)));
-    let blocks: Vec<Part> = blocks.collect();
+    let mut parts = Parts::new(&arm.arm, device);
+    // In our own order, of every block and prompt: what reads the cache.
+    let mut taught = Vec::new();
+    for part in blocks {
+        for (prompt, own) in references.iter().enumerate().filter(|(_, own)| own.before > 0) {
+            let mut seen = parts.forced(part, &base, &own.ids, &own.activations)?;
+            seen.retain(|site, _| reads_cache(*site) && own.judged.contains(site));
+            taught.push((part, prompt, seen));
+        }
+    }
     let mut found = Vec::new();
     let own_order = arm.semantics.base.accumulation;
     let all = orders.iter().map(|&order| (order, false)).chain([(own_order, true)]);
@@ -216,19 +220,13 @@ pub(in crate::trace) fn noise(
         other.semantics.base.accumulation = order;
         let mut changed = references.to_vec();
         filled(&mut changed, &other, whole, device)?;
-        let mut parts = Parts::new(&arm.arm, device);
-        for &part in &blocks {
-            for (prompt, (own, other)) in references.iter().zip(&changed).enumerate() {
-                if own.before == 0 {
-                    continue;
-                }
-                let taught = parts.forced(part, &base, &own.ids, &own.activations)?;
-                let moved = parts.forced(part, &base, &other.ids, &other.activations)?;
-                for (site, x) in taught.iter().filter(|(site, _)| reads_cache(**site)) {
-                    if let (Some(y), true) = (moved.get(site), own.judged.contains(site)) {
-                        let (x, y) = (own.behind(x), own.behind(y));
-                        found.push(introduced(&order.to_string(), *site, prompt, &x, &y));
-                    }
+        for (part, prompt, taught) in &taught {
+            let (own, other) = (&references[*prompt], &changed[*prompt]);
+            let moved = parts.forced(*part, &base, &other.ids, &other.activations)?;
+            for (site, x) in taught {
+                if let Some(y) = moved.get(site) {
+                    let (x, y) = (own.behind(x), own.behind(y));
+                    found.push(introduced(&order.to_string(), *site, *prompt, &x, &y));
                 }
             }
         }
@@ -254,12 +252,7 @@ fn in_front(
     if x.shape != shape.dims(tokens) || own.shape != shape.dims(before) {
         return;
     }
-    let (outer, inner) = match shape {
-        Shape::Rows(width) => (1, width),
-        Shape::TokenHeads(heads, width) => (1, heads * width),
-        Shape::Heads(heads, width) => (heads, width),
-        Shape::Pairs(heads) => (heads, tokens),
-    };
+    let [outer, inner] = shape.blocks(tokens);
     let hidden = if site.op() == Op::Scores { f64::NEG_INFINITY } else { 0.0 };
     let mut values = x.values.to_f64();
     for block in 0..outer {

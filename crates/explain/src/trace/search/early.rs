@@ -1,8 +1,9 @@
 //! Formulas that are tried before anything is run: those that hold at other sites of the kind, and those of
 //! autocast.
 
-use ulpscope_compare::CompareError;
+use ulpscope_compare::{CompareError, Reference};
 use ulpscope_decoder::{Op, Site};
+use ulpscope_floats::DType;
 
 use super::{Search, Spot};
 use crate::causes;
@@ -27,6 +28,10 @@ impl Search<'_, '_> {
             .filter(|f| f.shown == Shown::Formula && f.sites.iter().any(alike))
             .map(|f| f.claim.key.clone())
             .collect();
+        let wide = |r: &Reference| r.activations.get(&site).is_some_and(|x| x.values.dtype() == DType::F32);
+        if known.is_empty() && !self.references.iter().any(wide) {
+            return Ok(false);
+        }
         let (model, attention) = (&setting.architecture, setting.semantics.base.attention);
         let at = At::read_all(site, model, attention, self.references, &now.taught, &mut self.parts)?;
         let wide = at.as_ref().is_some_and(autocast::applies);
