@@ -92,9 +92,10 @@ impl<'a> Subject<'a> {
         let names = ulpscope_record::summary::names(self.record, arm);
         [(reference, &names[0]), (arm, &names[1])].map(|(arm, name)| match two {
             true => {
-                format!("{}: {}, {}", short(&arm.name), ulpscope_record::text::shortened(name, 40), made(arm))
+                let made = made(arm, reference);
+                format!("{}: {}, {made}", short(&arm.name), ulpscope_record::text::shortened(name, 40))
             }
-            false => described(arm),
+            false => described(arm, reference),
         })
     }
 
@@ -111,23 +112,24 @@ impl<'a> Subject<'a> {
     }
 }
 
-/// Name, recipe and attention of an arm.
-pub(crate) fn described(arm: &Arm) -> String {
+/// Name, recipe and attention of an arm, and what sets its arithmetic apart from the reference's.
+pub(crate) fn described(arm: &Arm, reference: &Arm) -> String {
     let model = arm
         .model
         .as_ref()
         .map_or(String::new(), |model| format!("{}, ", ulpscope_record::text::shortened(&model.name, 30)));
-    format!("{}: {model}{}", short(&arm.name), made(arm))
+    format!("{}: {model}{}", short(&arm.name), made(arm, reference))
 }
 
 fn short(name: &str) -> String {
     ulpscope_record::text::shortened(name, 20)
 }
 
-fn made(arm: &Arm) -> String {
-    let [recipe, attention] = [(&arm.recipe, 60), (&arm.attention, 12)]
-        .map(|(text, most)| ulpscope_record::text::shortened(text, most));
-    format!("{recipe}, {attention}")
+fn made(arm: &Arm, reference: &Arm) -> String {
+    let order = Some(&arm.accumulation).filter(|order| **order != reference.accumulation);
+    let parts = [(&arm.recipe, 60), (&arm.attention, 12)].into_iter();
+    let parts = parts.chain(order.into_iter().chain(&arm.variants).map(|text| (text, 40)));
+    parts.map(|(text, most)| ulpscope_record::text::shortened(text, most)).collect::<Vec<_>>().join(", ")
 }
 
 /// One entry of a legend.
@@ -214,9 +216,14 @@ mod tests {
     #[test]
     fn an_arm_of_another_model_names_it() {
         let mut run = record(1, 2, 1);
-        assert_eq!(described(&run.arms[1]), "b: load(f32).to(bf16), eager");
+        assert_eq!(described(&run.arms[1], &run.arms[0]), "b: load(f32).to(bf16), eager");
+        run.arms[1].variants = vec!["norm=fused".into()];
+        run.arms[1].accumulation = "dot2".into();
+        let told = "b: load(f32).to(bf16), eager, dot2, norm=fused";
+        assert_eq!(described(&run.arms[1], &run.arms[0]), told, "told from a reference of the same recipe");
+        run.arms[1] = record(1, 2, 1).arms.remove(1);
         run.arms[1].model = Some(run.model.clone());
-        assert!(described(&run.arms[1]).starts_with("b: HuggingFaceTB/"));
+        assert!(described(&run.arms[1], &run.arms[0]).starts_with("b: HuggingFaceTB/"));
         run.model.unavailable.clear();
         run.arms[1].model.as_mut().unwrap().unavailable.clear();
         run.settings.models = vec![vec!["x/one/run".into()], vec!["x/two/run".into()]];

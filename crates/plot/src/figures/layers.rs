@@ -37,7 +37,7 @@ pub fn layers(record: &RunRecord, options: &Options) -> Result<Picture, PlotErro
 
     let mut keys: Vec<Key> = (subject.arms().iter().enumerate())
         .map(|(index, arm)| Key {
-            text: described(arm),
+            text: described(arm, &subject.record.arms[0]),
             colour: series(index),
             sign: Sign::Line(Mark::of(index)),
         })
