@@ -47,19 +47,19 @@ pub(crate) fn whole(title: &str, body: &Markup, data: &Value) -> String {
             }
         }
     };
-    page.into_string()
+    page.into_string() + "\n"
 }
 
-/// Controls, which HTML forbids or hides, and what reorders the text around it, become a replacement
-/// character.
+/// Controls, which HTML forbids or hides, and what reorders the text around it, become a
+/// replacement character.
 fn visible(markup: &Markup) -> String {
     let odd = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
     let reorders = |c: char| matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     markup.0.chars().map(|c| if odd(c) || reorders(c) { '\u{fffd}' } else { c }).collect()
 }
 
-/// JSON for a `<script type="application/json">`: no `<` is left that could end the element or open a
-/// comment.
+/// JSON for a `<script type="application/json">`: no `<` is left that could end the element or open
+/// a comment.
 fn json(value: &Value) -> String {
     let plain = value.to_string();
     let mut out = String::with_capacity(plain.len());

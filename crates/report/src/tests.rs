@@ -40,6 +40,7 @@ fn every_section_is_there_and_every_link_leads_to_one() {
     {
         assert!(page.contains(number), "{number}");
     }
+    assert!(page.ends_with("</html>\n"), "a page that was cut short has another end");
 }
 
 #[test]
