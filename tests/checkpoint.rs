@@ -225,7 +225,8 @@ fn a_tokenizer_that_is_none() {
     }
 }
 
-/// The head of a tied model is its own embedding, also where everything else in the head is the reference's.
+/// The head of a tied model is its own embedding, also where everything else in the head is the
+/// reference's.
 #[test]
 fn a_tied_head_follows_its_own_embedding() {
     let dir = Dir::new();

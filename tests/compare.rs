@@ -97,7 +97,8 @@ fn loading_against_casting() {
             let introduced = &s["introduced"];
             let rotary = site.starts_with("model.rotary_emb.");
             if !rotary {
-                // The weights are the same and so is the arithmetic: on equal inputs nothing can differ.
+                // The weights are the same and so is the arithmetic: on equal inputs nothing can
+                // differ.
                 assert_eq!(
                     *introduced,
                     json!({ "equal": 1.0, "mean_abs": 0.0, "max_abs": 0.0, "rms": 0.0 }),
@@ -364,8 +365,8 @@ fn two_models() {
     assert_eq!(introduced.unwrap()["site"], quantised["first"][0]["site"]);
 }
 
-/// Each feature of the architecture has a model of its own; none may differ from itself, all run in both
-/// arms.
+/// Each feature of the architecture has a model of its own; none may differ from itself, all run in
+/// both arms.
 #[test]
 fn every_tiny_config_runs() {
     let folder = fixture("configs");

@@ -1,4 +1,5 @@
-//! `ulpscope explain --trace` on decoders of every family: our own traces with something done otherwise.
+//! `ulpscope explain --trace` on decoders of every family: our own traces with something done
+//! otherwise.
 
 use serde_json::{Value, json};
 

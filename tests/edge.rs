@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use crate::util::{Checkpoint, Dir, Stored, entry, list, number, tiny};
 
-/// A model of one's own measure: V tokens, C wide, F in the feed-forward layer, so many blocks, H heads over
-/// G of width D. Its weights are different small numbers.
+/// A model of one's own measure: V tokens, C wide, F in the feed-forward layer, so many blocks, H
+/// heads over G of width D. Its weights are different small numbers.
 fn model([v, c, f, blocks, h, g, d]: [usize; 7]) -> Checkpoint {
     let mut state = 1u32;
     let mut tensor = |shape: &[usize], around: f32| {
@@ -125,8 +125,8 @@ fn the_record_says_which_elements_are_no_numbers() {
         assert_eq!(conversion["nonfinite"], 1, "arm {arm}");
     }
 
-    // The embedding of one token. Those before it do not attend to it, but 0 · NaN is NaN, here as in
-    // PyTorch.
+    // The embedding of one token. Those before it do not attend to it, but 0 · NaN is NaN, here as
+    // in PyTorch.
     let mut token = model([16, 8, 6, 1, 2, 1, 4]);
     token.set("model.embed_tokens.weight", 7 * 8 + 5, f32::NEG_INFINITY);
     let dir = Dir::new();

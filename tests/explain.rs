@@ -198,8 +198,8 @@ fn what_cancels_out_is_an_equivalent_rewriting_and_no_fault() {
         assert!(verdict.contains("an equivalent rewriting") && !verdict.contains("% of the KL"), "{verdict}");
         assert!(list(&e["causes"]).iter().all(|c| c["fault"] == false && c["exceeds_floor"] == false));
     }
-    // With a fault besides, the first site is not that fault's, which is said; and half of a rewriting is a
-    // fault.
+    // With a fault besides, the first site is not that fault's, which is said; and half of a
+    // rewriting is a fault.
     let both = changed(|model| {
         rescaled(model);
         edit(model, "model.layers.2.mlp.down_proj.weight", scale(8.0));
@@ -379,8 +379,8 @@ fn what_lies_elsewhere_in_every_layer_is_one_cause() {
     assert_eq!(e["causes"][0]["bit_equal"], true);
 }
 
-/// Rows of a query weight `[64, 64]` with 4 heads, or of a key weight with 2, from half-split into adjacent
-/// pairs.
+/// Rows of a query weight `[64, 64]` with 4 heads, or of a key weight with 2, from half-split into
+/// adjacent pairs.
 fn interleave(w: &mut [f32]) {
     let old = w.to_vec();
     for head in 0..w.len() / (16 * 64) {
@@ -392,8 +392,8 @@ fn interleave(w: &mut [f32]) {
     }
 }
 
-/// Both halves of a rescaling in every layer, by factors that bf16 rounds: one group of tensors, above the
-/// noise, and no fault. A fault that no rule tells from the rest is not hidden by it.
+/// Both halves of a rescaling in every layer, by factors that bf16 rounds: one group of tensors,
+/// above the noise, and no fault. A fault that no rule tells from the rest is not hidden by it.
 #[test]
 fn a_rewriting_that_was_rounded_is_told_from_one_with_a_fault() {
     let rescaled = |beside: &dyn Fn(&mut Checkpoint)| {
@@ -518,7 +518,8 @@ fn a_tensor_in_the_place_of_another_is_found_though_the_other_is_where_it_was() 
 
 #[test]
 fn what_a_recipe_rounds_away_is_looked_for_in_the_files() {
-    // By way of f16 instead of directly: in bf16 arms that looks like noise, in the f32 files it is a rule.
+    // By way of f16 instead of directly: in bf16 arms that looks like noise, in the f32 files it is
+    // a rule.
     let e = changed(|model| {
         for name in model.tensors.keys().cloned().collect::<Vec<_>>() {
             edit(model, &name, |w| {

@@ -1,5 +1,5 @@
-//! Runs that are killed, that meet another, or whose model changes under them. `cargo xtask torture` does
-//! more of it.
+//! Runs that are killed, that meet another, or whose model changes under them.
+//! `cargo xtask torture` does more of it.
 
 use std::fs;
 use std::path::PathBuf;

@@ -8,7 +8,8 @@ use crate::util::{Checkpoint, Dir, Stored, list};
 
 const INDEX: &str = "model.safetensors.index.json";
 
-/// The tiny model with its weights in `model-1.safetensors`, under an index that says so of every tensor.
+/// The tiny model with its weights in `model-1.safetensors`, under an index that says so of every
+/// tensor.
 fn sharded(dir: &Dir) -> (String, Value) {
     let model = Checkpoint::tiny();
     let path = model.write(dir, "model");
@@ -51,8 +52,8 @@ fn a_shard_index_leads_nowhere_else() {
     }
 }
 
-/// The hub's cache is made of links to blobs beside the snapshot, so a link may lead out of the folder:
-/// whoever could make one could have put the file itself there.
+/// The hub's cache is made of links to blobs beside the snapshot, so a link may lead out of the
+/// folder: whoever could make one could have put the file itself there.
 #[cfg(unix)]
 #[test]
 fn links_are_followed_and_what_is_no_file_is_refused() {
@@ -146,7 +147,8 @@ fn model_names_stay_below_the_cache() {
     }
 }
 
-/// A folder may be called anything that the file system lets it be; as an argument a name must be UTF-8.
+/// A folder may be called anything that the file system lets it be; as an argument a name must be
+/// UTF-8.
 #[cfg(unix)]
 #[test]
 fn folders_with_odd_names() {
@@ -177,8 +179,8 @@ fn folders_with_odd_names() {
     assert!(dir.join(OsStr::from_bytes(b"out\xe9")).join("record.json").is_file());
 }
 
-/// A header must not name a tensor twice, though parsers take the last. Of a config's keys the last counts,
-/// as in Python.
+/// A header must not name a tensor twice, though parsers take the last. Of a config's keys the last
+/// counts, as in Python.
 #[test]
 fn names_that_are_there_twice() {
     let dir = Dir::new();

@@ -68,8 +68,8 @@ fn the_devices_own_product_is_read_too() {
         let found = order(&["--kernel", "device", "--dtype", dtype, "-m", m, "-n", "48", "-k", "300"]);
         assert_eq!(found["declared"], Value::Null);
         assert!(found["tree"].is_string(), "{found}");
-        // Its kernels may treat the rows at an edge in their own way; the first element is what the tree is
-        // of.
+        // Its kernels may treat the rows at an edge in their own way; the first element is what the
+        // tree is of.
         assert!(found["checked"]["equal"].as_u64().unwrap() > 0, "{found}");
         if found["rows_alike"] == json!(true) {
             assert_eq!(found["checked"]["equal"], found["checked"]["of"], "{found}");

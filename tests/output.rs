@@ -205,7 +205,8 @@ fn folders_that_can_not_be_written() {
     assert_eq!(fs::read_to_string(dir.join("file")).unwrap(), "precious");
 }
 
-/// A name that is taken by a folder: found out only when the run is over, and still nothing is half-done.
+/// A name that is taken by a folder: found out only when the run is over, and still nothing is
+/// half-done.
 #[test]
 fn a_folder_where_the_record_belongs() {
     let dir = Dir::new();
@@ -214,7 +215,8 @@ fn a_folder_where_the_record_belongs() {
     assert!(!dir.listing().iter().any(|name| name.contains(".ulpscope")), "{:?}", dir.listing());
 }
 
-/// A disk of 200 kB, in a mount namespace that ends with the command, so that nothing stays mounted.
+/// A disk of 200 kB, in a mount namespace that ends with the command, so that nothing stays
+/// mounted.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_full_disk_leaves_the_folder_as_it_was() {
@@ -325,7 +327,8 @@ fn plot_refuses_what_is_no_record() {
     dir.run(["plot", "run", "--out", "file/below"]).fails(&["file/below"]);
 }
 
-/// Every divergence is NaN somewhere: numbers JSON does not have, and axes that have no place for them.
+/// Every divergence is NaN somewhere: numbers JSON does not have, and axes that have no place for
+/// them.
 #[test]
 fn a_run_full_of_nan_is_written_and_drawn() {
     let dir = Dir::new();

@@ -1,4 +1,5 @@
-//! `ulpscope explain --trace`: ports that were broken on purpose, recorded in PyTorch (`fixtures/ports.py`).
+//! `ulpscope explain --trace`: ports that were broken on purpose, recorded in PyTorch
+//! (`fixtures/ports.py`).
 
 use serde_json::{Value, json};
 
@@ -112,8 +113,8 @@ fn broken_ports_are_localised_and_named() {
     }
 }
 
-/// What other architectures and runtimes do is no operation of ours; the formula is evaluated on the trace's
-/// inputs.
+/// What other architectures and runtimes do is no operation of ours; the formula is evaluated on
+/// the trace's inputs.
 #[test]
 fn formulas_of_others_are_named() {
     const SCORES: &str = "self_attn.scores";

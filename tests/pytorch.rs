@@ -70,7 +70,8 @@ fn f32_traces_are_pytorchs_but_for_the_order_of_summation() {
     assert_eq!(names, crate::compare::sites(4, "eager"), "every site, in forward order");
     assert_eq!(found["not_compared"], json!([]));
     for s in sites {
-        // Scores hold the mask's most negative number, whose own rounding no difference may hide behind.
+        // Scores hold the mask's most negative number, whose own rounding no difference may hide
+        // behind.
         let (most, cosine) = (number(&s["max_abs"]), number(&s["cosine"]));
         assert!(most < 2e-4 && cosine > 1.0 - 1e-9, "{s}");
     }

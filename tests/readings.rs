@@ -1,5 +1,5 @@
-//! `explain --trace` on recordings of other programs: logits alone, padding, prefixes, other names, fused
-//! kernels, autocast.
+//! `explain --trace` on recordings of other programs: logits alone, padding, prefixes, other names,
+//! fused kernels, autocast.
 //!
 //! Each recording is one of ours, edited as such a program would have written it.
 
@@ -104,8 +104,8 @@ fn logits_alone_have_a_size_and_a_floor_and_no_sentence_on_other_sites() {
     assert!(verdict(&e).contains("times the largest"), "{}", verdict(&e));
 }
 
-/// A recording with rows of padding on both sides, as a batch has them: these hold what is theirs, nobody
-/// reads it.
+/// A recording with rows of padding on both sides, as a batch has them: these hold what is theirs,
+/// nobody reads it.
 fn padded(all: &Tensors, about: &About, [left, right]: [usize; 2]) -> (Tensors, About) {
     let tokens = IDS.len();
     let pad = |name: &str, stored: &Stored| {
@@ -132,7 +132,8 @@ fn padded(all: &Tensors, about: &About, [left, right]: [usize; 2]) -> (Tensors, 
     };
     let mut tensors: Tensors = all.iter().map(|(name, stored)| (name.clone(), pad(name, stored))).collect();
     if right > 0 {
-        // Behind the prompt attention sees the prompt alone: the last output again, of the last queries.
+        // Behind the prompt attention sees the prompt alone: the last output again, of the last
+        // queries.
         let last = left + tokens - 1;
         for (name, stored) in &mut tensors {
             let context = name.ends_with("self_attn.context");

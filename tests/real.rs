@@ -1,8 +1,8 @@
 //! SmolLM2-135M-Instruct against PyTorch, down to the bit, where the checkpoint can be had.
 //!
-//! `tests/fixtures/real.py` wrote the hashes of what PyTorch computed, on an AMD CPU with AVX512_BF16. In the
-//! order of summation of that CPU, every activation must have the same bits here, whatever this machine's CPU
-//! is.
+//! `tests/fixtures/real.py` wrote the hashes of what PyTorch computed, on an AMD CPU with
+//! AVX512_BF16. In the order of summation of that CPU, every activation must have the same bits
+//! here, whatever this machine's CPU is.
 
 use std::fs;
 use std::path::Path;
@@ -23,8 +23,8 @@ fn ulpscope(args: &[&str]) -> Command {
     command
 }
 
-/// The first 16 hexadecimal digits of each activation's SHA-256, in the order of `sites`; "" where there is
-/// none.
+/// The first 16 hexadecimal digits of each activation's SHA-256, in the order of `sites`; "" where
+/// there is none.
 fn hashes(trace: &Path, sites: &[String]) -> Vec<String> {
     let bytes = fs::read(trace).unwrap();
     let file = SafeTensors::deserialize(&bytes).unwrap();
@@ -40,7 +40,8 @@ fn strings(value: &Value) -> Vec<String> {
     value.as_array().unwrap().iter().map(|v| v.as_str().unwrap_or_default().to_owned()).collect()
 }
 
-/// Traces one recipe with the environment variables given and counts sites whose bits are not PyTorch's.
+/// Traces one recipe with the environment variables given and counts sites whose bits are not
+/// PyTorch's.
 fn different(
     dir: &Dir,
     golden: &Value,

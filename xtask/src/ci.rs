@@ -71,8 +71,8 @@ const STEPS: [(Step, Check); 12] = [
     }),
     (Step::Docs, |_| docs()),
     (Step::Api, |args| api::check(args.bless)),
-    // Dependencies stay those of the whole workspace: checked alone, each crate would need its own build of
-    // them.
+    // Dependencies stay those of the whole workspace: checked alone, each crate would need its own
+    // build of them.
     (Step::Features, |_| {
         shell::run(&mut cargo(&["check", "--workspace", "--no-default-features", "--all-targets", "--quiet"]))
     }),
@@ -115,8 +115,9 @@ fn experiment() -> Result<()> {
     run(&["--replay", &out.join("record.json").to_string_lossy(), "--threads", "1"])
 }
 
-/// The kernels' tests under valgrind, where there is one. It shows programs a CPU without AVX-512, so that
-/// these are the portable path and AVX2's; what is left out repeats the same loads and stores for minutes.
+/// The kernels' tests under valgrind, where there is one. It shows programs a CPU without AVX-512,
+/// so that these are the portable path and AVX2's; what is left out repeats the same loads and
+/// stores for minutes.
 fn memory() -> Result<()> {
     const TESTS: [&str; 12] = [
         "attention::",

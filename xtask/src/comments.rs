@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use crate::shell;
 
 /// `max_width` of `rustfmt.toml`.
-const MAX_WIDTH: usize = 110;
+const MAX_WIDTH: usize = 100;
 
 /// Lines that are printed.
 const LINES_SHOWN: usize = 20;
@@ -85,7 +85,8 @@ impl<'t> Comment<'t> {
         Some(Self { start, text: text.strip_prefix(' ').unwrap_or(text) })
     }
 
-    /// Begins something that is not continued from the line above: an item of a list, a table, a heading.
+    /// Begins something that is not continued from the line above: an item of a list, a table, a
+    /// heading.
     fn begins(self) -> bool {
         let text = self.text.trim_start();
         item(text).is_some()
@@ -111,7 +112,8 @@ fn item(text: &str) -> Option<usize> {
     (digits > 0 && text[digits..].starts_with(". ")).then_some(digits + 2)
 }
 
-/// Breaks the paragraphs of comments anew that have a line that is too wide. All others stay as they are.
+/// Breaks the paragraphs of comments anew that have a line that is too wide. All others stay as
+/// they are.
 fn wrap(text: &str) -> String {
     let lines: Vec<&str> = text.lines().collect();
     let mut wrapped: Vec<String> = Vec::new();
@@ -168,8 +170,8 @@ fn paragraph_of(first: Comment<'_>, lines: &[&str]) -> Vec<String> {
     wrapped
 }
 
-/// What a line may be broken between: words, but for those within a piece of code, and for what would begin a
-/// list.
+/// What a line may be broken between: words, but for those within a piece of code, and for what
+/// would begin a list.
 fn words<'t>(lines: impl Iterator<Item = &'t str>) -> Vec<String> {
     let mut words: Vec<String> = Vec::new();
     let mut code = false;

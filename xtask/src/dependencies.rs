@@ -1,8 +1,9 @@
 //! Whether every dependency is used.
 //!
-//! By reading the sources: a crate that is used is named somewhere, as `name::`, `use name` or `name!`. That
-//! is how cargo-machete does it. rustc's own lint `unused_crate_dependencies` knows better, but not which of
-//! a package's targets a development dependency is for, so that it warns in each of the others.
+//! By reading the sources: a crate that is used is named somewhere, as `name::`, `use name` or
+//! `name!`. That is how cargo-machete does it. rustc's own lint `unused_crate_dependencies` knows
+//! better, but not which of a package's targets a development dependency is for, so that it warns
+//! in each of the others.
 
 use std::fs;
 use std::path::Path;

@@ -1,5 +1,5 @@
-//! `cargo xtask dist`: what a package of ulpscope holds beside the binary: shell completions and manual
-//! pages.
+//! `cargo xtask dist`: what a package of ulpscope holds beside the binary: shell completions and
+//! manual pages.
 //!
 //! The command line is known to the binary alone, which writes them itself; this only says where.
 

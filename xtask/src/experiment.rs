@@ -1,4 +1,5 @@
-//! `cargo xtask experiment`: a run that is written down in a file, and can be repeated from its record.
+//! `cargo xtask experiment`: a run that is written down in a file, and can be repeated from its
+//! record.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -22,8 +23,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 
-    /// The model to use instead of those that the experiment names; repeatable, the first that can be had is
-    /// used
+    /// The model to use instead of those that the experiment names; repeatable, the first that can
+    /// be had is used
     #[arg(long, value_name = "MODEL")]
     model: Vec<String>,
 
@@ -54,12 +55,12 @@ pub(crate) struct Args {
 struct Experiment {
     /// One line that says what is asked.
     title: String,
-    /// Sources of the model, each tried when the one before it can't be had; folders are relative to the
-    /// workspace.
+    /// Sources of the model, each tried when the one before it can't be had; folders are relative
+    /// to the workspace.
     #[serde(default)]
     models: Vec<String>,
-    /// Models that are each asked the same, in place of one: folders, or folders of such, relative to the
-    /// workspace.
+    /// Models that are each asked the same, in place of one: folders, or folders of such, relative
+    /// to the workspace.
     #[serde(default)]
     each: Vec<PathBuf>,
     /// Attention of the arms that name none.
@@ -212,7 +213,8 @@ fn row(model: &str, record: &RunRecord) -> String {
     )
 }
 
-/// The models that are named, and those in folders that are no model themselves, in the order of their names.
+/// The models that are named, and those in folders that are no model themselves, in the order of
+/// their names.
 fn models_in(folders: &[PathBuf]) -> Result<Vec<String>> {
     let mut found = Vec::new();
     for folder in folders {
@@ -322,8 +324,8 @@ fn compare(
     Ok(command)
 }
 
-/// Becomes the command where the system can do that: whoever stops this then stops the run itself, and does
-/// not leave it behind at work in its folder.
+/// Becomes the command where the system can do that: whoever stops this then stops the run itself,
+/// and does not leave it behind at work in its folder.
 #[cfg(unix)]
 fn become_it(mut command: Command) -> Result<ExitCode> {
     use std::os::unix::process::CommandExt;

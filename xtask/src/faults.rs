@@ -1,5 +1,5 @@
-//! `cargo xtask faults`: the localiser, scored on faults that are put in for the purpose, and on pairs
-//! without one.
+//! `cargo xtask faults`: the localiser, scored on faults that are put in for the purpose, and on
+//! pairs without one.
 
 mod calibrate;
 mod cases;
@@ -49,8 +49,8 @@ pub(crate) struct Args {
     #[arg(long, default_value = "both")]
     models: Which,
 
-    /// The real model [default: what `cargo xtask experiment` takes]; weights are edited only in a folder
-    /// with safetensors
+    /// The real model [default: what `cargo xtask experiment` takes]; weights are edited only in a
+    /// folder with safetensors
     #[arg(long, value_name = "MODEL")]
     real_model: Option<String>,
 

@@ -1,4 +1,5 @@
-//! `cargo xtask fixtures`: runs the scripts that make the fixtures, in a virtual environment of their own.
+//! `cargo xtask fixtures`: runs the scripts that make the fixtures, in a virtual environment of
+//! their own.
 
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};

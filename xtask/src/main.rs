@@ -34,21 +34,24 @@ struct Args {
 enum Command {
     /// Run an experiment, by default the founding one, and write its record, summary and pictures
     Experiment(experiment::Args),
-    /// Measure time and memory against PyTorch in one session, and print the table (needs Python; a network
-    /// once)
+    /// Measure time and memory against PyTorch in one session, and print the table (needs Python; a
+    /// network once)
     Bench(bench::Args),
     /// Make the test fixtures anew with PyTorch (needs Python and a network)
     Fixtures(fixtures::Args),
-    /// Peak memory of a comparison as the model grows from 0.1 to 7 billion parameters (needs 14 GB of disk)
+    /// Peak memory of a comparison as the model grows from 0.1 to 7 billion parameters (needs 14 GB
+    /// of disk)
     Memory(memory::Args),
-    /// Put faults into a model one by one, and count how often `ulpscope explain` finds where and why
+    /// Put faults into a model one by one, and count how often `ulpscope explain` finds where and
+    /// why
     Faults(faults::Args),
     /// Write shell completions and manual pages, for packages
     Dist(dist::Args),
     /// Kill it, fill its disk, damage its input, take its memory away: how much of that it survives
     #[cfg(unix)]
     Torture(torture::Args),
-    /// What CI runs beside the tests: format, lints, docs, dependencies, CUDA type-check, one real run
+    /// What CI runs beside the tests: format, lints, docs, dependencies, CUDA type-check, one real
+    /// run
     Ci(ci::Args),
 }
 

@@ -1,7 +1,7 @@
 //! `cargo xtask memory`: peak memory of a two-arm comparison as the model grows.
 //!
-//! The checkpoints are random bf16 weights in the shapes of well-known Llamas, made on disk and removed
-//! again.
+//! The checkpoints are random bf16 weights in the shapes of well-known Llamas, made on disk and
+//! removed again.
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
@@ -17,8 +17,8 @@ use crate::shell;
 /// Arguments of `memory`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// The largest model, in billions of parameters; each takes twice as many gigabytes of disk while it is
-    /// measured
+    /// The largest model, in billions of parameters; each takes twice as many gigabytes of disk
+    /// while it is measured
     #[arg(long, default_value_t = 7.0)]
     largest: f64,
 }

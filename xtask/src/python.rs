@@ -7,7 +7,8 @@ use anyhow::Result;
 
 use crate::shell;
 
-/// Folder `name` below `target` with these packages installed, made when it is not there. Returns its Python.
+/// Folder `name` below `target` with these packages installed, made when it is not there. Returns
+/// its Python.
 pub(crate) fn environment(name: &str, packages: &[&str]) -> Result<PathBuf> {
     let folder = shell::root().join("target").join(name);
     let python = folder.join(if cfg!(windows) { "Scripts/python.exe" } else { "bin/python" });

@@ -90,8 +90,8 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
 
 /// Builds an example of a crate in the profile that this program was built in, and gives its path.
 ///
-/// Together with the binary, because dependencies that are built for one package alone have other features,
-/// and would be built once more.
+/// Together with the binary, because dependencies that are built for one package alone have other
+/// features, and would be built once more.
 pub(crate) fn example(package: &str, name: &str) -> Result<PathBuf> {
     let own = env::current_exe().context("the path of this program")?;
     let folder = own.parent().context("the folder of this program")?;

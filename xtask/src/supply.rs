@@ -1,8 +1,8 @@
 //! `cargo xtask ci supply`: what this project is made of, and whether that is allowed.
 //!
-//! The policy is `deny.toml`; `cargo-deny` checks licences, duplicates and sources against it. Advisories
-//! need a database that cargo-deny clones with git, and are left to where the network allows it:
-//! `cargo deny check`.
+//! The policy is `deny.toml`; `cargo-deny` checks licences, duplicates and sources against it.
+//! Advisories need a database that cargo-deny clones with git, and are left to where the network
+//! allows it: `cargo deny check`.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -61,8 +61,8 @@ fn tool(install: bool) -> Result<Option<PathBuf>> {
     Ok(Some(built))
 }
 
-/// Every package of Cargo.lock comes from the registry that cargo uses by default, with a checksum, or from
-/// here.
+/// Every package of Cargo.lock comes from the registry that cargo uses by default, with a checksum,
+/// or from here.
 fn sources() -> Result<()> {
     let lock = fs::read_to_string(shell::root().join("Cargo.lock")).context("Cargo.lock")?;
     for package in lock.split("[[package]]").skip(1) {
@@ -118,7 +118,8 @@ fn count() -> Result<()> {
     Ok(())
 }
 
-/// `name vVERSION` of everything that the binary depends on here, but for the crates of this workspace.
+/// `name vVERSION` of everything that the binary depends on here, but for the crates of this
+/// workspace.
 fn tree(edges: &str) -> Result<BTreeSet<String>> {
     let tree = cargo(&[
         "tree",

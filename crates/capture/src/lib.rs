@@ -1,7 +1,7 @@
 //! Probes that record, force and patch activations, and the files that activations are kept in.
 //!
-//! Everything here is a [`Probe`](ulpscope_decoder::Probe), an argument of the forward pass: there are no
-//! hooks to register, and none to remove.
+//! Everything here is a [`Probe`](ulpscope_decoder::Probe), an argument of the forward pass: there
+//! are no hooks to register, and none to remove.
 //!
 //! ```
 //! use burn::tensor::{Device, Tensor};
@@ -19,8 +19,9 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! `python/capture.py` in this crate's folder records a trace of the same form from a model in transformers:
-//! one file, which needs torch, transformers and safetensors. `ulpscope diff` compares the two site by site.
+//! `python/capture.py` in this crate's folder records a trace of the same form from a model in
+//! transformers: one file, which needs torch, transformers and safetensors. `ulpscope diff`
+//! compares the two site by site.
 
 mod pattern;
 mod probes;

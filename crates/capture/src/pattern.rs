@@ -5,8 +5,8 @@ use std::str::FromStr;
 
 use ulpscope_decoder::Site;
 
-/// A glob over site names: `*` stands for any run of characters, `?` for one; several patterns are joined by
-/// commas.
+/// A glob over site names: `*` stands for any run of characters, `?` for one; several patterns are
+/// joined by commas.
 ///
 /// ```
 /// use ulpscope_capture::Pattern;

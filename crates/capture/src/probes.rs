@@ -34,8 +34,8 @@ impl Activation {
         (activation, bridge::tensor(values, shape, &device))
     }
 
-    /// The tensor that stands in for `like`: these values, in the dtype and on the device of `like`. `None`
-    /// if the shapes differ.
+    /// The tensor that stands in for `like`: these values, in the dtype and on the device of
+    /// `like`. `None` if the shapes differ.
     fn instead_of<const D: usize>(&self, like: &Tensor<D>) -> Option<Tensor<D>> {
         if self.shape != like.dims() {
             return None;
@@ -91,11 +91,12 @@ impl<F: FnMut(Site, Activation)> Probe for Observer<F> {
     }
 }
 
-/// Teacher forcing: shows what a site produced, then goes on with the reference's activation in its place.
+/// Teacher forcing: shows what a site produced, then goes on with the reference's activation in its
+/// place.
 ///
-/// So every operation works on the reference's inputs, and what it is seen to produce differs from the
-/// reference by exactly the divergence that it introduces. A site that the reference does not have, or has in
-/// another shape, keeps its own activation.
+/// So every operation works on the reference's inputs, and what it is seen to produce differs from
+/// the reference by exactly the divergence that it introduces. A site that the reference does not
+/// have, or has in another shape, keeps its own activation.
 pub struct Force<'a, F> {
     reference: &'a Activations,
     observe: F,
@@ -120,7 +121,8 @@ impl<F: FnMut(Site, Activation)> Probe for Force<'_, F> {
     }
 }
 
-/// Activation patching: puts given activations in place of a few sites' own, and leaves the rest alone.
+/// Activation patching: puts given activations in place of a few sites' own, and leaves the rest
+/// alone.
 pub struct Patch<'a> {
     activations: &'a Activations,
     /// Sites that were replaced, in forward order.

@@ -1,8 +1,9 @@
 //! Trace files: the activations of one arm for one prompt, on disk.
 //!
-//! A trace is a safetensors file. Its keys are sites, each tensor is bit for bit what the arm held, and
-//! `__metadata__` says where it comes from: `model`, `recipe`, `attention`, `ids` (a JSON list), whatever
-//! else the writer knows. A file that a PyTorch hook script writes with module paths as keys is a trace too.
+//! A trace is a safetensors file. Its keys are sites, each tensor is bit for bit what the arm held,
+//! and `__metadata__` says where it comes from: `model`, `recipe`, `attention`, `ids` (a JSON
+//! list), whatever else the writer knows. A file that a PyTorch hook script writes with module
+//! paths as keys is a trace too.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::Read;
@@ -17,7 +18,8 @@ use ulpscope_record::text::shown;
 
 use crate::probes::Activation;
 
-/// The activations of one arm for one prompt. Keys are names: a foreign trace may have others than our sites.
+/// The activations of one arm for one prompt. Keys are names: a foreign trace may have others than
+/// our sites.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Trace {
     /// Where it comes from.
@@ -85,8 +87,8 @@ impl Trace {
         Ok(trace)
     }
 
-    /// The token ids that the trace says it is of; `None` if it does not say, or says something else than a
-    /// list.
+    /// The token ids that the trace says it is of; `None` if it does not say, or says something
+    /// else than a list.
     pub fn ids(&self) -> Option<Vec<u32>> {
         serde_json::from_str(self.about.get("ids")?).ok()
     }
@@ -94,7 +96,8 @@ impl Trace {
     /// Writes the trace: to a temporary file beside `path`, which then takes its name.
     ///
     /// # Errors
-    /// [`TraceError::Io`], also where a device, a pipe or a socket stands at `path`; nothing is left behind.
+    /// [`TraceError::Io`], also where a device, a pipe or a socket stands at `path`; nothing is
+    /// left behind.
     pub fn write(&self, path: &Path) -> Result<(), TraceError> {
         let views = self.activations.iter().map(|(name, a)| {
             let dtype = match a.values.dtype() {
@@ -115,8 +118,8 @@ impl Trace {
     }
 }
 
-/// Puts the header's keys in order: `serialize` takes metadata from a hash map, in another order on every
-/// run, and the same trace is to be the same file.
+/// Puts the header's keys in order: `serialize` takes metadata from a hash map, in another order on
+/// every run, and the same trace is to be the same file.
 fn sort_header(bytes: &mut [u8]) {
     type Header = BTreeMap<String, BTreeMap<String, serde_json::Value>>;
     let Some((length, rest)) = bytes.split_first_chunk_mut() else { return };

@@ -1,4 +1,5 @@
-//! The table in capture.py of where each family's blocks show what, against the description of the families.
+//! The table in capture.py of where each family's blocks show what, against the description of the
+//! families.
 
 use std::fs;
 use std::path::Path;

@@ -1,5 +1,5 @@
-//! The command line, as typed. No type of the argument parser leaves this file, but for the whole command
-//! line, which completions and manual pages are made of.
+//! The command line, as typed. No type of the argument parser leaves this file, but for the whole
+//! command line, which completions and manual pages are made of.
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -40,8 +40,8 @@ pub(crate) struct TalkArgs {
     #[arg(long, short, global = true)]
     pub(crate) quiet: bool,
 
-    /// Say which files are read, how each arm computes, and how long each stage takes; of an explanation,
-    /// print all tables
+    /// Say which files are read, how each arm computes, and how long each stage takes; of an
+    /// explanation, print all tables
     #[arg(long, short, global = true, conflicts_with = "quiet")]
     pub(crate) verbose: bool,
 }
@@ -52,11 +52,13 @@ pub(crate) enum Command {
     /// Run the same prompts through two or more arms in lockstep: how far they diverge, and where
     #[command(after_long_help = examples::COMPARE)]
     Compare(CompareArgs),
-    /// Find out what made arm b differ from arm a, prove it by undoing it, and measure it against noise
+    /// Find out what made arm b differ from arm a, prove it by undoing it, and measure it against
+    /// noise
     ///
-    /// With `--trace`, what another program recorded is the reference, and arm b is not needed: every
-    /// operation of ours is judged on the recording's inputs. Prints one screen; `-v` prints all tables
-    /// before it, `-q` the verdict alone. Exit status 4: too little was compared for a verdict
+    /// With `--trace`, what another program recorded is the reference, and arm b is not needed:
+    /// every operation of ours is judged on the recording's inputs. Prints one screen; `-v` prints
+    /// all tables before it, `-q` the verdict alone. Exit status 4: too little was compared for a
+    /// verdict
     #[command(after_long_help = examples::EXPLAIN)]
     Explain(ExplainArgs),
     /// Compare state dicts and buffers only; no forward pass
@@ -96,18 +98,21 @@ pub(crate) enum Command {
 /// Which model, and how it becomes an arm.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ArmArgs {
-    /// A hub id, a folder in Hugging Face layout or a `.gguf` file; with two, arm b is made of the second
+    /// A hub id, a folder in Hugging Face layout or a `.gguf` file; with two, arm b is made of the
+    /// second
     ///
-    /// A hub id is written `org/name` or `org/name@revision`. A folder of that name here comes first.
+    /// A hub id is written `org/name` or `org/name@revision`. A folder of that name here comes
+    /// first.
     #[arg(value_name = "MODEL", required = true, num_args = 1..=2, value_hint = ValueHint::AnyPath)]
     pub(crate) models: Vec<String>,
 
     /// Recipe of arm a, the reference: the chain of calls one would write in PyTorch
     ///
-    /// It begins with `load(DTYPE)` (f32, bf16, f16, f64 or auto); `.to(DTYPE)`, `.half()`, `.bfloat16()`,
-    /// `.float()` and `.double()` may follow. Behind it, `@eager` or `@sdpa` chooses the attention of this
-    /// arm alone, `@sequential` and the like its order of summation, and `@norm=fused` and the like where it
-    /// departs from Hugging Face's arithmetic: in all layers, or as `@norm=fused[3-5]` in some.
+    /// It begins with `load(DTYPE)` (f32, bf16, f16, f64 or auto); `.to(DTYPE)`, `.half()`,
+    /// `.bfloat16()`, `.float()` and `.double()` may follow. Behind it, `@eager` or `@sdpa` chooses
+    /// the attention of this arm alone, `@sequential` and the like its order of summation, and
+    /// `@norm=fused` and the like where it departs from Hugging Face's arithmetic: in all layers,
+    /// or as `@norm=fused[3-5]` in some.
     #[arg(long, value_name = "RECIPE", default_value = "load(bf16)", help_heading = "Arms")]
     pub(crate) a: ArmSpec,
 
@@ -126,8 +131,8 @@ pub(crate) struct ArmArgs {
     /// Order of summation in matrix products [default: tile32; for f16 sequential-blocked]
     ///
     /// One of `tile32`, `tile32-blocked`, `dot2`, `dot2-lanes`, `sequential`, `sequential-blocked`,
-    /// `reversed`, `pairwise`, `split-k(N)` or `exact`. PyTorch uses `tile32` on CPUs with AMX, `dot2` on
-    /// those with AVX512_BF16 alone.
+    /// `reversed`, `pairwise`, `split-k(N)` or `exact`. PyTorch uses `tile32` on CPUs with AMX,
+    /// `dot2` on those with AVX512_BF16 alone.
     #[arg(long, value_name = "ORDER", help_heading = "Arms")]
     pub(crate) accumulation: Option<Accumulation>,
 
@@ -147,7 +152,8 @@ pub(crate) struct SourceArgs {
 /// What to run through the arms.
 #[derive(Debug, clap::Args)]
 pub(crate) struct PromptArgs {
-    /// A prompt; repeatable [default: `Gravity is`; for `explain` a built-in text of some 200 tokens]
+    /// A prompt; repeatable [default: `Gravity is`; for `explain` a built-in text of some 200
+    /// tokens]
     #[arg(long = "prompt", value_name = "TEXT", allow_hyphen_values = true, help_heading = "Prompts")]
     pub(crate) texts: Vec<String>,
 
@@ -187,8 +193,8 @@ pub(crate) struct CompareArgs {
 
     /// Sites to report, as a glob: `model.layers.0.*`
     ///
-    /// `*` stands for any characters, `?` for one; commas join several globs. `ulpscope sites MODEL` lists
-    /// the names.
+    /// `*` stands for any characters, `?` for one; commas join several globs.
+    /// `ulpscope sites MODEL` lists the names.
     #[arg(long, value_name = "GLOB", default_value = "*", help_heading = "Output")]
     pub(crate) sites: Pattern,
 
@@ -208,21 +214,22 @@ pub(crate) struct CompareArgs {
 
     /// Exit with status 3 if this holds of any arm on any prompt: `kl>1e-3`; repeatable
     ///
-    /// Written METRIC>NUMBER, or with `>=`, `<` or `<=`; commas join several, of which one is enough. A NaN
-    /// fulfils every condition. Metrics of an arm on a prompt: `kl` (KL(a || arm) in nats, mean over
-    /// positions), `equal` (fraction of logits with equal bits), `mean_abs` and `max_abs` (difference of
-    /// logits), `top1_agreement` (fraction of positions with the same most likely token), `sites_introducing`
-    /// (sites that introduce a difference on equal inputs). Of the run: `weights_different` and
-    /// `buffers_different` (entries that differ from the reference's), and with `ulpscope explain`,
-    /// `causes_above_floor` (causes whose effect exceeds the noise floor).
+    /// Written METRIC>NUMBER, or with `>=`, `<` or `<=`; commas join several, of which one is
+    /// enough. A NaN fulfils every condition. Metrics of an arm on a prompt: `kl` (KL(a || arm) in
+    /// nats, mean over positions), `equal` (fraction of logits with equal bits), `mean_abs` and
+    /// `max_abs` (difference of logits), `top1_agreement` (fraction of positions with the same most
+    /// likely token), `sites_introducing` (sites that introduce a difference on equal inputs). Of
+    /// the run: `weights_different` and `buffers_different` (entries that differ from the
+    /// reference's), and with `ulpscope explain`, `causes_above_floor` (causes whose effect exceeds
+    /// the noise floor).
     #[arg(long, value_name = "CONDITION", value_delimiter = ',', help_heading = "Output")]
     pub(crate) fail_on: Vec<Condition>,
 
     #[command(flatten)]
     pub(crate) device: DeviceArgs,
 
-    /// Tokens by which `explain` lets both arms continue each prompt, the most likely one each time; 0 for
-    /// none. Of a prompt, its last 512 tokens are continued
+    /// Tokens by which `explain` lets both arms continue each prompt, the most likely one each
+    /// time; 0 for none. Of a prompt, its last 512 tokens are continued
     #[arg(long = "continue", value_name = "N", default_value_t = Settings::CONTINUED)]
     pub(crate) continued: usize,
 
@@ -240,14 +247,14 @@ pub(crate) struct ExplainArgs {
     #[command(flatten)]
     pub(crate) compare: CompareArgs,
 
-    /// What another program recorded of the same model, one prompt a file: explain how it differs from what
-    /// ours computes. crates/capture/python/capture.py records PyTorch, `ulpscope trace` records ours;
-    /// repeatable
+    /// What another program recorded of the same model, one prompt a file: explain how it differs
+    /// from what ours computes. crates/capture/python/capture.py records PyTorch, `ulpscope trace`
+    /// records ours; repeatable
     #[arg(long = "trace", value_name = "FILE", conflicts_with_all = ["texts", "files", "ids", "truncate", "b", "more"])]
     pub(crate) traces: Vec<PathBuf>,
 
-    /// With `--trace`: the recipe that the recording should be of, with `@…` behind it as in `--a` [default:
-    /// the one that the trace names]
+    /// With `--trace`: the recipe that the recording should be of, with `@…` behind it as in `--a`
+    /// [default: the one that the trace names]
     #[arg(long, value_name = "RECIPE", requires = "traces")]
     pub(crate) recipe: Option<ArmSpec>,
 
@@ -351,7 +358,8 @@ pub(crate) struct PlotArgs {
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) out: Option<PathBuf>,
 
-    /// The layer whose sites are shown one by one [default: the one in which the divergence starts, or 0]
+    /// The layer whose sites are shown one by one [default: the one in which the divergence starts,
+    /// or 0]
     #[arg(long, value_name = "N")]
     pub(crate) layer: Option<usize>,
 
@@ -373,8 +381,8 @@ pub(crate) struct PlotArgs {
 pub(crate) struct ReportArgs {
     /// Folders of finished runs, or their record.json
     ///
-    /// One run gets report.html and report.md; of several, the arms are put side by side in comparison.html
-    /// and comparison.md.
+    /// One run gets report.html and report.md; of several, the arms are put side by side in
+    /// comparison.html and comparison.md.
     #[arg(value_name = "RUN", required = true, value_hint = ValueHint::AnyPath)]
     pub(crate) runs: Vec<PathBuf>,
 
@@ -421,7 +429,8 @@ pub(crate) struct FamiliesArgs {
 /// Arguments of `order`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct OrderArgs {
-    /// Who multiplies: our kernels, or the device's own product [default: ours on flex, else device]
+    /// Who multiplies: our kernels, or the device's own product [default: ours on flex, else
+    /// device]
     ///
     /// `ours` adds in a declared order, `device` is burn's own product there.
     #[arg(long, value_name = "WHO", value_parser = PossibleValuesParser::new(["ours", "device"]).try_map(|s| s.parse::<Multiplier>()))]
@@ -487,7 +496,8 @@ pub(crate) struct BenchArgs {
     #[arg(long, default_value = "load(bf16)", help_heading = "Arms")]
     pub(crate) recipe: Recipe,
 
-    /// Time the comparison with this second arm at every site, weights loaded anew, instead of a forward pass
+    /// Time the comparison with this second arm at every site, weights loaded anew, instead of a
+    /// forward pass
     #[arg(long, value_name = "RECIPE", help_heading = "Arms")]
     pub(crate) b: Option<Recipe>,
 
@@ -516,8 +526,8 @@ pub(crate) struct BenchArgs {
     pub(crate) json: bool,
 
     /// Time whatever each line of stdin asks for, `RECIPE TOKENS REPEAT` or
-    /// `audit RECIPE RECIPE TOKENS PROMPTS REPEAT` (`compare` in place of `audit`: with loading), and answer
-    /// with a line: for taking turns with another program
+    /// `audit RECIPE RECIPE TOKENS PROMPTS REPEAT` (`compare` in place of `audit`: with loading),
+    /// and answer with a line: for taking turns with another program
     #[arg(long, hide = true)]
     pub(crate) turns: bool,
 
@@ -568,8 +578,8 @@ impl ArmSpec {
         self.accumulation.is_some()
     }
 
-    /// The semantics of an arm of this dtype, where what all arms share fills in what was not said of this
-    /// one.
+    /// The semantics of an arm of this dtype, where what all arms share fills in what was not said
+    /// of this one.
     pub(crate) fn semantics(
         &self,
         attention: AttentionKind,

@@ -19,13 +19,14 @@ pub(crate) fn open(args: &DeviceArgs) -> Result<(Device, usize)> {
         );
     }
     let pool = rayon::ThreadPoolBuilder::new().num_threads(args.threads.unwrap_or(0));
-    // Activations come and go, megabytes each. glibc hands memory back to the system at once until it has
-    // seen a large piece freed, and half of the time of a long prompt outside of products is then spent on
-    // getting it again.
+    // Activations come and go, megabytes each. glibc hands memory back to the system at once until
+    // it has seen a large piece freed, and half of the time of a long prompt outside of products is
+    // then spent on getting it again.
     drop(std::hint::black_box(Vec::<u8>::with_capacity(31 << 20)));
     // The pool is made once, before anything uses it.
     pool.build_global()?;
-    // A CPU path that was asked for and can't be had is an error now, not in the middle of the work.
+    // A CPU path that was asked for and can't be had is an error now, not in the middle of the
+    // work.
     ulpscope_kernels::Path::detect()?;
     Ok((by_name(&args.device)?, rayon::current_num_threads()))
 }

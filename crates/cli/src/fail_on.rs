@@ -100,7 +100,8 @@ impl Condition {
                 .iter()
                 .map(|l| {
                     let value = match metric {
-                        // The distances are of finite pairs alone: they are 0 where every logit is a NaN.
+                        // The distances are of finite pairs alone: they are 0 where every logit is
+                        // a NaN.
                         Metric::MeanAbs | Metric::MaxAbs if l.kl.is_nan() && l.equal < 1.0 => f64::NAN,
                         Metric::Kl => l.kl,
                         Metric::Equal => l.equal,

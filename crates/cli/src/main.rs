@@ -1,7 +1,8 @@
-//! The `ulpscope` command: two copies of one LLM disagree; where does it start, what caused it, does it
-//! matter?
+//! The `ulpscope` command: two copies of one LLM disagree; where does it start, what caused it,
+//! does it matter?
 //!
-//! This binary only wires: arguments, devices, models, printing. What it knows how to do is in the crates.
+//! This binary only wires: arguments, devices, models, printing. What it knows how to do is in the
+//! crates.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is the part that prints")]
 
 mod args;

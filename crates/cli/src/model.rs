@@ -87,8 +87,8 @@ impl Opened {
         decoded.unwrap_or_default()
     }
 
-    /// What the tokens stand for that the logits name as likely, and those of continuations; nothing without
-    /// a tokenizer.
+    /// What the tokens stand for that the logits name as likely, and those of continuations;
+    /// nothing without a tokenizer.
     pub(crate) fn texts(
         &self,
         logits: &[LogitDivergence],
@@ -109,8 +109,8 @@ impl Opened {
         ids.iter().map(|&id| tokenizer.decode(&[id]).unwrap_or_default()).collect()
     }
 
-    /// Prompts as token ids: texts through the model's tokenizer, ids as they are; `built_in` where none was
-    /// given.
+    /// Prompts as token ids: texts through the model's tokenizer, ids as they are; `built_in` where
+    /// none was given.
     pub(crate) fn prompts(&self, args: &PromptArgs, built_in: BuiltIn) -> Result<Vec<Prompt>> {
         let mut texts = args.texts.clone();
         for file in &args.files {

@@ -1,9 +1,9 @@
 //! The folder that a run is written into: whole, or as it was before.
 //!
-//! While a run goes on, the folder is locked, and `.ulpscope-partial` in it holds what is finished (see
-//! [`Partial`]). What is made at the end is made in `.ulpscope-XXXXXX`, which becomes `.ulpscope-ready` when
-//! all of it is whole. Moving that into place is a matter of renames, and is completed by the next run if
-//! this one is killed on the way.
+//! While a run goes on, the folder is locked, and `.ulpscope-partial` in it holds what is finished
+//! (see [`Partial`]). What is made at the end is made in `.ulpscope-XXXXXX`, which becomes
+//! `.ulpscope-ready` when all of it is whole. Moving that into place is a matter of renames, and is
+//! completed by the next run if this one is killed on the way.
 
 mod partial;
 mod sweep;
@@ -24,8 +24,8 @@ const READY: &str = ".ulpscope-ready";
 /// The file without which a folder holds no run.
 const RECORD: &str = "record.json";
 
-/// A folder that can be written. Folders that were made for it are removed again unless something is put
-/// there.
+/// A folder that can be written. Folders that were made for it are removed again unless something
+/// is put there.
 pub(crate) struct Output {
     folder: PathBuf,
     /// Folders that were not there before, the innermost first.
@@ -35,8 +35,8 @@ pub(crate) struct Output {
 }
 
 impl Output {
-    /// Finds out before the work, not after it, that the folder can't be written or that another run is at
-    /// it.
+    /// Finds out before the work, not after it, that the folder can't be written or that another
+    /// run is at it.
     pub(crate) fn open(folder: &Path) -> Result<Self> {
         if folder.is_file() {
             bail!(
@@ -77,9 +77,9 @@ impl Output {
         self.folder.join(partial::FOLDER)
     }
 
-    /// Writes record, pages and pictures. They are made in a folder beside their places and moved when all
-    /// are whole, so that a full disk leaves neither half a run nor the pictures of one run beside the record
-    /// of another.
+    /// Writes record, pages and pictures. They are made in a folder beside their places and moved
+    /// when all are whole, so that a full disk leaves neither half a run nor the pictures of one
+    /// run beside the record of another.
     pub(crate) fn write(&self, record: &RunRecord, svg: bool) -> Result<()> {
         let write = || -> Result<()> {
             let staging = self.staging()?;
@@ -138,8 +138,8 @@ fn write_pages(folder: &Path, record: &RunRecord) -> Result<()> {
     Ok(record.write(folder.join(RECORD))?)
 }
 
-/// Checks that no folder stands where a file belongs, nor the reverse: once something is moved, all of it has
-/// to be.
+/// Checks that no folder stands where a file belongs, nor the reverse: once something is moved, all
+/// of it has to be.
 fn fits(from: &Path, to: &Path) -> Result<()> {
     for entry in fs::read_dir(from)? {
         let from = entry?.path();
@@ -154,8 +154,8 @@ fn fits(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Moves a whole run into place. The record of an earlier run goes first and the new one comes last: where
-/// there is a record, everything beside it belongs to it.
+/// Moves a whole run into place. The record of an earlier run goes first and the new one comes
+/// last: where there is a record, everything beside it belongs to it.
 fn move_into(ready: &Path, folder: &Path) -> std::io::Result<()> {
     let record = ready.join(RECORD);
     if record.exists() {
@@ -170,8 +170,8 @@ fn move_into(ready: &Path, folder: &Path) -> std::io::Result<()> {
     fs::remove_dir_all(ready)
 }
 
-/// Removes the pictures of an earlier run, of which there may be more than the new one has. What else lies
-/// there stays.
+/// Removes the pictures of an earlier run, of which there may be more than the new one has. What
+/// else lies there stays.
 fn forget_pictures(folder: &Path) -> std::io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();

@@ -58,8 +58,8 @@ impl Talk {
         }
     }
 
-    /// Work that begins now and ends when the stage is dropped. It is drawn if it takes longer than a second,
-    /// and its time is a detail.
+    /// Work that begins now and ends when the stage is dropped. It is drawn if it takes longer than
+    /// a second, and its time is a detail.
     pub(crate) fn stage(&self, what: impl Into<String>) -> Stage<'_> {
         self.begin(what.into(), None, STEPS)
     }

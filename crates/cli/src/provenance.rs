@@ -10,8 +10,8 @@ pub(crate) const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("
 /// The git revision, or `unknown` outside a checkout.
 pub(crate) const GIT: &str = env!("ULPSCOPE_GIT");
 
-/// Version, backends, and the instructions that the kernels can use on this machine, as `--version` prints
-/// them.
+/// Version, backends, and the instructions that the kernels can use on this machine, as `--version`
+/// prints them.
 pub(crate) fn long_version() -> &'static str {
     static TEXT: LazyLock<String> = LazyLock::new(|| {
         let cuda = if cfg!(feature = "cuda") { "cuda" } else { "no cuda (build with --features cuda)" };

@@ -1,4 +1,5 @@
-//! The first screen of an explanation: what a reader needs, in this order, on 24 rows of 80 columns.
+//! The first screen of an explanation: what a reader needs, in this order, on 24 rows of 80
+//! columns.
 
 use std::path::Path;
 

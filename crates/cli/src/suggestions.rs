@@ -7,8 +7,8 @@ use ulpscope_decoder::{Accumulation, Architecture, AttentionKind, Site, Variant}
 /// So many names are offered.
 const OFFERED: usize = 3;
 
-/// Longer patterns than this get no suggestion: nobody mistypes them, and looking takes their length times
-/// that of all names.
+/// Longer patterns than this get no suggestion: nobody mistypes them, and looking takes their
+/// length times that of all names.
 const LONGEST: usize = 200;
 
 /// `; did you mean …?` for what stands behind an `@` and is no variant, or nothing.
@@ -36,8 +36,8 @@ fn offer(name: Option<String>) -> String {
     name.map_or_else(String::new, |name| format!("; did you mean `{name}`?"))
 }
 
-/// Refuses a pattern of `--sites` that matches no site of the first arm that another one has, too. Gives the
-/// parts of the pattern that match none, if others do.
+/// Refuses a pattern of `--sites` that matches no site of the first arm that another one has, too.
+/// Gives the parts of the pattern that match none, if others do.
 pub(crate) fn sites(
     pattern: &Pattern,
     arms: &[(&Architecture, AttentionKind)],
@@ -77,8 +77,8 @@ pub(crate) fn alike(pattern: &str, names: &[String]) -> String {
     if near.is_empty() { String::new() } else { format!(", near it: {}", near.join(", ")) }
 }
 
-/// Known names that a glob would match after a few slips of the pen were mended, the nearest first and
-/// otherwise in their order.
+/// Known names that a glob would match after a few slips of the pen were mended, the nearest first
+/// and otherwise in their order.
 fn near<'a>(glob: &str, known: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
     let letters = glob.bytes().filter(|c| *c != b'*').count();
     if glob.len() > LONGEST || letters == 0 {
@@ -93,8 +93,8 @@ fn near<'a>(glob: &str, known: impl IntoIterator<Item = &'a str>) -> Vec<&'a str
     found.into_iter().map(|(_, name)| name).collect()
 }
 
-/// Levenshtein's distance in bytes from the nearest name that the glob matches: `*` takes any number of
-/// characters at no cost, `?` any one.
+/// Levenshtein's distance in bytes from the nearest name that the glob matches: `*` takes any
+/// number of characters at no cost, `?` any one.
 fn distance(glob: &[u8], name: &[u8]) -> usize {
     let mut row: Vec<usize> = (0..=name.len()).collect();
     for &g in glob {

@@ -226,7 +226,8 @@ fn layers(record: &RunRecord, arm: &Arm, prompt: usize) -> String {
     if any { text } else { String::new() }
 }
 
-/// Where it starts: the first site, the sites that introduce most, and the sites of layer 0 one by one.
+/// Where it starts: the first site, the sites that introduce most, and the sites of layer 0 one by
+/// one.
 fn origin(record: &RunRecord, arm: &Arm, prompt: usize, ink: Ink) -> String {
     let mut text = String::new();
     let outside = |site: &str| !site.starts_with("model.layers.");
@@ -286,7 +287,8 @@ fn origin(record: &RunRecord, arm: &Arm, prompt: usize, ink: Ink) -> String {
     text + &prose(&format!("sites that introduce a difference on equal inputs: {said}"))
 }
 
-/// Sites that were to be compared of one arm on one prompt. The record counts them for all together.
+/// Sites that were to be compared of one arm on one prompt. The record counts them for all
+/// together.
 fn asked(record: &RunRecord, compared: usize) -> usize {
     let runs = record.prompts.len() * record.arms.len().saturating_sub(1);
     record.coverage.sites.checked_div(runs).unwrap_or(0).max(compared)

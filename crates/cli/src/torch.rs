@@ -1,7 +1,7 @@
 //! Tensors as PyTorch prints them.
 //!
-//! Source: `torch/_tensor_str.py`, with its default options: precision 4, threshold 1000, three edge items,
-//! 80 columns.
+//! Source: `torch/_tensor_str.py`, with its default options: precision 4, threshold 1000, three
+//! edge items, 80 columns.
 
 use ulpscope_record::Corner;
 

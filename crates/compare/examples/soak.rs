@@ -1,7 +1,7 @@
 //! The same comparison many times in one process: `soak MODEL FIRST COUNT`.
 //!
-//! Prints the process's memory after FIRST comparisons and after COUNT, in kilobytes, and whether all found
-//! the same. `cargo xtask torture load` runs it.
+//! Prints the process's memory after FIRST comparisons and after COUNT, in kilobytes, and whether
+//! all found the same. `cargo xtask torture load` runs it.
 #![allow(clippy::print_stdout, reason = "an example prints")]
 
 use burn::tensor::Device;

@@ -1,7 +1,8 @@
 //! An arm against recordings: every operation of ours on the recording's inputs.
 //!
-//! The recording is the reference. What a site of ours gives on its inputs, beside what it recorded, is the
-//! divergence that the site *introduces*; what a free run of ours gives is what has accumulated.
+//! The recording is the reference. What a site of ours gives on its inputs, beside what it
+//! recorded, is the divergence that the site *introduces*; what a free run of ours gives is what
+//! has accumulated.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -31,7 +32,8 @@ pub struct Reference {
     pub activations: Activations,
     /// Of those, the sites that can be judged: the recording has what they read, too.
     pub judged: BTreeSet<Site>,
-    /// Sites that it lacks and that other parts begin with: ours stand in for them, and are not judged.
+    /// Sites that it lacks and that other parts begin with: ours stand in for them, and are not
+    /// judged.
     pub filled: BTreeSet<Site>,
     /// Tokens in front that were not recorded, and are not judged: of a cached prefix.
     pub before: usize,
@@ -43,8 +45,8 @@ impl Reference {
     /// The rows of an activation that are judged: those behind the prefix.
     pub fn behind<'x>(&self, x: &'x Activation) -> Cow<'x, Activation> {
         let tokens = self.ids.len();
-        // Tokens are counted along the last dimension but one, heads before it; rows of heads along the
-        // second.
+        // Tokens are counted along the last dimension but one, heads before it; rows of heads along
+        // the second.
         let axis = match x.shape[..] {
             _ if self.before == 0 => return Cow::Borrowed(x),
             [1, t, ..] if t == tokens && x.shape.len() == 3 => 1,
@@ -69,7 +71,8 @@ impl Reference {
 /// What every site of ours gives on the recordings' inputs.
 #[derive(Clone, Debug)]
 pub struct Survey {
-    /// Ours against the recordings: introduced, and accumulated by a free run. `arm` is the arm's name.
+    /// Ours against the recordings: introduced, and accumulated by a free run. `arm` is the arm's
+    /// name.
     pub sites: Vec<SiteDivergence>,
     /// Ours in other orders against ours, on the same inputs. `arm` is the order.
     pub noise: Vec<SiteDivergence>,
@@ -102,7 +105,8 @@ pub struct SurveyPlan<'s, 'a> {
     pub device: &'s Device,
 }
 
-/// Runs every part of the arm on the recordings' inputs, in its own order of summation and in others.
+/// Runs every part of the arm on the recordings' inputs, in its own order of summation and in
+/// others.
 ///
 /// Where a recording lacks a site that another part begins with, ours is filled in.
 ///
@@ -219,8 +223,8 @@ pub struct Free {
     pub told: bool,
 }
 
-/// Runs models freely, and compares their logits with the recordings' and with each other's. Subject 0 of
-/// what is found is the recording.
+/// Runs models freely, and compares their logits with the recordings' and with each other's.
+/// Subject 0 of what is found is the recording.
 ///
 /// # Errors
 /// [`CompareError`] if parameters can't be read.

@@ -1,5 +1,5 @@
-//! A closer look at one site: how differences are distributed, where they lie, and the first ones bit for
-//! bit.
+//! A closer look at one site: how differences are distributed, where they lie, and the first ones
+//! bit for bit.
 
 use ulpscope_capture::Activation;
 use ulpscope_floats::Floats;
@@ -9,8 +9,8 @@ use ulpscope_record::{Channel, Element, SiteDetail};
 const ELEMENTS: usize = 8;
 /// Channels that are named.
 const CHANNELS: usize = 6;
-/// Magnitude from which an activation is called massive, if it is also this many times the tensor's median
-/// magnitude (Sun et al., Massive Activations in Large Language Models, 2024).
+/// Magnitude from which an activation is called massive, if it is also this many times the tensor's
+/// median magnitude (Sun et al., Massive Activations in Large Language Models, 2024).
 const MASSIVE: [f64; 2] = [100.0, 1000.0];
 /// The exponent of f64's smallest number, and how many there are up to that of its largest.
 const LOWEST_EXPONENT: i32 = -1074;
@@ -18,8 +18,8 @@ const EXPONENTS: usize = (f64::MAX_EXP - LOWEST_EXPONENT) as usize;
 /// Elements of a tensor up to which it is looked at.
 pub(crate) const LARGEST: usize = 1 << 22;
 
-/// Looks at `b` beside the reference's `a`; nothing where they do not differ, have no channels, or are too
-/// large.
+/// Looks at `b` beside the reference's `a`; nothing where they do not differ, have no channels, or
+/// are too large.
 pub(crate) fn detail(a: &Activation, b: &Activation, introduced: bool) -> Option<SiteDetail> {
     let width = *a.shape.last().filter(|width| **width > 0)?;
     let len = a.values.len();
@@ -84,7 +84,8 @@ fn median_magnitude(values: &mut [f64]) -> f64 {
     *values.select_nth_unstable_by(middle, f64::total_cmp).1
 }
 
-/// The first `most` indices of elements whose bits differ, or of formats that differ, whose values do.
+/// The first `most` indices of elements whose bits differ, or of formats that differ, whose values
+/// do.
 fn differing(a: &Floats, b: &Floats, most: usize) -> Vec<usize> {
     fn bits<const SIZE: usize>(a: &Floats, b: &Floats, most: usize) -> Vec<usize> {
         let pairs = a.bytes().as_chunks::<SIZE>().0.iter().zip(b.bytes().as_chunks::<SIZE>().0);

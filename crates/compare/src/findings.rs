@@ -13,8 +13,8 @@ use crate::parts::conversion_record;
 use crate::plan::{NamedArm, Plan, check_arms};
 use crate::subject::{Experiment, Made, Subject, Watch};
 
-/// What a comparison found: the parts of a record that do not depend on who ran it, when, and how the model
-/// was named.
+/// What a comparison found: the parts of a record that do not depend on who ran it, when, and how
+/// the model was named.
 #[derive(Clone, Debug)]
 pub struct Findings {
     /// The arms, with what each recipe did to every parameter and buffer.
@@ -58,8 +58,8 @@ pub fn compare(plan: &Plan, progress: impl FnMut(Step)) -> Result<Findings, Comp
     compare_keeping(plan, &mut (), progress)
 }
 
-/// As [`compare`], group by group of prompts, keeping what is finished. What is found does not depend on
-/// that.
+/// As [`compare`], group by group of prompts, keeping what is finished. What is found does not
+/// depend on that.
 ///
 /// # Errors
 /// As [`compare`].
@@ -97,7 +97,8 @@ impl<'a> Plan<'a> {
 }
 
 impl Findings {
-    /// What was observed of the plan's arms. Subjects that came after them in the experiment are left out.
+    /// What was observed of the plan's arms. Subjects that came after them in the experiment are
+    /// left out.
     pub fn of(plan: &Plan, observed: &Observed) -> Self {
         let arms = &plan.arms;
         let of_an_arm = |name: &str| arms.iter().any(|arm| arm.name == name);
@@ -138,8 +139,8 @@ impl Findings {
     }
 }
 
-/// What the plan leaves out: sites that one of two attentions does not have, and sites that the pattern
-/// excludes.
+/// What the plan leaves out: sites that one of two attentions does not have, and sites that the
+/// pattern excludes.
 fn coverage(plan: &Plan) -> Coverage {
     let mut coverage = Coverage::default();
     let reference = &plan.arms[0];

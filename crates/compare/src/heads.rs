@@ -94,7 +94,8 @@ impl Pair {
         let each = per_row(a, b, rows).expect("one row per token");
         let kl = compare_logits(a, b, vocabulary, TOP).expect("whole rows");
         self.agreeing += kl.positions.iter().filter(|p| p.agrees()).count();
-        // The prompt's own next tokens, of which the last position has none. Only a record asks for them.
+        // The prompt's own next tokens, of which the last position has none. Only a record asks for
+        // them.
         let next = &ids[(start + 1).min(ids.len())..(start + 1 + rows).min(ids.len())];
         let next = if self.named.is_some() { next } else { &[] };
         for (i, (row, position)) in each.iter().zip(&kl.positions).enumerate() {

@@ -1,15 +1,17 @@
-//! Sites of two recordings at which the difference jumps, and those that only hand on what came before.
+//! Sites of two recordings at which the difference jumps, and those that only hand on what came
+//! before.
 //!
-//! Another order of summation moves single steps of the format, and what follows inherits and enlarges them.
-//! A site stands out where its difference is several times what the residual stream, its block and the same
-//! site of the block before show.
+//! Another order of summation moves single steps of the format, and what follows inherits and
+//! enlarges them. A site stands out where its difference is several times what the residual stream,
+//! its block and the same site of the block before show.
 
 use std::collections::HashMap;
 
 use ulpscope_decoder::{Part, forward_order};
 use ulpscope_floats::{DType, Floats, ulp};
 
-/// How many times larger than what is inherited a difference has to be. Orders of summation stay below 2.
+/// How many times larger than what is inherited a difference has to be. Orders of summation stay
+/// below 2.
 const TIMES: f64 = 4.0;
 /// The most steps of the format that one more order of summation makes.
 const STEPS: f64 = 2.0;
@@ -21,8 +23,8 @@ const RARELY: u64 = 1000;
 pub struct Beside {
     /// The site's name.
     pub site: String,
-    /// Root mean square of the difference over that of the first recording; infinite where only one side has
-    /// numbers.
+    /// Root mean square of the difference over that of the first recording; infinite where only one
+    /// side has numbers.
     pub relative: f64,
     /// Elements that differ.
     pub differing: u64,
@@ -32,8 +34,8 @@ pub struct Beside {
     pub len: u64,
     /// The formats of the two, where they differ.
     pub formats: Option<[DType; 2]>,
-    /// The relative difference that one rounding to the coarser of the two formats makes, or in 32 bits and
-    /// more one sum.
+    /// The relative difference that one rounding to the coarser of the two formats makes, or in 32
+    /// bits and more one sum.
     unit: f64,
 }
 

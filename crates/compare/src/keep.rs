@@ -1,8 +1,9 @@
-//! Observing prompts in groups, and keeping what was observed of each: a run that is interrupted goes on from
-//! there.
+//! Observing prompts in groups, and keeping what was observed of each: a run that is interrupted
+//! goes on from there.
 //!
-//! Prompts are carried through the network together, so that nothing of them is finished before all are. Cut
-//! into groups, each group is finished for itself, at the price of reading the model once more for each.
+//! Prompts are carried through the network together, so that nothing of them is finished before all
+//! are. Cut into groups, each group is finished for itself, at the price of reading the model once
+//! more for each.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -16,12 +17,12 @@ use crate::subject::{Experiment, Made};
 
 /// A place for what was observed.
 ///
-/// The key that a unit is filed under states everything that determines it as far as the libraries know it:
-/// files of the checkpoints, recipes, semantics, prompts, sites. Which program observed it, and on which
-/// device, is for the implementor to add.
+/// The key that a unit is filed under states everything that determines it as far as the libraries
+/// know it: files of the checkpoints, recipes, semantics, prompts, sites. Which program observed
+/// it, and on which device, is for the implementor to add.
 pub trait Keep {
-    /// Tokens that make a group; prompts are not cut. One group of all prompts, unless an implementor says
-    /// otherwise.
+    /// Tokens that make a group; prompts are not cut. One group of all prompts, unless an
+    /// implementor says otherwise.
     fn group(&self) -> usize {
         usize::MAX
     }
@@ -79,8 +80,8 @@ pub fn observe_keeping(
     }
     let mut whole = match whole {
         Some(observed) => observed,
-        // Every group was kept. What is not kept is how the parameters compare, for which no prompt has to
-        // run.
+        // Every group was kept. What is not kept is how the parameters compare, for which no prompt
+        // has to run.
         None if experiment.describe => read(experiment, |_| ())?,
         None => Observed::default(),
     };
@@ -124,7 +125,8 @@ fn add(experiment: &Experiment, whole: &mut Observed, start: usize, unit: Unit) 
     }
 }
 
-/// Prompts that follow each other and have at least `tokens` tokens together; the last group may have fewer.
+/// Prompts that follow each other and have at least `tokens` tokens together; the last group may
+/// have fewer.
 fn groups(prompts: &[Vec<u32>], tokens: usize) -> Vec<Range<usize>> {
     let (mut groups, mut start, mut sum) = (Vec::new(), 0, 0usize);
     for (i, ids) in prompts.iter().enumerate() {

@@ -1,12 +1,12 @@
 //! Arms in lockstep, block by block: what differs, and where it is introduced.
 //!
-//! A part of the model (embedding, block, head) is loaded for every arm, every prompt runs through it in
-//! every arm, each site is compared, and the part is dropped. Memory holds one part and the live activations.
-//! Parameters that are bit-identical between arms are held once.
+//! A part of the model (embedding, block, head) is loaded for every arm, every prompt runs through
+//! it in every arm, each site is compared, and the part is dropped. Memory holds one part and the
+//! live activations. Parameters that are bit-identical between arms are held once.
 //!
-//! Each arm runs twice through a part: on its own state, which shows the divergence that has accumulated, and
-//! on the reference's state with every site's output replaced by the reference's (teacher forcing), which
-//! shows what each single operation *introduces*.
+//! Each arm runs twice through a part: on its own state, which shows the divergence that has
+//! accumulated, and on the reference's state with every site's output replaced by the reference's
+//! (teacher forcing), which shows what each single operation *introduces*.
 //!
 //! ```
 //! use burn::tensor::Device;

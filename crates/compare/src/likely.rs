@@ -6,8 +6,8 @@ use ulpscope_record::Candidate;
 /// Evenly spaced positions of a prompt that are kept, and as many flips beside them.
 const POSITIONS: usize = 32;
 
-/// Which positions of a prompt are kept: evenly spaced ones, the last, and the first flips of the most likely
-/// token.
+/// Which positions of a prompt are kept: evenly spaced ones, the last, and the first flips of the
+/// most likely token.
 pub(crate) struct Kept {
     stride: usize,
     last: usize,
@@ -31,8 +31,8 @@ impl Kept {
     }
 }
 
-/// The `most` largest of one row of logits, `logsumexp` of which is `ln Σ e^logit`, largest first: of equal
-/// ones the lower index, NaN before all, as in the rest of the record.
+/// The `most` largest of one row of logits, `logsumexp` of which is `ln Σ e^logit`, largest first:
+/// of equal ones the lower index, NaN before all, as in the rest of the record.
 pub(crate) fn likely(row: &Floats, most: usize, logsumexp: f64) -> Vec<Candidate> {
     let logits = row.to_f64();
     let mut top: Vec<(usize, f64)> = Vec::with_capacity(most + 1);

@@ -1,8 +1,9 @@
-//! Subjects in lockstep: load a part of the model, run every subject and prompt through it, compare, drop it,
-//! go on.
+//! Subjects in lockstep: load a part of the model, run every subject and prompt through it,
+//! compare, drop it, go on.
 //!
-//! Where a subject is to multiply another's inputs by weights that both share, the product is the other's,
-//! and is not computed again. Nor is anything of a part that is the same function for both.
+//! Where a subject is to multiply another's inputs by weights that both share, the product is the
+//! other's, and is not computed again. Nor is anything of a part that is the same function for
+//! both.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -33,15 +34,16 @@ pub struct Observed {
     pub differing: Vec<Differing>,
     /// What each subject's recipe did to every parameter; empty for mixtures.
     pub conversions: Vec<Vec<ulpscope_record::Conversion>>,
-    /// Divergence by site of each subject whose sites are watched, in forward order; `arm` is the subject's
-    /// name.
+    /// Divergence by site of each subject whose sites are watched, in forward order; `arm` is the
+    /// subject's name.
     pub sites: Vec<SiteDivergence>,
     /// The logits of each subject against each that it is compared with.
     pub logits: Vec<Compared>,
-    /// The first site that differs, by subject and prompt, whether or not it was to be reported. Only of
-    /// subjects that are watched.
+    /// The first site that differs, by subject and prompt, whether or not it was to be reported.
+    /// Only of subjects that are watched.
     pub first: BTreeMap<(usize, usize), Site>,
-    /// The arms' models, where the experiment was to keep them. Parameters of equal bits are held once.
+    /// The arms' models, where the experiment was to keep them. Parameters of equal bits are held
+    /// once.
     pub models: Vec<Model>,
 }
 
@@ -181,7 +183,8 @@ impl Lane {
         formats(self) == formats(other)
     }
 
-    /// The same state in the formats of another's: rounded or widened. Tables may have another than the rest.
+    /// The same state in the formats of another's: rounded or widened. Tables may have another than
+    /// the rest.
     fn as_held_in(&self, other: &Lane) -> Lane {
         let cast = |x: &Tensor<3>, like: &Tensor<3>| x.clone().cast(like.dtype());
         let pairs = self.tables.ropes.iter().zip(&other.tables.ropes);
@@ -196,7 +199,8 @@ impl Lane {
     }
 }
 
-/// One prompt on its way through the model, and what is observed of it as it comes, in forward order.
+/// One prompt on its way through the model, and what is observed of it as it comes, in forward
+/// order.
 struct Stream {
     prompt: usize,
     /// One for each subject.
@@ -264,9 +268,9 @@ impl<'a, 'e> Run<'a, 'e> {
         Run { experiment, bytes: Bytes::of(experiment, &of), of, stretch: STRETCH.max(LARGEST / vocabulary) }
     }
 
-    /// Does something for every prompt: for several at a time, each on a thread of its own, where there are
-    /// enough of them of which what they hold meanwhile, as `bytes` estimates it, is little. On others all
-    /// threads work together.
+    /// Does something for every prompt: for several at a time, each on a thread of its own, where
+    /// there are enough of them of which what they hold meanwhile, as `bytes` estimates it, is
+    /// little. On others all threads work together.
     fn side_by_side(
         &self,
         streams: &mut [Stream],
@@ -298,8 +302,8 @@ impl<'a, 'e> Run<'a, 'e> {
         tokens.min(self.stretch) * self.bytes.logits
     }
 
-    /// Runs the stem for every subject. Its sites have no inputs but the prompt: what differs there is
-    /// introduced there.
+    /// Runs the stem for every subject. Its sites have no inputs but the prompt: what differs there
+    /// is introduced there.
     fn stem(&self, stream: &mut Stream, embeddings: &[Embedding], rotary: &[Vec<RotaryEmbedding>]) {
         let experiment = self.experiment;
         let ids = &experiment.prompts[stream.prompt];
@@ -332,7 +336,8 @@ impl<'a, 'e> Run<'a, 'e> {
         }
     }
 
-    /// The head works on each token alone, so that long prompts run through its product in stretches.
+    /// The head works on each token alone, so that long prompts run through its product in
+    /// stretches.
     fn head(&self, stream: &mut Stream, heads: &[Head], same: &[Shared]) {
         let experiment = self.experiment;
         let mut lanes = std::mem::take(&mut stream.lanes);
@@ -365,8 +370,8 @@ impl<'a, 'e> Run<'a, 'e> {
         stream.logits.extend(whole.finish());
     }
 
-    /// Runs a part for every subject on its own state, and for those whose introduced divergence is watched
-    /// once more on the other's.
+    /// Runs a part for every subject on its own state, and for those whose introduced divergence is
+    /// watched once more on the other's.
     fn part(
         &self,
         stream: &mut Stream,
@@ -452,7 +457,8 @@ impl<'a, 'e> Run<'a, 'e> {
         own: Option<&Activations>,
         taught: Taught,
     ) {
-        // A map of activations is sorted by site, and sites are ordered as the forward pass visits them.
+        // A map of activations is sorted by site, and sites are ordered as the forward pass visits
+        // them.
         let sites: Vec<Site> = reference.keys().copied().collect();
         let measure = |site: &Site| {
             let a = reference.get(site)?;
@@ -508,8 +514,8 @@ enum Taught<'a> {
     Seen(&'a Activations, &'a BTreeSet<Site>),
 }
 
-/// Tokens that go through the head's product at a time: enough to keep its kernel busy, few enough for what
-/// is made of their logits to stay in a cache.
+/// Tokens that go through the head's product at a time: enough to keep its kernel busy, few enough
+/// for what is made of their logits to stay in a cache.
 const STRETCH: usize = 64;
 /// Bytes that activations of prompts may take that run side by side.
 const SIDE_BY_SIDE: usize = 256 << 20;

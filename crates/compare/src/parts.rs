@@ -40,8 +40,8 @@ struct Read<'a> {
     differing: Vec<(Differing, TensorDifference)>,
 }
 
-/// The parameters of one part of the model: each distinct value once, and for each subject which of them are
-/// its own.
+/// The parameters of one part of the model: each distinct value once, and for each subject which of
+/// them are its own.
 pub(crate) struct PartWeights<'c> {
     values: HashMap<String, Vec<Floats<'c>>>,
     /// One list of indices for each subject, parameters in the order of the names that were loaded.
@@ -67,10 +67,11 @@ impl<'a, 'e> Loader<'a, 'e> {
         }
     }
 
-    /// Reads the parameters `names` for every subject, and compares those of the arms with the first arm's.
+    /// Reads the parameters `names` for every subject, and compares those of the arms with the
+    /// first arm's.
     ///
-    /// A checkpoint that serves several arms is read, and its blocks dequantised, once. Equal bits are held
-    /// once.
+    /// A checkpoint that serves several arms is read, and its blocks dequantised, once. Equal bits
+    /// are held once.
     pub(crate) fn load(&mut self, names: Vec<String>) -> Result<PartWeights<'a>, CompareError> {
         self.experiment.unchanged()?;
         let read: Vec<Read<'a>> =
@@ -171,13 +172,15 @@ impl<'a, 'e> Loader<'a, 'e> {
         Ok(modules)
     }
 
-    /// Gives back the memory of a part that modules were built of, and that of the files it was read from.
+    /// Gives back the memory of a part that modules were built of, and that of the files it was
+    /// read from.
     pub(crate) fn release(&self, part: PartWeights) {
         drop(part);
         self.experiment.checkpoints().into_iter().for_each(Checkpoint::release);
     }
 
-    /// Whether two subjects compute the same function with a part: they hold the same bits and settings.
+    /// Whether two subjects compute the same function with a part: they hold the same bits and
+    /// settings.
     pub(crate) fn same_function(&self, part: &PartWeights, layer: Option<usize>, i: usize, j: usize) -> bool {
         let [a, b] = [&self.of[i], &self.of[j]];
         let settings = match layer {
@@ -299,7 +302,8 @@ pub struct Differing {
     pub arm: usize,
     /// What the two have to do with each other.
     pub statement: Statement,
-    /// Whether that is said of the values as they are stored, and not of what the recipes make of them.
+    /// Whether that is said of the values as they are stored, and not of what the recipes make of
+    /// them.
     pub stored: bool,
     /// Whether the stored values are the same, so that only recipes can have made the difference.
     pub of_recipes: bool,
@@ -347,8 +351,8 @@ fn differing(
     Differing { name: name.to_owned(), kind, arm, statement, stored, of_recipes: same, fingerprints }
 }
 
-/// What two stored tensors have to do with each other, where a recipe rounds one of them: a truncation, a
-/// grid or a factor is exact there, and hidden by the rounding.
+/// What two stored tensors have to do with each other, where a recipe rounds one of them: a
+/// truncation, a grid or a factor is exact there, and hidden by the rounding.
 fn as_stored(
     shape: &[usize],
     of_recipes: [&Floats; 2],

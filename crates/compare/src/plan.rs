@@ -22,8 +22,8 @@ pub struct NamedArm<'a> {
 }
 
 impl NamedArm<'_> {
-    /// Whether it sums in its declared order on this device: f64, and all on devices that are not ours, is
-    /// left to the device's own operations.
+    /// Whether it sums in its declared order on this device: f64, and all on devices that are not
+    /// ours, is left to the device's own operations.
     pub fn sums_in_order(&self, device: &Device) -> bool {
         self.arm.dtype() != DType::F64 && ulpscope_decoder::owns(device)
     }
@@ -60,8 +60,8 @@ pub struct Plan<'a> {
     pub sites: Pattern,
     /// The device that computes.
     pub device: Device,
-    /// On prompts of more tokens than this, counterfactuals are compared at their logits alone; the arms'
-    /// sites are compared always.
+    /// On prompts of more tokens than this, counterfactuals are compared at their logits alone; the
+    /// arms' sites are compared always.
     pub longest_watched: usize,
 }
 

@@ -1,7 +1,9 @@
-//! One model in parts, each of which can be built and run by itself, with anything about it changed.
+//! One model in parts, each of which can be built and run by itself, with anything about it
+//! changed.
 //!
-//! Lockstep runs arms and mixtures of arms. A recorded trace has no arm to take parts from: what its model
-//! may have done otherwise is a [`Setting`], and every operation is judged on the trace's own inputs.
+//! Lockstep runs arms and mixtures of arms. A recorded trace has no arm to take parts from: what
+//! its model may have done otherwise is a [`Setting`], and every operation is judged on the trace's
+//! own inputs.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -84,7 +86,8 @@ enum Module {
     Head(Box<Head>),
 }
 
-/// What shapes a module: two settings with the same key share it. It holds what it compares by address.
+/// What shapes a module: two settings with the same key share it. It holds what it compares by
+/// address.
 struct Key {
     tied: bool,
     compute: Option<DType>,
@@ -132,8 +135,8 @@ impl<'a> Parts<'a> {
         Ok(self.values[name].view())
     }
 
-    /// What each site of a part gives on a reference's inputs. Sites that the reference lacks pass on their
-    /// own.
+    /// What each site of a part gives on a reference's inputs. Sites that the reference lacks pass
+    /// on their own.
     ///
     /// # Errors
     /// [`CompareError`] if parameters can't be read.
@@ -177,7 +180,8 @@ impl<'a> Parts<'a> {
                     &mut (),
                 );
                 for (i, rope) in tables.ropes.iter_mut().enumerate() {
-                    // Tables keep the format that they were recorded in, which may be wider than the rest.
+                    // Tables keep the format that they were recorded in, which may be wider than
+                    // the rest.
                     let table = |site| {
                         let a: &Activation = given.get(&site)?;
                         let fits = a.shape == of.shape(site, ids.len());
@@ -286,8 +290,8 @@ fn stream(a: &Activation, dtype: DType, device: &Device) -> Option<Tensor<3>> {
     Some(bridge::tensor(a.values.cast(dtype), shape, device))
 }
 
-/// Records, and gives one site's activation in another's place where that was asked for and has been
-/// computed.
+/// Records, and gives one site's activation in another's place where that was asked for and has
+/// been computed.
 struct Rewire<'s> {
     rewired: &'s [(Site, Site)],
     seen: Activations,

@@ -19,17 +19,17 @@ pub(crate) struct Measured {
     pub(crate) own: Difference,
     /// What the site introduces on the reference's inputs.
     taught: Difference,
-    /// The first element of the reference and of the subject that is NaN or infinite; empty where there is
-    /// none.
+    /// The first element of the reference and of the subject that is NaN or infinite; empty where
+    /// there is none.
     first_nonfinite: [Vec<usize>; 2],
     mean_abs_by_position: Vec<f64>,
     detail: Option<SiteDetail>,
 }
 
 impl Measured {
-    /// What has accumulated, from the subject's own activation, and what the site introduces, from the one on
-    /// the reference's inputs, which is the reference's own where there is none. Without an activation of its
-    /// own the two are the same.
+    /// What has accumulated, from the subject's own activation, and what the site introduces, from
+    /// the one on the reference's inputs, which is the reference's own where there is none. Without
+    /// an activation of its own the two are the same.
     pub(crate) fn new(
         site: Site,
         (subject, prompt): (usize, usize),
@@ -72,7 +72,8 @@ impl Measured {
         !self.taught.identical()
     }
 
-    /// Looks closer: at what the site introduces, or at what has accumulated where it introduces nothing.
+    /// Looks closer: at what the site introduces, or at what has accumulated where it introduces
+    /// nothing.
     pub(crate) fn look(&mut self, a: &Activation, own: &Activation, taught: Option<&Activation>) {
         let introduced = taught.filter(|_| self.introduces());
         self.detail = detail(a, introduced.unwrap_or(own), introduced.is_some());
@@ -123,8 +124,8 @@ impl Measured {
     }
 }
 
-/// Which sites are worth a closer look: the output of every block, and of each subject and prompt the first
-/// [`MOST_LOOKED_AT`] others that introduce something.
+/// Which sites are worth a closer look: the output of every block, and of each subject and prompt
+/// the first [`MOST_LOOKED_AT`] others that introduce something.
 #[derive(Default)]
 pub(crate) struct Looks(BTreeMap<(usize, usize), usize>);
 

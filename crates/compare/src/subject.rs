@@ -12,9 +12,9 @@ use crate::CompareError;
 
 /// Subjects in lockstep: each prompt through each of them.
 ///
-/// [`compare`](crate::compare) is the plain case, arms against the first. Counterfactuals, noise floors and
-/// changes of the compute format are further subjects, so that one pass over the checkpoint answers all of
-/// them.
+/// [`compare`](crate::compare) is the plain case, arms against the first. Counterfactuals, noise
+/// floors and changes of the compute format are further subjects, so that one pass over the
+/// checkpoint answers all of them.
 #[derive(Clone)]
 pub struct Experiment<'a> {
     /// What runs. A mixture refers to arms by their index here.
@@ -25,11 +25,11 @@ pub struct Experiment<'a> {
     pub sites: Pattern,
     /// The device that computes.
     pub device: Device,
-    /// Whether parameters that differ between arms are described and counted. Comparing them costs about as
-    /// much as running a short prompt, and needs doing once.
+    /// Whether parameters that differ between arms are described and counted. Comparing them costs
+    /// about as much as running a short prompt, and needs doing once.
     pub describe: bool,
-    /// On prompts of more tokens than this, the sites of subjects that watch [`Watch::Introduced`] are left
-    /// out.
+    /// On prompts of more tokens than this, the sites of subjects that watch [`Watch::Introduced`]
+    /// are left out.
     pub longest_watched: usize,
     /// Whether the arms' models stay in memory for what comes after, in
     /// [`Observed::models`](crate::Observed::models).
@@ -43,8 +43,8 @@ pub struct Subject<'a> {
     pub name: String,
     /// What it is made of.
     pub made: Made<'a>,
-    /// A wider format to hold and compute everything in. Values stay as the recipe left them; `None`: the
-    /// arm's own.
+    /// A wider format to hold and compute everything in. Values stay as the recipe left them;
+    /// `None`: the arm's own.
     pub compute: Option<DType>,
     /// Semantics of its attention, the order of summation, and where it departs from Hugging Face's
     /// arithmetic.
@@ -157,8 +157,8 @@ impl<'a> Experiment<'a> {
         mixed
     }
 
-    /// The rotary embeddings of a subject: computed from its description, then what the recipe does to
-    /// buffers.
+    /// The rotary embeddings of a subject: computed from its description, then what the recipe does
+    /// to buffers.
     pub(crate) fn rotary(&self, index: usize) -> Vec<RotaryEmbedding> {
         let recipe = match &self.subjects[index].made {
             Made::Arm(arm) => arm.recipe(),
@@ -192,8 +192,8 @@ impl<'a> Experiment<'a> {
         (0..self.subjects.len()).filter(|&i| matches!(self.subjects[i].made, Made::Arm(_)))
     }
 
-    /// Whether the output layer is the embedding, in every arm. Where it is in some, all of them hold a head
-    /// of their own, which has the embedding's bits in those.
+    /// Whether the output layer is the embedding, in every arm. Where it is in some, all of them
+    /// hold a head of their own, which has the embedding's bits in those.
     pub(crate) fn tied(&self) -> bool {
         self.arms().all(|i| self.arm(i).architecture().tied)
     }

@@ -9,8 +9,9 @@ use ulpscope_decoder::{Probe, Site, bridge};
 /// The probe: every operation works on the reference's inputs, and what it makes of them is kept.
 pub(crate) struct Teacher<'r> {
     reference: &'r Activations,
-    /// Sites of linear layers that multiply the reference's inputs by the reference's weights in the
-    /// reference's order. That product is the reference's activation, and is not computed again.
+    /// Sites of linear layers that multiply the reference's inputs by the reference's weights in
+    /// the reference's order. That product is the reference's activation, and is not computed
+    /// again.
     same: &'r BTreeSet<Site>,
     device: &'r Device,
     /// What each of the other sites gave, before the reference's activation took its place.

@@ -1,4 +1,5 @@
-//! What is computed once for several arms, and prompts that run side by side: what is found does not show it.
+//! What is computed once for several arms, and prompts that run side by side: what is found does
+//! not show it.
 
 use std::path::{Path, PathBuf};
 
@@ -102,8 +103,8 @@ fn only_a_block_with_an_arithmetic_of_its_own_introduces_anything() {
     assert_eq!(introduced("residual=skip-mlp[2]"), ["model.layers.2"]);
 }
 
-/// A part that is the same function for both arms is not run for the second one on the first one's inputs: it
-/// would give the first one's bits.
+/// A part that is the same function for both arms is not run for the second one on the first one's
+/// inputs: it would give the first one's bits.
 #[test]
 fn what_is_not_run_again_would_show_nothing() {
     let checkpoint = Checkpoint::open(&tiny()).unwrap();

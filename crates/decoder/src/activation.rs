@@ -16,8 +16,8 @@ pub enum Activation {
     Silu,
     /// `x · (1 + erf(x / √2)) / 2`.
     Gelu,
-    /// `x · (1 + tanh(√(2/π) · (x + 0.044715 x³))) / 2` in one fused operation, as `torch.nn.functional.gelu`
-    /// has it.
+    /// `x · (1 + tanh(√(2/π) · (x + 0.044715 x³))) / 2` in one fused operation, as
+    /// `torch.nn.functional.gelu` has it.
     GeluTanh,
     /// The same formula as separate operations, each rounded to the storage dtype.
     GeluNew,
@@ -59,8 +59,8 @@ impl Activation {
     /// The activation of every element, `[1, T, F]`.
     ///
     /// # Precision
-    /// Computed in f32 (f64 for f64) and rounded once to the storage dtype; [`Activation::GeluNew`] is
-    /// written with separate operations in transformers and rounds after each.
+    /// Computed in f32 (f64 for f64) and rounded once to the storage dtype; [`Activation::GeluNew`]
+    /// is written with separate operations in transformers and rounds after each.
     pub(crate) fn forward(self, x: Tensor<3>, variant: Option<Act>) -> Tensor<3> {
         if let (Activation::Silu, Some(Act::Rounded)) = (self, variant) {
             let dtype = x.dtype();
@@ -73,20 +73,22 @@ impl Activation {
         self.by_formula(x)
     }
 
-    /// The activation in the compute dtype, before it is rounded to the dtype of `x`. Where a formula itself
-    /// rounds in between, so does this.
+    /// The activation in the compute dtype, before it is rounded to the dtype of `x`. Where a
+    /// formula itself rounds in between, so does this.
     pub(crate) fn unrounded(self, x: Tensor<3>, variant: Option<Act>) -> Tensor<3> {
         let rounds = self == Activation::GeluNew || (self == Activation::Silu && variant.is_some());
         if rounds { wide(self.forward(x, variant)) } else { self.forward(wide(x), None) }
     }
 
-    /// The formula in burn's operations: what other devices run, f64, and activations without a kernel.
+    /// The formula in burn's operations: what other devices run, f64, and activations without a
+    /// kernel.
     fn by_formula(self, x: Tensor<3>) -> Tensor<3> {
         let dtype = x.dtype();
         match self {
             Activation::Silu => {
                 let x = wide(x);
-                // f32's `exp` must overflow where PyTorch's does, so that large negative inputs give -0.
+                // f32's `exp` must overflow where PyTorch's does, so that large negative inputs
+                // give -0.
                 let denominator = map(-x.clone(), f64::exp) + 1.0;
                 narrow(x / denominator, dtype)
             }
@@ -105,7 +107,8 @@ impl Activation {
                 narrow(x * 0.5 * (map(inner, f64::tanh) + 1.0), dtype)
             }
             Activation::GeluNew => {
-                // `torch.pow(x, 3)` multiplies twice in bf16, rounding twice, and computes in f32 for f16.
+                // `torch.pow(x, 3)` multiplies twice in bf16, rounding twice, and computes in f32
+                // for f16.
                 let cube = match dtype {
                     DType::BF16 => mul(mul(x.clone(), x.clone()), x.clone()),
                     _ => narrow(map(wide(x.clone()), |x| x * x * x), dtype),
@@ -119,7 +122,8 @@ impl Activation {
 }
 
 impl Activation {
-    /// `act(gate) · up`, the activation rounded before it is multiplied: in one pass where a kernel can.
+    /// `act(gate) · up`, the activation rounded before it is multiplied: in one pass where a kernel
+    /// can.
     pub(crate) fn gate(self, gate: Tensor<3>, up: Tensor<3>) -> Tensor<3> {
         if self == Activation::Silu && handles(&gate) {
             let up = up.into_data();
@@ -132,9 +136,9 @@ impl Activation {
 /// `√(2 / π)`.
 const SQRT_2_OVER_PI: f64 = 0.797_884_560_802_865_4;
 
-/// The error function as PyTorch's vectorised CPU code has it: formula 7.1.26 of Abramowitz and Stegun in
-/// f32, absolute error up to 1.5e-7. The exact function differs in `1 + erf(x)` for negative x, where it
-/// cancels.
+/// The error function as PyTorch's vectorised CPU code has it: formula 7.1.26 of Abramowitz and
+/// Stegun in f32, absolute error up to 1.5e-7. The exact function differs in `1 + erf(x)` for
+/// negative x, where it cancels.
 fn erf(x: f32) -> f32 {
     const P: f32 = 0.327_591_1;
     const C: [f32; 5] = [0.254_829_6, -0.284_496_72, 1.421_413_8, -1.453_152_1, 1.061_405_4];

@@ -43,7 +43,8 @@ pub struct Architecture {
 /// A rotary embedding: its frequencies, and the buffers that hold them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rope {
-    /// Names of the two buffers that no state dict holds: the frequencies in use, and as they were computed.
+    /// Names of the two buffers that no state dict holds: the frequencies in use, and as they were
+    /// computed.
     pub buffers: [&'static str; 2],
     /// Names of the sites of its cosines and sines.
     pub tables: [&'static str; 2],
@@ -215,8 +216,8 @@ impl Architecture {
         [1, 2].map(|i| self.site_of(Part::Stem, 2 * rope + i))
     }
 
-    /// The sites whose activations a site reads. What is not stored with this attention passes on what it
-    /// reads itself.
+    /// The sites whose activations a site reads. What is not stored with this attention passes on
+    /// what it reads itself.
     pub fn reads(&self, site: Site, attention: AttentionKind) -> Vec<Site> {
         let mut all = Vec::new();
         for source in &self.node(site).reads {
@@ -250,7 +251,8 @@ impl Architecture {
             .collect()
     }
 
-    /// Every parameter of the model, in the order of PyTorch's state dict. A tied output layer is not listed.
+    /// Every parameter of the model, in the order of PyTorch's state dict. A tied output layer is
+    /// not listed.
     pub fn parameters(&self) -> Vec<Parameter<'_>> {
         self.parts().into_iter().flat_map(|part| self.parameters_of(part)).collect()
     }
@@ -271,8 +273,8 @@ impl Architecture {
             })
             .collect();
         if part.layer().is_some() {
-            // Modules of modules come first, the block's own norms last; within attention, norms follow
-            // linear layers.
+            // Modules of modules come first, the block's own norms last; within attention, norms
+            // follow linear layers.
             all.sort_by_key(|p| {
                 let module = p.site.name().split_once('.').map(|(module, _)| module);
                 (module.is_none(), module.is_some_and(|m| m != "self_attn"), p.site.op() == Op::Norm)
@@ -317,8 +319,8 @@ impl Architecture {
         (self.max_positions as f64 * growth) as usize
     }
 
-    /// Sizes that two models share if their activations can be compared, with the names that users know them
-    /// by.
+    /// Sizes that two models share if their activations can be compared, with the names that users
+    /// know them by.
     pub fn sizes(&self) -> Vec<(&'static str, usize)> {
         let mut sizes = vec![
             ("num_hidden_layers", self.layers.len()),

@@ -26,14 +26,14 @@ mod sdpa;
 /// Mixes tokens: `softmax(q kᵀ / √D) v`. `sites` are those of scores and probabilities.
 ///
 /// # Shapes
-/// - `q`: `[1, H, T, D]`, `k`, `v`: `[1, G, T, D]`, returns `[1, H, T, D]`; `past` holds what was read before
-///   these tokens, and then these, too
+/// - `q`: `[1, H, T, D]`, `k`, `v`: `[1, G, T, D]`, returns `[1, H, T, D]`; `past` holds what was
+///   read before these tokens, and then these, too
 ///
 /// # Precision
-/// See [`AttentionKind`]: `eager` rounds the scores before and after scaling and after the mask, and the
-/// probabilities; `sdpa` rounds only the unnormalised probabilities and the result. Departures change where,
-/// and which keys, heads and factors take part; whichever of them a fused kernel does not know is computed
-/// step by step.
+/// See [`AttentionKind`]: `eager` rounds the scores before and after scaling and after the mask,
+/// and the probabilities; `sdpa` rounds only the unnormalised probabilities and the result.
+/// Departures change where, and which keys, heads and factors take part; whichever of them a fused
+/// kernel does not know is computed step by step.
 pub(crate) fn mix(
     spec: &Attention,
     [q, k, v]: [Tensor<4>; 3],

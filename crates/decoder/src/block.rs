@@ -84,8 +84,9 @@ impl Block {
         SpinPool::scope(|| self.steps(of, layer, x, tables, arithmetic, None, probe))
     }
 
-    /// [`Block::forward`] for tokens that come after others, whose keys and values are in `past`; these are
-    /// added to it. The operations come one after the other, with whatever the probe puts between them.
+    /// [`Block::forward`] for tokens that come after others, whose keys and values are in `past`;
+    /// these are added to it. The operations come one after the other, with whatever the probe puts
+    /// between them.
     pub(crate) fn forward_after(
         &self,
         of: &Architecture,

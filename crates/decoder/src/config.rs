@@ -60,7 +60,8 @@ const NEUTRAL: &str = "
     cross_attention_hidden_size tie_encoder_decoder gradient_checkpointing
 ";
 
-/// Parts of names of keys that other architectures compute with. An unknown key that has one is refused.
+/// Parts of names of keys that other architectures compute with. An unknown key that has one is
+/// refused.
 const SUSPECT: &str = "
     softcap multiplier scal window norm rope rotary expert moe quant bias logit alibi clip attn attention residual
     embedding head layer act eps parallel hidden
@@ -157,8 +158,8 @@ impl<'a> Keys<'a> {
         }
     }
 
-    /// The width of a sliding window in tokens, `sliding_window`; `default` if it is missing, none if it is
-    /// `null`.
+    /// The width of a sliding window in tokens, `sliding_window`; `default` if it is missing, none
+    /// if it is `null`.
     ///
     /// # Errors
     /// If it is no whole number from 1 on.
@@ -176,11 +177,12 @@ impl<'a> Keys<'a> {
         }
     }
 
-    /// Which keys the queries of each layer see: of a window where `layer_types` says so, or by default where
-    /// `slides` does.
+    /// Which keys the queries of each layer see: of a window where `layer_types` says so, or by
+    /// default where `slides` does.
     ///
     /// # Errors
-    /// If there are not as many types as layers, one is unknown, or a layer has a window and there is none.
+    /// If there are not as many types as layers, one is unknown, or a layer has a window and there
+    /// is none.
     pub fn masks(
         &self,
         layers: usize,

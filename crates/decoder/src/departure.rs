@@ -1,8 +1,8 @@
 //! Variants: departures from Hugging Face's arithmetic, as data.
 //!
-//! Another engine computes the same model with other roundings; a faulty one computes another function. Each
-//! such choice is a value of a class here, so that it can be put in, taken out, and named. It overrides a
-//! field of the description that a family sets.
+//! Another engine computes the same model with other roundings; a faulty one computes another
+//! function. Each such choice is a value of a class here, so that it can be put in, taken out, and
+//! named. It overrides a field of the description that a family sets.
 
 use std::fmt;
 use std::str::FromStr;
@@ -20,11 +20,13 @@ pub use values::{
 
 macro_rules! classes {
     ($($(#[$doc:meta])* $field:ident: $class:ident),* $(,)?) => {
-        /// One departure from Hugging Face's arithmetic, written `CLASS=VALUE`: `norm=fused`, `positions=+1`.
+        /// One departure from Hugging Face's arithmetic, written `CLASS=VALUE`: `norm=fused`,
+        /// `positions=+1`.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub enum Variant { $($(#[$doc])* $class($class)),* }
 
-        /// A set of variants, at most one of each class. The default is none: Hugging Face's arithmetic.
+        /// A set of variants, at most one of each class. The default is none: Hugging Face's
+        /// arithmetic.
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
         pub struct Variants { $($(#[$doc])* pub $field: Option<$class>),* }
 

@@ -25,10 +25,11 @@ pub struct Family {
 pub struct Gguf {
     /// `general.architecture`.
     pub architecture: &'static str,
-    /// Whether the converter puts rows of rotated heads into another order: halves become adjacent pairs.
+    /// Whether the converter puts rows of rotated heads into another order: halves become adjacent
+    /// pairs.
     pub permuted: bool,
-    /// Metadata beyond what all families have: the key behind the architecture's name, and where config.json
-    /// has it, with dots between the names of objects.
+    /// Metadata beyond what all families have: the key behind the architecture's name, and where
+    /// config.json has it, with dots between the names of objects.
     pub keys: &'static [(&'static str, &'static str)],
 }
 

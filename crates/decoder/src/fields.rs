@@ -48,7 +48,8 @@ impl Field {
                 !eps(a.norm.eps, b.norm.eps) || layers(&|a, b| eps(a.norm.eps, b.norm.eps))
             }
             Field::Activation => layers(&|a, b| a.feed_forward.act == b.feed_forward.act),
-            // What the length is for depends on the kind of scaling; the default kind does not read it.
+            // What the length is for depends on the kind of scaling; the default kind does not read
+            // it.
             Field::Rope => {
                 let reads_length = |of: &Architecture| of.ropes.iter().any(|r| r.parameters.growth() != 1.0);
                 a.ropes != b.ropes

@@ -28,9 +28,9 @@ pub(crate) struct Fused<'a> {
 }
 
 impl Block {
-    /// The block as one kernel, which has the bits of its nodes one after the other; `None` if it is not what
-    /// the kernel knows: on this machine, in up to 32 bits, of the usual nodes, with SiLU and without
-    /// departures.
+    /// The block as one kernel, which has the bits of its nodes one after the other; `None` if it
+    /// is not what the kernel knows: on this machine, in up to 32 bits, of the usual nodes, with
+    /// SiLU and without departures.
     pub(crate) fn fusing(
         &self,
         layer: &Layer,

@@ -10,7 +10,8 @@ use crate::node::{Along, Branch, NewLinear, Node, Nodes, Op, Rows, Shape, Source
 
 /// One block: what a family says of it. A departure overrides a field.
 ///
-/// Attention and a gated feed-forward layer, each normalised before and added to the residual stream.
+/// Attention and a gated feed-forward layer, each normalised before and added to the residual
+/// stream.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Layer {
@@ -67,7 +68,8 @@ pub struct Attention {
     pub cache: Option<Cache>,
 }
 
-/// `R(q · R(1 + β · ln(1 + ⌊position / original⌋)))`: queries far behind the trained context count for more.
+/// `R(q · R(1 + β · ln(1 + ⌊position / original⌋)))`: queries far behind the trained context count
+/// for more.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct QueryScale {
     /// β.

@@ -1,12 +1,15 @@
-//! What a decoder is, as one value, and the engine that runs it with a probe at every observation point.
+//! What a decoder is, as one value, and the engine that runs it with a probe at every observation
+//! point.
 //!
-//! An [`Architecture`] is resolved from config.json by a [`Family`]. It lists the model's operations as
-//! [`Node`]s, in forward order: from them follow the sites, their shapes, who reads what, and the parameters
-//! with their names. A [`Model`] runs the nodes on burn, each rounded where PyTorch rounds it. A block that
-//! the kernels know runs as one operation, with the same bits.
+//! An [`Architecture`] is resolved from config.json by a [`Family`]. It lists the model's
+//! operations as [`Node`]s, in forward order: from them follow the sites, their shapes, who reads
+//! what, and the parameters with their names. A [`Model`] runs the nodes on burn, each rounded
+//! where PyTorch rounds it. A block that the kernels know runs as one operation, with the same
+//! bits.
 //!
-//! Each operation says in which dtype it computes, in which order it sums and where it rounds: a `Precision`
-//! section stands wherever it matters. dtype is data: it comes with the parameters. Batch size is 1.
+//! Each operation says in which dtype it computes, in which order it sums and where it rounds: a
+//! `Precision` section stands wherever it matters. dtype is data: it comes with the parameters.
+//! Batch size is 1.
 //!
 //! ```
 //! use ulpscope_decoder::{Activation, Architecture, Attention, AttentionKind, FeedForward, Layer, Op};
@@ -32,9 +35,9 @@
 //!
 //! # What is not here
 //!
-//! No family: those are in `ulpscope-llama` and `ulpscope-families`. No files, no recipes. No sampling, no
-//! batch: a comparison runs a prompt once, and continues it greedily if at all ([`Model::read`]). No burn-nn
-//! modules: they round elsewhere.
+//! No family: those are in `ulpscope-llama` and `ulpscope-families`. No files, no recipes. No
+//! sampling, no batch: a comparison runs a prompt once, and continues it greedily if at all
+//! ([`Model::read`]). No burn-nn modules: they round elsewhere.
 
 mod activation;
 mod architecture;

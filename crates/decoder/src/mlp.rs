@@ -15,7 +15,8 @@ use crate::site::Site;
 /// - `gate`, `up`: `[1, T, F]`, returns the same
 ///
 /// # Precision
-/// Two roundings to the storage dtype: the activation, the product. Variants leave out the first, or add one.
+/// Two roundings to the storage dtype: the activation, the product. Variants leave out the first,
+/// or add one.
 pub(crate) fn gated(
     layer: &FeedForward,
     [gate, up]: [Tensor<3>; 2],
@@ -27,7 +28,8 @@ pub(crate) fn gated(
         let exact = layer.act.unrounded(gate, layer.rounding);
         let shown = narrow(exact.clone(), up.dtype());
         let act = if seen { probe.at(act, shown.clone()) } else { shown.clone() };
-        // What a probe has put there is multiplied; what it only looked at never existed as a rounded tensor.
+        // What a probe has put there is multiplied; what it only looked at never existed as a
+        // rounded tensor.
         if bridge::floats(&act).bytes() == bridge::floats(&shown).bytes() {
             let dtype = up.dtype();
             narrow(exact * wide(up), dtype)

@@ -17,7 +17,8 @@ use crate::rotary::{Held, RotaryEmbedding, Tables};
 use crate::semantics::Semantics;
 use crate::site::{Part, Site};
 
-/// `model.embed_tokens`: one row per token. With tied weights it is the output layer, too, and held once.
+/// `model.embed_tokens`: one row per token. With tied weights it is the output layer, too, and held
+/// once.
 #[derive(Clone, Debug)]
 pub struct Embedding {
     pub(crate) weight: Linear,
@@ -178,7 +179,8 @@ impl Model {
         &self.architecture
     }
 
-    /// The parameters of the node at `site`, if it has some. `lm_head` has the embedding's with tied weights.
+    /// The parameters of the node at `site`, if it has some. `lm_head` has the embedding's with
+    /// tied weights.
     pub fn module(&self, site: Site) -> Option<Module> {
         match (site.part(), site.place()) {
             (Part::Stem, 0) => Some(Module::Linear(self.embedding.weight.clone())),
@@ -189,8 +191,8 @@ impl Model {
         }
     }
 
-    /// Replaces the parameters of the node at `site`. With tied weights, the embedding's are `lm_head`'s,
-    /// too.
+    /// Replaces the parameters of the node at `site`. With tied weights, the embedding's are
+    /// `lm_head`'s, too.
     ///
     /// Nothing happens where the node has parameters of another kind, or none.
     pub fn set_module(&mut self, site: Site, module: Module) {
@@ -217,8 +219,8 @@ impl Model {
         }
     }
 
-    /// Logits `[1, T, V]` for a prompt of T tokens. `semantics` is an [`Arithmetic`], an attention, or what
-    /// differs from block to block.
+    /// Logits `[1, T, V]` for a prompt of T tokens. `semantics` is an [`Arithmetic`], an attention,
+    /// or what differs from block to block.
     ///
     /// # Panics
     /// If `ids` is empty or has an id outside the vocabulary.
@@ -237,14 +239,14 @@ impl Model {
         })
     }
 
-    /// Reads tokens that follow those in `past`, one entry for each block, empty at first: the stream behind
-    /// the last block, `[1, T, C]`, for [`Model::logits`].
+    /// Reads tokens that follow those in `past`, one entry for each block, empty at first: the
+    /// stream behind the last block, `[1, T, C]`, for [`Model::logits`].
     ///
     /// # Precision
-    /// Linear layers and norms take each token alone. The bits of attention depend on the number of keys:
-    /// exponentials come in whole vectors of 16, and some orders of summation cut their sums by the length.
-    /// So tokens that are read one by one may have other bits than tokens that are read at once, as in
-    /// PyTorch.
+    /// Linear layers and norms take each token alone. The bits of attention depend on the number of
+    /// keys: exponentials come in whole vectors of 16, and some orders of summation cut their sums
+    /// by the length. So tokens that are read one by one may have other bits than tokens that are
+    /// read at once, as in PyTorch.
     ///
     /// # Panics
     /// If `ids` is empty or has an id outside the vocabulary.

@@ -4,12 +4,13 @@ use crate::site::AttentionKind;
 
 /// One operation: what it does, what it reads, what comes out, which parameters it has.
 ///
-/// Nodes are listed in forward order. Everything that has to know how a model is put together goes through
-/// them.
+/// Nodes are listed in forward order. Everything that has to know how a model is put together goes
+/// through them.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Node {
-    /// The name of its site: below the block, empty for the block's output; outside of blocks the whole name.
+    /// The name of its site: below the block, empty for the block's output; outside of blocks the
+    /// whole name.
     pub name: &'static str,
     /// What it does.
     pub op: Op,
@@ -94,8 +95,8 @@ pub enum Source {
     Node(usize),
 }
 
-/// What stands along the last dimension of an activation, whatever its size: two activations of one shape and
-/// kind can stand in for each other.
+/// What stands along the last dimension of an activation, whatever its size: two activations of one
+/// shape and kind can stand in for each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Along {
     /// Channels of the residual stream.
@@ -136,8 +137,8 @@ impl Shape {
         }
     }
 
-    /// The blocks that have a row for each token, and the elements of a row: `[blocks, T, elements]` holds
-    /// what [`dims`](Self::dims) does.
+    /// The blocks that have a row for each token, and the elements of a row:
+    /// `[blocks, T, elements]` holds what [`dims`](Self::dims) does.
     pub fn blocks(self, tokens: usize) -> [usize; 2] {
         match self {
             Shape::Rows(width) => [1, width],
@@ -227,7 +228,8 @@ impl Nodes {
         Source::Node(self.0.len() - 1)
     }
 
-    /// Adds parameters to the node that was added last: a weight of this shape, and a bias if asked for.
+    /// Adds parameters to the node that was added last: a weight of this shape, and a bias if asked
+    /// for.
     pub(crate) fn with(&mut self, gguf: &str, weight: &[usize], bias: bool, rows: Rows) {
         let node = self.0.last_mut().expect("a node was added");
         let mut push = |kind: &str, shape: &[usize]| {

@@ -8,10 +8,11 @@ use crate::departure;
 use crate::layer::{self, Norm};
 use crate::ops::{mul, narrow, wide};
 
-/// `y = w · R(x / √(mean(x²) + ε))`, where R rounds to the storage dtype *before* the weight is applied.
+/// `y = w · R(x / √(mean(x²) + ε))`, where R rounds to the storage dtype *before* the weight is
+/// applied.
 ///
-/// Source: `LlamaRMSNorm`. Fused implementations round once, at the end, which gives other bits in a quarter
-/// of the outputs: that, and what else is done otherwise, is [`departure::Norm`].
+/// Source: `LlamaRMSNorm`. Fused implementations round once, at the end, which gives other bits in
+/// a quarter of the outputs: that, and what else is done otherwise, is [`departure::Norm`].
 #[derive(Clone, Debug)]
 pub struct RmsNorm {
     pub(crate) weight: Tensor<1>,
@@ -32,9 +33,10 @@ impl RmsNorm {
     /// - `x`: `[…, C]`, returns the same
     ///
     /// # Precision
-    /// Mean, root and quotient in f32 (f64 for f64): the sum, in the order of PyTorch's CPU code where the
-    /// kernels are ours, divided by C, then `1 / √`, as two roundings. Rounded to the storage dtype after
-    /// normalising, and again after the weight; a variant says what it does instead.
+    /// Mean, root and quotient in f32 (f64 for f64): the sum, in the order of PyTorch's CPU code
+    /// where the kernels are ours, divided by C, then `1 / √`, as two roundings. Rounded to the
+    /// storage dtype after normalising, and again after the weight; a variant says what it does
+    /// instead.
     pub fn forward<const D: usize>(&self, x: Tensor<D>, norm: Norm) -> Tensor<D> {
         if norm.kind.is_some() {
             return self.varied(x, norm);
@@ -86,7 +88,8 @@ impl RmsNorm {
     }
 }
 
-/// `x / √(mean(x²) + ε)` before any rounding to the storage dtype, in the same order as without variants.
+/// `x / √(mean(x²) + ε)` before any rounding to the storage dtype, in the same order as without
+/// variants.
 fn normalised<const D: usize>(x: Tensor<D>, eps: f64) -> Tensor<D> {
     let x = wide(x);
     if handles(&x) {

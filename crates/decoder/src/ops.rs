@@ -1,7 +1,8 @@
 //! The arithmetic between two roundings.
 //!
-//! Values are stored in the model's dtype and computed wider: bf16 and f16 in f32, f64 in f64. [`wide`] is
-//! exact, [`narrow`] is where a rounding happens; a formula below rounds exactly as often as PyTorch's does.
+//! Values are stored in the model's dtype and computed wider: bf16 and f16 in f32, f64 in f64.
+//! [`wide`] is exact, [`narrow`] is where a rounding happens; a formula below rounds exactly as
+//! often as PyTorch's does.
 
 use burn::tensor::{DType, Device, Tensor};
 
@@ -39,7 +40,8 @@ pub(crate) fn add<const D: usize>(x: Tensor<D>, y: Tensor<D>) -> Tensor<D> {
     narrow(wide(x) + wide(y), dtype)
 }
 
-/// `x · scale`, where the scalar is taken in the compute dtype, unrounded, as PyTorch takes a Python float.
+/// `x · scale`, where the scalar is taken in the compute dtype, unrounded, as PyTorch takes a
+/// Python float.
 pub(crate) fn scale<const D: usize>(x: Tensor<D>, scale: f64) -> Tensor<D> {
     if handles(&x) {
         let by = scale as f32;

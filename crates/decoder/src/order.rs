@@ -1,4 +1,5 @@
-//! The order of sites in the forward pass, from their names alone: for files that do not name their model.
+//! The order of sites in the forward pass, from their names alone: for files that do not name their
+//! model.
 
 use std::sync::OnceLock;
 

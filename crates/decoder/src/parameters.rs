@@ -14,7 +14,8 @@ pub trait Parameters {
     /// If there is none, or of another shape.
     fn tensor<const D: usize>(&mut self, name: &str, shape: [usize; D]) -> Result<Tensor<D>, Self::Error>;
 
-    /// The linear layer with these parameters: a weight `[out, in]` and a bias `[out]`, if it has one.
+    /// The linear layer with these parameters: a weight `[out, in]` and a bias `[out]`, if it has
+    /// one.
     ///
     /// Whoever holds the values can hand them over without making tensors of them first.
     ///

@@ -2,7 +2,8 @@
 
 use burn::tensor::Tensor;
 
-/// Keys and values of the tokens that a block has read, `[1, G, T, D]` each, keys turned to their positions.
+/// Keys and values of the tokens that a block has read, `[1, G, T, D]` each, keys turned to their
+/// positions.
 #[derive(Clone, Debug, Default)]
 pub struct Past(Option<(Tensor<4>, Tensor<4>)>);
 

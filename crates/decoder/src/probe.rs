@@ -23,18 +23,19 @@ use crate::site::Site;
 /// }
 /// ```
 pub trait Probe {
-    /// Called once at each site, in forward order. The forward pass goes on with what is returned, which must
-    /// have the shape, dtype and device of `x`.
+    /// Called once at each site, in forward order. The forward pass goes on with what is returned,
+    /// which must have the shape, dtype and device of `x`.
     fn at<const D: usize>(&mut self, site: Site, x: Tensor<D>) -> Tensor<D>;
 
-    /// What a linear layer gives at this site, if that is at hand: the same product of the same input was
-    /// computed before. It is not computed then, and [`Probe::at`] is not called.
+    /// What a linear layer gives at this site, if that is at hand: the same product of the same
+    /// input was computed before. It is not computed then, and [`Probe::at`] is not called.
     fn known(&mut self, _site: Site) -> Option<Tensor<3>> {
         None
     }
 
-    /// Whether the probe has to see this site. Operations around sites that no probe looks at may be fused,
-    /// which gives the same bits in less time; [`Probe::at`] is not called at such a site then.
+    /// Whether the probe has to see this site. Operations around sites that no probe looks at may
+    /// be fused, which gives the same bits in less time; [`Probe::at`] is not called at such a site
+    /// then.
     fn wants(&self, _site: Site) -> bool {
         true
     }

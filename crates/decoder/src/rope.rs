@@ -1,7 +1,7 @@
 //! Rotary position embedding: inverse frequencies by rope type, as transformers computes them.
 //!
-//! Source: `modeling_rope_utils.py` of transformers 5. Each formula keeps its order of operations in f32,
-//! because the frequencies are compared down to the bit.
+//! Source: `modeling_rope_utils.py` of transformers 5. Each formula keeps its order of operations
+//! in f32, because the frequencies are compared down to the bit.
 
 use std::fmt;
 
@@ -30,11 +30,13 @@ pub enum RopeKind {
     Default,
     /// Every frequency divided by `factor`.
     Linear { factor: f64 },
-    /// NTK scaling: the base grows with the sequence once it is longer than `max_position_embeddings`.
+    /// NTK scaling: the base grows with the sequence once it is longer than
+    /// `max_position_embeddings`.
     Dynamic { factor: f64 },
     /// Llama 3.1: low frequencies divided by `factor`, high ones kept, a ramp between.
     Llama3 { factor: f64, low_freq_factor: f64, high_freq_factor: f64, original_max_position_embeddings: f64 },
-    /// YaRN: interpolation and extrapolation mixed by frequency; cos and sin scaled by `attention_factor`.
+    /// YaRN: interpolation and extrapolation mixed by frequency; cos and sin scaled by
+    /// `attention_factor`.
     Yarn {
         factor: f64,
         attention_factor: f64,
@@ -65,8 +67,8 @@ impl RopeKind {
         }
     }
 
-    /// Its fields under their names in config.json, each value as a text; of long lists the number of
-    /// entries.
+    /// Its fields under their names in config.json, each value as a text; of long lists the number
+    /// of entries.
     pub fn fields(&self) -> Vec<(&'static str, String)> {
         let length = "original_max_position_embeddings";
         let number = |name: &'static str, x: &f64| (name, x.to_string());
@@ -244,8 +246,9 @@ impl RopeParameters {
         self.inv_freq_for(head_dim, false)
     }
 
-    /// Inverse frequencies that the forward pass computes for a sequence of `tokens`, if it does: beyond
-    /// `max_positions` with dynamic scaling, beyond the original context length with LongRoPE.
+    /// Inverse frequencies that the forward pass computes for a sequence of `tokens`, if it does:
+    /// beyond `max_positions` with dynamic scaling, beyond the original context length with
+    /// LongRoPE.
     pub fn inv_freq_in_forward(
         &self,
         head_dim: usize,
@@ -280,8 +283,8 @@ impl RopeParameters {
         }
     }
 
-    /// How far beyond `max_position_embeddings` a sequence may go: as far as it likes with dynamic scaling,
-    /// which exists to go beyond it.
+    /// How far beyond `max_position_embeddings` a sequence may go: as far as it likes with dynamic
+    /// scaling, which exists to go beyond it.
     pub fn growth(&self) -> f64 {
         match self.kind {
             RopeKind::Dynamic { .. } => f64::INFINITY,
@@ -338,8 +341,8 @@ impl RopeParameters {
     }
 }
 
-/// `base ^ (2k / D)` for each pair of a head, as PyTorch's f32 `pow` gives it: whole vectors of 32 by its
-/// vectorised code, the rest by glibc's, which is the nearest f32.
+/// `base ^ (2k / D)` for each pair of a head, as PyTorch's f32 `pow` gives it: whole vectors of 32
+/// by its vectorised code, the rest by glibc's, which is the nearest f32.
 fn powers(base: f64, head_dim: usize) -> impl Iterator<Item = f32> + Clone {
     let whole = head_dim / 2 / 32 * 32;
     (0..head_dim / 2).map(move |k| {

@@ -17,8 +17,8 @@ use ulpscope_kernels::{bridge, handles, rotary};
 
 /// A rotary embedding: two buffers that no state dict holds, and the tables made from them.
 ///
-/// The buffers are data, because what a conversion does to them is what this project is about: `.to(bf16)`
-/// rounds both, loading in bf16 rounds neither.
+/// The buffers are data, because what a conversion does to them is what this project is about:
+/// `.to(bf16)` rounds both, loading in bf16 rounds neither.
 #[derive(Clone, Debug)]
 pub struct RotaryEmbedding {
     /// The frequencies in use, `model.rotary_emb.inv_freq`, `[D / 2]`.
@@ -49,8 +49,8 @@ pub struct Tables {
 }
 
 impl RotaryEmbedding {
-    /// The rotary embeddings of a model, with buffers as the constructor computes them, in f32 whatever the
-    /// model's dtype.
+    /// The rotary embeddings of a model, with buffers as the constructor computes them, in f32
+    /// whatever the model's dtype.
     pub fn all(of: &Architecture) -> Vec<Self> {
         let buffers = |i: usize| {
             let rope = &of.ropes[i];
@@ -82,8 +82,8 @@ impl RotaryEmbedding {
 
     /// The frequencies that the forward pass uses for a sequence of `tokens`.
     ///
-    /// Dynamic scaling replaces the buffer beyond the trained context, unrounded. LongRoPE copies either set
-    /// *into* the buffer, which rounds to the buffer's dtype.
+    /// Dynamic scaling replaces the buffer beyond the trained context, unrounded. LongRoPE copies
+    /// either set *into* the buffer, which rounds to the buffer's dtype.
     pub fn frequencies(&self, tokens: usize) -> Floats<'static> {
         let rope = &self.spec.parameters;
         let computed =
@@ -97,12 +97,13 @@ impl RotaryEmbedding {
         }
     }
 
-    /// Tables for tokens at these positions, rounded to `dtype`; a variant may give the tables another
-    /// format.
+    /// Tables for tokens at these positions, rounded to `dtype`; a variant may give the tables
+    /// another format.
     ///
     /// # Precision
-    /// Angles are f32 products of position and frequency; cos and sin are the f32 nearest to the true value,
-    /// times the attention scaling in f32, then rounded to `dtype`. With f64, everything is f64.
+    /// Angles are f32 products of position and frequency; cos and sin are the f32 nearest to the
+    /// true value, times the attention scaling in f32, then rounded to `dtype`. With f64,
+    /// everything is f64.
     pub fn tables(
         &self,
         positions: &[f64],
@@ -153,8 +154,8 @@ pub struct Held<'d> {
 }
 
 impl Tables {
-    /// Tables for a stretch of tokens, those before it having been read earlier: scaling by length goes by
-    /// the stretch's last. A variant may give tokens other positions.
+    /// Tables for a stretch of tokens, those before it having been read earlier: scaling by length
+    /// goes by the stretch's last. A variant may give tokens other positions.
     pub fn new(
         rotary: &[RotaryEmbedding],
         tokens: Range<usize>,
@@ -192,8 +193,8 @@ impl RotaryTables {
     /// - `x`: `[1, heads, T, D]`, returns the same
     ///
     /// # Precision
-    /// Three roundings to the storage dtype: of both products and of their sum. A variant may round once, or
-    /// turn other pairs.
+    /// Three roundings to the storage dtype: of both products and of their sum. A variant may round
+    /// once, or turn other pairs.
     pub fn rotate(&self, x: Tensor<4>, variant: Option<Rope>) -> Tensor<4> {
         let head_dim = x.dims()[3];
         let tables = self.cos.dtype() == x.dtype() && self.sin.dtype() == x.dtype();

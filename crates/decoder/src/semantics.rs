@@ -122,8 +122,8 @@ pub struct Semantics {
 }
 
 impl Semantics {
-    /// The arithmetic of block `layer`, or with `None` of what is in no block: embedding, tables, final norm,
-    /// head.
+    /// The arithmetic of block `layer`, or with `None` of what is in no block: embedding, tables,
+    /// final norm, head.
     pub fn at(&self, layer: Option<usize>) -> Arithmetic {
         let mut arithmetic = self.base;
         let Some(layer) = layer else { return arithmetic };
@@ -136,8 +136,8 @@ impl Semantics {
     /// Adds a departure. One that is restricted to some blocks goes before one that is not.
     ///
     /// # Errors
-    /// [`VariantError::Contradiction`] if there is another of its class, as much restricted, at the same
-    /// place; [`VariantError::Outside`] if it is restricted and can't be.
+    /// [`VariantError::Contradiction`] if there is another of its class, as much restricted, at the
+    /// same place; [`VariantError::Outside`] if it is restricted and can't be.
     pub fn add(&mut self, departure: Departure) -> Result<(), VariantError> {
         let Departure { variant, layers } = departure;
         if layers.is_some() && !variant.in_blocks() {
@@ -191,8 +191,8 @@ impl Semantics {
         self
     }
 
-    /// All departures from Hugging Face's arithmetic: those of the whole model, by class, then those of some
-    /// blocks.
+    /// All departures from Hugging Face's arithmetic: those of the whole model, by class, then
+    /// those of some blocks.
     pub fn departures(&self) -> impl Iterator<Item = Departure> {
         let everywhere = self.base.variants.iter().map(Departure::from);
         let some = self.only.iter().map(|&(variant, layers)| Departure { variant, layers: Some(layers) });

@@ -70,8 +70,8 @@ impl Part {
 
 /// A named observation point: one node of one part. Module outputs carry PyTorch's module path.
 ///
-/// Sites come from an [`Architecture`](crate::Architecture), which knows their names. They are ordered as the
-/// forward pass visits them.
+/// Sites come from an [`Architecture`](crate::Architecture), which knows their names. They are
+/// ordered as the forward pass visits them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Site {
     part: Part,
@@ -148,8 +148,8 @@ impl fmt::Display for Site {
 #[error("`{0}` is no site of this model; sites look like `model.layers.0.self_attn.q_proj`")]
 pub struct UnknownSite(pub String);
 
-/// The number of the layer that a parameter or site is in, and its name there: 3 and `mlp.up_proj.weight` of
-/// `model.layers.3.mlp.up_proj.weight`. `None` for one in no layer.
+/// The number of the layer that a parameter or site is in, and its name there: 3 and
+/// `mlp.up_proj.weight` of `model.layers.3.mlp.up_proj.weight`. `None` for one in no layer.
 pub fn layer_of(name: &str) -> Option<(usize, &str)> {
     let (number, place) = name.strip_prefix("model.layers.")?.split_once('.')?;
     Some((number.parse().ok()?, place))

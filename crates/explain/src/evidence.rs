@@ -18,8 +18,8 @@ pub(crate) enum Evidence {
     Recipes([String; 2]),
     /// A buffer; `None` where no rule leads from one to the other.
     Buffer(Option<Relation>),
-    /// What happened to tensors, each distinct statement once, and whether it is of the files and not of what
-    /// recipes made of them.
+    /// What happened to tensors, each distinct statement once, and whether it is of the files and
+    /// not of what recipes made of them.
     Statements(Vec<(bool, Statement)>),
     /// Where the content of tensors is found instead.
     Provenance(Provenance),
@@ -35,8 +35,8 @@ pub(crate) fn fact(statement: &Statement) -> Finding {
     })
 }
 
-/// Where the content of a tensor is found, if not where it belongs; or what was done to several tensors that
-/// meet.
+/// Where the content of a tensor is found, if not where it belongs; or what was done to several
+/// tensors that meet.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Provenance {
     pub(crate) what: Moved,
@@ -51,13 +51,15 @@ pub(crate) struct Provenance {
 pub(crate) enum Moved {
     /// A tensor under another name.
     Tensor(Origin),
-    /// Layers of `a` that those of `b` are, by number; of one tensor of each where `place` names it.
+    /// Layers of `a` that those of `b` are, by number; of one tensor of each where `place` names
+    /// it.
     Layers { place: Option<String>, sources: BTreeMap<usize, usize>, copied: bool, changed: bool },
     /// A tensor near to another one, and not to its own.
     Near { name: String, from: String, negative: bool, swapped: bool },
     /// Tensors whose rows are rows of others.
     Split(Vec<SplitTensor>),
-    /// The residual stream in another basis in so many tensors, and not in those that are `missing`.
+    /// The residual stream in another basis in so many tensors, and not in those that are
+    /// `missing`.
     Basis { followed: usize, missing: Vec<String>, besides: Besides, more: usize },
     /// A norm's weight, folded into layers behind it.
     Folded { norm: String, into: Vec<String>, how: Folding, besides: Besides },

@@ -1,4 +1,5 @@
-//! The noise floor: what the reference differs from itself when only the order of summation changes.
+//! The noise floor: what the reference differs from itself when only the order of summation
+//! changes.
 
 use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroUsize;
@@ -11,8 +12,8 @@ use crate::layer_groups::class;
 use crate::statistics::{as_many, beyond, mean};
 use crate::thresholds::FALSE_ALARMS;
 
-/// The orders that an arm is run in besides its own: five that differ in how they group, and the one that
-/// PyTorch takes for another number of rows, where it is known and not among them.
+/// The orders that an arm is run in besides its own: five that differ in how they group, and the
+/// one that PyTorch takes for another number of rows, where it is known and not among them.
 pub(crate) fn orders(own: Accumulation) -> Vec<Accumulation> {
     let all = [
         Accumulation::Tile32,
@@ -37,8 +38,8 @@ fn of_other_rows(own: Accumulation) -> Option<Accumulation> {
     }
 }
 
-/// What the reference's logits differ by when it sums as PyTorch does for another number of rows: another
-/// batch, or a prompt read token by token.
+/// What the reference's logits differ by when it sums as PyTorch does for another number of rows:
+/// another batch, or a prompt read token by token.
 pub(crate) fn of_other_shape(
     own: Accumulation,
     observed: &Observed,
@@ -103,11 +104,11 @@ pub(crate) fn floor(observed: &Observed, orders: &[(usize, String, Accumulation)
 
 /// Sites of the arm that introduce more than the floor, in forward order.
 ///
-/// Where both arms sum in one order, equal inputs give equal bits unless something else differs, so that the
-/// floor is exactly 0. Where they do not, two tests ask whether the order alone does as much: the number of
-/// elements that differ, against the floor's rate for this kind of site (Poisson, with the floor's own excess
-/// of variance), and the size of the difference, against the floor's spread. All sites and prompts share the
-/// probability of a mistake.
+/// Where both arms sum in one order, equal inputs give equal bits unless something else differs, so
+/// that the floor is exactly 0. Where they do not, two tests ask whether the order alone does as
+/// much: the number of elements that differ, against the floor's rate for this kind of site
+/// (Poisson, with the floor's own excess of variance), and the size of the difference, against the
+/// floor's spread. All sites and prompts share the probability of a mistake.
 pub(crate) fn origins(
     arm: &str,
     same_order: bool,
@@ -161,9 +162,9 @@ pub(crate) struct Kind {
     excess: f64,
     /// Logarithms of the root mean square of what is introduced, where anything is.
     log_rms: Vec<f64>,
-    /// The least deviation of these that can be believed. A flipped rounding is as large as the step of its
-    /// number, and steps are powers of two: the mean of n of them is off by a factor of about 2 over the root
-    /// of n, even where five orders happen to flip the same elements.
+    /// The least deviation of these that can be believed. A flipped rounding is as large as the
+    /// step of its number, and steps are powers of two: the mean of n of them is off by a factor of
+    /// about 2 over the root of n, even where five orders happen to flip the same elements.
     least: f64,
 }
 
@@ -202,8 +203,8 @@ impl Kind {
         Kind { rate, excess: mean(&excess).max(1.0), log_rms, least }
     }
 
-    /// Expected number of differing elements, and the smaller of the two probabilities, where one event may
-    /// change so many elements at once.
+    /// Expected number of differing elements, and the smaller of the two probabilities, where one
+    /// event may change so many elements at once.
     pub(crate) fn test(&self, site: &SiteDivergence, differing: u64, len: usize, at_once: f64) -> (f64, f64) {
         let expected = self.rate * len as f64;
         let excess = self.excess.max(at_once);

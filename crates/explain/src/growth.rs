@@ -11,8 +11,9 @@ use crate::thresholds::{CLEAR, FALSE_ALARMS, FAR, LEAST_KL, NEAR_TIE};
 /// Where ranges of positions begin.
 const EDGES: [usize; 12] = [0, 16, 64, 256, 512, 1024, 2048, 3072, 4096, 8192, 16384, 32768];
 
-/// The divergence of subject 1 from subject 0 over ranges of positions of each prompt; `orders` are the
-/// subjects that are the reference in other orders, `intrinsic` is the size of a prompt's causes by position.
+/// The divergence of subject 1 from subject 0 over ranges of positions of each prompt; `orders` are
+/// the subjects that are the reference in other orders, `intrinsic` is the size of a prompt's
+/// causes by position.
 pub(crate) fn growth(
     observed: &Observed,
     orders: &[usize],
@@ -28,7 +29,8 @@ pub(crate) fn growth(
     };
     let by_position =
         |subject: usize, prompt: usize| positions(subject, prompt).iter().map(|p| p.kl).collect::<Vec<f64>>();
-    // The largest floor of any order over any range: that of one range of a few tokens is an accident.
+    // The largest floor of any order over any range: that of one range of a few tokens is an
+    // accident.
     let largest = (prompts.iter().enumerate())
         .flat_map(|(prompt, ids)| orders.iter().map(move |&order| (prompt, ids, order)))
         .flat_map(|(prompt, ids, order)| {
@@ -48,9 +50,9 @@ pub(crate) fn growth(
             let over = |kl: &[f64]| kl.get(range.clone()).map_or(f64::NAN, mean);
             let floors: Vec<f64> = noise.iter().map(|kl| over(kl)).collect();
             let kl = over(&own);
-            // A few tokens scatter so much that a test over them proves little, be the difference as large as
-            // it may. What is far above every order, or flips a token that no order comes near to flipping,
-            // needs no such test.
+            // A few tokens scatter so much that a test over them proves little, be the difference
+            // as large as it may. What is far above every order, or flips a token that no order
+            // comes near to flipping, needs no such test.
             let each: Vec<f64> =
                 range.clone().map(|i| own.get(i).copied().unwrap_or(f64::NAN) - at(&noise, i)).collect();
             let of_range = positions(1, prompt).get(range.clone()).unwrap_or(&[]);
@@ -90,13 +92,15 @@ fn at(noise: &[Vec<f64>], position: usize) -> f64 {
     mean_or_zero(&noise.iter().filter_map(|kl| kl.get(position).copied()).collect::<Vec<_>>())
 }
 
-/// Whether the divergence is no number at a position at which the reference is finite, in every order.
+/// Whether the divergence is no number at a position at which the reference is finite, in every
+/// order.
 fn lost(own: &[PositionDivergence], noise: &[Vec<f64>], position: usize) -> bool {
     own.get(position).is_some_and(|p| !p.kl.is_finite() && p.margin[0].is_finite())
         && noise.iter().all(|kl| kl.get(position).is_some_and(|kl| kl.is_finite()))
 }
 
-/// The first prompt, and its first position, at which the arm has no numbers though the reference has.
+/// The first prompt, and its first position, at which the arm has no numbers though the reference
+/// has.
 pub(crate) fn first_lost(observed: &Observed, prompts: usize) -> Option<[usize; 2]> {
     let of = |prompt: usize| {
         let own = &observed.logits_on(prompt, 1, 0)?.by_position;
@@ -114,7 +118,8 @@ pub(crate) fn onset(growth: &[Bucket]) -> Option<usize> {
 }
 
 /// Position at which the intrinsic size, growing as it did over the buckets, reaches three standard
-/// deviations of the floor: where it would be told from the order of summation if rounding only added to it.
+/// deviations of the floor: where it would be told from the order of summation if rounding only
+/// added to it.
 pub(crate) fn expected_onset(growth: &[Bucket]) -> Option<usize> {
     let exponent = exponent(growth).filter(|e| *e > 0.1)?;
     let longest = growth.iter().max_by_key(|b| b.to)?;

@@ -19,10 +19,11 @@ pub(crate) struct Facts<'f> {
     pub(crate) differs: bool,
     /// Whether the reference holds NaN or infinity, next to which nothing can be judged.
     pub(crate) blind: bool,
-    /// Prompt and position from which on the arm's logits are no numbers, where the reference's are.
+    /// Prompt and position from which on the arm's logits are no numbers, where the reference's
+    /// are.
     pub(crate) lost: Option<[usize; 2]>,
-    /// Whether nothing differs but what two honest programs differ by: orders of summation, last bits of
-    /// functions.
+    /// Whether nothing differs but what two honest programs differ by: orders of summation, last
+    /// bits of functions.
     pub(crate) noise_alone: bool,
     /// KL in nats of all causes together in the wide format; NaN where it was not measured.
     pub(crate) together: f64,
@@ -96,8 +97,8 @@ impl Facts<'_> {
     }
 }
 
-/// Whether the shares of several causes add up to the whole, so that each is one. Causes that work through
-/// each other have none.
+/// Whether the shares of several causes add up to the whole, so that each is one. Causes that work
+/// through each other have none.
 fn is_additive(causes: &[Cause]) -> bool {
     let shares = || causes.iter().map(|cause| cause.kl_share);
     causes.len() < 2 || shares().all(|share| share >= 0.0) && (shares().sum::<f64>() - 1.0).abs() <= ADDITIVE

@@ -1,11 +1,11 @@
 //! From a divergence between two copies of one LLM to its cause.
 //!
-//! Everything in which two arms can differ is a *factor*: tensors of the state dict, buffers that no state
-//! dict holds, fields of the config, choices of arithmetic. Exact tests find the factors before anything
-//! runs. Then both arms run in lockstep with the arms that settle the matter: the arm with each factor
-//! restored, the reference with each factor injected, both in a format that does not round in between, and
-//! the reference in other orders of summation, which is the noise floor. An
-//! [`Explanation`](ulpscope_record::Explanation) is what came out, and its
+//! Everything in which two arms can differ is a *factor*: tensors of the state dict, buffers that
+//! no state dict holds, fields of the config, choices of arithmetic. Exact tests find the factors
+//! before anything runs. Then both arms run in lockstep with the arms that settle the matter: the
+//! arm with each factor restored, the reference with each factor injected, both in a format that
+//! does not round in between, and the reference in other orders of summation, which is the noise
+//! floor. An [`Explanation`](ulpscope_record::Explanation) is what came out, and its
 //! [`Judgement`](ulpscope_record::Judgement) says what that means for the model.
 //!
 //! ```
@@ -37,15 +37,16 @@
 //!
 //! - [`explain`]: two arms.
 //! - [`explain_trace`]: an arm against what another program recorded.
-//! - [`causes`]: the causes that can be named, one file each. docs/adding-a-cause.md says how to add one.
+//! - [`causes`]: the causes that can be named, one file each. docs/adding-a-cause.md says how to
+//!   add one.
 //!
-//! Three numbers are kept apart, because in 16-bit formats one flipped rounding saturates the logits: whether
-//! a cause is proved (bits), how large it is by itself (KL in f32 or f64), and how large noise is (KL over
-//! orders).
+//! Three numbers are kept apart, because in 16-bit formats one flipped rounding saturates the
+//! logits: whether a cause is proved (bits), how large it is by itself (KL in f32 or f64), and how
+//! large noise is (KL over orders).
 //!
-//! Evidence is data until the end: no decision reads a sentence, and `words` makes all of them. The crate
-//! reads no model, writes no file and prints nothing. A fault that both arms share does not show in their
-//! difference; what a third opinion would show is reported apart.
+//! Evidence is data until the end: no decision reads a sentence, and `words` makes all of them. The
+//! crate reads no model, writes no file and prints nothing. A fault that both arms share does not
+//! show in their difference; what a third opinion would show is reported apart.
 
 mod arms;
 pub mod causes;

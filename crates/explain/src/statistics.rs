@@ -1,4 +1,5 @@
-//! The few statistics that a verdict rests on. Everything is deterministic: resampling has a fixed seed.
+//! The few statistics that a verdict rests on. Everything is deterministic: resampling has a fixed
+//! seed.
 
 use statrs::distribution::{ContinuousCDF, DiscreteCDF, Poisson, StudentsT};
 use ulpscope_floats::random::SplitMix64;
@@ -35,8 +36,8 @@ pub(crate) fn deviation(values: &[f64]) -> f64 {
     (squares / (values.len() - 1) as f64).sqrt()
 }
 
-/// Probability that one more value of a normal sample is as large as `x` or larger, where the deviation is
-/// known to be `least` at least: a few values may be alike by chance.
+/// Probability that one more value of a normal sample is as large as `x` or larger, where the
+/// deviation is known to be `least` at least: a few values may be alike by chance.
 pub(crate) fn beyond(sample: &[f64], x: f64, least: f64) -> f64 {
     let (n, center, spread) = (sample.len() as f64, mean(sample), deviation(sample).max(least));
     if sample.len() < 2 || spread == 0.0 {
@@ -45,7 +46,8 @@ pub(crate) fn beyond(sample: &[f64], x: f64, least: f64) -> f64 {
     student(n - 1.0, (x - center) / (spread * (1.0 + 1.0 / n).sqrt()))
 }
 
-/// Probability that a sample's mean is as far above 0 as this one's, or farther, if the true mean is 0.
+/// Probability that a sample's mean is as far above 0 as this one's, or farther, if the true mean
+/// is 0.
 pub(crate) fn above_zero(sample: &[f64]) -> f64 {
     let (n, center, spread) = (sample.len() as f64, mean(sample), deviation(sample));
     if sample.len() < 2 || center.is_nan() {

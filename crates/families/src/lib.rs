@@ -1,7 +1,7 @@
 //! Families of decoders beyond Llama, and the registry of all by `model_type`.
 //!
-//! A family is a file that says how it differs from the block it starts from. Adding one takes that file and
-//! a line of [`ALL`].
+//! A family is a file that says how it differs from the block it starts from. Adding one takes that
+//! file and a line of [`ALL`].
 //!
 //! ```
 //! let config = serde_json::json!({

@@ -52,7 +52,8 @@ const DEFAULTS: Defaults = Defaults {
     ..mistral::DEFAULTS
 };
 
-/// How queries are scaled; `None` where config.json has no rotary parameters, whose defaults say it.
+/// How queries are scaled; `None` where config.json has no rotary parameters, whose defaults say
+/// it.
 fn scale(keys: &Keys) -> Result<Option<QueryScale>, ConfigError> {
     let Some(rope) = ["rope_scaling", "rope_parameters"].into_iter().find(|key| keys.has(key)) else {
         return Ok(None);

@@ -1,4 +1,5 @@
-//! Qwen2: Llama with biases on queries, keys and values, and a window in later layers if it is switched on.
+//! Qwen2: Llama with biases on queries, keys and values, and a window in later layers if it is
+//! switched on.
 
 use serde_json::json;
 use ulpscope_decoder::{ConfigError, Defaults, Dense, Family, Gguf, Keys, departure::Mask};

@@ -7,7 +7,8 @@ use ulpscope_decoder::{ConfigError, Keys, unsupported};
 
 use crate::ALL;
 
-/// Known families that are not read: their names, the nearest family that is read, and what that one lacks.
+/// Known families that are not read: their names, the nearest family that is read, and what that
+/// one lacks.
 const KNOWN: &[(&[&str], &str, &str)] = &[
     (
         &["gemma2", "gemma3", "gemma3_text"],
@@ -49,8 +50,8 @@ fn known(kind: &Value) -> Option<(&'static str, String)> {
     KNOWN.iter().find(of).map(|(_, near, between)| (*near, (*between).to_owned()))
 }
 
-/// The family that leaves the fewest suspicious keys unread, and those keys. Among equals the one whose name
-/// has the longest common beginning.
+/// The family that leaves the fewest suspicious keys unread, and those keys. Among equals the one
+/// whose name has the longest common beginning.
 fn nearest(json: &Value, kind: &str) -> Option<(&'static str, String)> {
     let unread = |family: &&'static ulpscope_decoder::Family| {
         let mut keys = Keys::new(json).ok()?;

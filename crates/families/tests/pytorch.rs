@@ -211,8 +211,8 @@ fn logits_are_bit_equal_with_and_without_a_probe() {
     }
 }
 
-/// The experiment that this tool is named after: on the way through f32, nothing but rotary buffers is
-/// rounded.
+/// The experiment that this tool is named after: on the way through f32, nothing but rotary buffers
+/// is rounded.
 #[test]
 fn the_two_ways_to_bf16_differ_by_rotary_buffers_alone() {
     for case in cases() {

@@ -41,7 +41,8 @@ pub enum Q8Coding {
     ScaleAsKept,
 }
 
-/// One block of q8_0: whole multiples, to 127, of a scale that is kept in f16. The arithmetic is in f32.
+/// One block of q8_0: whole multiples, to 127, of a scale that is kept in f16. The arithmetic is in
+/// f32.
 ///
 /// ```
 /// use ulpscope_floats::blocks::{Q8Coding, q8_0};

@@ -19,7 +19,8 @@ pub fn bf16_from_f32(x: f32) -> bf16 {
     // Adding just under half an ulp, plus one more if the kept part is odd, carries exactly when
     // rounding to even must go up. The carry may run into the exponent, which is what it should do.
     let rounded = bits.wrapping_add(0x7fff + (upper & 1)) >> 16;
-    // The payload of a NaN may lie in the lower half alone; the quiet bit keeps it from becoming infinite.
+    // The payload of a NaN may lie in the lower half alone; the quiet bit keeps it from becoming
+    // infinite.
     let nan = upper | 0x0040;
     let is_nan = bits & 0x7fff_ffff > 0x7f80_0000;
     bf16::from_bits((if is_nan { nan } else { rounded }) as u16)
@@ -56,10 +57,10 @@ pub fn f16_from_f64_exact(x: f64) -> f16 {
 
 /// Rounds to f32 "to odd": exact values stay, all others become the neighbour whose last bit is 1.
 ///
-/// That last bit remembers on which side of a bf16 or f16 midpoint the f64 lay, which is why a second
-/// rounding, to a format with at least two bits fewer, gives what a single rounding would have
-/// given (Boldo and Melquiond, "Emulation of a FMA and correctly rounded sums", 2008). `half`'s own
-/// `from_f64` is no substitute: it drops the lower 32 bits or goes through f32.
+/// That last bit remembers on which side of a bf16 or f16 midpoint the f64 lay, which is why a
+/// second rounding, to a format with at least two bits fewer, gives what a single rounding would
+/// have given (Boldo and Melquiond, "Emulation of a FMA and correctly rounded sums", 2008).
+/// `half`'s own `from_f64` is no substitute: it drops the lower 32 bits or goes through f32.
 fn f32_to_odd(x: f64) -> f32 {
     let nearest = x as f32;
     let back = f64::from(nearest);

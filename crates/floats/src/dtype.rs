@@ -49,7 +49,8 @@ impl DType {
         1 - self.max_exponent()
     }
 
-    /// Exponent of the largest finite numbers: they lie in `[2^max_exponent, 2^(max_exponent + 1))`.
+    /// Exponent of the largest finite numbers: they lie in
+    /// `[2^max_exponent, 2^(max_exponent + 1))`.
     pub fn max_exponent(self) -> i32 {
         match self {
             DType::F64 => 1023,

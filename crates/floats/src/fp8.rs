@@ -8,7 +8,8 @@ pub enum Fp8 {
     E4m3,
     /// Two bits after the leading one, to 57344. It has NaNs and infinities.
     E5m2,
-    /// As [`Fp8::E4m3`] with another bias, to 240. It has one NaN, no infinity and no negative zero.
+    /// As [`Fp8::E4m3`] with another bias, to 240. It has one NaN, no infinity and no negative
+    /// zero.
     E4m3fnuz,
 }
 

@@ -1,10 +1,11 @@
 //! Powers in f32, as PyTorch's vectorised CPU code computes them.
 
-/// `base ^ exponent` for positive, normal bases and moderate exponents, with the bits of SLEEF's `powf` of 1
-/// ulp.
+/// `base ^ exponent` for positive, normal bases and moderate exponents, with the bits of SLEEF's
+/// `powf` of 1 ulp.
 ///
-/// PyTorch takes it for whole vectors. It computes `exp(exponent · ln(base))` with logarithm and product as a
-/// sum of two f32 numbers, so that about one result in a hundred is not the nearest f32.
+/// PyTorch takes it for whole vectors. It computes `exp(exponent · ln(base))` with logarithm and
+/// product as a sum of two f32 numbers, so that about one result in a hundred is not the nearest
+/// f32.
 ///
 /// ```
 /// use ulpscope_floats::pow;

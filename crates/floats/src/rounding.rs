@@ -9,8 +9,8 @@ use crate::{DType, Floats};
 
 /// A deterministic rounding that a conversion applies to every element.
 ///
-/// All work on f32 values and give f32 values, so that the result of a rounding can be compared with
-/// numbers in any format. f64 inputs reach f32 first, rounded to nearest, as in PyTorch.
+/// All work on f32 values and give f32 values, so that the result of a rounding can be compared
+/// with numbers in any format. f64 inputs reach f32 first, rounded to nearest, as in PyTorch.
 ///
 /// ```
 /// use ulpscope_floats::Rounding;

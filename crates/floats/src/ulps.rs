@@ -1,4 +1,5 @@
-//! Units in the last place: how many representable numbers lie between two, and how far apart they are.
+//! Units in the last place: how many representable numbers lie between two, and how far apart they
+//! are.
 
 use half::{bf16, f16};
 
@@ -8,8 +9,8 @@ mod sealed {
     pub trait Sealed {}
 }
 
-/// A number in one of the formats of [`DType`], known at compile time. Implemented for `f64`, `f32`,
-/// [`bf16`] and [`struct@f16`] only.
+/// A number in one of the formats of [`DType`], known at compile time. Implemented for `f64`,
+/// `f32`, [`bf16`] and [`struct@f16`] only.
 pub trait Float: Copy + sealed::Sealed {
     /// The format.
     const DTYPE: DType;
@@ -39,9 +40,9 @@ float!(f64, i64, F64; f32, i32, F32; bf16, i16, Bf16; f16, i16, F16);
 /// How many steps from one representable number to the next lead from `a` to `b`; `None` if either
 /// is NaN.
 ///
-/// It counts across zero (both zeros are the same place) and to infinity, which is one step beyond the
-/// largest finite number. Near zero the numbers lie densely, so that a harmless difference may count
-/// thousands: never report the largest distance alone.
+/// It counts across zero (both zeros are the same place) and to infinity, which is one step beyond
+/// the largest finite number. Near zero the numbers lie densely, so that a harmless difference may
+/// count thousands: never report the largest distance alone.
 ///
 /// ```
 /// use ulpscope_floats::{bf16, ulp_distance};
@@ -54,10 +55,12 @@ pub fn ulp_distance<T: Float>(a: T, b: T) -> Option<u64> {
     Some(a.rank()?.abs_diff(b.rank()?))
 }
 
-/// The gap between the numbers of `dtype` around `x`: from the largest one not above `|x|` to the next.
+/// The gap between the numbers of `dtype` around `x`: from the largest one not above `|x|` to the
+/// next.
 ///
-/// Constant below the smallest normal number (the spacing of subnormals). At a power of two it is the
-/// gap above. Infinite if `|x|` is not below the power of two that ends the finite range, NaN for NaN.
+/// Constant below the smallest normal number (the spacing of subnormals). At a power of two it is
+/// the gap above. Infinite if `|x|` is not below the power of two that ends the finite range, NaN
+/// for NaN.
 ///
 /// ```
 /// use ulpscope_floats::{DType, ulp};

@@ -41,8 +41,8 @@ fn signed(bytes: usize) -> i64 {
     i64::try_from(bytes).unwrap_or(i64::MAX / 2)
 }
 
-// SAFETY: every call goes to the system's allocator with the caller's own arguments; the counters are plain
-// cells without a destructor, whose use allocates nothing.
+// SAFETY: every call goes to the system's allocator with the caller's own arguments; the counters
+// are plain cells without a destructor, whose use allocates nothing.
 #[allow(unsafe_code, reason = "this is what an allocator is")]
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {

@@ -1,20 +1,22 @@
 //! Damaged input for parsers: made from good input, run in process, as plain tests on stable Rust.
 //!
-//! A [`Target`] is a parser with examples of what it accepts. [`Target::run`] damages the examples over and
-//! over, and of every execution it asserts
+//! A [`Target`] is a parser with examples of what it accepts. [`Target::run`] damages the examples
+//! over and over, and of every execution it asserts
 //!
 //! - that it does not panic, which includes whatever the target asserts of what it accepted;
 //! - that it ends within [`PATIENCE`];
-//! - that it holds no more memory at once than [`allowance`] grants, 64 bytes for each byte of input and 16
-//!   MiB. The allocator of this crate counts, so a header that claims 2^60 elements is found out even where
-//!   the system would have promised the memory. It must be the test program's own:
-//!   `#[global_allocator] static A: Counting = Counting;`.
+//! - that it holds no more memory at once than [`allowance`] grants, 64 bytes for each byte of
+//!   input and 16 MiB. The allocator of this crate counts, so a header that claims 2^60 elements is
+//!   found out even where the system would have promised the memory. It must be the test program's
+//!   own: `#[global_allocator] static A: Counting = Counting;`.
 //!
-//! What breaks one of these is made small and kept as a file in the crate's `tests/corpus/TARGET`, and every
-//! file there is executed first by every run from then on. The same seed gives the same executions.
+//! What breaks one of these is made small and kept as a file in the crate's `tests/corpus/TARGET`,
+//! and every file there is executed first by every run from then on. The same seed gives the same
+//! executions.
 //!
-//! There is no instrumentation. What stands in for coverage is what the parser says: an input that is refused
-//! for a reason not heard before, or accepted as something not seen before, becomes an example itself.
+//! There is no instrumentation. What stands in for coverage is what the parser says: an input that
+//! is refused for a reason not heard before, or accepted as something not seen before, becomes an
+//! example itself.
 //!
 //! | variable | meaning |
 //! |---|---|

@@ -267,7 +267,8 @@ fn letter(input: &mut Vec<u8>, random: &mut Random) {
     }
 }
 
-/// Overwrites a binary field of 1, 2, 4 or 8 bytes with a number at an edge, or one near its own value.
+/// Overwrites a binary field of 1, 2, 4 or 8 bytes with a number at an edge, or one near its own
+/// value.
 fn field(input: &mut [u8], random: &mut Random) {
     let width = 1 << random.below(4);
     if input.len() < width {

@@ -18,7 +18,8 @@ const KEPT: usize = 16;
 /// Examples at most, those found on the way included.
 const EXAMPLES: usize = 2048;
 
-/// The bytes that an execution on `length` bytes of input may hold at once: 64 for each, and 16 MiB.
+/// The bytes that an execution on `length` bytes of input may hold at once: 64 for each, and 16
+/// MiB.
 pub fn allowance(length: usize) -> u64 {
     64 * length as u64 + (16 << 20)
 }
@@ -52,7 +53,8 @@ struct Tally {
 }
 
 impl<'a> Target<'a> {
-    /// A target; `folder` is that of its crate, `env!("CARGO_MANIFEST_DIR")`, where found cases are kept.
+    /// A target; `folder` is that of its crate, `env!("CARGO_MANIFEST_DIR")`, where found cases are
+    /// kept.
     pub fn new(name: &'a str, folder: &str) -> Self {
         let corpus = PathBuf::from(folder).join("tests/corpus").join(name);
         Target {
@@ -88,8 +90,8 @@ impl<'a> Target<'a> {
         self
     }
 
-    /// Makes a checksum or a length right again, of every other input, so that what lies behind it is
-    /// reached.
+    /// Makes a checksum or a length right again, of every other input, so that what lies behind it
+    /// is reached.
     #[must_use]
     pub fn repair(mut self, repair: Repair) -> Self {
         self.repair = Some(repair);
@@ -103,7 +105,8 @@ impl<'a> Target<'a> {
         self
     }
 
-    /// Says that an execution is so much work that one in `n` of those asked for in a long run must do.
+    /// Says that an execution is so much work that one in `n` of those asked for in a long run must
+    /// do.
     #[must_use]
     pub fn one_in(mut self, n: u64) -> Self {
         self.share = n;
@@ -112,8 +115,8 @@ impl<'a> Target<'a> {
 
     /// Executes the kept cases, the examples, then damaged ones, and prints one line.
     ///
-    /// `execute` gives a word for what it accepted, or why it refused. It panics where what it accepted
-    /// breaks a promise.
+    /// `execute` gives a word for what it accepted, or why it refused. It panics where what it
+    /// accepted breaks a promise.
     ///
     /// # Panics
     /// With every kind of case that was found, after the run.
@@ -173,8 +176,8 @@ impl<'a> Target<'a> {
                 break;
             }
             input.clear();
-            // What was found on the way gets deep; what was given is good, and one change to it is often
-            // accepted.
+            // What was found on the way gets deep; what was given is good, and one change to it is
+            // often accepted.
             let pool = if random.one_in(2) { &self.examples } else { &examples };
             input.extend_from_slice(random.of(pool).map_or(&[][..], Vec::as_slice));
             let material = Material { examples: &examples, words: self.words, text: self.text };

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long one execution may take. Inputs have a few kilobytes and executions microseconds; the rest is for
-/// a machine that is busy with something else.
+/// How long one execution may take. Inputs have a few kilobytes and executions microseconds; the
+/// rest is for a machine that is busy with something else.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Looks after one target until it is dropped.
@@ -22,8 +22,8 @@ struct State {
 }
 
 impl Watch {
-    /// An execution that outlasts [`PATIENCE`] has its input written to `file`, and the process ends: nothing
-    /// else ends a thread.
+    /// An execution that outlasts [`PATIENCE`] has its input written to `file`, and the process
+    /// ends: nothing else ends a thread.
     pub(crate) fn new(name: &str, file: PathBuf) -> Self {
         let state = Arc::new(State { current: Mutex::default(), over: AtomicBool::new(false) });
         let (theirs, name) = (Arc::clone(&state), name.to_owned());

@@ -1,9 +1,10 @@
-//! How fast the products are, beside what the machine can do: `cargo run --release --example throughput`.
+//! How fast the products are, beside what the machine can do:
+//! `cargo run --release --example throughput`.
 //!
-//! An argument limits it to one order, a second one to a number of rows; `fastest` in the place of an order
-//! takes them all, but only the fastest path. Medians of repeated runs on all threads of the pool
-//! (`RAYON_NUM_THREADS`). The floors are measured in the same run: products in f32, and reading as many bytes
-//! as the weight has, which may lie in the last cache.
+//! An argument limits it to one order, a second one to a number of rows; `fastest` in the place of
+//! an order takes them all, but only the fastest path. Medians of repeated runs on all threads of
+//! the pool (`RAYON_NUM_THREADS`). The floors are measured in the same run: products in f32, and
+//! reading as many bytes as the weight has, which may lie in the last cache.
 #![allow(clippy::print_stdout)]
 
 use std::collections::BTreeMap;
@@ -14,8 +15,8 @@ use rayon::prelude::*;
 use ulpscope_floats::{DType, Floats};
 use ulpscope_kernels::{Accumulation, PackedWeight, Path, Projection, Weight, linear_on};
 
-/// Median seconds of a call, repeated for about a third of a second, or the least if `LEAST` is set: the
-/// number to look at on a machine that does other things too.
+/// Median seconds of a call, repeated for about a third of a second, or the least if `LEAST` is
+/// set: the number to look at on a machine that does other things too.
 fn median(mut call: impl FnMut()) -> f64 {
     call();
     let mut times = Vec::new();
@@ -50,8 +51,8 @@ fn bandwidth(bytes: usize) -> f64 {
     (words.len() * 8) as f64 / seconds
 }
 
-/// Multiplications and additions in f32 per second that all threads do, by the widest fused instruction there
-/// is.
+/// Multiplications and additions in f32 per second that all threads do, by the widest fused
+/// instruction there is.
 fn peak() -> f64 {
     const ROUNDS: usize = 20_000_000;
     let threads = rayon::current_num_threads();

@@ -1,7 +1,8 @@
 //! Grouped-query causal attention, as PyTorch computes it on CPU.
 //!
-//! T tokens, of which the last Q have a query, H query heads, G key/value heads (H a multiple of G), D head
-//! width. Everything is token-major, as linear layers deliver it, so that nothing is transposed.
+//! T tokens, of which the last Q have a query, H query heads, G key/value heads (H a multiple of
+//! G), D head width. Everything is token-major, as linear layers deliver it, so that nothing is
+//! transposed.
 
 use std::num::NonZeroUsize;
 use std::ops::Range;
@@ -46,23 +47,26 @@ pub struct Attention {
     pub head_dim: usize,
     /// What scores are multiplied by, `1 / √D` as a rule; rounded to f32.
     pub scale: f64,
-    /// The order of summation of both products, scores (over D) and context (over keys); of fused attention
-    /// it is [`Accumulation::within_sdpa`].
+    /// The order of summation of both products, scores (over D) and context (over keys); of fused
+    /// attention it is [`Accumulation::within_sdpa`].
     pub order: Accumulation,
-    /// How many keys a query sees: its own and those right before it. `None` shows it all keys up to its own.
+    /// How many keys a query sees: its own and those right before it. `None` shows it all keys up
+    /// to its own.
     pub window: Option<NonZeroUsize>,
 }
 
-/// `softmax(q kᵀ · scale + mask) v` with every intermediate result rounded: transformers' `eager` attention.
+/// `softmax(q kᵀ · scale + mask) v` with every intermediate result rounded: transformers' `eager`
+/// attention.
 ///
 /// # Shapes
-/// - `q`: `[Q, H, D]`, of the last Q of T tokens (all of them in a prompt that is read at once, one in
-///   decoding); `k`, `v`: `[T, G, D]`; returns `[Q, H, D]`
+/// - `q`: `[Q, H, D]`, of the last Q of T tokens (all of them in a prompt that is read at once, one
+///   in decoding); `k`, `v`: `[T, G, D]`; returns `[Q, H, D]`
 ///
 /// # Precision
-/// Scores are rounded to the common format R three times: after the product, after scaling, and after the
-/// mask. (The mask adds the format's most negative number where the query does not see the key.)
-/// Probabilities and context are rounded once. [`softmax`](crate::softmax()) says how it sums.
+/// Scores are rounded to the common format R three times: after the product, after scaling, and
+/// after the mask. (The mask adds the format's most negative number where the query does not see
+/// the key.) Probabilities and context are rounded once. [`softmax`](crate::softmax()) says how it
+/// sums.
 ///
 /// # Errors
 /// If formats or lengths do not fit together.
@@ -76,22 +80,24 @@ pub fn attention_eager(
     with_element!(q.dtype(), "q", T => shape.checked::<T>(path, [q, k, v], Attention::eager))
 }
 
-/// `softmax(q kᵀ · scale) v` as one operation: PyTorch's flash attention on CPU, which transformers calls
-/// `sdpa`.
+/// `softmax(q kᵀ · scale) v` as one operation: PyTorch's flash attention on CPU, which transformers
+/// calls `sdpa`.
 ///
 /// # Shapes
 /// - `q`: `[Q, H, D]`, of the last Q of T tokens; `k`, `v`: `[T, G, D]`; returns `[Q, H, D]`
 ///
 /// # Precision
-/// Scores stay in f32. `P = R(exp(s - m))` is rounded before it is normalised, the sum is of the unrounded
-/// exponentials, and `R(P v · (1 / Σ))` is rounded once. Keys come in blocks of 512; m is the maximum up to
-/// and including the block, and what was summed before is rescaled. Whole vectors of 16 keys take
-/// [`exp_fast`](crate::exp_fast), or in f32 [`exp_u20`](crate::exp_u20), and are added up lane by lane, those
-/// of 16-bit formats with every other vector apart; the rest of a block takes glibc's `expf`.
+/// Scores stay in f32. `P = R(exp(s - m))` is rounded before it is normalised, the sum is of the
+/// unrounded exponentials, and `R(P v · (1 / Σ))` is rounded once. Keys come in blocks of 512; m is
+/// the maximum up to and including the block, and what was summed before is rescaled. Whole vectors
+/// of 16 keys take [`exp_fast`](crate::exp_fast), or in f32 [`exp_u20`](crate::exp_u20), and are
+/// added up lane by lane, those of 16-bit formats with every other vector apart; the rest of a
+/// block takes glibc's `expf`.
 ///
-/// Blocks are counted from the first key, whether or not a window hides it. The score of a hidden key is -∞,
-/// and P is +0 for it; with a window it is added to the score, as PyTorch adds a mask, so that a hidden score
-/// of +∞ or NaN leaves NaN. A row whose scores are -∞ throughout is +0 throughout.
+/// Blocks are counted from the first key, whether or not a window hides it. The score of a hidden
+/// key is -∞, and P is +0 for it; with a window it is added to the score, as PyTorch adds a mask,
+/// so that a hidden score of +∞ or NaN leaves NaN. A row whose scores are -∞ throughout is +0
+/// throughout.
 ///
 /// # Errors
 /// If formats or lengths do not fit together.
@@ -158,8 +164,8 @@ impl Attention {
         self.by_group(path, self.order.within_sdpa(), qkv, KEY_BLOCK, out, flash::flash);
     }
 
-    /// Runs `mix` for every group and span of tokens. It holds scores of up to `keys` keys at once. Without
-    /// an order, products have those of [`Mkl`].
+    /// Runs `mix` for every group and span of tokens. It holds scores of up to `keys` keys at once.
+    /// Without an order, products have those of [`Mkl`].
     fn by_group<T: Element>(
         &self,
         path: Path,
@@ -219,7 +225,8 @@ impl Attention {
             }
             scratch.out = mixed;
         };
-        // Powers of two that divide where the first span begins, so that none straddles two blocks of keys.
+        // Powers of two that divide where the first span begins, so that none straddles two blocks
+        // of keys.
         let fitting = SCORES / (share * keys.min(tokens));
         let aligned = if first == 0 { 32 } else { 1 << first.trailing_zeros().min(5) };
         let height = fitting.clamp(1, 128).next_power_of_two().min(aligned);

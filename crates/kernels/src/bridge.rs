@@ -96,8 +96,8 @@ pub fn burn_dtype(dtype: DType) -> burn::tensor::DType {
     }
 }
 
-/// Applies a kernel to the values of a tensor. The result has the tensor's shape and whatever dtype the
-/// kernel gives.
+/// Applies a kernel to the values of a tensor. The result has the tensor's shape and whatever dtype
+/// the kernel gives.
 ///
 /// # Panics
 /// If the kernel refuses, or returns another number of values: a caller's mistake in both cases.

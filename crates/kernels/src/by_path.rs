@@ -1,8 +1,9 @@
 //! Plain loops, compiled once for each path.
 
 /// Defines `$name(path, …)`, or `$name::<T>(path, …)`, which runs `$body::<FMA>(path, …)`, or
-/// `$body::<T, FMA>(path, …)`, compiled for the path's instructions. `FMA` says whether `f32::mul_add` is an
-/// instruction there; the body has to be `#[inline(always)]`. The bits are the same by every path.
+/// `$body::<T, FMA>(path, …)`, compiled for the path's instructions. `FMA` says whether
+/// `f32::mul_add` is an instruction there; the body has to be `#[inline(always)]`. The bits are the
+/// same by every path.
 macro_rules! by_path {
     ($(#[$meta:meta])* $name:ident$(<$T:ident: $bound:ident>)?($($arg:ident: $type:ty),*) $(-> $result:ty)? = $body:ident) => {
         $(#[$meta])*

@@ -116,8 +116,8 @@ impl Element for f32 {
     }
 }
 
-/// Runs `$body` with `$T` as the type of the elements, or returns the error that kernels do not read the
-/// format.
+/// Runs `$body` with `$T` as the type of the elements, or returns the error that kernels do not
+/// read the format.
 macro_rules! with_element {
     ($dtype:expr, $what:literal, $T:ident => $body:expr) => {
         match $dtype {
@@ -173,8 +173,8 @@ pub(crate) fn map_rows<T: Element>(
     out
 }
 
-/// Fills each row of `[rows, row]`, from several threads if there is enough to do. `fill` gets the row's
-/// number, as much f32 to work in, and the row with what it holds.
+/// Fills each row of `[rows, row]`, from several threads if there is enough to do. `fill` gets the
+/// row's number, as much f32 to work in, and the row with what it holds.
 pub(crate) fn fill_rows<T: Element>(
     out: &mut [T],
     row: usize,
@@ -190,8 +190,8 @@ pub(crate) fn fill_rows<T: Element>(
 /// Numbers that stay in the cache between the steps of an operation.
 const PIECE: usize = 512;
 
-/// Fills a run of numbers in pieces that stay in the cache, from several threads if there is enough to do.
-/// `fill` gets the places, as much f32 to work in, and the piece with what it holds.
+/// Fills a run of numbers in pieces that stay in the cache, from several threads if there is enough
+/// to do. `fill` gets the places, as much f32 to work in, and the piece with what it holds.
 pub(crate) fn fill_pieces<T: Element>(
     out: &mut [T],
     fill: impl Fn(std::ops::Range<usize>, &mut [f32], &mut [T]) + Sync,
@@ -205,8 +205,8 @@ pub(crate) fn fill_pieces<T: Element>(
     });
 }
 
-/// Changes a run of numbers by another, which is as long, as [`fill_pieces`] does. `fill` gets the piece with
-/// what it holds, the other's, and twice as much f32 to work in.
+/// Changes a run of numbers by another, which is as long, as [`fill_pieces`] does. `fill` gets the
+/// piece with what it holds, the other's, and twice as much f32 to work in.
 pub(crate) fn fill_pairs<T: Element>(
     out: &mut [T],
     other: &[T],

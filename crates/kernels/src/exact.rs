@@ -4,16 +4,16 @@
 const LIMB: u32 = 32;
 /// Exponent of the lowest bit: the square of f32's smallest number is 2^-298.
 const LOWEST: i32 = -298;
-/// From 2^-298 up to 2^256 (the square of the largest number) times 2^64 terms, rounded up to whole limbs,
-/// and one for the sign.
+/// From 2^-298 up to 2^256 (the square of the largest number) times 2^64 terms, rounded up to whole
+/// limbs, and one for the sign.
 const LIMBS: usize = 21;
 /// A limb takes at most this many additions of numbers below 2^32 before its carries must move on.
 const ADDITIONS: u32 = 1 << 30;
 
 /// An exact sum of products of f32 numbers.
 ///
-/// A fixed-point number of 672 bits, wide enough for 2^64 products of any size, so that the order of the
-/// terms does not matter at all. Infinities and NaN behave as in an IEEE sum.
+/// A fixed-point number of 672 bits, wide enough for 2^64 products of any size, so that the order
+/// of the terms does not matter at all. Infinities and NaN behave as in an IEEE sum.
 ///
 /// ```
 /// use ulpscope_kernels::ExactSum;
@@ -43,7 +43,8 @@ impl ExactSum {
     /// Adds `x · w`, unrounded.
     pub fn add_product(&mut self, x: f32, w: f32) {
         if !(x.is_finite() && w.is_finite()) {
-            // Both factors fit f64 with room to spare, so that only true infinities and NaNs come out.
+            // Both factors fit f64 with room to spare, so that only true infinities and NaNs come
+            // out.
             self.special += f64::from(x) * f64::from(w);
             return;
         }
@@ -66,11 +67,12 @@ impl ExactSum {
         }
     }
 
-    /// The sum rounded "to odd": if f64 does not hold it exactly, the neighbour whose last bit is 1.
+    /// The sum rounded "to odd": if f64 does not hold it exactly, the neighbour whose last bit
+    /// is 1.
     ///
-    /// The last bit remembers on which side of a midpoint the sum lay. So a second rounding, to a format of
-    /// at most 51 significant bits, gives what a single rounding of the exact sum gives. An exact zero is
-    /// `+0`.
+    /// The last bit remembers on which side of a midpoint the sum lay. So a second rounding, to a
+    /// format of at most 51 significant bits, gives what a single rounding of the exact sum gives.
+    /// An exact zero is `+0`.
     pub fn to_f64_odd(mut self) -> f64 {
         if self.special != 0.0 {
             return self.special; // NaN != 0 holds too
@@ -82,8 +84,8 @@ impl ExactSum {
             self.carry();
         }
         let Some(top) = self.limbs.iter().rposition(|&limb| limb != 0) else { return 0.0 };
-        // The four topmost limbs hold at least 97 significant bits; what lies below only matters as "not
-        // zero".
+        // The four topmost limbs hold at least 97 significant bits; what lies below only matters as
+        // "not zero".
         let limb = |i: usize| top.checked_sub(i).map_or(0, |i| self.limbs[i] as u128);
         let high = limb(0) << 96 | limb(1) << 64 | limb(2) << 32 | limb(3);
         let below = self.limbs[..top.saturating_sub(3)].iter().any(|&limb| limb != 0);
@@ -91,7 +93,8 @@ impl ExactSum {
         let significand = (high << zeros >> (128 - 53)) as u64;
         let inexact = below || high << zeros << 53 != 0;
         let exponent = LOWEST + LIMB as i32 * top as i32 - 96 + (128 - 53) - zeros as i32;
-        // 53 bits times a power of two between 2^-350 and 2^400: both factors and the product are exact.
+        // 53 bits times a power of two between 2^-350 and 2^400: both factors and the product are
+        // exact.
         let magnitude = (significand | u64::from(inexact)) as f64 * power_of_two(exponent);
         if negative { -magnitude } else { magnitude }
     }

@@ -15,8 +15,8 @@ struct Estimate {
 
 /// `out[n] = Σ x[k]·w[n, k] + bias[n]`, rounded once.
 ///
-/// A sum in f64 with a bound on its error settles nearly all outputs: if both ends of the interval round to
-/// the same number, that is the answer. The others are summed again without any rounding.
+/// A sum in f64 with a bound on its error settles nearly all outputs: if both ends of the interval
+/// round to the same number, that is the answer. The others are summed again without any rounding.
 pub(crate) fn exact_row<T: Storage, O: Output>(
     path: Path,
     x: &[f32],
@@ -56,8 +56,8 @@ pub(crate) fn exact_row<T: Storage, O: Output>(
 }
 
 /// Products of f32 numbers are exact in f64. Adding n of them one after the other is off by at most
-/// n·2^-53·(1 + n·2^-53)·Σ|product|; four times that leaves room for the error of the second sum and of this
-/// formula.
+/// n·2^-53·(1 + n·2^-53)·Σ|product|; four times that leaves room for the error of the second sum
+/// and of this formula.
 #[inline(always)]
 fn estimate<T: Storage>(x: &[f32], panel: &[T]) -> Estimate {
     let (mut sum, mut size) = ([0.0f64; WIDTH], [0.0f64; WIDTH]);

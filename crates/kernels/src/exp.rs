@@ -5,12 +5,12 @@ use crate::by_path::fma;
 /// The logarithm of the smallest normal number, below which the fast ones are 0.
 const LN_MIN: f32 = -87.336_55;
 
-/// `e^x` as the vector code of SLEEF computes it (`expf`, error below 1 ulp): PyTorch's softmax and SiLU on
-/// CPU.
+/// `e^x` as the vector code of SLEEF computes it (`expf`, error below 1 ulp): PyTorch's softmax and
+/// SiLU on CPU.
 ///
-/// It is a polynomial of degree 7 in fused f32 arithmetic and so the same on every machine, unlike a math
-/// library's. Below -104 it is 0, above 100 infinite, and within those bounds it may overflow and be
-/// subnormal as it should.
+/// It is a polynomial of degree 7 in fused f32 arithmetic and so the same on every machine, unlike
+/// a math library's. Below -104 it is 0, above 100 infinite, and within those bounds it may
+/// overflow and be subnormal as it should.
 ///
 /// ```
 /// assert_eq!(ulpscope_kernels::exp(0.0), 1.0);
@@ -21,24 +21,26 @@ pub fn exp(x: f32) -> f32 {
     sleef::<false>(x)
 }
 
-/// `e^x` by Malossi's method: `2^s` with a cubic for the fraction of s, written straight into the bits of a
-/// float. Relative error up to 1.1e-4, for x from -87.3, below which it is 0, up to 88. PyTorch's flash
-/// attention on CPU takes it for whole vectors of 16-bit formats and calls it `fexp_u20`.
+/// `e^x` by Malossi's method: `2^s` with a cubic for the fraction of s, written straight into the
+/// bits of a float. Relative error up to 1.1e-4, for x from -87.3, below which it is 0, up to 88.
+/// PyTorch's flash attention on CPU takes it for whole vectors of 16-bit formats and calls it
+/// `fexp_u20`.
 pub fn exp_fast(x: f32) -> f32 {
     malossi::<false>(x)
 }
 
-/// `e^x` by a polynomial of degree 5 with an error of up to 20 ulp, which PyTorch calls `exp_u20`: its flash
-/// attention on CPU takes it for whole vectors of f32. Below -87 it is 0, and from 88.8 on infinite.
+/// `e^x` by a polynomial of degree 5 with an error of up to 20 ulp, which PyTorch calls `exp_u20`:
+/// its flash attention on CPU takes it for whole vectors of f32. Below -87 it is 0, and from 88.8
+/// on infinite.
 pub fn exp_u20(x: f32) -> f32 {
     u20::<false>(x)
 }
 
-/// `e^x` as glibc has it (`expf`, since 2.27; error below 0.502 ulp): whatever PyTorch's C++ calls `std::exp`
-/// for on Linux.
+/// `e^x` as glibc has it (`expf`, since 2.27; error below 0.502 ulp): whatever PyTorch's C++ calls
+/// `std::exp` for on Linux.
 ///
-/// `x = (n + r) ln 2 / 32` with a whole number n: a power of two from a table and a cubic in f64, rounded
-/// once.
+/// `x = (n + r) ln 2 / 32` with a whole number n: a power of two from a table and a cubic in f64,
+/// rounded once.
 pub(crate) fn expf(x: f32) -> f32 {
     const C: [f64; 3] = [1.693_835_925_092_021_2e-6, 0.000_234_598_097_895_090_04, 0.021_660_849_396_613_134];
     const PER_LN_2: f64 = 46.166_241_308_446_83;
@@ -122,8 +124,8 @@ pub(crate) fn malossi<const FMA: bool>(x: f32) -> f32 {
     let f = s - s.floor();
     let correction = fma::<FMA>(f, fma::<FMA>(f, fma::<FMA>(f, C[3], C[2]), C[1]), C[0]);
     let bits = fma::<FMA>(s - correction, TWO_23, 127.0 * TWO_23);
-    // An unchecked cast: `as`, which saturates, does not vectorise. SAFETY: it is above 0 (s is above -126,
-    // give or take the rounding) and below 2^31, and NaN is never the smaller one.
+    // An unchecked cast: `as`, which saturates, does not vectorise. SAFETY: it is above 0 (s is
+    // above -126, give or take the rounding) and below 2^31, and NaN is never the smaller one.
     #[allow(unsafe_code)]
     let bits = unsafe { bits.min(2_147_483_520.0).to_int_unchecked::<i32>() };
     let y = f32::from_bits(bits as u32);
@@ -147,8 +149,8 @@ pub(crate) fn u20<const FMA: bool>(x: f32) -> f32 {
     if x < LN_MIN { 0.0 } else { y * half * 2.0 }
 }
 
-/// A whole number between -2^22 and 2^22 as an integer; anything for NaN. A cast would do the same, but it
-/// saturates, for which there are no vector instructions.
+/// A whole number between -2^22 and 2^22 as an integer; anything for NaN. A cast would do the same,
+/// but it saturates, for which there are no vector instructions.
 #[inline(always)]
 fn integer(x: f32) -> i32 {
     const MAGIC: f32 = 12_582_912.0; // 1.5 · 2^23, whose last bit is worth 1

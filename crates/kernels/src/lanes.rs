@@ -18,8 +18,8 @@ pub(crate) use avx2::Avx2;
 pub(crate) use avx512::{Avx512, transpose};
 pub(crate) use portable::{Portable, fused};
 
-/// Rearranges as much of a panel as goes by whole squares of sixteen outputs and sixteen 32-bit words, if the
-/// path has instructions for that. Returns how many indices k it has done.
+/// Rearranges as much of a panel as goes by whole squares of sixteen outputs and sixteen 32-bit
+/// words, if the path has instructions for that. Returns how many indices k it has done.
 ///
 /// # Panics
 /// If `rows` is not `[16, length]`, or the panel too small.
@@ -27,7 +27,8 @@ pub(crate) fn pack_squares<T: Storage>(path: Path, rows: &[T], length: usize, pa
     assert!(rows.len() == WIDTH * length && panel.len() >= panel_len(length));
     match path {
         #[cfg(target_arch = "x86_64")]
-        // SAFETY: a path that a product runs on has been checked against the CPU; lengths are as asserted.
+        // SAFETY: a path that a product runs on has been checked against the CPU; lengths are as
+        // asserted.
         Path::Avx512 | Path::Avx512Bf16 | Path::AmxBf16 => unsafe {
             avx512::pack_squares(rows.as_ptr(), length, panel.as_mut_ptr())
         },
@@ -38,9 +39,10 @@ pub(crate) fn pack_squares<T: Storage>(path: Path, rows: &[T], length: usize, pa
 /// Sixteen f32 numbers, one for each output of a panel.
 ///
 /// # Safety
-/// Every method may only run on a CPU that has the implementation's instructions, and should be inlined into
-/// a function that has them enabled. Pointers must be good for reading or writing sixteen numbers (32 for
-/// [`Lanes::bf16_pairs`]); they need no alignment beyond that of their type.
+/// Every method may only run on a CPU that has the implementation's instructions, and should be
+/// inlined into a function that has them enabled. Pointers must be good for reading or writing
+/// sixteen numbers (32 for [`Lanes::bf16_pairs`]); they need no alignment beyond that of their
+/// type.
 pub(crate) trait Lanes: Copy {
     /// Asks for a cache line that will be needed soon; any address will do.
     unsafe fn prefetch(p: *const u8);

@@ -26,14 +26,14 @@ pub enum Mixing {
     Sdpa,
 }
 
-/// A decoder layer: attention and a gated feed-forward layer with SiLU, each behind a norm and added to what
-/// it was given.
+/// A decoder layer: attention and a gated feed-forward layer with SiLU, each behind a norm and
+/// added to what it was given.
 ///
-/// Llama has such layers. Mistral's also have a window ([`Attention::window`]), and Qwen3's a norm for each
-/// head.
+/// Llama has such layers. Mistral's also have a window ([`Attention::window`]), and Qwen3's a norm
+/// for each head.
 ///
-/// C is the width of the residual stream, F that between the feed-forward layer's products; H, G and D are
-/// [`Attention`]'s.
+/// C is the width of the residual stream, F that between the feed-forward layer's products; H, G
+/// and D are [`Attention`]'s.
 #[derive(Clone, Copy, Debug)]
 pub struct DecoderLayer<'a> {
     /// `[C]`.
@@ -76,8 +76,9 @@ impl DecoderLayer<'_> {
     ///
     /// # Precision
     /// Bit for bit what the operations give one after the other: [`rms_norm`](crate::rms_norm),
-    /// [`linear`](crate::linear()), `rms_norm` of each head, [`rotary`](crate::rotary()), attention,
-    /// [`add`](crate::add), [`silu_up`](crate::silu_up), each rounded to the format that all share.
+    /// [`linear`](crate::linear()), `rms_norm` of each head, [`rotary`](crate::rotary()),
+    /// attention, [`add`](crate::add), [`silu_up`](crate::silu_up), each rounded to the format that
+    /// all share.
     ///
     /// # Errors
     /// If formats or lengths do not fit together.
@@ -213,20 +214,20 @@ impl DecoderLayer<'_> {
 struct TokenChunks {
     /// The length of a chunk.
     tokens: usize,
-    /// One thread takes a chunk through all operations, so that its values stay in that thread's cache and no
-    /// thread waits. Otherwise all threads share every operation.
+    /// One thread takes a chunk through all operations, so that its values stay in that thread's
+    /// cache and no thread waits. Otherwise all threads share every operation.
     one_thread_each: bool,
 }
 
 impl TokenChunks {
     fn of(path: Path, tokens: usize) -> Self {
-        /// Tokens of the longest chunk, if all threads share it. It keeps every kernel busy, and results
-        /// between products stay small.
+        /// Tokens of the longest chunk, if all threads share it. It keeps every kernel busy, and
+        /// results between products stay small.
         const MAX_TOKENS_SHARED: usize = 768;
         /// Tokens of the longest chunk, if one thread has it.
         const MAX_TOKENS_OF_ONE_THREAD: usize = 256;
-        // With a chunk of its own each thread reads all weights. That pays from about as many tokens on; AMX
-        // is so fast that it takes more.
+        // With a chunk of its own each thread reads all weights. That pays from about as many
+        // tokens on; AMX is so fast that it takes more.
         let least = if path == Path::AmxBf16 { 256 } else { 64 };
         let threads = rayon::current_num_threads();
         let one_thread_each = tokens >= least * threads;
@@ -266,7 +267,8 @@ fn first_values<T: Element>(buffer: &mut Vec<T>, len: usize) -> &mut [T] {
     &mut buffer[..len]
 }
 
-/// Results between the operations of a layer. The next layer reuses it, because allocating it anew is slow.
+/// Results between the operations of a layer. The next layer reuses it, because allocating it anew
+/// is slow.
 #[derive(Default)]
 struct Workspace<T>([Vec<T>; 4]);
 

@@ -1,24 +1,25 @@
 //! Matrix products whose order of summation is declared, on slices.
 //!
-//! Two honest kernels for one bf16 product disagree in one output of ten thousand, only because they add in
-//! another order. A tool that judges differences must control that order. So it has a name
-//! ([`Accumulation`]), a definition in plain scalar code ([`dot`]), and fast paths ([`Path`]) that give the
-//! same bits on every CPU.
+//! Two honest kernels for one bf16 product disagree in one output of ten thousand, only because
+//! they add in another order. A tool that judges differences must control that order. So it has a
+//! name ([`Accumulation`]), a definition in plain scalar code ([`dot`]), and fast paths ([`Path`])
+//! that give the same bits on every CPU.
 //!
-//! - [`linear`]: `x wᵀ + b` for f32, bf16 and f16, with one rounding at the end. An element of the result
-//!   depends on its row of x and of the weight alone, not on how many rows or threads there are.
-//! - [`PackedWeight`]: a weight in its storage dtype, laid out for streaming; [`Weight::Rows`] reads one as
-//!   it lies in a checkpoint.
+//! - [`linear`]: `x wᵀ + b` for f32, bf16 and f16, with one rounding at the end. An element of the
+//!   result depends on its row of x and of the weight alone, not on how many rows or threads there
+//!   are.
+//! - [`PackedWeight`]: a weight in its storage dtype, laid out for streaming; [`Weight::Rows`]
+//!   reads one as it lies in a checkpoint.
 //! - [`rms_norm`], [`rotary`], [`silu_up`], [`add`], [`mul`], [`softmax`], [`attention_eager`],
-//!   [`attention_sdpa`]: the operations between the products of a decoder, rounded where PyTorch's CPU
-//!   kernels round, in their order and with their [`exp()`].
+//!   [`attention_sdpa`]: the operations between the products of a decoder, rounded where PyTorch's
+//!   CPU kernels round, in their order and with their [`exp()`].
 //! - [`round_to_bf16`]: a weight rounded and the changes counted, in one pass.
-//! - [`recover()`], [`recognise()`]: the order of summation of any sum, found by feeding it numbers, as a
-//!   [`SumTree`].
+//! - [`recover()`], [`recognise()`]: the order of summation of any sum, found by feeding it
+//!   numbers, as a [`SumTree`].
 //! - [`ExactSum`]: sums of products without rounding, behind [`Accumulation::Exact`].
 //!
-//! What is not here: tensors, devices, models. Subnormal numbers are numbers, by every path; an instruction
-//! that flushes them is used only where the exponents prove that none can occur.
+//! What is not here: tensors, devices, models. Subnormal numbers are numbers, by every path; an
+//! instruction that flushes them is used only where the exponents prove that none can occur.
 
 mod attention;
 pub mod bridge;

@@ -23,29 +23,31 @@ use crate::{Accumulation, KernelError, Path};
 
 /// Rows of x that stay in a core's cache while panels pass by, in bytes.
 const ROWS_IN_CACHE: usize = 192 << 10;
-/// The same in bytes of f32 for kernels that take many rows: the next cache holds them beside a panel.
+/// The same in bytes of f32 for kernels that take many rows: the next cache holds them beside a
+/// panel.
 const PACKED_IN_CACHE: usize = 768 << 10;
 /// A multiple of the rows of every kernel's blocks.
 const BLOCKS: usize = 96;
 /// The same of those that take few rows at once.
 const FEW_BLOCKS: usize = 24;
-/// The same in bytes of bf16, for tiles, which take in twice as much of the next cache in the time of a
-/// product.
+/// The same in bytes of bf16, for tiles, which take in twice as much of the next cache in the time
+/// of a product.
 const TILES_IN_CACHE: usize = 1 << 20;
 /// Multiplications below which waking other threads costs more than it saves.
 const WORTH_A_THREAD: usize = 1 << 16;
 
-/// The rows of `x` times a weight: `y[m, n] = Σ_k x[m, k]·w[n, k] + b[n]`, by the path that [`Path::detect`]
-/// finds.
+/// The rows of `x` times a weight: `y[m, n] = Σ_k x[m, k]·w[n, k] + b[n]`, by the path that
+/// [`Path::detect`] finds.
 ///
 /// # Shapes
 /// - `x`: `[M, K]`, any M; `weight`: `[N, K]`; `bias`: `[N]`; returns `[M, N]`
 ///
 /// # Precision
-/// The sum in f32 in the given order, the bias (widened) added to it in f32, and one rounding to `out`.
-/// [`Accumulation::Exact`] rounds once in all. x, weight, bias and output each have their own format: f32,
-/// bf16 or f16. An element of the result depends on its row of x, its row of the weight and its bias, and on
-/// nothing else: not on M, N, the threads, or the CPU. (Which NaN comes out is nobody's contract.)
+/// The sum in f32 in the given order, the bias (widened) added to it in f32, and one rounding to
+/// `out`. [`Accumulation::Exact`] rounds once in all. x, weight, bias and output each have their
+/// own format: f32, bf16 or f16. An element of the result depends on its row of x, its row of the
+/// weight and its bias, and on nothing else: not on M, N, the threads, or the CPU. (Which NaN comes
+/// out is nobody's contract.)
 ///
 /// # Errors
 /// If lengths do not fit together, something is f64, or `ULPSCOPE_CPU` asks for what there is not.
@@ -110,11 +112,12 @@ impl<'a> From<&'a PackedWeight> for Projection<'a> {
     }
 }
 
-/// [`linear`] with several weights that share x (query, key and value, say): the same bits, for less waiting
-/// of threads for each other.
+/// [`linear`] with several weights that share x (query, key and value, say): the same bits, for
+/// less waiting of threads for each other.
 ///
 /// # Shapes
-/// - `x`: `[M, K]`, any M; each weight: `[N, K]`, each with its own N; returns one `[M, N]` for each
+/// - `x`: `[M, K]`, any M; each weight: `[N, K]`, each with its own N; returns one `[M, N]` for
+///   each
 ///
 /// # Errors
 /// As [`linear_on`], and if the weights differ in K.
@@ -151,8 +154,8 @@ pub fn linear_group_on(
     }
 }
 
-/// [`linear_group_on`] into arrays that are there already, in the format of x. For callers that have checked
-/// everything.
+/// [`linear_group_on`] into arrays that are there already, in the format of x. For callers that
+/// have checked everything.
 pub(crate) fn products<T: Element>(
     path: Path,
     x: &[T],
@@ -213,9 +216,9 @@ impl Job<'_> {
                 packed.get_or_init(|| self.packed(plan, true));
             }
 
-            // Cells are rows whose x fits the cache, and enough columns to give every thread several, so that
-            // none waits long at the end; of few rows not so many, since reading on is faster than beginning
-            // anew.
+            // Cells are rows whose x fits the cache, and enough columns to give every thread
+            // several, so that none waits long at the end; of few rows not so many, since reading
+            // on is faster than beginning anew.
             let (fitting, multiple) = match (&tiles, many) {
                 (Some(_), _) => (TILES_IN_CACHE / (2 * self.inputs), BLOCKS),
                 (None, true) => (PACKED_IN_CACHE / (4 * self.inputs), BLOCKS),
@@ -408,8 +411,8 @@ impl<T: Storage> Typed<'_, T> {
                     }
                     _ => match &shared.packed {
                         Some(x) => {
-                            // Numbers that tiles can't take. Not in parallel: this thread has tiles to keep,
-                            // and might be handed a task that waits for this one.
+                            // Numbers that tiles can't take. Not in parallel: this thread has tiles
+                            // to keep, and might be handed a task that waits for this one.
                             let x = x.get_or_init(|| shared.job.packed(plan, false));
                             self.many(x, &mut pair, plan, &mut cell, columns);
                         }
@@ -480,7 +483,8 @@ impl<T: Storage> Typed<'_, T> {
         pair.fill([left, right], plan.length);
         let bias = self.bias.as_ref().map(|bias| &bias[columns.range.clone()]);
         let mut sums = [0.0; packed::MAX_ROWS * packed::PANELS * WIDTH];
-        // The next panels, if they are packed, lie behind these. The first blocks of rows have them fetched.
+        // The next panels, if they are packed, lie behind these. The first blocks of rows have them
+        // fetched.
         let mut ahead = Ahead::of([left, right]);
         for first in cell.rows().step_by(x.step()) {
             let next = ahead.next(plan).unwrap_or(pair.from(0).as_ptr().cast());
@@ -522,8 +526,8 @@ impl<T: Storage> Typed<'_, T> {
     }
 }
 
-/// Interleaves tasks so that each thread walks through neighbouring ones: what a kernel prefetched is what
-/// its thread needs next.
+/// Interleaves tasks so that each thread walks through neighbouring ones: what a kernel prefetched
+/// is what its thread needs next.
 fn interleaved<T>(work: impl Iterator<Item = T>) -> impl Iterator<Item = T> {
     let mut work: Vec<(usize, T)> = work.enumerate().collect();
     let length = work.len().div_ceil(threads()).max(1);
@@ -531,8 +535,8 @@ fn interleaved<T>(work: impl Iterator<Item = T>) -> impl Iterator<Item = T> {
     work.into_iter().map(|(_, work)| work)
 }
 
-/// The memory behind some panels that as many more would take, in portions of a cache line for each pair of
-/// indices.
+/// The memory behind some panels that as many more would take, in portions of a cache line for each
+/// pair of indices.
 struct Ahead(std::ops::Range<*const u8>);
 
 impl Ahead {

@@ -1,4 +1,5 @@
-//! Matrix products of tensors: by this crate's kernels where they can, by the device's own otherwise.
+//! Matrix products of tensors: by this crate's kernels where they can, by the device's own
+//! otherwise.
 
 use std::sync::Arc;
 
@@ -7,8 +8,9 @@ use ulpscope_floats::{DType, Floats};
 
 use crate::{Accumulation, PackedWeight, Path, Projection, Weight, bridge, linear};
 
-/// Whether products on this device go through this crate's kernels, so that their order of summation is the
-/// one asked for. f64 is the exception: it serves as the truth, and is multiplied by the device.
+/// Whether products on this device go through this crate's kernels, so that their order of
+/// summation is the one asked for. f64 is the exception: it serves as the truth, and is multiplied
+/// by the device.
 pub fn owns(device: &Device) -> bool {
     *device == Device::flex()
 }
@@ -18,7 +20,8 @@ pub fn handles<const D: usize>(x: &Tensor<D>) -> bool {
     owns(&x.device()) && bridge::dtype(x) != DType::F64
 }
 
-/// What multiplies on this device, for a record: the kernels and the CPU path, or the device itself.
+/// What multiplies on this device, for a record: the kernels and the CPU path, or the device
+/// itself.
 pub fn name(device: &Device) -> String {
     if owns(device) {
         let path = Path::detect().map_or_else(|error| error.to_string(), |path| path.name().to_owned());
@@ -30,8 +33,8 @@ pub fn name(device: &Device) -> String {
 
 /// `y = x Wᵀ + b`, rounded once.
 ///
-/// The weight stays in its storage dtype: packed for the kernels, or as a tensor on a device that multiplies
-/// itself.
+/// The weight stays in its storage dtype: packed for the kernels, or as a tensor on a device that
+/// multiplies itself.
 #[derive(Clone, Debug)]
 pub struct Linear {
     weight: Place,
@@ -146,8 +149,8 @@ impl Linear {
         self.device.clone()
     }
 
-    /// Rows of the weight, `[1, T, in]`, bit for bit in its storage dtype: an embedding, which may share its
-    /// weight with an output layer.
+    /// Rows of the weight, `[1, T, in]`, bit for bit in its storage dtype: an embedding, which may
+    /// share its weight with an output layer.
     ///
     /// # Panics
     /// If there is no such row.
@@ -180,8 +183,8 @@ impl Linear {
     /// - `x`: `[B, T, in]`, returns `[B, T, out]`
     ///
     /// # Precision
-    /// Products and sums in f32, in the order `order` (f64 for f64, in the device's order), the bias added
-    /// before the only rounding, to the dtype of `x`.
+    /// Products and sums in f32, in the order `order` (f64 for f64, in the device's order), the
+    /// bias added before the only rounding, to the dtype of `x`.
     ///
     /// # Panics
     /// If `x` has another width.
@@ -211,7 +214,8 @@ impl Linear {
 /// `a bᵀ` for each head.
 ///
 /// # Shapes
-/// - `a`: `[1, H, M, K]`, `b`: `[1, G, N, K]` with G dividing H: each of `b` serves H / G neighbours of `a`
+/// - `a`: `[1, H, M, K]`, `b`: `[1, G, N, K]` with G dividing H: each of `b` serves H / G
+///   neighbours of `a`
 /// - returns `[1, H, M, N]`
 ///
 /// # Precision

@@ -8,15 +8,16 @@ use crate::output::{Output, narrow};
 use crate::sum::cascade;
 use crate::{KernelError, Path};
 
-/// `y = R(w · R(x · (1 / √(mean(x²) + ε))))`, row by row, as Hugging Face's Llama computes it on PyTorch's
-/// CPU.
+/// `y = R(w · R(x · (1 / √(mean(x²) + ε))))`, row by row, as Hugging Face's Llama computes it on
+/// PyTorch's CPU.
 ///
 /// # Shapes
 /// - `x`: `[T, C]`, any T; `weight`: `[C]`, which says what C is; returns `[T, C]`
 ///
 /// # Precision
-/// f32 between the two roundings R to the format that all share: squares rounded, added up in the order of
-/// `torch.mean`, divided by C, ε (rounded to f32) added, then the root and its reciprocal as two operations.
+/// f32 between the two roundings R to the format that all share: squares rounded, added up in the
+/// order of `torch.mean`, divided by C, ε (rounded to f32) added, then the root and its reciprocal
+/// as two operations.
 ///
 /// # Errors
 /// If formats or lengths do not fit together.
@@ -148,7 +149,8 @@ mod tests {
                 for (i, x) in x.iter().enumerate() {
                     let want = f64::from(*x) / (mean + 1e-5).sqrt() * w.get(i);
                     let got = y.get(t * width + i);
-                    // Two roundings of the format, its subnormal spacing, and a few roundings of f32.
+                    // Two roundings of the format, its subnormal spacing, and a few roundings of
+                    // f32.
                     let allowed = want.abs() * (2.1 * dtype.unit_roundoff() + 1e-6)
                         + if dtype == DType::F16 { (-24f64).exp2() } else { 0.0 };
                     assert!((got - want).abs() <= allowed, "{dtype}: {got} is not {want}");

@@ -8,13 +8,14 @@ use crate::KernelError;
 
 /// The order in which the K products `x[k]·w[k]` of one output are added up.
 ///
-/// Every order but [`Accumulation::Exact`] works in f32 and only ever does two things, each rounded once, to
-/// nearest, ties to even, subnormals kept: a fused multiply-add, `acc = fma(x, w, acc)`, and the sum of two
-/// accumulators. (Products of 16-bit numbers are exact in f32 as long as they are neither subnormal nor too
-/// large, so that for them the fusion seldom matters. For f32 weights it always does.) An accumulator starts
-/// at `+0`.
+/// Every order but [`Accumulation::Exact`] works in f32 and only ever does two things, each rounded
+/// once, to nearest, ties to even, subnormals kept: a fused multiply-add, `acc = fma(x, w, acc)`,
+/// and the sum of two accumulators. (Products of 16-bit numbers are exact in f32 as long as they
+/// are neither subnormal nor too large, so that for them the fusion seldom matters. For f32 weights
+/// it always does.) An accumulator starts at `+0`.
 ///
-/// [`dot`](crate::dot) is each definition as plain scalar code. Every fast path gives the same bits.
+/// [`dot`](crate::dot) is each definition as plain scalar code. Every fast path gives the same
+/// bits.
 ///
 /// ```
 /// use ulpscope_kernels::{Accumulation, dot};
@@ -30,54 +31,58 @@ use crate::KernelError;
 #[non_exhaustive]
 pub enum Accumulation {
     /// Chunks of 32: the even products of a chunk are added in sequence, the odd ones apart, and
-    /// `total += even + odd`, chunk after chunk. What AMX tiles do, and oneDNN on AMX up to 32 rows.
+    /// `total += even + odd`, chunk after chunk. What AMX tiles do, and oneDNN on AMX up to 32
+    /// rows.
     #[default]
     Tile32,
-    /// [`Accumulation::Tile32`] within equal blocks of K that have totals of their own, added up in order:
-    /// what oneDNN does on AMX above 32 rows.
+    /// [`Accumulation::Tile32`] within equal blocks of K that have totals of their own, added up in
+    /// order: what oneDNN does on AMX above 32 rows.
     ///
-    /// A block is K divided by the fewest blocks of at most 384 (rounded up to a multiple of 32): 288 for K =
-    /// 576 and 384 for K = 1536. Those two lengths were measured; for others the rule is a guess that agrees
-    /// with them, and down_proj at 33 to 36 rows is known to use yet another block.
+    /// A block is K divided by the fewest blocks of at most 384 (rounded up to a multiple of 32):
+    /// 288 for K = 576 and 384 for K = 1536. Those two lengths were measured; for others the rule
+    /// is a guess that agrees with them, and down_proj at 33 to 36 rows is known to use yet another
+    /// block.
     Tile32Blocked,
-    /// One accumulator that takes the products in pairs (k, k+1), *that of the odd index first*: what
-    /// `vdpbf16ps` does. K above 512 is cut into blocks of 512, above 1024 into blocks of 1024, summed apart
-    /// and added up in order: oneDNN on CPUs with AVX512_BF16 but no AMX, for two rows or more.
+    /// One accumulator that takes the products in pairs (k, k+1), *that of the odd index first*:
+    /// what `vdpbf16ps` does. K above 512 is cut into blocks of 512, above 1024 into blocks of
+    /// 1024, summed apart and added up in order: oneDNN on CPUs with AVX512_BF16 but no AMX, for
+    /// two rows or more.
     ///
-    /// In [`attention_sdpa`](crate::attention_sdpa) it stands for what MKL does there on AMD's CPUs, orders
-    /// by the shape of a product. (On Intel's they are not known.) PyTorch has blocks of 32 queries, 64 from
-    /// 192 on, 256 from 768 on, and looks at 512 keys at a time.
-    /// - Scores of a lone query, or of a lone key, are summed in four lanes (the n-th takes every fourth
-    ///   product; then the second half is added to the first, and so on); of two or three queries, or fewer
-    ///   than twelve keys, in four lanes for whole fours of keys and in eight for the rest; all others in
-    ///   sequence, or in stretches as values are.
-    /// - Weighted values of a lone query are summed by fours of keys, `sum += (0 + 2) + (1 + 3)`, what is
-    ///   left over last key first; of two or three queries in sequence; both begin with the sum of the keys
-    ///   before. Of more queries, up to 192 keys are summed in sequence, up to 384 in stretches of half as
-    ///   many, rounded down, and more in stretches of 192, each added to the sum of those before.
+    /// In [`attention_sdpa`](crate::attention_sdpa) it stands for what MKL does there on AMD's
+    /// CPUs, orders by the shape of a product. (On Intel's they are not known.) PyTorch has blocks
+    /// of 32 queries, 64 from 192 on, 256 from 768 on, and looks at 512 keys at a time.
+    /// - Scores of a lone query, or of a lone key, are summed in four lanes (the n-th takes every
+    ///   fourth product; then the second half is added to the first, and so on); of two or three
+    ///   queries, or fewer than twelve keys, in four lanes for whole fours of keys and in eight for
+    ///   the rest; all others in sequence, or in stretches as values are.
+    /// - Weighted values of a lone query are summed by fours of keys, `sum += (0 + 2) + (1 + 3)`,
+    ///   what is left over last key first; of two or three queries in sequence; both begin with the
+    ///   sum of the keys before. Of more queries, up to 192 keys are summed in sequence, up to 384
+    ///   in stretches of half as many, rounded down, and more in stretches of 192, each added to
+    ///   the sum of those before.
     ///
     /// So the bits of a token depend on how many come with it, as they do in PyTorch.
     Dot2,
-    /// Sixteen accumulators, the n-th taking the pairs (k, k+1) with `k / 2 ≡ n (mod 16)`, odd index first,
-    /// combined at distances 8, 4, 1, 2: oneDNN with AVX512_BF16 for a single row. In
+    /// Sixteen accumulators, the n-th taking the pairs (k, k+1) with `k / 2 ≡ n (mod 16)`, odd
+    /// index first, combined at distances 8, 4, 1, 2: oneDNN with AVX512_BF16 for a single row. In
     /// [`attention_sdpa`](crate::attention_sdpa) it is [`Accumulation::Dot2`].
     Dot2Lanes,
     /// One accumulator, k ascending.
     Sequential,
-    /// One accumulator, k ascending, in blocks of K as [`Accumulation::Dot2`] cuts them, summed apart and
-    /// added up in order: oneDNN's f16 on CPUs with AVX512_FP16, for two rows or more.
+    /// One accumulator, k ascending, in blocks of K as [`Accumulation::Dot2`] cuts them, summed
+    /// apart and added up in order: oneDNN's f16 on CPUs with AVX512_FP16, for two rows or more.
     SequentialBlocked,
     /// One accumulator, k descending.
     Reversed,
-    /// Stretches of 32 are summed in sequence and then combined as in binary counting: as soon as two
-    /// neighbouring sums cover equally many stretches, they are added; what is left at the end is added from
-    /// the right.
+    /// Stretches of 32 are summed in sequence and then combined as in binary counting: as soon as
+    /// two neighbouring sums cover equally many stretches, they are added; what is left at the end
+    /// is added from the right.
     Pairwise,
-    /// n contiguous stretches of equal length (K / n, rounded up to an even number), summed in sequence, the
-    /// sums added up in order. Some of the last ones may be shorter or missing.
+    /// n contiguous stretches of equal length (K / n, rounded up to an even number), summed in
+    /// sequence, the sums added up in order. Some of the last ones may be shorter or missing.
     SplitK(NonZeroUsize),
-    /// The sum as if computed with infinite precision, bias included, rounded *once*, straight to the format
-    /// of the output. An exact zero is `+0`.
+    /// The sum as if computed with infinite precision, bias included, rounded *once*, straight to
+    /// the format of the output. An exact zero is `+0`.
     Exact,
 }
 
@@ -96,10 +101,10 @@ impl Accumulation {
         Accumulation::Exact,
     ];
 
-    /// The order that products of this format are summed in unless another is asked for: PyTorch's on server
-    /// CPUs with AMX and AVX512_FP16, [`Accumulation::Tile32`] for bf16 and
-    /// [`Accumulation::SequentialBlocked`] for f16. That of its f32 products is not known; they take
-    /// `Tile32`, too.
+    /// The order that products of this format are summed in unless another is asked for: PyTorch's
+    /// on server CPUs with AMX and AVX512_FP16, [`Accumulation::Tile32`] for bf16 and
+    /// [`Accumulation::SequentialBlocked`] for f16. That of its f32 products is not known; they
+    /// take `Tile32`, too.
     pub fn of(dtype: ulpscope_floats::DType) -> Self {
         match dtype {
             ulpscope_floats::DType::F16 => Accumulation::SequentialBlocked,
@@ -107,13 +112,14 @@ impl Accumulation {
         }
     }
 
-    /// The order of products within [`attention_sdpa`](crate::attention_sdpa), `None` if it depends on their
-    /// shapes.
+    /// The order of products within [`attention_sdpa`](crate::attention_sdpa), `None` if it depends
+    /// on their shapes.
     pub fn within_sdpa(self) -> Option<Self> {
         Some(self).filter(|order| !matches!(order, Accumulation::Dot2 | Accumulation::Dot2Lanes))
     }
 
-    /// Length of the blocks whose sums are added in order at the end; `length` if there is only one.
+    /// Length of the blocks whose sums are added in order at the end; `length` if there is only
+    /// one.
     pub(crate) fn block(self, length: usize) -> usize {
         let equal = |blocks: usize, multiple: usize| length.div_ceil(blocks).next_multiple_of(multiple);
         match self {

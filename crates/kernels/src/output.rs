@@ -115,8 +115,8 @@ pub(crate) fn narrow<O: Output>(path: Path, sums: &[f32], out: &mut [O]) {
     }
 }
 
-/// [`Output::narrow`] by `vcvtneps2bf16`, which takes subnormal numbers for zero: where there are any, all
-/// are rounded once more without it.
+/// [`Output::narrow`] by `vcvtneps2bf16`, which takes subnormal numbers for zero: where there are
+/// any, all are rounded once more without it.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")]
 fn by_instruction(sums: &[f32], out: &mut [bf16]) {
@@ -129,8 +129,8 @@ fn by_instruction(sums: &[f32], out: &mut [bf16]) {
     let (to, rest) = out.as_chunks_mut::<16>();
     let mut subnormal = 0;
     for (sums, to) in sixteens.iter().zip(to) {
-        // SAFETY: sixteen numbers each; both sides of the transmutation are 256 bits without invalid
-        // patterns.
+        // SAFETY: sixteen numbers each; both sides of the transmutation are 256 bits without
+        // invalid patterns.
         unsafe {
             let sums = _mm512_loadu_ps(sums.as_ptr());
             subnormal |= _mm512_fpclass_ps_mask::<SUBNORMAL>(sums);
@@ -157,8 +157,8 @@ pub(crate) struct Cell<'a, T> {
 // SAFETY: a cell is a mutable borrow of numbers that no other cell reaches; see `grid`.
 unsafe impl<T: Send> Send for Cell<'_, T> {}
 
-/// Cuts a matrix into cells of `height` rows and `width` columns (fewer at the far ends), column of cells by
-/// column.
+/// Cuts a matrix into cells of `height` rows and `width` columns (fewer at the far ends), column of
+/// cells by column.
 ///
 /// # Panics
 /// If a length is 0 or the matrix is no whole number of rows.
@@ -213,8 +213,8 @@ impl<T> Cell<'_, T> {
     pub(crate) fn part(&mut self, row: usize, columns: Range<usize>) -> &mut [T] {
         let width = columns.len();
         let mut patch = self.patch(row..row + 1, columns);
-        // SAFETY: within the slice that `grid` was given, for as long as it was. Cells of one grid do not
-        // overlap, and this one is borrowed mutably for as long as the part lives.
+        // SAFETY: within the slice that `grid` was given, for as long as it was. Cells of one grid
+        // do not overlap, and this one is borrowed mutably for as long as the part lives.
         unsafe { std::slice::from_raw_parts_mut(patch.row(0), width) }
     }
 }

@@ -6,8 +6,8 @@ use std::sync::OnceLock;
 
 use crate::KernelError;
 
-/// The environment variable that names the path to use: `portable`, `avx2`, `avx512`, `avx512-bf16` or
-/// `amx-bf16`.
+/// The environment variable that names the path to use: `portable`, `avx2`, `avx512`, `avx512-bf16`
+/// or `amx-bf16`.
 pub const PATH_VARIABLE: &str = "ULPSCOPE_CPU";
 
 /// A set of instructions, slowest first. All give the same bits.
@@ -21,12 +21,13 @@ pub enum Path {
     /// AVX-512 F, BW and VL: products and sums in f32.
     Avx512,
     /// With AVX-512 DQ and BF16 besides: rounding to bf16 by an instruction, and `vdpbf16ps` for
-    /// [`Accumulation::Dot2`](crate::Accumulation::Dot2) of bf16 numbers. Both take subnormal numbers for
-    /// zero: the second is used only where exponents prove that none can occur, and what the first made of
-    /// any is made again without it.
+    /// [`Accumulation::Dot2`](crate::Accumulation::Dot2) of bf16 numbers. Both take subnormal
+    /// numbers for zero: the second is used only where exponents prove that none can occur, and
+    /// what the first made of any is made again without it.
     Avx512Bf16,
-    /// With AMX tiles besides, for [`Accumulation::Tile32`](crate::Accumulation::Tile32) and its blocked form
-    /// of bf16 numbers. They treat subnormal numbers like `vdpbf16ps`, and are used under the same condition.
+    /// With AMX tiles besides, for [`Accumulation::Tile32`](crate::Accumulation::Tile32) and its
+    /// blocked form of bf16 numbers. They treat subnormal numbers like `vdpbf16ps`, and are used
+    /// under the same condition.
     AmxBf16,
 }
 
@@ -61,9 +62,9 @@ impl Path {
         }
     }
 
-    /// Whether this path multiplies many rows, too, best by `vdpbf16ps`: on AMD's CPUs that takes no longer
-    /// than one of the two fused multiplications that it replaces, on Intel's four times as long. (AMX leaves
-    /// nothing for it to do.)
+    /// Whether this path multiplies many rows, too, best by `vdpbf16ps`: on AMD's CPUs that takes
+    /// no longer than one of the two fused multiplications that it replaces, on Intel's four times
+    /// as long. (AMX leaves nothing for it to do.)
     pub(crate) fn dots_are_fast(self) -> bool {
         #[cfg(target_arch = "x86_64")]
         {
@@ -90,8 +91,8 @@ impl Path {
         Err(KernelError::MissingInstructions { name: self.name(), available: available.join(", ") })
     }
 
-    /// Has [`Path::AmxBf16`] taken for available. For tests that execute its instructions in software; to be
-    /// called before anything asks for a path.
+    /// Has [`Path::AmxBf16`] taken for available. For tests that execute its instructions in
+    /// software; to be called before anything asks for a path.
     ///
     /// # Safety
     /// The process handles the instructions, if the CPU does not.

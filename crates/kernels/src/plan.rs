@@ -16,8 +16,8 @@ pub(crate) enum Leaf {
 
 /// A run of pairs of products that one leaf adds up, and what becomes of the sum.
 ///
-/// Pair p holds the indices 2p and 2p+1. If K is odd, its last element is *lone*: a pair whose odd half must
-/// not be touched, because adding a zero to `-0` would change it.
+/// Pair p holds the indices 2p and 2p+1. If K is odd, its last element is *lone*: a pair whose odd
+/// half must not be touched, because adding a zero to `-0` would change it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Segment {
     /// First pair.
@@ -28,11 +28,13 @@ pub(crate) struct Segment {
     pub(crate) step: isize,
     /// A lone last element follows the pairs; or, if the steps go backwards, precedes them.
     pub(crate) lone: Option<usize>,
-    /// The sum goes on a stack. How often the two topmost entries of it are then added, left to right.
+    /// The sum goes on a stack. How often the two topmost entries of it are then added, left to
+    /// right.
     pub(crate) merges: usize,
 }
 
-/// An order of summation for one K: segments in sequence, combined on a stack that ends with one entry.
+/// An order of summation for one K: segments in sequence, combined on a stack that ends with one
+/// entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Plan {
     pub(crate) leaf: Leaf,
@@ -54,11 +56,12 @@ impl Plan {
         self.segments.iter().enumerate().all(|(i, segment)| segment.merges == usize::from(i > 0))
     }
 
-    /// The plan of `order` for the first `length` of K = `whole` products, if all the others are zeros.
-    /// `length` is at least 1, and even if it is less than `whole`.
+    /// The plan of `order` for the first `length` of K = `whole` products, if all the others are
+    /// zeros. `length` is at least 1, and even if it is less than `whole`.
     ///
-    /// The blocks are the blocks of the whole plan. A block of zeros has the sum `+0`, and adding a zero
-    /// changes no sum but `-0`. So every result other than `-0` is the result of the whole plan.
+    /// The blocks are the blocks of the whole plan. A block of zeros has the sum `+0`, and adding a
+    /// zero changes no sum but `-0`. So every result other than `-0` is the result of the whole
+    /// plan.
     pub(crate) fn cut(order: Accumulation, length: usize, whole: usize) -> Option<Self> {
         let leaf = match order {
             Accumulation::Tile32 | Accumulation::Tile32Blocked => Leaf::Tile32,
@@ -84,17 +87,17 @@ impl Plan {
         Some(Plan::of(leaf, segments, length))
     }
 
-    /// The plan for products that are summed in sequence, in blocks of so many (an even number, unless there
-    /// is only one).
+    /// The plan for products that are summed in sequence, in blocks of so many (an even number,
+    /// unless there is only one).
     pub(crate) fn sequential(length: usize, block: usize) -> Self {
         Plan::of(Leaf::EvenFirst, blocks(length, block), length)
     }
 
-    /// The plan without its first `products`, if those are zeros. Their number is a multiple of [`CHUNK`] and
-    /// below the plan's length. Indices count from there.
+    /// The plan without its first `products`, if those are zeros. Their number is a multiple of
+    /// [`CHUNK`] and below the plan's length. Indices count from there.
     ///
-    /// Sums begin at `+0`, and zeros leave them there. So every result other than `-0` is the result of the
-    /// whole plan.
+    /// Sums begin at `+0`, and zeros leave them there. So every result other than `-0` is the
+    /// result of the whole plan.
     pub(crate) fn without(self, products: usize) -> Self {
         if products == 0 {
             return self;
@@ -140,8 +143,8 @@ impl Plan {
     }
 }
 
-/// Sums a whole plan: `$leaf` sums `$segment`, and `$add` adds two sums. It is a macro so that both are
-/// compiled with the instructions of the function around it.
+/// Sums a whole plan: `$leaf` sums `$segment`, and `$add` adds two sums. It is a macro so that both
+/// are compiled with the instructions of the function around it.
 macro_rules! evaluate {
     ($plan:expr, |$segment:ident| $leaf:expr, |$left:ident, $right:ident| $add:expr) => {{
         let plan: &$crate::plan::Plan = $plan;
@@ -169,8 +172,8 @@ macro_rules! evaluate {
 }
 pub(crate) use evaluate;
 
-/// Contiguous blocks of `block` products, ascending, each added to those before it. `block` is even unless
-/// there is only one.
+/// Contiguous blocks of `block` products, ascending, each added to those before it. `block` is even
+/// unless there is only one.
 fn blocks(length: usize, block: usize) -> Vec<Segment> {
     (0..length)
         .step_by(block)
@@ -189,7 +192,8 @@ fn backwards(length: usize) -> Segment {
     Segment { start: pairs.saturating_sub(1), pairs, step: -1, lone, merges: 0 }
 }
 
-/// One segment per lane, in the order in which a binary tree over distances 8, 4, 1 and 2 visits them.
+/// One segment per lane, in the order in which a binary tree over distances 8, 4, 1 and 2 visits
+/// them.
 fn lanes(length: usize) -> Vec<Segment> {
     let whole = length / 2;
     let order = (0..4).flat_map(|group| [0, 8, 4, 12].map(|lane| group + lane));

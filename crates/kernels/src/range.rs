@@ -7,10 +7,10 @@ use crate::Path;
 
 /// The smallest and the largest exponent among the finite numbers of a run that are not zero.
 ///
-/// f32 holds the product of two 16-bit numbers exactly unless it is too small or too large. Where the
-/// exponents rule that out, a product may be rounded on its own and added (`mul` and `add` have the bits of a
-/// fused multiply-add); where they rule out subnormal numbers altogether, instructions that flush those to
-/// zero may be used.
+/// f32 holds the product of two 16-bit numbers exactly unless it is too small or too large. Where
+/// the exponents rule that out, a product may be rounded on its own and added (`mul` and `add` have
+/// the bits of a fused multiply-add); where they rule out subnormal numbers altogether,
+/// instructions that flush those to zero may be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Range {
     /// Biased exponent in f32, at least 1 (subnormal f32 numbers lie in the binade of 1).
@@ -89,8 +89,8 @@ impl Range {
 
     /// Whether neither the numbers, nor their products, nor any sum of these can be subnormal.
     ///
-    /// All products, hence all sums, are multiples of the product of the quanta; rounding keeps them so. What
-    /// is not zero is then at least that.
+    /// All products, hence all sums, are multiples of the product of the quanta; rounding keeps
+    /// them so. What is not zero is then at least that.
     pub(crate) fn never_subnormal(self, other: Range) -> bool {
         !self.subnormal && !other.subnormal && self.quantum() + other.quantum() >= 1 - BIAS
     }
@@ -110,8 +110,8 @@ pub(crate) trait Bits: Pod {
     /// The smallest magnitude that is not zero, 0 if there is none, and the largest that is finite.
     fn extremes(values: &[Self]) -> [u32; 2];
 
-    /// The biased exponent that a number of this magnitude has in f32; subnormal numbers count as in their
-    /// lowest binade, with all the bits below it.
+    /// The biased exponent that a number of this magnitude has in f32; subnormal numbers count as
+    /// in their lowest binade, with all the bits below it.
     fn exponent(magnitude: u32) -> i32;
 }
 
@@ -199,8 +199,8 @@ mod tests {
         assert!(nothing.never_subnormal(nothing) && nothing.exact_products(nothing));
     }
 
-    /// The bounds are sharp up to the width of a binade: on one side the claim holds for all numbers of the
-    /// range, on the other some product breaks it.
+    /// The bounds are sharp up to the width of a binade: on one side the claim holds for all
+    /// numbers of the range, on the other some product breaks it.
     #[test]
     fn bounds_are_where_they_should_be() {
         let power = |n: i32| range(&[(n as f32).exp2()]);

@@ -22,8 +22,8 @@ pub fn declared(order: Accumulation, length: usize) -> Result<Recovered, ProbeEr
     })
 }
 
-/// The named orders that add K products as `found` does: none, one, or several if K is too short to tell them
-/// apart.
+/// The named orders that add K products as `found` does: none, one, or several if K is too short to
+/// tell them apart.
 ///
 /// # Errors
 /// As [`recover`].

@@ -15,8 +15,8 @@ const WIDEST: usize = 1024;
 
 /// The numbers that a sum is probed with.
 ///
-/// All `unit`s together vanish when added to `big`, even in an accumulator of f64. (For inputs in f16, in one
-/// of f32 at most: f16 has no larger numbers.)
+/// All `unit`s together vanish when added to `big`, even in an accumulator of f64. (For inputs in
+/// f16, in one of f32 at most: f16 has no larger numbers.)
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Masks {
     /// Swallows units.
@@ -36,7 +36,8 @@ impl Masks {
             DType::F32 | DType::F64 => 1 << 24,
         };
         match input {
-            // 2^15 is the largest power of two in f16, 2^-24 the smallest: in f32, 2^14 units vanish.
+            // 2^15 is the largest power of two in f16, 2^-24 the smallest: in f32, 2^14 units
+            // vanish.
             DType::F16 => Masks { big: 2f32.powi(15), unit: 2f32.powi(-24), countable: counted.min(1 << 13) },
             _ => Masks { big: 2f32.powi(100), unit: 1.0, countable: counted },
         }
@@ -91,18 +92,18 @@ pub enum ProbeError {
 
 /// Finds the order in which `sums` adds K products.
 ///
-/// `sums` is given rows of `length` numbers, one after the other, and returns the sum of each row as the
-/// arithmetic in question computes it, from products with 1. It must treat every row alike.
+/// `sums` is given rows of `length` numbers, one after the other, and returns the sum of each row
+/// as the arithmetic in question computes it, from products with 1. It must treat every row alike.
 ///
-/// The method is FPRev's (arXiv 2411.00442). With `+big` at i, `-big` at j and a unit everywhere else, the
-/// units that meet one of the two before these cancel are lost. The others survive. So the number of the lost
-/// is the size of the smallest subtree that holds i and j; from such sizes the tree follows. Here i is drawn
-/// at random (by a fixed rule), which takes some 2·K rows for a sequential sum and K·log₂(K)/2 for a balanced
-/// one.
+/// The method is FPRev's (arXiv 2411.00442). With `+big` at i, `-big` at j and a unit everywhere
+/// else, the units that meet one of the two before these cancel are lost. The others survive. So
+/// the number of the lost is the size of the smallest subtree that holds i and j; from such sizes
+/// the tree follows. Here i is drawn at random (by a fixed rule), which takes some 2·K rows for a
+/// sequential sum and K·log₂(K)/2 for a balanced one.
 ///
-/// What this cannot see: whether a product is rounded before it is added, since all products here are exact;
-/// and whether a number goes through further roundings that leave powers of two alone. Comparing the bits of
-/// [`SumTree::sum`] on other numbers shows the latter.
+/// What this cannot see: whether a product is rounded before it is added, since all products here
+/// are exact; and whether a number goes through further roundings that leave powers of two alone.
+/// Comparing the bits of [`SumTree::sum`] on other numbers shows the latter.
 ///
 /// # Errors
 /// If K is 0 or above 2^16, or what `sums` answers fits no tree.
@@ -140,12 +141,14 @@ struct Search<F> {
 /// Part of a tree.
 struct Found {
     node: usize,
-    /// Leaves below its root in the whole tree: more than its own if the root adds other parts, too.
+    /// Leaves below its root in the whole tree: more than its own if the root adds other parts,
+    /// too.
     size: usize,
 }
 
 impl<F: FnMut(&[f32]) -> Vec<f32>> Search<F> {
-    /// The tree over `set`. Its root may be the node of size `above`, which then adds more than two parts.
+    /// The tree over `set`. Its root may be the node of size `above`, which then adds more than two
+    /// parts.
     fn part(&mut self, set: &[usize], above: usize, depth: usize) -> Result<Found, ProbeError> {
         let pivot = set[self.draw(set.len())];
         let mut node = self.push(Node { leaf: pivot, parts: Vec::new() });
@@ -294,7 +297,8 @@ mod tests {
         }
     }
 
-    /// Four at a time, as a tensor core: f64 here stands for an adder that aligns all to the largest.
+    /// Four at a time, as a tensor core: f64 here stands for an adder that aligns all to the
+    /// largest.
     #[test]
     fn steps_of_more_than_two_are_seen() {
         let fused = |x: &[f32]| {

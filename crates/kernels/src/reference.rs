@@ -1,4 +1,5 @@
-//! Every order of summation as plain scalar code: the definition that the fast paths are tested against.
+//! Every order of summation as plain scalar code: the definition that the fast paths are tested
+//! against.
 
 use crate::Accumulation;
 use crate::exact::ExactSum;
@@ -6,8 +7,8 @@ use crate::exact::ExactSum;
 /// The sum of the products `x[k]·w[k]` in the given order.
 ///
 /// # Precision
-/// f32 throughout, every multiply-add fused; see [`Accumulation`]. [`Accumulation::Exact`] is rounded to f32
-/// here.
+/// f32 throughout, every multiply-add fused; see [`Accumulation`]. [`Accumulation::Exact`] is
+/// rounded to f32 here.
 ///
 /// # Panics
 /// If the lengths differ.

@@ -18,7 +18,8 @@ pub struct Rounded {
     pub nonfinite: u64,
 }
 
-/// Rounds to bf16, to nearest, ties to even, subnormals kept, by the path that [`Path::detect`] finds.
+/// Rounds to bf16, to nearest, ties to even, subnormals kept, by the path that [`Path::detect`]
+/// finds.
 ///
 /// # Panics
 /// If the lengths differ.
@@ -59,8 +60,8 @@ fn part_body<const FMA: bool>(_: Path, x: &[f32], out: &mut [bf16]) -> [u32; 4] 
         let size = bits & 0x7fff_ffff;
         let rounded = bits.wrapping_add(0x7fff + ((bits >> 16) & 1));
         let nan = size > INFINITE;
-        // The payload of a NaN may lie in the lower half alone; the quiet bit keeps it from becoming
-        // infinite.
+        // The payload of a NaN may lie in the lower half alone; the quiet bit keeps it from
+        // becoming infinite.
         let end = if nan { bits | 0x0040_0000 } else { rounded } >> 16;
         *out = bf16::from_bits(end as u16);
         let finite = size < INFINITE;

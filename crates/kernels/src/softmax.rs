@@ -9,15 +9,16 @@ use crate::output::narrow;
 use crate::sum::sixteen_lanes;
 use crate::{KernelError, Path};
 
-/// `R(exp(x - max) · (1 / Σ))`, row by row: `softmax(x, dtype=float32)` in PyTorch on CPU, cast back.
+/// `R(exp(x - max) · (1 / Σ))`, row by row: `softmax(x, dtype=float32)` in PyTorch on CPU, cast
+/// back.
 ///
 /// # Shapes
 /// - `x`: `[rows, width]`, returns the same
 ///
 /// # Precision
-/// f32 with [`exp`](crate::exp()); the sum in sixteen lanes (element i joins lane i mod 16), combined at
-/// distances 8, 4, 2, 1, or from the left if there are fewer than sixteen; its reciprocal multiplied; one
-/// rounding to the format of x.
+/// f32 with [`exp`](crate::exp()); the sum in sixteen lanes (element i joins lane i mod 16),
+/// combined at distances 8, 4, 2, 1, or from the left if there are fewer than sixteen; its
+/// reciprocal multiplied; one rounding to the format of x.
 ///
 /// # Errors
 /// If x is f64 or no whole number of rows.
@@ -60,16 +61,16 @@ fn softmax_seen_body<const FMA: bool>(_: Path, row: &mut [f32], known: usize, wi
     vectors.iter_mut().for_each(|x| *x *= inverse);
 }
 by_path!(
-    /// The softmax, unrounded, of a row of `width` scores. All but the first `known` become +0. `row` holds
-    /// those, filled up to whole vectors of sixteen.
+    /// The softmax, unrounded, of a row of `width` scores. All but the first `known` become +0.
+    /// `row` holds those, filled up to whole vectors of sixteen.
     softmax_seen(row: &mut [f32], known: usize, width: usize) = softmax_seen_body
 );
 
 /// The largest number, NaN if there is one; of zeros of both signs, +0.
 #[inline(always)]
 pub(crate) fn max(row: &[f32]) -> f32 {
-    // As integers, whose order the compiler knows to be one, and makes vector code of: below zero it is
-    // turned round. Above infinity's magnitude are NaNs alone.
+    // As integers, whose order the compiler knows to be one, and makes vector code of: below zero
+    // it is turned round. Above infinity's magnitude are NaNs alone.
     const MAGNITUDE: i32 = 0x7fff_ffff;
     let key = |bits: i32| bits ^ ((bits >> 31) & MAGNITUDE);
     let (largest, magnitude) =

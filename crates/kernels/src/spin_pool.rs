@@ -1,8 +1,9 @@
 //! A pool of threads that wait awake between the steps of a computation.
 //!
-//! A forward pass is hundreds of short steps. All threads take part in each, and none may begin the next
-//! before the last is done. Where a prompt is short, putting threads to sleep and waking them costs as much
-//! as the work itself. So the threads of a [`SpinPool`] spin until the next step comes.
+//! A forward pass is hundreds of short steps. All threads take part in each, and none may begin the
+//! next before the last is done. Where a prompt is short, putting threads to sleep and waking them
+//! costs as much as the work itself. So the threads of a [`SpinPool`] spin until the next step
+//! comes.
 #![allow(unsafe_code)]
 
 use std::any::Any;
@@ -13,18 +14,20 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use rayon::prelude::*;
 
-/// How often a thread looks for work, some 50 ns each time, before it lets others have the processor.
+/// How often a thread looks for work, some 50 ns each time, before it lets others have the
+/// processor.
 const LOOKS_BEFORE_YIELD: u32 = 1000;
 
-/// Runs `f` on this thread, without a [`SpinPool`]. Its steps are shared by those threads of the current
-/// rayon pool that are idle. That pays where many computations run at once, each on a thread of the pool.
+/// Runs `f` on this thread, without a [`SpinPool`]. Its steps are shared by those threads of the
+/// current rayon pool that are idle. That pays where many computations run at once, each on a
+/// thread of the pool.
 pub fn without_pool<R>(f: impl FnOnce() -> R) -> R {
     let _role = matches!(ROLE.get(), ThreadRole::Alone).then(|| RoleGuard::enter(ThreadRole::WithoutPool));
     f()
 }
 
-/// Calls `work` once for every number below `tasks`, from all threads of the [`SpinPool`], or of the rayon
-/// pool where there is none. Within a task it runs on this thread alone.
+/// Calls `work` once for every number below `tasks`, from all threads of the [`SpinPool`], or of
+/// the rayon pool where there is none. Within a task it runs on this thread alone.
 pub(crate) fn for_each_task(tasks: usize, work: impl Fn(usize) + Sync) {
     match ROLE.get() {
         _ if tasks < 2 => (0..tasks).for_each(work),
@@ -48,7 +51,8 @@ pub(crate) fn threads() -> usize {
     }
 }
 
-/// Calls `work` once for every `size` values in a row (the last may be fewer), as [`for_each_task`] does.
+/// Calls `work` once for every `size` values in a row (the last may be fewer), as [`for_each_task`]
+/// does.
 pub(crate) fn for_each_part<T: Send>(values: &mut [T], size: usize, work: impl Fn(usize, &mut [T]) + Sync) {
     struct Start<T>(*mut T);
     // SAFETY: it only leads to parts, which are mutable borrows of values that may be sent.
@@ -57,8 +61,8 @@ pub(crate) fn for_each_part<T: Send>(values: &mut [T], size: usize, work: impl F
     let start = &start;
     for_each_task(len.div_ceil(size), move |i| {
         let first = i * size;
-        // SAFETY: within the slice. Each number is given out once, so that no two parts overlap, and all
-        // calls return before `for_each_task` does.
+        // SAFETY: within the slice. Each number is given out once, so that no two parts overlap,
+        // and all calls return before `for_each_task` does.
         work(i, unsafe { std::slice::from_raw_parts_mut(start.0.add(first), size.min(len - first)) });
     });
 }
@@ -113,8 +117,8 @@ type Work<'a> = &'a (dyn Fn(usize) + Sync + 'a);
 pub struct SpinPool {
     /// The number of the step; in the lower half, how many of its tasks are not taken yet.
     left: AtomicU64,
-    /// The work of the step and its number of tasks. The leader writes it between steps; whoever has taken a
-    /// task reads it.
+    /// The work of the step and its number of tasks. The leader writes it between steps; whoever
+    /// has taken a task reads it.
     step: UnsafeCell<Option<(Work<'static>, usize)>>,
     done: AtomicUsize,
     closed: AtomicBool,
@@ -127,16 +131,17 @@ impl std::fmt::Debug for SpinPool {
     }
 }
 
-// SAFETY: the leader writes `step` only while no task is open, for it waits for `done`. Other threads read
-// `step` only after they took a task. Taking one acquires what the leader released by its write of `left`.
+// SAFETY: the leader writes `step` only while no task is open, for it waits for `done`. Other
+// threads read `step` only after they took a task. Taking one acquires what the leader released by
+// its write of `left`.
 unsafe impl Sync for SpinPool {}
 
 impl SpinPool {
-    /// Runs `f` on this thread; the other threads of the current rayon pool wait for the steps that `f` gives
-    /// them.
+    /// Runs `f` on this thread; the other threads of the current rayon pool wait for the steps that
+    /// `f` gives them.
     ///
-    /// Only the kernels of this crate give them any, so `f` should do little else. Threads that are busy join
-    /// when they have time, or never. Within another scope this only calls `f`.
+    /// Only the kernels of this crate give them any, so `f` should do little else. Threads that are
+    /// busy join when they have time, or never. Within another scope this only calls `f`.
     pub fn scope<R>(f: impl FnOnce() -> R) -> R {
         let threads = rayon::current_num_threads();
         if threads < 2 || !matches!(ROLE.get(), ThreadRole::Alone) {
@@ -166,8 +171,8 @@ impl SpinPool {
     /// Runs all tasks of a step, and returns when they are done.
     fn step(&self, tasks: usize, work: Work) {
         let count = u32::try_from(tasks).expect("steps have fewer tasks than that");
-        // SAFETY: only the lifetime changes. It is called only for tasks that were taken, and this function
-        // returns only when all of those are done.
+        // SAFETY: only the lifetime changes. It is called only for tasks that were taken, and this
+        // function returns only when all of those are done.
         let work = unsafe { std::mem::transmute::<Work<'_>, Work<'static>>(work) };
         // SAFETY: between steps; see the type.
         unsafe { *self.step.get() = Some((work, tasks)) };

@@ -1,8 +1,8 @@
 //! The formats that weights are held in, and where a panel keeps which element.
 //!
-//! A *panel* is the part of a weight that gives 16 outputs: for every pair of indices (k, k+1), 32 numbers in
-//! a row. A kernel streams through it, 16 outputs in one vector. Missing outputs and what is missing of a
-//! last chunk of 32 indices are zeros.
+//! A *panel* is the part of a weight that gives 16 outputs: for every pair of indices (k, k+1), 32
+//! numbers in a row. A kernel streams through it, 16 outputs in one vector. Missing outputs and
+//! what is missing of a last chunk of 32 indices are zeros.
 
 use ulpscope_floats::{bf16, f16};
 
@@ -65,7 +65,8 @@ macro_rules! one_vector_each {
             #[inline(always)]
             #[allow(unsafe_code)]
             unsafe fn pair<L: Lanes>(p: *const Self) -> (L, L) {
-                // SAFETY: as the caller promises; the second vector starts at the 16th of the 32 numbers.
+                // SAFETY: as the caller promises; the second vector starts at the 16th of the 32
+                // numbers.
                 unsafe { (L::$load(p), L::$load(p.add(WIDTH))) }
             }
         }
@@ -103,8 +104,8 @@ pub(crate) fn pack_panel<T: Storage>(path: Path, rows: &[T], length: usize, firs
     }
 }
 
-/// Runs `$body` with the typed slice in a run of numbers, or returns the error that kernels do not read its
-/// format.
+/// Runs `$body` with the typed slice in a run of numbers, or returns the error that kernels do not
+/// read its format.
 macro_rules! with_storage {
     ($floats:expr, $what:literal, $v:ident => $body:expr) => {
         match $floats {

@@ -2,9 +2,9 @@
 
 /// Sum over a contiguous row as `torch.sum` and `torch.mean` have it (`SumKernel.cpp`).
 ///
-/// Eight lanes, whatever the CPU. Vectors go to four accumulators in turn; each of these is a cascade of four
-/// levels that passes its sum up after every `2^power` vectors, so that the error grows with the logarithm of
-/// the length.
+/// Eight lanes, whatever the CPU. Vectors go to four accumulators in turn; each of these is a
+/// cascade of four levels that passes its sum up after every `2^power` vectors, so that the error
+/// grows with the logarithm of the length.
 #[inline(always)]
 pub(crate) fn cascade(x: &[f32]) -> f32 {
     const LANES: usize = 8;
@@ -56,8 +56,8 @@ pub(crate) fn cascade(x: &[f32]) -> f32 {
     total.iter().fold(tail, |sum, x| sum + x)
 }
 
-/// Sixteen lanes, halved at distances 8, 4, 2, 1: `vec::reduce_all` on AVX-512. A row shorter than that is
-/// added up from the left; what is left of a longer one joins the first lanes.
+/// Sixteen lanes, halved at distances 8, 4, 2, 1: `vec::reduce_all` on AVX-512. A row shorter than
+/// that is added up from the left; what is left of a longer one joins the first lanes.
 #[inline(always)]
 pub(crate) fn sixteen_lanes(x: &[f32]) -> f32 {
     let Some((first, rest)) = x.split_first_chunk::<16>() else {
@@ -87,8 +87,8 @@ pub(crate) fn halve<const N: usize>(mut sums: [f32; N]) -> f32 {
 mod tests {
     use super::*;
 
-    /// Golden values of `torch.sum` and of the row sums inside `torch.softmax` are compared elsewhere. Here
-    /// integers show that no number is lost or counted twice.
+    /// Golden values of `torch.sum` and of the row sums inside `torch.softmax` are compared
+    /// elsewhere. Here integers show that no number is lost or counted twice.
     #[test]
     fn sums_of_integers_are_exact_at_every_length() {
         for n in 0..3000usize {
@@ -103,7 +103,8 @@ mod tests {
     fn lanes_are_eight_and_sixteen() {
         let mut x = [0.0f32; 64];
         (x[0], x[8], x[16], x[40]) = (16_777_216.0, 1.0, 1.0, -16_777_216.0);
-        // Vectors 0 and 4 share an accumulator in the cascade, and so do 1 and 5: -2^24 + 1 is exact.
+        // Vectors 0 and 4 share an accumulator in the cascade, and so do 1 and 5: -2^24 + 1 is
+        // exact.
         assert_eq!(cascade(&x), 2.0);
         // Lane 0 takes 0, 16 and lane 8 takes 8, 40: a tie, then -2^24 + 1.
         assert_eq!(sixteen_lanes(&x), 1.0);

@@ -20,14 +20,14 @@ pub(crate) mod packed;
 pub(crate) use dispatch::widen_panel;
 pub(crate) use dispatch::{MANY_ROWS, MAX_PANELS, MAX_ROWS, Tile, panels_at_once, row_blocks, run_dot_bf16};
 
-/// How far ahead of the numbers in use memory is asked for more, in bytes: the hardware's own prefetching
-/// stops at the end of each page.
+/// How far ahead of the numbers in use memory is asked for more, in bytes: the hardware's own
+/// prefetching stops at the end of each page.
 const AHEAD: usize = 4096;
 
 /// What one call of a kernel works on.
 ///
-/// `x` is `[rows, K]`; each panel is what [`pack_panel`](crate::storage::pack_panel) makes; what comes out is
-/// `[rows, panels · 16]`.
+/// `x` is `[rows, K]`; each panel is what [`pack_panel`](crate::storage::pack_panel) makes; what
+/// comes out is `[rows, panels · 16]`.
 pub(crate) struct Block<'a, X, T> {
     pub(crate) plan: &'a Plan,
     pub(crate) x: &'a [X],
@@ -105,8 +105,8 @@ unsafe fn add<L: Lanes, const MR: usize, const NV: usize>(
     left
 }
 
-/// Where the numbers are. Its methods may only be called with segments that lie within `length`, on memory as
-/// [`Block::assert_fits`] checks it, on a CPU that has the instructions of `L`.
+/// Where the numbers are. Its methods may only be called with segments that lie within `length`, on
+/// memory as [`Block::assert_fits`] checks it, on a CPU that has the instructions of `L`.
 struct Cursor<T, const MR: usize, const NV: usize> {
     x: *const f32,
     length: usize,
@@ -122,8 +122,8 @@ impl<T: Storage, const MR: usize, const NV: usize> Cursor<T, MR, NV> {
             // A plain loop: a closure might not be inlined where the instructions are enabled.
             let (mut even, mut odd) = ([L::zero(); NV], [L::zero(); NV]);
             if NV == 1 {
-                // A single panel is read as fast as memory gives it, and the next one follows right behind
-                // it.
+                // A single panel is read as fast as memory gives it, and the next one follows right
+                // behind it.
                 let ahead = self.panels[0].cast::<u8>().wrapping_add(p * 2 * WIDTH * size_of::<T>() + AHEAD);
                 L::prefetch(ahead);
                 if size_of::<T>() > 2 {

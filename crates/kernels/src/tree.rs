@@ -13,16 +13,16 @@ pub(crate) enum Step {
 
 /// In which order K products are added up.
 ///
-/// Addition is commutative, so that of two operands none is the first: the one with the smaller smallest
-/// index is written first, and two trees are equal if they give the same bits by construction. Adding to a
-/// zero is no addition.
+/// Addition is commutative, so that of two operands none is the first: the one with the smaller
+/// smallest index is written first, and two trees are equal if they give the same bits by
+/// construction. Adding to a zero is no addition.
 ///
-/// A node adds two sums. More than two only where a machine adds several numbers in one step, as tensor cores
-/// do.
+/// A node adds two sums. More than two only where a machine adds several numbers in one step, as
+/// tensor cores do.
 ///
-/// `Display` writes ordinary arithmetic, left to right, parentheses first: `(0+2+…+30)+(1+3+…+31)`. What
-/// repeats is written once, `[18 times, 32 apart: …]`, its copies added from left to right. Braces hold what
-/// is added in one step, `{0, 1, 2, 3}`.
+/// `Display` writes ordinary arithmetic, left to right, parentheses first: `(0+2+…+30)+(1+3+…+31)`.
+/// What repeats is written once, `[18 times, 32 apart: …]`, its copies added from left to right.
+/// Braces hold what is added in one step, `{0, 1, 2, 3}`.
 ///
 /// ```
 /// use ulpscope_kernels::{Accumulation, Masks, Recovered, dot, recover};
@@ -41,7 +41,8 @@ pub struct SumTree {
 }
 
 impl SumTree {
-    /// From nodes that name their parts, the last of them the root. A node without parts is the leaf `leaf`.
+    /// From nodes that name their parts, the last of them the root. A node without parts is the
+    /// leaf `leaf`.
     pub(crate) fn new(nodes: &[Node]) -> Self {
         // Chains are as deep as the sum is long: no recursion here.
         let smallest = nodes.iter().fold(Vec::new(), |mut smallest: Vec<usize>, node| {
@@ -78,7 +79,8 @@ impl SumTree {
         self.steps.iter().map(width).max().unwrap_or(0)
     }
 
-    /// The most additions that a product goes through: a bound on the rounding error in units of half an ulp.
+    /// The most additions that a product goes through: a bound on the rounding error in units of
+    /// half an ulp.
     pub fn depth(&self) -> usize {
         let mut stack = Vec::new();
         for step in &self.steps {
@@ -93,8 +95,8 @@ impl SumTree {
         stack.pop().unwrap_or(0)
     }
 
-    /// Adds these products in this order, in f32. `None` if some step adds more than two numbers: how a
-    /// machine rounds such a step is not known.
+    /// Adds these products in this order, in f32. `None` if some step adds more than two numbers:
+    /// how a machine rounds such a step is not known.
     ///
     /// # Panics
     /// If there are fewer products than leaves.

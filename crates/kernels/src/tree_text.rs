@@ -62,7 +62,8 @@ impl Text<'_> {
         &self.steps[self.starts[part]..=part]
     }
 
-    /// The terms that are added left to right: at each addition, the longer operand is the sum so far.
+    /// The terms that are added left to right: at each addition, the longer operand is the sum so
+    /// far.
     fn terms(&self, part: Part) -> Vec<Part> {
         let mut terms = Vec::new();
         let mut sum = part;
@@ -71,8 +72,8 @@ impl Text<'_> {
             if long == short {
                 terms.extend([*b, *a]);
                 terms.reverse();
-                // The two operands of a first addition have no order. The distances of the others tell which
-                // one to print first.
+                // The two operands of a first addition have no order. The distances of the others
+                // tell which one to print first.
                 if terms.len() > 3 && self.distance(terms[1], terms[2]) != self.distance(terms[0], terms[1]) {
                     let swapped = self.distance(terms[0], terms[3]);
                     if swapped.is_some() && swapped == self.distance(terms[1], terms[2]) {
@@ -143,8 +144,8 @@ impl Text<'_> {
         (texts.join("+"), safe)
     }
 
-    /// The best run that the terms begin with: the length of its pattern, how often that comes, how far
-    /// apart.
+    /// The best run that the terms begin with: the length of its pattern, how often that comes, how
+    /// far apart.
     fn run(&self, terms: &[Part]) -> (usize, usize, isize) {
         let mut best = (1, 1, 0);
         for pattern in 1..=LONGEST_PATTERN.min(terms.len() / 2) {

@@ -20,8 +20,8 @@ impl Line {
 
 /// A weight `[N, K]` in its storage dtype, rearranged so that a product reads it front to back.
 ///
-/// Sixteen outputs lie side by side (padded with zeros if N is no multiple of 16), pairs of indices (k, k+1)
-/// follow each other. No bit of any value changes.
+/// Sixteen outputs lie side by side (padded with zeros if N is no multiple of 16), pairs of indices
+/// (k, k+1) follow each other. No bit of any value changes.
 #[derive(Clone)]
 pub struct PackedWeight {
     outputs: usize,
@@ -51,8 +51,8 @@ impl PackedWeight {
                 .par_chunks_exact_mut(each)
                 .enumerate()
                 .map(|(i, room)| {
-                    // The thread that fills a panel also zeroes it, so that many threads share the first
-                    // touch of the pages.
+                    // The thread that fills a panel also zeroes it, so that many threads share the
+                    // first touch of the pages.
                     room.fill(MaybeUninit::new(Line::ZERO));
                     // SAFETY: all of it was written to just now.
                     let panel = bytemuck::cast_slice_mut(unsafe { room.assume_init_mut() });
@@ -127,8 +127,8 @@ impl std::fmt::Debug for PackedWeight {
 pub enum Weight<'a> {
     /// Packed beforehand: the fastest, if it is used more than once.
     Packed(&'a PackedWeight),
-    /// Row-major as in a checkpoint (a memory map, say). Panels are packed as the product comes to them and
-    /// forgotten again, so that no second copy is ever held.
+    /// Row-major as in a checkpoint (a memory map, say). Panels are packed as the product comes to
+    /// them and forgotten again, so that no second copy is ever held.
     Rows {
         /// The values, `[outputs, inputs]`.
         values: &'a Floats<'a>,
@@ -197,8 +197,9 @@ impl Weight<'_> {
     }
 }
 
-/// Asks for memory that was not touched yet to come in large pages, if it is much: getting it by pages of 4
-/// KiB takes longer than packing a weight into it, and reading it ends at the end of each.
+/// Asks for memory that was not touched yet to come in large pages, if it is much: getting it by
+/// pages of 4 KiB takes longer than packing a weight into it, and reading it ends at the end of
+/// each.
 pub(crate) fn in_large_pages<T>(room: &mut [T]) {
     #[cfg(not(target_os = "linux"))]
     let _ = room;
@@ -212,8 +213,8 @@ pub(crate) fn in_large_pages<T>(room: &mut [T]) {
         }
         let start = room.as_mut_ptr().cast::<u8>();
         let skipped = start.align_offset(PAGE);
-        // SAFETY: whole pages within the room, which is borrowed mutably; how large they are changes nothing
-        // in them. Where it can't be had, nothing happens.
+        // SAFETY: whole pages within the room, which is borrowed mutably; how large they are
+        // changes nothing in them. Where it can't be had, nothing happens.
         #[allow(unsafe_code)]
         unsafe {
             let length = (size_of_val(room) - skipped) / PAGE * PAGE;
@@ -257,8 +258,8 @@ impl Scratch {
 }
 
 impl<'a, T: Storage> Panels<'a, T> {
-    /// Panel `i` and its range. The range of one packed on demand is only worked out if `ranged`; the caller
-    /// must not rely on it otherwise.
+    /// Panel `i` and its range. The range of one packed on demand is only worked out if `ranged`;
+    /// the caller must not rely on it otherwise.
     pub(crate) fn get<'s>(
         &self,
         path: Path,

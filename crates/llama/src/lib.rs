@@ -1,13 +1,13 @@
 //! Hugging Face's Llama op by op on burn, with a probe at every observation point.
 //!
 //! [`LlamaConfig`] reads `config.json` and describes the model as an [`Architecture`], which
-//! `ulpscope-decoder` runs. Each operation rounds exactly where PyTorch does. dtype is data: it comes with
-//! the parameters. Batch size is 1.
+//! `ulpscope-decoder` runs. Each operation rounds exactly where PyTorch does. dtype is data: it
+//! comes with the parameters. Batch size is 1.
 //!
-//! The model reads no file and does not know which conversion produced its parameters. It is built from
-//! [`Parameters`] and its [`RotaryEmbedding`]s, whose buffers are plain data. A [`Llama`] is a module of
-//! burn: what burn and the crate `burn-store` can do with modules they do with it, under the names of
-//! PyTorch's state dict.
+//! The model reads no file and does not know which conversion produced its parameters. It is built
+//! from [`Parameters`] and its [`RotaryEmbedding`]s, whose buffers are plain data. A [`Llama`] is a
+//! module of burn: what burn and the crate `burn-store` can do with modules they do with it, under
+//! the names of PyTorch's state dict.
 //!
 //! ```
 //! use burn::module::Module;
@@ -50,8 +50,8 @@
 //!
 //! # What is not here
 //!
-//! No sampling, no batch: a comparison runs a prompt once, and continues it greedily if at all. No other
-//! family: those are in `ulpscope-families`.
+//! No sampling, no batch: a comparison runs a prompt once, and continues it greedily if at all. No
+//! other family: those are in `ulpscope-families`.
 
 mod config;
 mod model;

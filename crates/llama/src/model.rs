@@ -11,24 +11,28 @@ use crate::config::LlamaConfig;
 ///
 /// # As a module of burn
 ///
-/// `num_params`, `visit`, `map`, `to_device`, `fork`, records and stores know each parameter by its name in
-/// PyTorch's state dict. Values have their storage dtype; linear weights are `[out, in]`, as PyTorch has
-/// them. A tied weight is one parameter. Visiting unpacks a weight when its value is asked for, bit for bit;
-/// mapping packs what the mapper returns. The containers are `Vec` and `Struct:Llama`, so that no adapter of
-/// a store transposes anything.
+/// `num_params`, `visit`, `map`, `to_device`, `fork`, records and stores know each parameter by its
+/// name in PyTorch's state dict. Values have their storage dtype; linear weights are `[out, in]`,
+/// as PyTorch has them. A tied weight is one parameter. Visiting unpacks a weight when its value is
+/// asked for, bit for bit; mapping packs what the mapper returns. The containers are `Vec` and
+/// `Struct:Llama`, so that no adapter of a store transposes anything.
 ///
-/// Rotary buffers are no parameters. They are plain numbers, stay on the host when the model moves, and are
-/// kept when parameters are loaded.
+/// Rotary buffers are no parameters. They are plain numbers, stay on the host when the model moves,
+/// and are kept when parameters are loaded.
 ///
-/// Some of the trait needs weights that burn holds itself, as tensors. These are packed, or widened once:
-/// - Packing cuts gradients off. `train` and `valid` give the same model; `set_require_grad` changes nothing.
+/// Some of the trait needs weights that burn holds itself, as tensors. These are packed, or widened
+/// once:
+/// - Packing cuts gradients off. `train` and `valid` give the same model; `set_require_grad`
+///   changes nothing.
 /// - Adapters can't be attached: `apply_lora`, `apply_qlora` and `apply_reparameterization` panic.
-/// - A quantised parameter is dequantised to the dtype that it had: its values change, its memory doesn't.
+/// - A quantised parameter is dequantised to the dtype that it had: its values change, its memory
+///   doesn't.
 ///
 /// To train, build another module from the tensors that a visitor sees.
 ///
 /// # Panics
-/// `map` panics if the mapper returns another shape. Records and stores refuse such a value before that.
+/// `map` panics if the mapper returns another shape. Records and stores refuse such a value before
+/// that.
 ///
 /// [`Module`]: burn::module::Module
 #[derive(Clone, Debug)]

@@ -1,4 +1,5 @@
-//! What burn asks of a module: its parameters are visited and mapped under PyTorch's names, and moved.
+//! What burn asks of a module: its parameters are visited and mapped under PyTorch's names, and
+//! moved.
 
 use burn::module::{
     Content, Devices, Module, ModuleDisplay, ModuleDisplayDefault, ModuleMapper, ModuleVisitor, Param,
@@ -157,7 +158,8 @@ fn weight(linear: Linear, id: ParamId) -> Param<Tensor<2>> {
     Param::uninitialized(id, move |device, _| linear.weight().to_device(device), device, false, shape)
 }
 
-/// What the mapper makes of a parameter, in a dtype that the model computes with; `dtype` where it is none.
+/// What the mapper makes of a parameter, in a dtype that the model computes with; `dtype` where it
+/// is none.
 fn mapped<const D: usize>(
     mapper: &mut impl ModuleMapper,
     param: Param<Tensor<D>>,

@@ -1,4 +1,5 @@
-//! A whole forward pass by AMX tiles, executed in software where the CPU has none, against the portable path.
+//! A whole forward pass by AMX tiles, executed in software where the CPU has none, against the
+//! portable path.
 #![allow(clippy::print_stdout, clippy::print_stderr)] // a child process talks to its parent, and a test to its reader
 #![cfg(all(target_arch = "x86_64", target_os = "linux"))]
 

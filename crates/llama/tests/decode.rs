@@ -36,7 +36,8 @@ fn at_once(model: &Llama, ids: &[u32], semantics: &Semantics) -> Floats<'static>
     bridge::floats(&logits.narrow(1, rows - 1, 1))
 }
 
-/// The logits of every token from the `first`-th on, which are read one by one after those before them.
+/// The logits of every token from the `first`-th on, which are read one by one after those before
+/// them.
 fn one_by_one(model: &Llama, ids: &[u32], first: usize, semantics: &Semantics) -> Vec<Floats<'static>> {
     let mut past: Vec<Past> = Vec::new();
     model.read(&ids[..first], semantics, &mut past);
@@ -45,8 +46,8 @@ fn one_by_one(model: &Llama, ids: &[u32], first: usize, semantics: &Semantics) -
     ids[first..].iter().map(each).collect()
 }
 
-/// From 16 tokens on, an eager softmax sums in the same lanes whatever their number, and orders that do not
-/// cut their sums by the length add zeros at the end.
+/// From 16 tokens on, an eager softmax sums in the same lanes whatever their number, and orders
+/// that do not cut their sums by the length add zeros at the end.
 #[test]
 fn eager_tokens_have_the_same_bits_one_by_one() {
     let ids = tokens(40);
@@ -69,13 +70,13 @@ fn eager_tokens_have_the_same_bits_one_by_one() {
     }
 }
 
-/// With fused attention, exponentials come in whole vectors of the keys that there are: some bits differ, no
-/// more.
+/// With fused attention, exponentials come in whole vectors of the keys that there are: some bits
+/// differ, no more.
 #[test]
 fn fused_attention_reads_one_by_one_what_it_reads_at_once_but_for_roundings() {
     let ids = tokens(40);
-    // In 16 bits one such rounding reaches every logit; formats that do not round in between show whether it
-    // is no more.
+    // In 16 bits one such rounding reaches every logit; formats that do not round in between show
+    // whether it is no more.
     for dtype in [DType::F32, DType::F64] {
         let model = model("explicit-head-dim", dtype);
         let semantics = semantics(AttentionKind::Sdpa, Accumulation::Tile32);
@@ -83,7 +84,8 @@ fn fused_attention_reads_one_by_one_what_it_reads_at_once_but_for_roundings() {
             let whole = at_once(&model, &ids[..5 + i + 1], &semantics);
             for j in 0..row.len() {
                 let (x, y) = (row.get(j), whole.get(j));
-                // Roundings of some layers add up; a token in the wrong place would be off by a tenth.
+                // Roundings of some layers add up; a token in the wrong place would be off by a
+                // tenth.
                 assert!(
                     (x - y).abs() <= 1024.0 * dtype.unit_roundoff() * (1.0 + y.abs()),
                     "{dtype} {i} {j}: {x} {y}"

@@ -1,5 +1,5 @@
-//! What burn can do with the model as with any module: count, visit, map, move, record and store its
-//! parameters.
+//! What burn can do with the model as with any module: count, visit, map, move, record and store
+//! its parameters.
 
 use std::fs;
 
@@ -75,7 +75,8 @@ fn visit(model: &Llama) -> State {
     state
 }
 
-/// Applies a function to the parameters below modules of this name; to all if it is `true` from the start.
+/// Applies a function to the parameters below modules of this name; to all if it is `true` from the
+/// start.
 struct Change(&'static str, bool, fn(Tensor<2>) -> Tensor<2>);
 
 impl ModuleMapper for Change {
@@ -138,8 +139,8 @@ fn what_a_mapper_returns_is_computed_with() {
         let plain = logits(&model);
         assert!((0..plain.len()).all(|i| doubled.get(i) == 2.0 * plain.get(i)));
     }
-    // A tied weight is mapped once, for both of its uses; and a model moves from packed weights to tensors
-    // and back.
+    // A tied weight is mapped once, for both of its uses; and a model moves from packed weights to
+    // tensors and back.
     for name in MODELS {
         let (narrow, wide) = (model(name, DType::F32), model(name, DType::F64));
         let mut widen = Change("", true, |x| x.cast(Dtype::F64));

@@ -1,4 +1,5 @@
-//! The model against PyTorch's own activations (tests/fixtures/goldens, written by tests/fixtures/make.py).
+//! The model against PyTorch's own activations (tests/fixtures/goldens, written by
+//! tests/fixtures/make.py).
 
 use std::collections::HashMap;
 use std::fs;
@@ -94,7 +95,8 @@ fn f32_logits_are_pytorchs_to_1e_5() {
 struct Forced<'a> {
     golden: &'a Golden,
     judged: HashMap<Site, (usize, usize)>,
-    /// Whether everything since the last judged site was forced, so that a difference is this site's own.
+    /// Whether everything since the last judged site was forced, so that a difference is this
+    /// site's own.
     complete: bool,
 }
 
@@ -143,8 +145,9 @@ fn judge(accumulation: Accumulation) -> Judgement {
                 let (differ, all) = &mut judgement.products[usize::from(g.dtype == DType::F16)];
                 (*differ, *all) = (*differ + flipped, *all + of);
             } else if flipped > usize::from(g.name.starts_with("gelu.load-bf16")) {
-                // PyTorch hands a bf16 GELU to oneDNN, which differs from the formula at six inputs between
-                // -5.35 and -3.8 (and where it overflows or is subnormal). One of them occurs here.
+                // PyTorch hands a bf16 GELU to oneDNN, which differs from the formula at six inputs
+                // between -5.35 and -3.8 (and where it overflows or is subnormal). One of them
+                // occurs here.
                 judgement.elementwise.push(format!("{} {site}: {flipped} of {of}", g.name));
             }
         }
@@ -158,8 +161,8 @@ fn sixteen_bit_operations_are_pytorchs_on_its_own_inputs() {
     let Judgement { products: [(flipped, of), f16], elementwise, .. } = judge(Accumulation::Tile32);
     assert!(elementwise.is_empty(), "elementwise sites differ:\n{}", elementwise.join("\n"));
     assert!(flipped as f64 <= 3e-4 * of as f64, "{flipped} of {of} outputs of bf16 products differ");
-    // PyTorch sums f16 in some 64 lanes on the CPU that made the goldens, an order that has no name here.
-    // With eight times the resolution of bf16, another order shows eight times as often.
+    // PyTorch sums f16 in some 64 lanes on the CPU that made the goldens, an order that has no name
+    // here. With eight times the resolution of bf16, another order shows eight times as often.
     assert!(
         f16.0 as f64 <= 8.0 * 3e-4 * f16.1 as f64,
         "{} of {} outputs of f16 products differ",
@@ -168,8 +171,8 @@ fn sixteen_bit_operations_are_pytorchs_on_its_own_inputs() {
     );
 }
 
-/// The goldens were made on a CPU with AVX512_BF16 and without AMX. In the order of that CPU, nothing
-/// differs.
+/// The goldens were made on a CPU with AVX512_BF16 and without AMX. In the order of that CPU,
+/// nothing differs.
 #[test]
 fn bf16_products_are_pytorchs_bit_for_bit_in_its_order() {
     let Judgement { products: [(flipped, of), _], elementwise, .. } = judge(Accumulation::Dot2);
@@ -215,7 +218,8 @@ fn sixteen_bit_rotary_tables_are_pytorchs_bit_for_bit() {
             }
         }
     }
-    // Ours are the nearest f32; PyTorch's vectorised sine and cosine are the neighbour in some 5 % of cases.
+    // Ours are the nearest f32; PyTorch's vectorised sine and cosine are the neighbour in some 5 %
+    // of cases.
     assert!(f32_off * 20 < f32_of * 2, "{f32_off} of {f32_of} f32 entries differ");
     assert!(compared > 60, "{compared} tables");
 }

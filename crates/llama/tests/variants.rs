@@ -1,5 +1,6 @@
-//! Variants: against a PyTorch that was changed in the same way (tests/fixtures/goldens/variants.json,
-//! written by tests/fixtures/variants.py), and against what they say of themselves.
+//! Variants: against a PyTorch that was changed in the same way
+//! (tests/fixtures/goldens/variants.json, written by tests/fixtures/variants.py), and against what
+//! they say of themselves.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
@@ -129,8 +130,8 @@ fn rounded_positions_are_pytorchs_where_they_alias() {
     }
 }
 
-/// On the inputs that it has without variants, an operation gives other bits exactly where the variant says
-/// so.
+/// On the inputs that it has without variants, an operation gives other bits exactly where the
+/// variant says so.
 #[test]
 fn a_variant_introduces_differences_where_it_says() {
     let ids = ids(&goldens());

@@ -1,6 +1,7 @@
 //! How far two arrays go together.
 
-/// Pearson's correlation coefficient of pairs, between -1 and 1; 0 if either side is constant or not finite.
+/// Pearson's correlation coefficient of pairs, between -1 and 1; 0 if either side is constant or
+/// not finite.
 ///
 /// ```
 /// use ulpscope_metrics::correlation;

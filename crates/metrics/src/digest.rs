@@ -14,9 +14,9 @@ const LANES: usize = 4;
 
 /// A 128-bit fingerprint of the values, in order: the same for the same values in any format.
 ///
-/// All NaNs are one value, +0 and -0 are two. It is neither cryptographic nor meant to be stored: two
-/// tensors of a model with one digest are the same for all practical purposes, unless somebody made them
-/// to fool it. The shape takes no part, only the number of elements.
+/// All NaNs are one value, +0 and -0 are two. It is neither cryptographic nor meant to be stored:
+/// two tensors of a model with one digest are the same for all practical purposes, unless somebody
+/// made them to fool it. The shape takes no part, only the number of elements.
 ///
 /// ```
 /// use ulpscope_floats::{DType, Floats};
@@ -60,7 +60,8 @@ pub fn canonical(x: f64) -> u64 {
 
 /// Mixes `bits` into the hash `key`.
 ///
-/// It multiplies by an odd number and folds the upper half, which depends on all bits, into the lower.
+/// It multiplies by an odd number and folds the upper half, which depends on all bits, into the
+/// lower.
 pub fn mix(key: u64, bits: u64) -> u64 {
     let product =
         (key.rotate_left(5) ^ bits).wrapping_add(0x9e37_79b9_7f4a_7c15).wrapping_mul(0xd6e8_feb8_6659_fd93);

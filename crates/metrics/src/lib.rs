@@ -1,8 +1,8 @@
 //! How far apart two arrays of numbers are, and two sets of logits.
 //!
-//! Pure numbers: no tensors, files, clocks or randomness. Everything is computed in f64, in an order
-//! of summation that depends on the length alone; large inputs are spread over the threads of the
-//! current rayon pool, and any number of threads gives the same bits.
+//! Pure numbers: no tensors, files, clocks or randomness. Everything is computed in f64, in an
+//! order of summation that depends on the length alone; large inputs are spread over the threads of
+//! the current rayon pool, and any number of threads gives the same bits.
 //!
 //! - [`difference`], [`per_row`]: everything elementwise, in one pass ([`Difference`]).
 //! - [`digest`], [`origins`]: the same tensor under another name.

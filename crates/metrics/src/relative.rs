@@ -7,10 +7,10 @@ use crate::error::MetricsError;
 
 /// Largest `|a - b| / |a|` over all elements, `a` being the reference.
 ///
-/// Rounding to nearest keeps this below the format's unit roundoff, 2^-8 for bf16, as long as nothing is
-/// subnormal. Equal values (two NaNs among them, and the two zeros) count as 0. Infinite where `a` is zero
-/// and `b` is not, and where exactly one side is finite or the two are different non-finite values.
-/// 0 for empty arrays.
+/// Rounding to nearest keeps this below the format's unit roundoff, 2^-8 for bf16, as long as
+/// nothing is subnormal. Equal values (two NaNs among them, and the two zeros) count as 0. Infinite
+/// where `a` is zero and `b` is not, and where exactly one side is finite or the two are different
+/// non-finite values. 0 for empty arrays.
 ///
 /// # Errors
 /// [`MetricsError::LengthMismatch`].

@@ -11,8 +11,8 @@ use crate::error::MetricsError;
 /// Each entry is what [`difference`] says of that row alone.
 ///
 /// # Errors
-/// [`MetricsError::LengthMismatch`], and [`MetricsError::Uneven`] if `rows` does not divide the length
-/// (0 rows divide 0 elements only).
+/// [`MetricsError::LengthMismatch`], and [`MetricsError::Uneven`] if `rows` does not divide the
+/// length (0 rows divide 0 elements only).
 pub fn per_row(a: &Floats, b: &Floats, rows: usize) -> Result<Vec<Difference>, MetricsError> {
     let len = same_length(a, b)?;
     if len.checked_rem(rows).unwrap_or(len) != 0 {

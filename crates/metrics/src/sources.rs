@@ -24,16 +24,16 @@ pub enum Origin {
         /// The other.
         other: String,
     },
-    /// A tensor has the content of another, which is unchanged: a head that was tied, a layer that was
-    /// doubled.
+    /// A tensor has the content of another, which is unchanged: a head that was tied, a layer that
+    /// was doubled.
     Copied {
         /// The tensor of `b`.
         name: String,
         /// Whose content it has, in `a` and in `b`.
         of: String,
     },
-    /// A tensor has the content of another, which itself is different now or gone: renamed, or layers off by
-    /// one.
+    /// A tensor has the content of another, which itself is different now or gone: renamed, or
+    /// layers off by one.
     Moved {
         /// The tensor of `b`.
         name: String,
@@ -60,12 +60,13 @@ impl fmt::Display for Origin {
     }
 }
 
-/// Finds tensors of `b` that differ from those of the same name in `a`, and whose content `a` has elsewhere.
+/// Finds tensors of `b` that differ from those of the same name in `a`, and whose content `a` has
+/// elsewhere.
 ///
-/// All tensors of both sides are expected, the equal ones too: whether a source is still in its place decides
-/// on what is said. Contents are compared by digest and shape; where several tensors of `a` have one content,
-/// the first is named. Values that were also rounded are found if the digests in `a` are those of rounded
-/// values.
+/// All tensors of both sides are expected, the equal ones too: whether a source is still in its
+/// place decides on what is said. Contents are compared by digest and shape; where several tensors
+/// of `a` have one content, the first is named. Values that were also rounded are found if the
+/// digests in `a` are those of rounded values.
 ///
 /// ```
 /// use ulpscope_metrics::{Fingerprint, origins};

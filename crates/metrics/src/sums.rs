@@ -16,8 +16,8 @@ pub const ATOL: f64 = 1e-8;
 /// Elements of a block, the unit of parallel work.
 pub(crate) const BLOCK: usize = 4096;
 
-/// Independent partial sums: enough that an addition need not wait for the one before it, and as many as a
-/// register of AVX-512 holds.
+/// Independent partial sums: enough that an addition need not wait for the one before it, and as
+/// many as a register of AVX-512 holds.
 const LANES: usize = 8;
 
 /// Elements widened at a time; two pieces in f64 stay within the first-level cache.
@@ -67,7 +67,8 @@ impl Sums {
         }
     }
 
-    /// Combines the blocks in a tree: the left half is the largest power of two below the number of blocks.
+    /// Combines the blocks in a tree: the left half is the largest power of two below the number of
+    /// blocks.
     pub(crate) fn tree(blocks: &[Sums]) -> Sums {
         match blocks {
             [] => Sums::EMPTY,
@@ -87,8 +88,8 @@ impl Sums {
     }
 }
 
-/// Adds a block to lanes that lie in memory: this is what the compiler makes vectors of, while it takes
-/// single numbers for what they are.
+/// Adds a block to lanes that lie in memory: this is what the compiler makes vectors of, while it
+/// takes single numbers for what they are.
 struct Block<'x> {
     a: &'x Floats<'x>,
     b: &'x Floats<'x>,
@@ -174,8 +175,8 @@ impl Block<'_> {
     }
 }
 
-/// Adds a block that is the same, bit by bit, on both sides, which most weights are: one sum of squares
-/// serves for three. Adds nothing, and says so, if not all of it is finite.
+/// Adds a block that is the same, bit by bit, on both sides, which most weights are: one sum of
+/// squares serves for three. Adds nothing, and says so, if not all of it is finite.
 #[inline(always)]
 fn add_identical<W: Wide>(a: &Floats, lanes: &mut Lanes) -> bool {
     let mut wide = [W::ZERO; PIECE];
@@ -207,8 +208,9 @@ fn whole_lanes<W: Wide>(piece: &mut [W; PIECE], n: usize) -> &[[W; LANES]] {
 
 #[inline(always)]
 fn count<W: Wide>(a: &[W], b: &[W], is: impl Fn(W, W) -> bool) -> usize {
-    // In u32, of which as many fit into a register as f32 elements do, and wrapping, because the check
-    // for an overflow, which a piece is too short for, would keep the loop from being vector code.
+    // In u32, of which as many fit into a register as f32 elements do, and wrapping, because the
+    // check for an overflow, which a piece is too short for, would keep the loop from being vector
+    // code.
     a.iter().zip(b).fold(0u32, |n, (&x, &y)| n.wrapping_add(u32::from(is(x, y)))) as usize
 }
 

@@ -12,7 +12,8 @@ use crate::error::MetricsError;
 pub struct UlpHistogram {
     /// Elements at distance 0, 1, 2, 3 to 8, and more than 8. The two zeros are at distance 0.
     pub counts: [u64; 5],
-    /// Elements at which exactly one side is NaN, so that there is no distance. Two NaNs are at distance 0.
+    /// Elements at which exactly one side is NaN, so that there is no distance. Two NaNs are at
+    /// distance 0.
     pub nan: u64,
 }
 
@@ -24,7 +25,8 @@ impl UlpHistogram {
 /// Counts the distances between two arrays of one format.
 ///
 /// # Errors
-/// [`MetricsError::LengthMismatch`]; [`MetricsError::DTypeMismatch`], as an ulp belongs to a format.
+/// [`MetricsError::LengthMismatch`]; [`MetricsError::DTypeMismatch`], as an ulp belongs to a
+/// format.
 ///
 /// ```
 /// use ulpscope_floats::{DType, Floats};

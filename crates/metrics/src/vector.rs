@@ -11,7 +11,8 @@ pub(crate) trait Loops {
 
 /// Runs work compiled for AVX2, where there is that.
 ///
-/// The bits are those of plain code: Rust fuses no multiplication with an addition, and moves no addition.
+/// The bits are those of plain code: Rust fuses no multiplication with an addition, and moves no
+/// addition.
 pub(crate) fn vectorised<W: Loops>(work: W) -> W::Output {
     struct Any<W>(W);
     impl<W: Loops> pulp::WithSimd for Any<W> {
@@ -24,14 +25,15 @@ pub(crate) fn vectorised<W: Loops>(work: W) -> W::Output {
     pulp::Arch::new().dispatch(Any(work))
 }
 
-/// Whole numbers below 2^51 in size, added to this, stand in the lowest bits. Adding and subtracting it
-/// rounds to whole numbers, to nearest, ties to even.
+/// Whole numbers below 2^51 in size, added to this, stand in the lowest bits. Adding and
+/// subtracting it rounds to whole numbers, to nearest, ties to even.
 const WHOLE: f64 = 6_755_399_441_055_744.0; // 1.5 · 2^52
 
-/// `e^x` for x of at most 0, within an ulp or two: the same on every machine, which a math library's is not.
+/// `e^x` for x of at most 0, within an ulp or two: the same on every machine, which a math
+/// library's is not.
 ///
-/// As everybody does it: `x = q ln 2 + s` with |s| of at most half of ln 2, and the power series of `e^s`,
-/// whose first term left out is below 1e-17.
+/// As everybody does it: `x = q ln 2 + s` with |s| of at most half of ln 2, and the power series of
+/// `e^s`, whose first term left out is below 1e-17.
 #[inline(always)]
 pub(crate) fn exp(x: f64) -> f64 {
     /// 1/13! … 1/2!

@@ -69,8 +69,8 @@ impl Axis {
 
     /// A logarithmic axis of whole decades around the positive values, with strips for the others.
     ///
-    /// Magnitudes are meant: what is below zero stands with the zeros (a divergence that is zero but for
-    /// rounding can come out slightly negative).
+    /// Magnitudes are meant: what is below zero stands with the zeros (a divergence that is zero
+    /// but for rounding can come out slightly negative).
     pub(crate) fn log(values: impl IntoIterator<Item = f64>, from: f64, to: f64) -> Self {
         let (mut least, mut most) = (f64::INFINITY, 0.0f64);
         let (mut zeros, mut wilds) = (false, false);
@@ -89,7 +89,8 @@ impl Axis {
         let room = |strip: f64| strip.min(0.3 * (to - from).abs()) * (to - from).signum();
         let [low_strip, high_strip] = if to > from { WIDE_STRIPS } else { STRIPS }.map(room);
         let zero = zeros.then_some(from + low_strip / 2.0);
-        // Further out than the middle: its words are longer than what is written at the nearest decade.
+        // Further out than the middle: its words are longer than what is written at the nearest
+        // decade.
         let wild = wilds.then_some(to - 0.37 * high_strip);
         let from = if zeros { from + low_strip } else { from };
         let to = if wilds { to - high_strip } else { to };
@@ -244,7 +245,8 @@ pub(crate) fn power_of_ten(exponent: i32) -> String {
     }
 }
 
-/// Writes a tick's text, centred on `y`, with what follows `^` raised: Noto Sans has no raised minus.
+/// Writes a tick's text, centred on `y`, with what follows `^` raised: Noto Sans has no raised
+/// minus.
 pub(crate) fn write(picture: &mut Picture, text: &str, (x, y): (f64, f64), align: Align) {
     let Some((base, exponent)) = text.split_once('^') else {
         picture.label(text, (x, y), TICK, align);

@@ -28,7 +28,8 @@ pub(crate) fn width(text: &str, em: f64, bold: bool) -> f64 {
     set(text, face, em).last().map_or(0.0, |(_, start, advance)| start + advance)
 }
 
-/// Every pixel that a text covers, relative to the start of its baseline, with how much of it is covered.
+/// Every pixel that a text covers, relative to the start of its baseline, with how much of it is
+/// covered.
 pub(crate) fn letters(text: &str, em: f64, bold: bool, mut pixel: impl FnMut(i32, i32, f64)) {
     let Some(face) = face(bold) else { return };
     let scale = PxScale::from((em * LINE_PER_EM) as f32);
@@ -79,8 +80,8 @@ pub(crate) fn printable(text: &str) -> String {
     let shown = |c: char| match c {
         '\n' => '↵',
         '\t' | '\r' => ' ',
-        // Controls and non-characters are not allowed in XML; marks that turn the direction of writing
-        // would reorder the text around them.
+        // Controls and non-characters are not allowed in XML; marks that turn the direction of
+        // writing would reorder the text around them.
         c if c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}') => '\u{fffd}',
         '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => '\u{fffd}',
         c => c,

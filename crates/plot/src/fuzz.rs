@@ -10,7 +10,8 @@ use crate::{
 #[global_allocator]
 static ALLOCATOR: ulpscope_fuzzing::Counting = ulpscope_fuzzing::Counting;
 
-/// Every figure is made or refused, and becomes an SVG. Pixels are left out: they would take all the time.
+/// Every figure is made or refused, and becomes an SVG. Pixels are left out: they would take all
+/// the time.
 #[test]
 fn fuzz_plot() {
     let short = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap().to_string();

@@ -1,4 +1,5 @@
-//! What every figure shares: its title, what it is about, its legend, and how it says that there is nothing.
+//! What every figure shares: its title, what it is about, its legend, and how it says that there is
+//! nothing.
 
 use crate::colour::{Colour, GREY, INK};
 use crate::error::PlotError;
@@ -186,7 +187,8 @@ pub(crate) fn legend(picture: &mut Picture, keys: &[Key], y: f64) -> f64 {
     y + 34.0
 }
 
-/// Says in the middle of a picture, or of a panel from `top` to `bottom`, why there is nothing to see.
+/// Says in the middle of a picture, or of a panel from `top` to `bottom`, why there is nothing to
+/// see.
 pub(crate) fn nothing(picture: &mut Picture, why: &str, top: f64, bottom: f64) {
     let middle = ((LEFT + RIGHT) / 2.0, (top + bottom) / 2.0);
     picture.label(&font::fitted(why, 34.0, RIGHT - LEFT), middle, 34.0, Align::Middle).colour(GREY);

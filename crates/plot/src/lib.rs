@@ -14,10 +14,10 @@
 //! - [`counterfactuals()`]: what is left when one thing that differs is exchanged;
 //! - [`growth()`]: divergence against position, with the noise floor.
 //!
-//! The same record gives the same bytes on every machine: the font is carried along, and nothing asks for the
-//! time. Divergences spread over many decades, so their axes are logarithmic. Exact zeros, NaN and infinities
-//! have no place on such an axis, and get a strip of their own. Series differ in colour (Okabe and Ito's set)
-//! and in mark. What a record lacks, the picture says.
+//! The same record gives the same bytes on every machine: the font is carried along, and nothing
+//! asks for the time. Divergences spread over many decades, so their axes are logarithmic. Exact
+//! zeros, NaN and infinities have no place on such an axis, and get a strip of their own. Series
+//! differ in colour (Okabe and Ito's set) and in mark. What a record lacks, the picture says.
 //!
 //! Nothing here computes a metric or knows a model; nothing is printed.
 //!
@@ -68,14 +68,15 @@ pub struct Options {
 
 /// Draws every figure into the folder `dir`, which is made if it is missing, and returns the files.
 ///
-/// [`layers`] shows all arms in `layers.png`. The other figures are about one arm each: `heatmap.png` and so
-/// on where there is one beside the reference, `heatmap-b.png`, `heatmap-c.png` where there are several.
-/// Those of the explanation, `floor.png`, `counterfactuals.png` and `growth.png`, are about the arm that it
-/// explains, and there only where the record has what they show.
+/// [`layers`] shows all arms in `layers.png`. The other figures are about one arm each:
+/// `heatmap.png` and so on where there is one beside the reference, `heatmap-b.png`,
+/// `heatmap-c.png` where there are several. Those of the explanation, `floor.png`,
+/// `counterfactuals.png` and `growth.png`, are about the arm that it explains, and there only where
+/// the record has what they show.
 ///
 /// # Errors
-/// [`PlotError::OneArm`], [`PlotError::NoPrompt`], [`PlotError::NoLayer`], [`PlotError::Write`]. Figures
-/// finished before an error stay; none is ever half-written.
+/// [`PlotError::OneArm`], [`PlotError::NoPrompt`], [`PlotError::NoLayer`], [`PlotError::Write`].
+/// Figures finished before an error stay; none is ever half-written.
 pub fn draw_all(record: &RunRecord, dir: &Path, options: &Options) -> Result<Vec<PathBuf>, PlotError> {
     let subject = heading::Subject::new(record, options.prompt)?;
     let mut figures = vec![("layers".to_owned(), layers(record, options)?)];

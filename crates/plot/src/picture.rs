@@ -1,7 +1,8 @@
 //! A picture as a list of shapes, before it is pixels or SVG.
 //!
-//! Figures only add shapes to it. That both formats show the same thing follows, and tests can ask what a
-//! figure shows without looking at pixels. Lengths are pixels of the finished PNG, `y` pointing down.
+//! Figures only add shapes to it. That both formats show the same thing follows, and tests can ask
+//! what a figure shows without looking at pixels. Lengths are pixels of the finished PNG, `y`
+//! pointing down.
 
 use crate::colour::{Colour, INK};
 use crate::font;

@@ -1,8 +1,9 @@
 //! A picture as pixels and as SVG, through plotters' two backends.
 //!
-//! The backends are driven directly: the one for bitmaps sets letters without their side bearings, does not
-//! smooth thick lines and hides that a file could not be written. So letters are set here, the PNG is drawn
-//! into memory at twice its size and averaged, and files are written by [`Picture::save`].
+//! The backends are driven directly: the one for bitmaps sets letters without their side bearings,
+//! does not smooth thick lines and hides that a file could not be written. So letters are set here,
+//! the PNG is drawn into memory at twice its size and averaged, and files are written by
+//! [`Picture::save`].
 
 use crate::colour::Colour;
 use crate::error::PlotError;
@@ -41,8 +42,8 @@ impl Picture {
         encoder.set_color(png::ColorType::Rgb);
         encoder.set_depth(png::BitDepth::Eight);
         let mut writer = encoder.write_header().map_err(PlotError::drawing)?;
-        // The encoder's own settings are slow, or make files five times as large. Flat areas compress best as
-        // they are.
+        // The encoder's own settings are slow, or make files five times as large. Flat areas
+        // compress best as they are.
         let mut data = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::new(LEVEL));
         for row in averaged(&large, width as usize).chunks_exact(SIZE.0 as usize * 3) {
             data.write_all(&[NO_FILTER]).and_then(|()| data.write_all(row)).map_err(PlotError::drawing)?;
@@ -74,8 +75,8 @@ impl Picture {
     /// Saves the picture; the ending, `.png` or `.svg`, says as which.
     ///
     /// # Errors
-    /// [`PlotError::Write`] with what the system says, [`PlotError::Drawing`]; either way no file is left,
-    /// and one that stood there before is untouched.
+    /// [`PlotError::Write`] with what the system says, [`PlotError::Drawing`]; either way no file
+    /// is left, and one that stood there before is untouched.
     pub fn save(&self, path: &Path) -> Result<(), PlotError> {
         let bytes = match path.extension().and_then(|ending| ending.to_str()) {
             Some("png") => self.png()?,
@@ -87,8 +88,9 @@ impl Picture {
     }
 }
 
-/// The rectangle of pixels, upper left and behind the lower right, that plotters fills for a horizontal or
-/// vertical line wider than a pixel: as a polygon, column by column, which takes many times longer.
+/// The rectangle of pixels, upper left and behind the lower right, that plotters fills for a
+/// horizontal or vertical line wider than a pixel: as a polygon, column by column, which takes many
+/// times longer.
 fn straight(from: (i32, i32), to: (i32, i32), width: u32) -> Option<((i32, i32), (i32, i32))> {
     let beside = |at: i32, sign: f64| (f64::from(at) + sign * f64::from(width) / 2.0) as i32;
     let (x, y) = match (from.0 == to.0, from.1 == to.1) {
@@ -100,7 +102,8 @@ fn straight(from: (i32, i32), to: (i32, i32), width: u32) -> Option<((i32, i32),
     if across == 0 || down == 0 {
         return None;
     }
-    // It goes along the longer side, and leaves out the last step if the other side is longer than a pixel.
+    // It goes along the longer side, and leaves out the last step if the other side is longer than
+    // a pixel.
     let last = match (across > down, across.min(down) > 1) {
         (_, false) => (0, 0),
         (true, true) => (1, 0),
@@ -167,7 +170,8 @@ impl<B: DrawingBackend> Backend<B> {
                 let opaque = style.colour.alpha >= 1.0;
                 let points: Vec<_> = points.iter().map(|&point| self.pixel(point)).collect();
                 match *points.as_slice() {
-                    // A single segment as such: joining paths is slower and cannot do with equal ends.
+                    // A single segment as such: joining paths is slower and cannot do with equal
+                    // ends.
                     [from, to] if from == to => Ok(()),
                     [from, to] if self.lettering == Lettering::Drawn && style.width > 1 && opaque => {
                         match straight(from, to, style.width) {
@@ -225,7 +229,8 @@ impl<B: DrawingBackend> Backend<B> {
     }
 
     fn write_text(&mut self, text: &Text) -> Result<(), DrawingErrorKind<B::ErrorType>> {
-        // plotters writes the size divided by this, and puts the baseline so many ems below the top.
+        // plotters writes the size divided by this, and puts the baseline so many ems below the
+        // top.
         const SIZE_PER_EM: f64 = 1.24;
         const DROP: f64 = 0.76;
         let style = if text.bold { FontStyle::Bold } else { FontStyle::Normal };

@@ -1,4 +1,5 @@
-//! A record with plausible numbers, for tests: flat where nothing differs, growing with depth after that.
+//! A record with plausible numbers, for tests: flat where nothing differs, growing with depth after
+//! that.
 
 use ulpscope_record::{Bucket, RunRecord, SiteDivergence, SiteFloor};
 
@@ -24,7 +25,8 @@ const WITHIN: [&str; 19] = [
     "",
 ];
 
-/// A run of `arms` arms (reference included) over a model of `layers` layers and a prompt of `tokens` tokens.
+/// A run of `arms` arms (reference included) over a model of `layers` layers and a prompt of
+/// `tokens` tokens.
 pub(crate) fn record(layers: usize, arms: usize, tokens: usize) -> RunRecord {
     let small = RunRecord::from_json(include_str!("../../record/tests/small.json")).unwrap();
     let mut run = small.clone();
@@ -94,8 +96,8 @@ pub(crate) fn record(layers: usize, arms: usize, tokens: usize) -> RunRecord {
     run
 }
 
-/// A run of two arms with an explanation: both rotary tables stand above a floor that every product of
-/// matrices has.
+/// A run of two arms with an explanation: both rotary tables stand above a floor that every product
+/// of matrices has.
 pub(crate) fn explained(layers: usize, tokens: usize) -> RunRecord {
     let mut run = record(layers, 2, tokens);
     let model = RunRecord::from_json(include_str!("../../record/tests/explained.json")).unwrap();

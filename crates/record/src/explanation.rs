@@ -1,12 +1,12 @@
-//! The fields of a record's `explanation`: what caused a divergence, how that was proved, and whether it
-//! matters.
+//! The fields of a record's `explanation`: what caused a divergence, how that was proved, and
+//! whether it matters.
 //!
-//! An explanation is of one arm against the reference. The names of the two are `a`, the reference, and `b`;
-//! every number was measured in the run that the record is of.
+//! An explanation is of one arm against the reference. The names of the two are `a`, the reference,
+//! and `b`; every number was measured in the run that the record is of.
 //!
-//! Where the reference is a trace, it can't be run again: nothing is injected into it, so that no cause is
-//! `sufficient`. `necessary` then says that each operation of ours that the cause accounts for, changed as
-//! the cause says, gives the trace's values on the trace's inputs.
+//! Where the reference is a trace, it can't be run again: nothing is injected into it, so that no
+//! cause is `sufficient`. `necessary` then says that each operation of ours that the cause accounts
+//! for, changed as the cause says, gives the trace's values on the trace's inputs.
 
 use serde::{Deserialize, Serialize};
 
@@ -23,8 +23,8 @@ pub enum Status {
     Unexplained,
     /// No site and no logit differs.
     NoDifference,
-    /// Too little of what was asked for could be compared for a verdict; causes and origins are of what could
-    /// be.
+    /// Too little of what was asked for could be compared for a verdict; causes and origins are of
+    /// what could be.
     Incomplete,
 }
 
@@ -69,8 +69,9 @@ pub struct Explanation {
     pub growth: Vec<Bucket>,
     /// First position from which the divergence stays above the floor; null if it never does.
     pub onset: Option<usize>,
-    /// Position at which the intrinsic size, by a power law fitted to this run's own buckets, reaches three
-    /// standard deviations of the floor; null where no law could be fitted. An extrapolation, no measurement.
+    /// Position at which the intrinsic size, by a power law fitted to this run's own buckets,
+    /// reaches three standard deviations of the floor; null where no law could be fitted. An
+    /// extrapolation, no measurement.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expected_onset: Option<usize>,
     /// Where theory expects each cause to show, one sentence each.
@@ -86,8 +87,8 @@ pub struct Explanation {
 }
 
 impl Explanation {
-    /// Whether all that differs cancels out, so that its causes are parts of an equivalent rewriting, and no
-    /// faults.
+    /// Whether all that differs cancels out, so that its causes are parts of an equivalent
+    /// rewriting, and no faults.
     pub fn cancels_out(&self) -> bool {
         self.status == Status::Explained
             && self.causes.iter().all(|cause| !cause.fault && cause.remedy.is_empty())
@@ -101,8 +102,8 @@ pub struct Cause {
     pub id: String,
     /// The same in words.
     pub title: String,
-    /// What it happened to: a buffer, a tensor or a class of tensors, a field of the config, an arithmetic
-    /// choice.
+    /// What it happened to: a buffer, a tensor or a class of tensors, a field of the config, an
+    /// arithmetic choice.
     pub subject: String,
     /// The same as data; absent from records of schema 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -114,20 +115,23 @@ pub struct Cause {
     pub finding: Option<Finding>,
     /// The first site at which it shows; null where no site that was observed shows it.
     pub site: Option<String>,
-    /// Whether putting the reference's subject into the arm removes what the cause is responsible for.
+    /// Whether putting the reference's subject into the arm removes what the cause is responsible
+    /// for.
     pub necessary: bool,
-    /// Whether putting the arm's subject into the reference produces what the cause is responsible for.
+    /// Whether putting the arm's subject into the reference produces what the cause is responsible
+    /// for.
     pub sufficient: bool,
     /// Whether both hold to the last bit of every logit.
     pub bit_equal: bool,
-    /// Share of KL(a ‖ b) that goes away when the cause is undone, measured in `intrinsic_compute` where
-    /// there are several causes.
+    /// Share of KL(a ‖ b) that goes away when the cause is undone, measured in `intrinsic_compute`
+    /// where there are several causes.
     #[serde(with = "float")]
     pub kl_share: f64,
     /// 95 % interval of the share, by block bootstrap over positions.
     #[serde(with = "float::two")]
     pub kl_share_interval: [f64; 2],
-    /// KL in nats of this cause alone, computed without rounding in between; the mean over positions.
+    /// KL in nats of this cause alone, computed without rounding in between; the mean over
+    /// positions.
     #[serde(with = "float")]
     pub intrinsic_kl: f64,
     /// The format that `intrinsic_kl` was computed in: `f32` or `f64`.
@@ -139,8 +143,8 @@ pub struct Cause {
     pub floor_kl: f64,
     /// Whether the divergence is above the floor anywhere that was measured.
     pub exceeds_floor: bool,
-    /// Whether it is a fault at all, or a choice that both sides are free to make (an order of summation,
-    /// say).
+    /// Whether it is a fault at all, or a choice that both sides are free to make (an order of
+    /// summation, say).
     pub fault: bool,
     /// What to do about it; empty where there is nothing, because it cancels out.
     pub remedy: String,
@@ -175,7 +179,8 @@ pub enum Subject {
     },
     /// A choice of arithmetic.
     Arithmetic {
-        /// What is chosen: `attention`, `accumulation`, `format`, or a class of departures such as `norm`.
+        /// What is chosen: `attention`, `accumulation`, `format`, or a class of departures such as
+        /// `norm`.
         class: String,
     },
     /// Operations of a recording.
@@ -197,8 +202,8 @@ pub struct Origin {
     /// Elements that the order of summation would be expected to change.
     #[serde(with = "float")]
     pub expected: f64,
-    /// Root mean square of the introduced difference, as a multiple of the floor's; infinite over a floor
-    /// of 0.
+    /// Root mean square of the introduced difference, as a multiple of the floor's; infinite over a
+    /// floor of 0.
     #[serde(with = "float")]
     pub rms_ratio: f64,
     /// Probability of as much or more by the order of summation alone.
@@ -283,8 +288,8 @@ pub struct LogitFloor {
     pub top1_agreement: f64,
 }
 
-/// How the tensors that matter were found among many that differ: sets of them were put into the reference,
-/// and halved.
+/// How the tensors that matter were found among many that differ: sets of them were put into the
+/// reference, and halved.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Bisection {
     /// Tensors that differ.
@@ -320,8 +325,8 @@ pub struct Bisection {
 pub enum Direction {
     /// The arm with the reference's factor, compared with the reference.
     Restored,
-    /// The reference with the arm's factor, compared with the arm; in the wide format with the reference, so
-    /// that its KL is what the factor does alone.
+    /// The reference with the arm's factor, compared with the arm; in the wide format with the
+    /// reference, so that its KL is what the factor does alone.
     Injected,
     /// The arm as it is, compared with the reference.
     Neither,
@@ -397,12 +402,12 @@ pub struct Truth {
     pub kl: [f64; 2],
     /// The arm that is nearer, or null if the two are as near within the noise of the bootstrap.
     pub nearer: Option<String>,
-    /// The same of both arms computed as the truth is, without rounding in between: what their parameters,
-    /// buffers and departures are off by. NaN where it was not measured.
+    /// The same of both arms computed as the truth is, without rounding in between: what their
+    /// parameters, buffers and departures are off by. NaN where it was not measured.
     #[serde(default = "unmeasured", with = "float::two")]
     pub intrinsic: [f64; 2],
-    /// The first of those with what both arms share and the truth has not set right in arm a; null where they
-    /// share nothing of the kind.
+    /// The first of those with what both arms share and the truth has not set right in arm a; null
+    /// where they share nothing of the kind.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mended: Option<f64>,
     /// What both arms have in common that the truth has not, one sentence each.
@@ -416,10 +421,11 @@ fn unmeasured() -> [f64; 2] {
 /// Cheap observations that tell kinds of causes apart.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Signatures {
-    /// Whether every logit of position 0 is bit-equal: true for faults of rotation, scale and scores alone.
+    /// Whether every logit of position 0 is bit-equal: true for faults of rotation, scale and
+    /// scores alone.
     pub position_0_equal: Option<bool>,
-    /// KL in nats of the arm against itself with all positions shifted, in f32: large where rotation is not a
-    /// function of distance alone.
+    /// KL in nats of the arm against itself with all positions shifted, in f32: large where
+    /// rotation is not a function of distance alone.
     pub shift_kl: Option<f64>,
     /// Exponent e of intrinsic KL ~ position^e, fitted over the buckets.
     pub growth_exponent: Option<f64>,
@@ -434,8 +440,8 @@ pub struct Decision {
     pub flips: [usize; 2],
     /// Of those, flips at which the reference's margin exceeds what noise flips.
     pub flips_outside_near_ties: usize,
-    /// Length of the greedy continuations that were compared; 0 if none was. Tokens that end a text do not
-    /// stop them.
+    /// Length of the greedy continuations that were compared; 0 if none was. Tokens that end a text
+    /// do not stop them.
     pub continued: usize,
     /// Tokens at the end of the prompt that the continuations continue: all, but of long prompts.
     #[serde(default)]
@@ -447,8 +453,8 @@ pub struct Decision {
     /// The same between the two tokens' probabilities.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub margin_probability: Option<f64>,
-    /// The most that the order of summation alone changes a logit of the reference there; null where no other
-    /// order was run.
+    /// The most that the order of summation alone changes a logit of the reference there; null
+    /// where no other order was run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub noise: Option<f64>,
     /// Whether the margin is within twice that: then noise could have done it.
@@ -459,8 +465,8 @@ pub struct Decision {
     /// Both continuations as token ids.
     #[serde(default)]
     pub continued_ids: [Vec<u32>; 2],
-    /// Difference of the mean negative log-likelihood of the prompt's own tokens, b minus a, in nats per
-    /// token.
+    /// Difference of the mean negative log-likelihood of the prompt's own tokens, b minus a, in
+    /// nats per token.
     #[serde(with = "float")]
     pub nll_difference: f64,
     /// 95 % interval of the difference, by paired block bootstrap.

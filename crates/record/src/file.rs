@@ -10,7 +10,8 @@ use std::fs::{File, TryLockError};
 use std::io::{self, Read, Write};
 use std::path::Path;
 
-/// The largest file that is read, in bytes. A thousand times a usual record, and well within memory.
+/// The largest file that is read, in bytes. A thousand times a usual record, and well within
+/// memory.
 pub const LIMIT: u64 = 256 << 20;
 
 /// Why a record could not be read or written.
@@ -103,14 +104,15 @@ impl RunRecord {
     /// Reads a record from a file.
     ///
     /// # Errors
-    /// Every kind of [`RecordError`] but the two of writing; all name the file, and where the text is at
-    /// fault, the line.
+    /// Every kind of [`RecordError`] but the two of writing; all name the file, and where the text
+    /// is at fault, the line.
     pub fn read(path: impl AsRef<Path>) -> Result<Self, RecordError> {
         let path = path.as_ref();
         let name = path.display().to_string();
         let failed = |source| RecordError::Read { path: name.clone(), source };
         let mut bytes = Vec::new();
-        // One byte past the limit tells a file that is too large, also one whose size the system hides.
+        // One byte past the limit tells a file that is too large, also one whose size the system
+        // hides.
         open(path).map_err(failed)?.take(LIMIT + 1).read_to_end(&mut bytes).map_err(failed)?;
         if bytes.len() as u64 > LIMIT {
             return Err(RecordError::TooLarge { path: name, limit: LIMIT });
@@ -120,7 +122,8 @@ impl RunRecord {
 
     /// Writes the record to a file, replacing one that is there.
     ///
-    /// The file is either whole or untouched: the text goes to a temporary file in the same folder first.
+    /// The file is either whole or untouched: the text goes to a temporary file in the same folder
+    /// first.
     ///
     /// # Errors
     /// [`RecordError::Write`] with what the system says; [`RecordError::TooLarge`] for what
@@ -152,12 +155,13 @@ impl RunRecord {
     }
 }
 
-/// Puts `bytes` into the file at `path`: into a temporary file of the same folder, to the disk, then renamed.
+/// Puts `bytes` into the file at `path`: into a temporary file of the same folder, to the disk,
+/// then renamed.
 ///
 /// # Errors
-/// What the system says, and [`io::ErrorKind::InvalidInput`] where a device, a pipe or a socket stands at
-/// `path`, which a rename would destroy. The temporary file is gone then, and what stood at `path` is as it
-/// was.
+/// What the system says, and [`io::ErrorKind::InvalidInput`] where a device, a pipe or a socket
+/// stands at `path`, which a rename would destroy. The temporary file is gone then, and what stood
+/// at `path` is as it was.
 pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     if path.metadata().is_ok_and(|found| !found.is_file() && !found.is_dir()) {
         return Err(io::Error::new(
@@ -174,8 +178,8 @@ pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// A temporary file in `folder`, locked, which tells it from one whose process is dead and which may be swept
-/// away.
+/// A temporary file in `folder`, locked, which tells it from one whose process is dead and which
+/// may be swept away.
 fn temporary(folder: &Path) -> io::Result<tempfile::NamedTempFile> {
     let mut builder = tempfile::Builder::new();
     builder.prefix(".ulpscope-");
@@ -195,11 +199,12 @@ fn temporary(folder: &Path) -> io::Result<tempfile::NamedTempFile> {
     }
 }
 
-/// Opens a file to be read. A pipe, which would be waited for without end, or a device, which may have none,
-/// is refused.
+/// Opens a file to be read. A pipe, which would be waited for without end, or a device, which may
+/// have none, is refused.
 ///
 /// # Errors
-/// What the system says; [`io::ErrorKind::InvalidInput`] for what is neither a file nor a link to one.
+/// What the system says; [`io::ErrorKind::InvalidInput`] for what is neither a file nor a link to
+/// one.
 pub fn open(path: &Path) -> io::Result<File> {
     let found = path.metadata()?;
     if found.is_dir() {
@@ -462,7 +467,8 @@ mod tests {
         let line = 1 + SMALL.lines().position(|line| line.contains(field)).unwrap();
         let message = error(&SMALL.replacen(field, wrong, 1));
         assert!(message.contains("expected a number") && message.contains("line"), "{message}");
-        // The divergence's fields are flattened into the site's, so serde can only point at the site's end.
+        // The divergence's fields are flattened into the site's, so serde can only point at the
+        // site's end.
         let told: usize = message.split("line ").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap();
         assert!((line..line + 25).contains(&told), "fault at line {line}, told {told}");
 
@@ -551,8 +557,8 @@ mod tests {
         }
     }
 
-    /// Records without white space, with lists of two at most, and with none: what is executed often is
-    /// short.
+    /// Records without white space, with lists of two at most, and with none: what is executed
+    /// often is short.
     fn seeds() -> Vec<String> {
         use serde_json::Value;
         fn shorten(value: &mut Value) {

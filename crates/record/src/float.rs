@@ -1,8 +1,9 @@
 //! Numbers that JSON lacks.
 //!
-//! For serde's `with` attribute. Finite numbers are written as numbers and read back bit for bit, `-0.0`
-//! and subnormals included; the others are the strings `"NaN"`, `"inf"` and `"-inf"`. A NaN's sign and
-//! payload are not kept. Whole numbers written without a point (`0`) are read as well.
+//! For serde's `with` attribute. Finite numbers are written as numbers and read back bit for bit,
+//! `-0.0` and subnormals included; the others are the strings `"NaN"`, `"inf"` and `"-inf"`. A
+//! NaN's sign and payload are not kept. Whole numbers written without a point (`0`) are read as
+//! well.
 
 use serde::de::{Error, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -158,7 +159,8 @@ mod tests {
 
     #[derive(Serialize, Deserialize)]
     struct Holder {
-        // Flattened fields pass through another deserializer of serde's, which must not lose bits either.
+        // Flattened fields pass through another deserializer of serde's, which must not lose bits
+        // either.
         #[serde(flatten)]
         inner: Inner,
         #[serde(with = "super::vec")]

@@ -10,8 +10,8 @@ use serde::de::{IgnoredAny, MapAccess, Visitor};
 use crate::kind::{Wanted, told};
 use crate::text::shown;
 
-/// A name that the header of a safetensors file has twice. Parsers take the last of them, and none says so;
-/// nothing if it is no such file.
+/// A name that the header of a safetensors file has twice. Parsers take the last of them, and none
+/// says so; nothing if it is no such file.
 ///
 /// ```
 /// use ulpscope_record::header::name_twice;
@@ -45,8 +45,8 @@ pub fn name_twice(file: &[u8]) -> Option<String> {
     serde_json::Deserializer::from_slice(json).deserialize_map(Names(None)).ok()?
 }
 
-/// Why a safetensors file can't be read, of which its parser says this: that it is something else, or what is
-/// wrong with it, with the numbers in it.
+/// Why a safetensors file can't be read, of which its parser says this: that it is something else,
+/// or what is wrong with it, with the numbers in it.
 pub fn unread(error: &SafeTensorError, file: &[u8]) -> String {
     told(file, Wanted::Safetensors, || explain(error, file))
 }

@@ -1,7 +1,7 @@
 //! What an explanation means for the model: typed, in the order in which a reader needs it.
 //!
-//! A terminal, a page and a pull request show the same [`Judgement`]: the consequence first, then the cause
-//! and its proof, then where it starts, what to do, and what limits the answer.
+//! A terminal, a page and a pull request show the same [`Judgement`]: the consequence first, then
+//! the cause and its proof, then where it starts, what to do, and what limits the answer.
 
 use std::collections::BTreeMap;
 
@@ -58,7 +58,8 @@ pub enum Proof {
     Bits,
     /// Exchanging them changes the outcome both ways.
     BothWays,
-    /// Each operation of ours, changed as stated, gives the recording's values on the recording's inputs.
+    /// Each operation of ours, changed as stated, gives the recording's values on the recording's
+    /// inputs.
     OnItsInputs,
     /// The recorded values keep to a rule; nothing was run.
     ReadOff,
@@ -72,14 +73,15 @@ pub struct Size {
     /// KL(reference ‖ arm) in nats, the mean over positions; NaN where it was not measured.
     #[serde(with = "float")]
     pub kl: f64,
-    /// KL in nats that other orders of summation make, the mean over orders and positions; NaN without a
-    /// floor.
+    /// KL in nats that other orders of summation make, the mean over orders and positions; NaN
+    /// without a floor.
     #[serde(with = "float")]
     pub floor_kl: f64,
     /// The largest of those over orders.
     #[serde(with = "float")]
     pub floor_most: f64,
-    /// KL in nats of all causes together without rounding in between; NaN where it was not measured.
+    /// KL in nats of all causes together without rounding in between; NaN where it was not
+    /// measured.
     #[serde(with = "float")]
     pub intrinsic_kl: f64,
     /// Whether the causes' shares add up, so that each has one.

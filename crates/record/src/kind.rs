@@ -11,8 +11,8 @@ pub enum Wanted {
     Gguf,
 }
 
-/// What bytes are that could not be read as what was wanted, told by how they begin, and what to do about it.
-/// `None` if nothing is known that begins so.
+/// What bytes are that could not be read as what was wanted, told by how they begin, and what to do
+/// about it. `None` if nothing is known that begins so.
 ///
 /// ```
 /// use ulpscope_record::kind::{Wanted, kind};

@@ -1,7 +1,7 @@
 //! How `record.json` is laid out: one field a line, but lists of numbers and words in rows.
 //!
-//! serde_json's pretty printer gives every number of a list a line of its own, which makes a record of a
-//! small model 20,000 lines long and hides the fields between the samples.
+//! serde_json's pretty printer gives every number of a list a line of its own, which makes a record
+//! of a small model 20,000 lines long and hides the fields between the samples.
 
 use serde::Serialize;
 use serde_json::ser::{CharEscape, Formatter, Serializer};

@@ -5,8 +5,8 @@ use crate::schema::Provenance;
 impl Provenance {
     /// The provenance of a run that starts now, on this machine.
     ///
-    /// `git` is the revision the program was built from, which only the program's own build knows. The
-    /// caller sets `elapsed_s`, zero until then, when the run is over.
+    /// `git` is the revision the program was built from, which only the program's own build knows.
+    /// The caller sets `elapsed_s`, zero until then, when the run is over.
     ///
     /// ```
     /// use ulpscope_record::Provenance;

@@ -6,11 +6,11 @@ use serde_json::Value;
 /// Differences that are spelt out before the rest is only counted.
 pub const SPELT_OUT: usize = 20;
 
-/// What differs between two records apart from their provenance and failed conditions: the path of each field
-/// with both values.
+/// What differs between two records apart from their provenance and failed conditions: the path of
+/// each field with both values.
 ///
-/// Empty when the runs found the same, bit for bit (`-0.0` is not `0.0`, NaN is NaN). At most [`SPELT_OUT`]
-/// are spelt out; a last line then says how many more there are.
+/// Empty when the runs found the same, bit for bit (`-0.0` is not `0.0`, NaN is NaN). At most
+/// [`SPELT_OUT`] are spelt out; a last line then says how many more there are.
 pub fn differences(a: &RunRecord, b: &RunRecord) -> Vec<String> {
     let mut found = Found::default();
     match (serde_json::to_value(a), serde_json::to_value(b)) {
@@ -23,8 +23,8 @@ pub fn differences(a: &RunRecord, b: &RunRecord) -> Vec<String> {
             }
             found.compare("", &Value::Object(a), &Value::Object(b));
         }
-        // Plain fields and string keys alone always have a JSON value; a wrong answer would be worse than
-        // an odd one.
+        // Plain fields and string keys alone always have a JSON value; a wrong answer would be
+        // worse than an odd one.
         _ => found.note("the records cannot be written as JSON".to_owned()),
     }
     if found.count > SPELT_OUT {

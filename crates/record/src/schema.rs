@@ -1,7 +1,7 @@
 //! The fields of `record.json`.
 //!
-//! Numbers that may be NaN or infinite are written as the strings `"NaN"`, `"inf"`, `"-inf"`, which JSON
-//! has no numbers for. Divergences are of an arm against the reference, the run's first arm.
+//! Numbers that may be NaN or infinite are written as the strings `"NaN"`, `"inf"`, `"-inf"`, which
+//! JSON has no numbers for. Divergences are of an arm against the reference, the run's first arm.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,8 +14,8 @@ use crate::float;
 /// The version of the schema that this crate writes. Records of [`OLDEST`] and later are read.
 pub const SCHEMA: u32 = 2;
 
-/// The oldest version of the schema that this crate reads. Version 2 adds typed siblings to fields of
-/// version 1.
+/// The oldest version of the schema that this crate reads. Version 2 adds typed siblings to fields
+/// of version 1.
 pub const OLDEST: u32 = 1;
 
 /// Everything one run found. Every table, plot and page is drawn from this alone.
@@ -33,7 +33,8 @@ pub struct RunRecord {
     pub arms: Vec<Arm>,
     /// The prompts, each run through every arm.
     pub prompts: Vec<Prompt>,
-    /// What the tokens stand for that the logits name as likely, where the model came with a tokenizer.
+    /// What the tokens stand for that the logits name as likely, where the model came with a
+    /// tokenizer.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub token_texts: BTreeMap<u32, String>,
     /// How the arms' state dicts compare.
@@ -78,7 +79,8 @@ pub struct Provenance {
 /// What was asked for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Settings {
-    /// Model sources as given, each tried when the one before it could not be had; one list per model named.
+    /// Model sources as given, each tried when the one before it could not be had; one list per
+    /// model named.
     pub models: Vec<Vec<String>>,
     /// Traces as given, one for each prompt, where another program's recording is the reference.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -93,8 +95,8 @@ pub struct Settings {
     /// Tokens by which prompts were to be continued, where a cause was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub continued: Option<usize>,
-    /// Conditions of `--fail-on` that hold, with what was found: `kl 0.5260 > 0.01 (ck_i4, prompt 0)`. A run
-    /// that repeats this one need not ask for them.
+    /// Conditions of `--fail-on` that hold, with what was found:
+    /// `kl 0.5260 > 0.01 (ck_i4, prompt 0)`. A run that repeats this one need not ask for them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub failed: Vec<String>,
 }
@@ -373,7 +375,8 @@ pub struct Element {
     pub bits: [String; 2],
 }
 
-/// How far two tensors are apart. Means are over all elements of which both values are finite, in f64.
+/// How far two tensors are apart. Means are over all elements of which both values are finite, in
+/// f64.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Difference {
     /// Fraction of bit-equal elements.
@@ -391,7 +394,8 @@ pub struct Difference {
     /// Cosine of the angle between the two.
     #[serde(with = "float")]
     pub cosine: f64,
-    /// Signal to quantisation noise, `10·log10(Σa² / Σ(a−b)²)`, in dB; infinite when nothing differs.
+    /// Signal to quantisation noise, `10·log10(Σa² / Σ(a−b)²)`, in dB; infinite when nothing
+    /// differs.
     #[serde(with = "float")]
     pub sqnr_db: f64,
 }
@@ -467,12 +471,13 @@ pub struct PositionDivergence {
     /// Largest logit minus the second largest, of the reference and of the arm.
     #[serde(with = "float::two", default)]
     pub margin: [f64; 2],
-    /// Negative log-likelihood in nats of the prompt's next token, of the reference and of the arm; NaN at
-    /// the last position, which has none.
+    /// Negative log-likelihood in nats of the prompt's next token, of the reference and of the arm;
+    /// NaN at the last position, which has none.
     #[serde(with = "float::two", default = "float::nan_pair")]
     pub nll: [f64; 2],
-    /// The most likely tokens of the reference and of the arm, the most likely first. Of long prompts only
-    /// some positions have them: evenly spaced ones, and the first at which the most likely token flips.
+    /// The most likely tokens of the reference and of the arm, the most likely first. Of long
+    /// prompts only some positions have them: evenly spaced ones, and the first at which the most
+    /// likely token flips.
     #[serde(default, skip_serializing_if = "PositionDivergence::no_candidates")]
     pub top: [Vec<Candidate>; 2],
 }

@@ -17,17 +17,17 @@ const PROMPTS: usize = 4;
 /// Sites in the table of what introduces most.
 const TOP: usize = 10;
 
-/// The record as a page of Markdown: what was compared, the verdict and its rows, then everything that stands
-/// behind it.
+/// The record as a page of Markdown: what was compared, the verdict and its rows, then everything
+/// that stands behind it.
 ///
-/// Whatever came from outside (prompts, names, reasons) is escaped, so that it can neither break a table nor
-/// bring HTML along.
+/// Whatever came from outside (prompts, names, reasons) is escaped, so that it can neither break a
+/// table nor bring HTML along.
 pub fn markdown(record: &RunRecord) -> String {
     opening(record, 1) + &details(record)
 }
 
-/// What a page of Markdown opens with: conditions that failed, the two that are compared, the verdict, its
-/// rows.
+/// What a page of Markdown opens with: conditions that failed, the two that are compared, the
+/// verdict, its rows.
 pub fn opening(record: &RunRecord, level: usize) -> String {
     let answer = answer(record);
     let mut page = Page(String::new());
@@ -57,8 +57,8 @@ pub fn opening(record: &RunRecord, level: usize) -> String {
     page.0
 }
 
-/// Everything that stands behind a verdict: model, causes, arms, what was compared, where it starts, how far
-/// it goes.
+/// Everything that stands behind a verdict: model, causes, arms, what was compared, where it
+/// starts, how far it goes.
 pub fn details(record: &RunRecord) -> String {
     let mut page = Page(String::new());
     page.model(record);

@@ -40,8 +40,8 @@ pub fn brief(value: f64) -> String {
     }
 }
 
-/// `text` in lines of at most `width` characters, broken between words; a longer word is broken where it must
-/// be. What could write to a terminal becomes a point.
+/// `text` in lines of at most `width` characters, broken between words; a longer word is broken
+/// where it must be. What could write to a terminal becomes a point.
 ///
 /// ```
 /// use ulpscope_record::text::wrapped;
@@ -78,8 +78,8 @@ pub fn wrapped(text: &str, width: usize) -> Vec<String> {
     lines
 }
 
-/// A fraction in per cent. Only 1 is written `100 %` and only 0 `0 %`: whether every bit agrees is the
-/// question, so rounding must not answer it.
+/// A fraction in per cent. Only 1 is written `100 %` and only 0 `0 %`: whether every bit agrees is
+/// the question, so rounding must not answer it.
 ///
 /// ```
 /// use ulpscope_record::text::percent;
@@ -110,7 +110,8 @@ pub fn shortened(text: &str, most: usize) -> String {
     }
 }
 
-/// A name out of a file, as an error may quote it: on one line, printable, and not as long as a page.
+/// A name out of a file, as an error may quote it: on one line, printable, and not as long as a
+/// page.
 pub fn shown(name: &str) -> String {
     const MAX_CHARACTERS: usize = 200;
     let mut text = String::new();

@@ -1,9 +1,9 @@
-//! What was observed of some prompts in one stage of a run: kept on disk while the run goes on, so that one
-//! that is interrupted goes on from there.
+//! What was observed of some prompts in one stage of a run: kept on disk while the run goes on, so
+//! that one that is interrupted goes on from there.
 //!
-//! A unit is filed under a key, the text of everything that determines it. It is taken for what it says only
-//! if it is whole and its key is, letter for letter, the one that is asked for; otherwise it is as if it were
-//! not there.
+//! A unit is filed under a key, the text of everything that determines it. It is taken for what it
+//! says only if it is whole and its key is, letter for letter, the one that is asked for; otherwise
+//! it is as if it were not there.
 
 use std::io;
 use std::path::Path;

@@ -36,10 +36,11 @@ impl Interval {
     }
 }
 
-/// The real numbers that `format` rounds to `x`, which is one of its numbers; both ties are counted in.
+/// The real numbers that `format` rounds to `x`, which is one of its numbers; both ties are counted
+/// in.
 ///
-/// 16-bit formats are reached through f32 by most programs, and the two roundings may part by half an ulp of
-/// f32: the interval is wider by that much. NaN has no cell.
+/// 16-bit formats are reached through f32 by most programs, and the two roundings may part by half
+/// an ulp of f32: the interval is wider by that much. NaN has no cell.
 pub(crate) fn cell(x: f64, format: DType) -> Interval {
     if x.is_nan() {
         return Interval::NONE;

@@ -7,8 +7,8 @@ use crate::text;
 
 /// A factor or a summand that was found from the elements.
 ///
-/// Every number of `low..=high` fits each element's rounding; `value`, the simplest of them, was verified on
-/// every element.
+/// Every number of `low..=high` fits each element's rounding; `value`, the simplest of them, was
+/// verified on every element.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Constant {
     /// The number used: what `form` says, as f64, or as f32 if only that fits.
@@ -32,7 +32,8 @@ pub enum Form {
     Sqrt(u64, bool),
     /// `1 / sqrt(n)`, negative if the flag is set.
     InverseSqrt(u64, bool),
-    /// `c / max|x|` of the array that is multiplied, as scales of quantised formats are: 448 for e4m3.
+    /// `c / max|x|` of the array that is multiplied, as scales of quantised formats are: 448 for
+    /// e4m3.
     OverMax(f64),
     /// `max|x| / c` of the array that is multiplied.
     MaxOver(f64),
@@ -65,8 +66,8 @@ const LUCK: f64 = 0.05;
 impl Constant {
     /// Ways to write a constant of the interval, the most telling first; the last is its middle.
     ///
-    /// `largest` is the largest magnitude of the array that the constant multiplies, if it multiplies one.
-    /// The interval must be finite and hold neither zero nor its ends' signs mixed.
+    /// `largest` is the largest magnitude of the array that the constant multiplies, if it
+    /// multiplies one. The interval must be finite and hold neither zero nor its ends' signs mixed.
     pub(crate) fn candidates(interval: Interval, largest: Option<f64>) -> Vec<Constant> {
         let Interval { low, high } = interval;
         let negative = high < 0.0;
@@ -129,8 +130,8 @@ impl Constant {
     }
 }
 
-/// The number of the interval, whose ends have one sign, that has the fewest decimal digits, itself or as an
-/// f32; and how many those are.
+/// The number of the interval, whose ends have one sign, that has the fewest decimal digits, itself
+/// or as an f32; and how many those are.
 pub(crate) fn shortest(interval: Interval) -> (f64, usize) {
     let middle = interval.middle();
     (0..17)

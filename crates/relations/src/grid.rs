@@ -12,20 +12,21 @@ pub struct Grid {
     pub groups: Groups,
     /// The numbers that are scaled.
     pub code: Code,
-    /// Most numbers between the smallest and the largest of a group, both counted, on a uniform grid; else
-    /// how many the code has.
+    /// Most numbers between the smallest and the largest of a group, both counted, on a uniform
+    /// grid; else how many the code has.
     pub levels: usize,
     /// Whether zero is on the grid.
     pub zero: bool,
     /// Whether all scales are powers of two.
     pub powers_of_two: bool,
-    /// Steps between zero and the largest magnitude of a group, at most; 0 if zero is not on the grid.
+    /// Steps between zero and the largest magnitude of a group, at most; 0 if zero is not on the
+    /// grid.
     pub reach: usize,
 }
 
-/// Scales or zero points that are not those of what was quantised: a factor, or a summand, for each group
-/// brings `b` much nearer to `a`. Errors that a quantiser makes on purpose, to make up for others, can't be
-/// undone so.
+/// Scales or zero points that are not those of what was quantised: a factor, or a summand, for each
+/// group brings `b` much nearer to `a`. Errors that a quantiser makes on purpose, to make up for
+/// others, can't be undone so.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Misfit {
     /// Whether it takes factors or summands.
@@ -101,8 +102,8 @@ pub enum Code {
     E5m2,
     /// FP8 with three bits after the leading one.
     E4m3,
-    /// The same with another bias and one number more, as on some AMD devices; told apart by its largest
-    /// number alone.
+    /// The same with another bias and one number more, as on some AMD devices; told apart by its
+    /// largest number alone.
     E4m3fnuz,
     /// Integers to 127 or 128 in magnitude, which the largest value reaches.
     Int8,

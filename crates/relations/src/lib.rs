@@ -1,13 +1,13 @@
 //! Whether one tensor is made of another by a rule that has a name.
 //!
 //! - [`relation`]: the rule by which single elements follow: a rounding, a factor, a sign.
-//! - [`describe`]: the same of two tensors with their shape, which may also be rearranged, damaged in one
-//!   place, scaled by row or quantised. If no rule holds, it says how far apart they are.
+//! - [`describe`]: the same of two tensors with their shape, which may also be rearranged, damaged
+//!   in one place, scaled by row or quantised. If no rule holds, it says how far apart they are.
 //!
 //! Sentences are for people: a [`Statement`] also gives its rule's name and values.
 //!
-//! A rule counts only if every element obeys it, bit by bit. The crate is pure numbers: it knows no files,
-//! clocks or randomness, and any number of threads gives the same answer.
+//! A rule counts only if every element obeys it, bit by bit. The crate is pure numbers: it knows no
+//! files, clocks or randomness, and any number of threads gives the same answer.
 //!
 //! ```
 //! use ulpscope_floats::{DType, Floats};

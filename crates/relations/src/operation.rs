@@ -13,14 +13,15 @@ pub enum Operation {
     Plus,
 }
 
-/// Elements that must constrain the constant. Four hit a common interval by chance once in millions of times.
+/// Elements that must constrain the constant. Four hit a common interval by chance once in millions
+/// of times.
 pub(crate) const EVIDENCE: usize = 4;
 
 impl Operation {
     pub(crate) const ALL: [Operation; 2] = [Operation::Times, Operation::Plus];
 
-    /// The constants that turn some number of `x` into one of `result`: what may have been rounded to what is
-    /// there, or a single number that was not. `None` if that says nothing about them.
+    /// The constants that turn some number of `x` into one of `result`: what may have been rounded
+    /// to what is there, or a single number that was not. `None` if that says nothing about them.
     pub(crate) fn solve(self, x: Interval, result: Interval) -> Option<Interval> {
         if !(x.low.is_finite() && x.high.is_finite()) || (x.contains(0.0) && self == Operation::Times) {
             return None;
@@ -77,8 +78,8 @@ impl Fit {
     pub(crate) const NEW: Fit =
         Fit { interval: Interval::ALL, evidence: 0, smallest: f64::INFINITY, largest: f64::NEG_INFINITY };
 
-    /// Takes the element `x`, which became `y`, into account: `y` was rounded to `to`, and `x` before to
-    /// `from`.
+    /// Takes the element `x`, which became `y`, into account: `y` was rounded to `to`, and `x`
+    /// before to `from`.
     pub(crate) fn add(&mut self, operation: Operation, x: f64, y: f64, from: Option<DType>, to: DType) {
         let source = from.map_or(Interval { low: x, high: x }, |from| cell(x, from));
         let Some(fits) = operation.solve(source, cell(y, to)) else {
@@ -100,7 +101,8 @@ impl Fit {
                 let ulp = 4.0 * format.unit_roundoff();
                 self.interval.width() <= ulp * low.abs().max(high.abs()) && self.largest > self.smallest
             }
-            // What was added must be known better than the elements differ, else anything constant is a sum.
+            // What was added must be known better than the elements differ, else anything constant
+            // is a sum.
             Operation::Plus => self.largest - self.smallest >= 4.0 * self.interval.width(),
         };
         low.is_finite() && high.is_finite() && low <= high && (low > 0.0 || high < 0.0) && narrow

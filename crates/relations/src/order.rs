@@ -140,8 +140,8 @@ impl Order {
         }
     }
 
-    /// Whether this is a layout of heads, of `n` rows in all: few rows, many times over, are an order of
-    /// packed codes.
+    /// Whether this is a layout of heads, of `n` rows in all: few rows, many times over, are an
+    /// order of packed codes.
     pub fn of_heads(&self, n: usize) -> bool {
         const FEW: usize = 16;
         match self {
@@ -151,8 +151,8 @@ impl Order {
         }
     }
 
-    /// The order that leads from keys `a` to the same keys in other places, `b`. `None` if they are other
-    /// keys.
+    /// The order that leads from keys `a` to the same keys in other places, `b`. `None` if they are
+    /// other keys.
     pub(crate) fn of(a: &[u64], b: &[u64], heads: &[usize]) -> Option<Order> {
         let n = a.len();
         let leads = |order: &Order| (0..n).all(|i| b[i] == a[order.source(i, n)]);
@@ -162,12 +162,14 @@ impl Order {
         {
             return Some(Order::Swapped(i, j));
         }
-        // Where keys occur more than once, several orders lead from one to the other; names go first.
+        // Where keys occur more than once, several orders lead from one to the other; names go
+        // first.
         let rolls = (1..n).filter(|&k| a[k] == b[0]).take(16).map(|k| {
             let back = k as isize;
             Order::Rolled(if k > n / 2 { n as isize - back } else { -back })
         });
-        // Blocks that moved whole are likelier than a layout for head counts that the model has not.
+        // Blocks that moved whole are likelier than a layout for head counts that the model has
+        // not.
         let known = |order: &Order| match order {
             Order::HeadsMismatched { heads: to, undone_for, .. } => {
                 heads.contains(to) && heads.contains(undone_for)
@@ -203,7 +205,8 @@ pub(crate) fn head_orders(n: usize, heads: &[usize]) -> impl Iterator<Item = Ord
     once.chain(twice).chain(pairs)
 }
 
-/// The order by which equal keys pair up; of several equal ones, those that can stay where they are.
+/// The order by which equal keys pair up; of several equal ones, those that can stay where they
+/// are.
 fn by_key(a: &[u64], b: &[u64]) -> Option<Order> {
     let n = a.len();
     let mut places: HashMap<u64, Vec<usize>> = HashMap::with_capacity(n);

@@ -49,7 +49,8 @@ impl fmt::Display for Place {
 }
 
 impl Place {
-    /// The flat indices of its elements, of a matrix of `rows` and `columns`. None if they are scattered.
+    /// The flat indices of its elements, of a matrix of `rows` and `columns`. None if they are
+    /// scattered.
     pub(crate) fn elements(&self, rows: usize, columns: usize) -> Box<dyn Iterator<Item = usize> + '_> {
         match self {
             Place::Rows(r, _) => Box::new(r.start * columns..r.end * columns),

@@ -41,8 +41,8 @@ pub enum Rearrangement {
     Shards {
         /// How many shards of columns there are.
         count: usize,
-        /// Whether they lie one after the other, each with all rows, where they should lie side by side; else
-        /// they lay so, and are side by side now.
+        /// Whether they lie one after the other, each with all rows, where they should lie side by
+        /// side; else they lay so, and are side by side now.
         stacked: bool,
     },
     /// Everything lies some places further on. Nothing came round again from the other end.

@@ -22,8 +22,8 @@ use crate::text;
 
 /// How one array follows from the other, verified on every element.
 ///
-/// Values are compared after exact widening: two NaNs are equal, +0 and -0 are not. The `Display` form is
-/// what records and tables show, in terms of `a` and `b`.
+/// Values are compared after exact widening: two NaNs are equal, +0 and -0 are not. The `Display`
+/// form is what records and tables show, in terms of `a` and `b`.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Relation {
     /// Same format, same values: `b = a`.
@@ -73,8 +73,9 @@ pub enum Relation {
     Partial(Partial),
     /// A factor or a summand for each row, column, block or tile: `b = k*a, k per row …`.
     Grouped(Grouped),
-    /// Put on a grid: `b = a quantised in blocks of 32 to at most 16 levels, SQNR 20.9 dB (like q4_0)`. The
-    /// grid is verified on every element; that it is a quantisation *of* `a` is said because the two are
+    /// Put on a grid:
+    /// `b = a quantised in blocks of 32 to at most 16 levels, SQNR 20.9 dB (like q4_0)`. The grid
+    /// is verified on every element; that it is a quantisation *of* `a` is said because the two are
     /// near.
     Quantised(Quantised),
 }
@@ -156,8 +157,8 @@ pub enum Change {
 pub enum Zeros {
     /// Those of the place.
     Place,
-    /// All whose magnitude was below some number, the smallest power of two that fits: subnormals, or what
-    /// pruning found too small.
+    /// All whose magnitude was below some number, the smallest power of two that fits: subnormals,
+    /// or what pruning found too small.
     Below(f64),
     /// Two of every four neighbours.
     TwoOfFour,

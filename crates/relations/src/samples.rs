@@ -18,7 +18,8 @@ pub(crate) fn gaussian(len: usize, seed: u64) -> Floats<'static> {
 
 /// Numbers in `[0, 1)`, by splitmix64.
 pub(crate) fn uniform(seed: u64) -> impl FnMut() -> f64 {
-    // Another multiplier than below: else one seed's numbers would be the next one's, a place further on.
+    // Another multiplier than below: else one seed's numbers would be the next one's, a place
+    // further on.
     let seed = seed.wrapping_add(1).wrapping_mul(0xd134_2543_de82_ef95);
     let mut random = SplitMix64::new(seed);
     move || random.unit()

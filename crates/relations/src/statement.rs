@@ -96,8 +96,8 @@ pub enum Description {
         /// The grid that `b` lies on, if it is quantised.
         grid: Option<Grid>,
     },
-    /// Near to `a`, in so few different numbers a row or column that they must be codes with few scales,
-    /// whose groups are not neighbours.
+    /// Near to `a`, in so few different numbers a row or column that they must be codes with few
+    /// scales, whose groups are not neighbours.
     Coded {
         /// What has few numbers.
         axis: Axis,
@@ -106,8 +106,8 @@ pub enum Description {
         /// Signal-to-noise ratio.
         sqnr_db: f64,
     },
-    /// Negative elements are larger by a constant for each row: codes of a signed format, read as those of an
-    /// unsigned one.
+    /// Negative elements are larger by a constant for each row: codes of a signed format, read as
+    /// those of an unsigned one.
     Unsigned {
         /// The constant, as a multiple of the largest magnitude of its row.
         by: f64,
@@ -119,8 +119,8 @@ pub enum Description {
         /// How many of them are one now.
         group: usize,
     },
-    /// Some rows or columns have nothing to do with the original's; of the others there is a statement of its
-    /// own.
+    /// Some rows or columns have nothing to do with the original's; of the others there is a
+    /// statement of its own.
     Except {
         /// What is known of those near to the original's.
         rest: Box<Statement>,

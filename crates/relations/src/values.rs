@@ -60,8 +60,8 @@ fn source(of: Side, rounded: Option<Rounding>) -> Values {
 }
 
 impl Statement {
-    /// The rule's name: `rounded`, `quantised`, `permuted`, `low-rank-update`. It stays the same if words
-    /// change.
+    /// The rule's name: `rounded`, `quantised`, `permuted`, `low-rank-update`. It stays the same if
+    /// words change.
     pub fn rule(&self) -> &'static str {
         match self {
             Statement::Exact(relation) => relation.rule(),

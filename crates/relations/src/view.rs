@@ -89,9 +89,9 @@ pub(crate) fn each(a: View, b: View, test: impl Fn(f64, f64) -> bool + Sync) -> 
     everywhere(a, b, |a, b| a.iter().zip(b).all(|(a, b)| test(*a, *b)))
 }
 
-/// Gathers something over two arrays of one length: `add` takes in the elements from an index on, and says
-/// whether to go on. `None` as soon as it says no. Whatever `merge` does must not depend on where the arrays
-/// were cut, or on the number of threads.
+/// Gathers something over two arrays of one length: `add` takes in the elements from an index on,
+/// and says whether to go on. `None` as soon as it says no. Whatever `merge` does must not depend
+/// on where the arrays were cut, or on the number of threads.
 pub(crate) fn tally<T: Send>(
     a: View,
     b: View,
@@ -126,8 +126,8 @@ pub(crate) fn tally<T: Send>(
     }
 }
 
-/// The format in which the array's arithmetic seems to have been done: its own if that has 16 bits, else the
-/// narrowest that holds every value. `None` if only f64 does.
+/// The format in which the array's arithmetic seems to have been done: its own if that has 16 bits,
+/// else the narrowest that holds every value. `None` if only f64 does.
 pub(crate) fn format(x: &Floats) -> Option<DType> {
     if matches!(x.dtype(), DType::Bf16 | DType::F16) {
         return Some(x.dtype());
@@ -147,8 +147,8 @@ pub(crate) fn holds(format: DType, x: &Floats) -> bool {
     format.contains(x.dtype()) || each(View::plain(x), View::plain(x), |x, _| kept(x))
 }
 
-/// How `a` may have been rounded before something else was done to it to give `b`: not at all, or by a
-/// rounding whose format holds `b` but not `a`.
+/// How `a` may have been rounded before something else was done to it to give `b`: not at all, or
+/// by a rounding whose format holds `b` but not `a`.
 pub(crate) fn roundings<'a>(a: &'a Floats<'a>, b: &Floats) -> Vec<View<'a>> {
     let narrowed = |format: DType| holds(format, b) && !holds(format, a);
     let (bf16, f16, f32) = (narrowed(DType::Bf16), narrowed(DType::F16), narrowed(DType::F32));

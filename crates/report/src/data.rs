@@ -1,8 +1,8 @@
-//! What the script draws: the record's numbers by arm and prompt, as small as they can be without showing
-//! others.
+//! What the script draws: the record's numbers by arm and prompt, as small as they can be without
+//! showing others.
 //!
-//! Numbers have nine significant digits, which is five more than are ever shown. Of large runs a part is
-//! kept, and `notes` says in sentences what is not; everything is in the record.
+//! Numbers have nine significant digits, which is five more than are ever shown. Of large runs a
+//! part is kept, and `notes` says in sentences what is not; everything is in the record.
 
 use serde_json::{Value, json};
 use std::collections::HashMap;
@@ -124,7 +124,8 @@ fn key(site: &SiteDivergence) -> (&str, usize, &str) {
     (&site.arm, site.prompt, &site.site)
 }
 
-/// One site: index of its name, shape, what has accumulated, what it introduces, and what is known beside.
+/// One site: index of its name, shape, what has accumulated, what it introduces, and what is known
+/// beside.
 fn site(beside: &Beside, site: &SiteDivergence, name: usize) -> Value {
     let (d, i) = (&site.difference, &site.introduced);
     let floor = beside.floors.get(&key(site)).copied();
@@ -179,7 +180,8 @@ fn detail(detail: &SiteDetail) -> Value {
 
 /// An element's value in all its digits, since two of them may differ in the last one only.
 fn exact(value: f64) -> String {
-    // The shortest digits that read back as the same f32, where it is one, as PyTorch would print it.
+    // The shortest digits that read back as the same f32, where it is one, as PyTorch would print
+    // it.
     let narrow = value as f32;
     let plain = value == 0.0 || !value.is_finite() || (1e-4..1e7).contains(&value.abs());
     match (f64::from(narrow) == value, plain) {
@@ -241,8 +243,8 @@ fn texts(record: &RunRecord) -> Value {
         .into()
 }
 
-/// Ranges of positions: from, to, measured, floor's mean and standard deviation, intrinsic, whether it
-/// exceeds.
+/// Ranges of positions: from, to, measured, floor's mean and standard deviation, intrinsic, whether
+/// it exceeds.
 fn growth(record: &RunRecord, arm: &str, prompt: usize) -> Vec<Value> {
     let explanation = record.explanation.as_ref().filter(|e| e.arm == arm);
     let buckets = explanation.map_or(&[][..], |e| &e.growth).iter().filter(|b| b.prompt == prompt);

@@ -10,8 +10,8 @@ use crate::several::lines;
 /// Rows before the rest is only counted.
 const ROWS: usize = 12;
 
-/// One run as Markdown for a pull request: failed conditions, verdict, rows, logits; the whole summary behind
-/// a fold.
+/// One run as Markdown for a pull request: failed conditions, verdict, rows, logits; the whole
+/// summary behind a fold.
 pub fn markdown(record: &RunRecord) -> String {
     let mut page = opening(record, 2);
     page += "\n| arm | prompt | KL (nats) | bit-equal | mean abs. difference | max | same top token |\n|---|---|---|---|---|---|---|\n";

@@ -7,7 +7,8 @@ const TEXT: usize = 400;
 /// Token ids that a command line is still readable with.
 const IDS: usize = 1000;
 
-/// The command line that asks the same again, for a POSIX shell; none where it would be unreadably long.
+/// The command line that asks the same again, for a POSIX shell; none where it would be unreadably
+/// long.
 pub(crate) fn command(record: &RunRecord) -> Option<String> {
     let [a, b, more @ ..] = &record.arms[..] else { return None };
     let traces = &record.settings.traces;

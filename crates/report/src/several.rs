@@ -150,7 +150,8 @@ pub(crate) fn lines(runs: &[(String, RunRecord)]) -> Vec<Line<'_>> {
     lines
 }
 
-/// A name for a run whose record is in the folder `folder`: what tells it from others, not its whole path.
+/// A name for a run whose record is in the folder `folder`: what tells it from others, not its
+/// whole path.
 pub fn name(folder: &str, record: &RunRecord) -> String {
     let last = folder.trim_end_matches(['/', '\\']).rsplit(['/', '\\']).next().unwrap_or_default();
     match last {

@@ -49,8 +49,8 @@ impl<'a> Arm<'a> {
         self.recipe.parameter(stored, self.checkpoint.auto_dtype())
     }
 
-    /// The same for a tensor whose values may lie in the checkpoint's memory map: what is kept as it is stays
-    /// there.
+    /// The same for a tensor whose values may lie in the checkpoint's memory map: what is kept as
+    /// it is stays there.
     pub fn parameter_of<'c>(&self, stored: &StoredTensor<'c>) -> (Floats<'c>, Conversion) {
         if stored.values.is_borrowed() {
             return self.recipe.into_parameter(stored.clone(), self.checkpoint.auto_dtype());
@@ -64,8 +64,8 @@ impl<'a> Arm<'a> {
         self.recipe.keeps(stored, self.checkpoint.auto_dtype())
     }
 
-    /// [`Arm::parameter_of`] where other arms' values are at hand: values that have the bits of one of those
-    /// are not written down a second time.
+    /// [`Arm::parameter_of`] where other arms' values are at hand: values that have the bits of one
+    /// of those are not written down a second time.
     pub fn parameter_beside<'c>(
         &self,
         stored: &StoredTensor<'c>,
@@ -81,7 +81,8 @@ impl<'a> Arm<'a> {
         })
     }
 
-    /// The rotary embeddings with their buffers as the recipe leaves them, and a report for each buffer.
+    /// The rotary embeddings with their buffers as the recipe leaves them, and a report for each
+    /// buffer.
     pub fn rotary(&self) -> (Vec<RotaryEmbedding>, Vec<Conversion>) {
         self.recipe.rotary(&self.architecture)
     }

@@ -87,11 +87,12 @@ enum Source {
 }
 
 impl Checkpoint {
-    /// Opens a directory in Hugging Face layout, or a `.gguf` file. Of a GGUF file in parts, any part opens
-    /// all.
+    /// Opens a directory in Hugging Face layout, or a `.gguf` file. Of a GGUF file in parts, any
+    /// part opens all.
     ///
-    /// Only headers are read. Every parameter that the configuration asks for must be there with its shape,
-    /// and nothing else, but for what transformers ignores too (see [`Checkpoint::ignored`]).
+    /// Only headers are read. Every parameter that the configuration asks for must be there with
+    /// its shape, and nothing else, but for what transformers ignores too (see
+    /// [`Checkpoint::ignored`]).
     ///
     /// # Errors
     /// [`WeightsError`] says which file, what was found and what to do about it.
@@ -120,7 +121,8 @@ impl Checkpoint {
         let mut stamps = vec![Stamp::read(&config_path)?];
         let tokenizer_path = dir.join("tokenizer.json");
         if there(&tokenizer_path)? {
-            // It is hashed even where token ids make it needless, and a pipe would be waited for without end.
+            // It is hashed even where token ids make it needless, and a pipe would be waited for
+            // without end.
             open(&tokenizer_path)?;
             stamps.push(Stamp::read(&tokenizer_path)?);
         }
@@ -142,7 +144,8 @@ impl Checkpoint {
             }
         }
         let mut ignored = settle_head(dir, &own, &mut shards)?;
-        // Checkpoints from before 2023 stored this buffer; transformers computes it and skips what is stored.
+        // Checkpoints from before 2023 stored this buffer; transformers computes it and skips what
+        // is stored.
         ignored.extend(shards.names().filter(|n| n.ends_with("rotary_emb.inv_freq")).map(str::to_owned));
         let stored = shards.names().filter_map(|n| Some((n, shards.entry(n)?.shape.as_slice())));
         let names = check(dir, &own, stored, &ignored)?;
@@ -223,16 +226,19 @@ impl Checkpoint {
         &self.architecture
     }
 
-    /// The parameters' names in the order of PyTorch's state dict, a tied `lm_head.weight` left out.
+    /// The parameters' names in the order of PyTorch's state dict, a tied `lm_head.weight` left
+    /// out.
     pub fn names(&self) -> Vec<&str> {
         self.names.iter().map(String::as_str).collect()
     }
 
-    /// One parameter. From a directory it is borrowed from the memory map if its alignment allows; a GGUF's
-    /// block types are turned into f32, and its query and key rows put back into Hugging Face's order.
+    /// One parameter. From a directory it is borrowed from the memory map if its alignment allows;
+    /// a GGUF's block types are turned into f32, and its query and key rows put back into Hugging
+    /// Face's order.
     ///
     /// # Errors
-    /// [`WeightsError::UnknownParameter`], or [`WeightsError::Changed`] if the file was rewritten meanwhile.
+    /// [`WeightsError::UnknownParameter`], or [`WeightsError::Changed`] if the file was rewritten
+    /// meanwhile.
     pub fn tensor(&self, name: &str) -> Result<StoredTensor<'_>, WeightsError> {
         let found = match &self.source {
             Source::Directory(shards) => shards
@@ -250,13 +256,13 @@ impl Checkpoint {
         }
     }
 
-    /// Has this checkpoint seen in the form of another model where that computes the same: with biases, of
-    /// zeros, that the other has and this one has not, and with each key and value head as often as the other
-    /// has it. Says what was done, a sentence each; nothing where the forms are alike, or no form of this one
-    /// is like the other's.
+    /// Has this checkpoint seen in the form of another model where that computes the same: with
+    /// biases, of zeros, that the other has and this one has not, and with each key and value head
+    /// as often as the other has it. Says what was done, a sentence each; nothing where the forms
+    /// are alike, or no form of this one is like the other's.
     ///
-    /// [`StoredTensor::stored`] of such a bias is `absent`. [`Checkpoint::config_json`] stays that of the
-    /// file.
+    /// [`StoredTensor::stored`] of such a bias is `absent`. [`Checkpoint::config_json`] stays that
+    /// of the file.
     pub fn write_like(&mut self, other: &Architecture) -> Vec<String> {
         self.architecture = self.own.clone();
         let (form, said) = Form::like(&mut self.architecture, other);
@@ -265,8 +271,8 @@ impl Checkpoint {
         said
     }
 
-    /// What `dtype="auto"` resolves to: the format that config.json names, else that of the first tensor
-    /// stored. For GGUF it is f32, as in transformers.
+    /// What `dtype="auto"` resolves to: the format that config.json names, else that of the first
+    /// tensor stored. For GGUF it is f32, as in transformers.
     pub fn auto_dtype(&self) -> DType {
         let stored = || match &self.source {
             Source::Directory(shards) => shards.names().find_map(|n| shards.dtype(n, shards.entry(n)?).ok()),
@@ -283,8 +289,8 @@ impl Checkpoint {
         &self.files
     }
 
-    /// Checks that every file is still the one that was opened, so that what was computed belongs to it and
-    /// to its hash.
+    /// Checks that every file is still the one that was opened, so that what was computed belongs
+    /// to it and to its hash.
     ///
     /// # Errors
     /// [`WeightsError::Changed`] or [`WeightsError::Replaced`] with what happened to which file.
@@ -300,27 +306,29 @@ impl Checkpoint {
         }
     }
 
-    /// A text that another checkpoint does not have, nor this one once a byte of it was written to: where its
-    /// files are, how long, when they changed last. Cheaper than a hash, and of no use on another machine.
+    /// A text that another checkpoint does not have, nor this one once a byte of it was written to:
+    /// where its files are, how long, when they changed last. Cheaper than a hash, and of no use on
+    /// another machine.
     pub fn stamp(&self) -> String {
         let stamps = self.stamps.iter().chain(self.maps().iter().map(Map::stamp));
         stamps.map(Stamp::to_string).collect::<Vec<_>>().join("; ")
     }
 
-    /// Gives back the memory that the memory maps take up. What is borrowed from them stays good: it is read
-    /// again when it is looked at again.
+    /// Gives back the memory that the memory maps take up. What is borrowed from them stays good:
+    /// it is read again when it is looked at again.
     pub fn release(&self) {
         self.maps().iter().for_each(|map| map.release(0..map.all().len()));
     }
 
-    /// Has [`Checkpoint::sha256`] remember the hashes of large files in a folder, and believe those that it
-    /// remembers: for as long as a file's device, inode, length and times of change are what they were. On
-    /// Unix only.
+    /// Has [`Checkpoint::sha256`] remember the hashes of large files in a folder, and believe those
+    /// that it remembers: for as long as a file's device, inode, length and times of change are
+    /// what they were. On Unix only.
     pub fn remember_hashes(&mut self, folder: Option<PathBuf>) {
         self.hashes = folder;
     }
 
-    /// The SHA-256 of every file, as lower-case hex, with its name relative to the checkpoint's directory.
+    /// The SHA-256 of every file, as lower-case hex, with its name relative to the checkpoint's
+    /// directory.
     ///
     /// # Errors
     /// [`WeightsError::Io`] if a file can't be read to its end, or another error if it was changed.
@@ -328,8 +336,8 @@ impl Checkpoint {
         Ok(self.sha256_while(|| true)?.unwrap_or_default())
     }
 
-    /// [`Checkpoint::sha256`], for as long as that is wanted: `None` if it no longer was. Reading a large
-    /// model takes long.
+    /// [`Checkpoint::sha256`], for as long as that is wanted: `None` if it no longer was. Reading a
+    /// large model takes long.
     ///
     /// # Errors
     /// As [`Checkpoint::sha256`].
@@ -363,14 +371,15 @@ impl Checkpoint {
         }
     }
 
-    /// Stored tensors that are not used, and that transformers does not use either: the `rotary_emb.inv_freq`
-    /// of old checkpoints, and an `lm_head.weight` that repeats a tied embedding.
+    /// Stored tensors that are not used, and that transformers does not use either: the
+    /// `rotary_emb.inv_freq` of old checkpoints, and an `lm_head.weight` that repeats a tied
+    /// embedding.
     pub fn ignored(&self) -> &[String] {
         &self.ignored
     }
 
-    /// For a GGUF with a `rope_freqs.weight`: the numbers, one per pair of head dimensions, by which each
-    /// rotary frequency is *divided* (llama.cpp's form of `llama3` scaling).
+    /// For a GGUF with a `rope_freqs.weight`: the numbers, one per pair of head dimensions, by
+    /// which each rotary frequency is *divided* (llama.cpp's form of `llama3` scaling).
     pub fn rope_factors(&self) -> Option<&[f32]> {
         match &self.source {
             Source::Directory(_) => None,
@@ -384,8 +393,8 @@ pub(crate) fn read_config(path: &Path, json: &Value) -> Result<Architecture, Wei
     ulpscope_families::read(json).map_err(|source| WeightsError::Config { path: path.to_owned(), source })
 }
 
-/// Decides what a tied model's stored `lm_head.weight` is, as transformers' `tie_weights` does: a repetition,
-/// or the only copy of the embedding.
+/// Decides what a tied model's stored `lm_head.weight` is, as transformers' `tie_weights` does: a
+/// repetition, or the only copy of the embedding.
 fn settle_head(dir: &Path, of: &Architecture, shards: &mut Shards) -> Result<Vec<String>, WeightsError> {
     if !of.tied {
         return Ok(Vec::new());
@@ -402,8 +411,8 @@ fn settle_head(dir: &Path, of: &Architecture, shards: &mut Shards) -> Result<Vec
     }
 }
 
-/// Compares what is stored with what the model needs and returns its parameters' names in order; one error
-/// lists every difference.
+/// Compares what is stored with what the model needs and returns its parameters' names in order;
+/// one error lists every difference.
 fn check<'a>(
     path: &Path,
     of: &Architecture,

@@ -218,7 +218,8 @@ impl Mismatch {
     }
 }
 
-/// So many names of each kind are spelled out in a message; a wrong config can make every tensor one.
+/// So many names of each kind are spelled out in a message; a wrong config can make every tensor
+/// one.
 const SHOWN: usize = 8;
 
 impl fmt::Display for Mismatch {

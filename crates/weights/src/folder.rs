@@ -24,8 +24,8 @@ pub(crate) fn there(path: &Path) -> Result<bool, WeightsError> {
 /// A kind of file by its name, and what to do with it.
 type Known<'k> = (&'k dyn Fn(&str) -> bool, &'static str);
 
-/// What lies in a folder that has no weights that can be read, with the remedy; nothing if that is nothing
-/// known.
+/// What lies in a folder that has no weights that can be read, with the remedy; nothing if that is
+/// nothing known.
 pub(crate) fn instead(dir: &Path) -> Option<String> {
     let mut names: Vec<String> = (std::fs::read_dir(dir).ok()?)
         .filter_map(|entry| entry.ok()?.file_name().into_string().ok())

@@ -1,5 +1,5 @@
-//! A model written in another form that computes the same: biases of zeros where there are none, each key and
-//! value head as often as query heads read it.
+//! A model written in another form that computes the same: biases of zeros where there are none,
+//! each key and value head as often as query heads read it.
 
 use ulpscope_decoder::{Architecture, Attention, FeedForward, Layer};
 use ulpscope_floats::{DType, Floats};
@@ -20,8 +20,8 @@ pub(crate) struct Form {
 }
 
 impl Form {
-    /// Writes a model in the form of `other` where that is the same model, and says what was done, a sentence
-    /// each.
+    /// Writes a model in the form of `other` where that is the same model, and says what was done,
+    /// a sentence each.
     pub(crate) fn like(of: &mut Architecture, other: &Architecture) -> (Self, Vec<String>) {
         let before: Vec<String> = of.parameters().into_iter().map(|p| p.name).collect();
         let mut said = Vec::new();

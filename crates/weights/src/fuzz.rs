@@ -388,8 +388,8 @@ fn fuzz_gguf_parts() {
 
 /// Whatever a tokenizer was built from, texts either have ids or an error.
 ///
-/// Tried for one in sixteen inputs: the library keeps a cache in this thread for each tokenizer that was ever
-/// used in it, and after some hundred thousand of them that is what the memory is.
+/// Tried for one in sixteen inputs: the library keeps a cache in this thread for each tokenizer
+/// that was ever used in it, and after some hundred thousand of them that is what the memory is.
 fn tokenise(tokenizer: &Tokenizer, input: &[u8]) -> Result<String, String> {
     let sum = input.iter().fold(input.len(), |sum, &byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
     if !(sum >> 3).is_multiple_of(16) {

@@ -10,8 +10,9 @@ thread_local! {
 
 /// Runs `f`; if it panics, the error is what the panic said, on one line.
 ///
-/// A file may be anything, and some parsers take a file at its word. The panic is an error like any other,
-/// and says nothing on stderr: the first call adds to the panic hook that it is not asked while this runs.
+/// A file may be anything, and some parsers take a file at its word. The panic is an error like any
+/// other, and says nothing on stderr: the first call adds to the panic hook that it is not asked
+/// while this runs.
 pub(crate) fn guarded<T>(f: impl FnOnce() -> T) -> Result<T, String> {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {

@@ -1,9 +1,9 @@
 //! The sha256 of a checkpoint's files, remembered from run to run while the file is the same.
 //!
-//! What a large file's hash takes is more than everything else of a short comparison. As in git's index, a
-//! hash is believed for as long as device, inode, length and both times of change are those that it was taken
-//! at. A file that changed within the last two seconds is not remembered, since it could change once more
-//! without a trace.
+//! What a large file's hash takes is more than everything else of a short comparison. As in git's
+//! index, a hash is believed for as long as device, inode, length and both times of change are
+//! those that it was taken at. A file that changed within the last two seconds is not remembered,
+//! since it could change once more without a trace.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -23,8 +23,8 @@ const LEAST: usize = 8 << 20;
 /// Longer than the steps of any file system's clock.
 const SETTLED: Duration = Duration::from_secs(2);
 
-/// The sha256 of a mapped file, in lower-case hexadecimal; `None` if it is no longer wanted. `notes` is the
-/// folder in which hashes are remembered, if they are.
+/// The sha256 of a mapped file, in lower-case hexadecimal; `None` if it is no longer wanted.
+/// `notes` is the folder in which hashes are remembered, if they are.
 pub(crate) fn sha256_of_map(
     map: &Map,
     notes: Option<&Path>,

@@ -1,12 +1,12 @@
 //! Snapshots of repositories on a Hugging Face hub: first from the cache, then from the hub.
 //!
-//! The cache is the one all Hugging Face tools share, in their layout. A complete copy in it is used as it
-//! is, without asking whether the branch has moved since: a comparison should not change under its
-//! author because somebody pushed. Naming another revision fetches that one.
+//! The cache is the one all Hugging Face tools share, in their layout. A complete copy in it is
+//! used as it is, without asking whether the branch has moved since: a comparison should not change
+//! under its author because somebody pushed. Naming another revision fetches that one.
 //!
-//! [`cache`] reads and extends that layout, and needs no network. [`listing`] asks the hub which commit a
-//! revision stands for and which files it has; [`transfer`] fetches one file, by
-//! way of [`request`], which shows the token to nobody but the hub.
+//! [`cache`] reads and extends that layout, and needs no network. [`listing`] asks the hub which
+//! commit a revision stands for and which files it has; [`transfer`] fetches one file, by way of
+//! [`request`], which shows the token to nobody but the hub.
 
 mod cache;
 #[cfg(feature = "hub")]
@@ -37,7 +37,8 @@ pub(crate) struct Snapshot {
     pub(crate) commit: String,
 }
 
-/// Gives the snapshot of `repo` at `revision`, from the cache or, where that is allowed, from the hub.
+/// Gives the snapshot of `repo` at `revision`, from the cache or, where that is allowed, from the
+/// hub.
 pub(crate) fn snapshot(
     repo: &str,
     revision: Option<&str>,

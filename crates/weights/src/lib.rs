@@ -1,12 +1,14 @@
 //! Checkpoints, and the recipes that make runnable models of them.
 //!
-//! - [`Checkpoint`]: a Hugging Face directory or a GGUF file, opened by its headers, checked, and mapped.
-//! - [`Recipe`]: what is done to its parameters and to the model's buffers, as the calls a PyTorch user would
-//!   write.
+//! - [`Checkpoint`]: a Hugging Face directory or a GGUF file, opened by its headers, checked, and
+//!   mapped.
+//! - [`Recipe`]: what is done to its parameters and to the model's buffers, as the calls a PyTorch
+//!   user would write.
 //! - [`Conversion`]: what that did to each of them, counted.
-//! - [`locate`]: from a name that a user types to a path on disk, by way of the hub's cache and the hub.
-//! - [`survive_signals`], [`Allocator`], [`stay_within_memory`]: for programs that would rather report than
-//!   die when a file is cut short under its memory map, and when memory runs out.
+//! - [`locate`]: from a name that a user types to a path on disk, by way of the hub's cache and the
+//!   hub.
+//! - [`survive_signals`], [`Allocator`], [`stay_within_memory`]: for programs that would rather
+//!   report than die when a file is cut short under its memory map, and when memory runs out.
 //!
 //! No forward pass runs here, and nothing here prints.
 //!

@@ -1,13 +1,13 @@
 //! How much memory there is for this process, and a limit that makes wanting more an error.
 
-/// Limits the memory that this process may ask for to what its control group (a container's limit) or the
-/// machine has.
+/// Limits the memory that this process may ask for to what its control group (a container's limit)
+/// or the machine has.
 ///
-/// Linux grants memory that is not there and has its out-of-memory killer end a process that comes to use it,
-/// about which nothing can be said. Within the limit that is set here (`RLIMIT_DATA`: heaps and other private
-/// memory, not mapped files) the request itself is refused, and [`Allocator`](crate::Allocator) says so. A
-/// stricter limit that is set already stays. A setting of the whole process, so that it is for programs to
-/// ask for; does nothing outside of Linux.
+/// Linux grants memory that is not there and has its out-of-memory killer end a process that comes
+/// to use it, about which nothing can be said. Within the limit that is set here (`RLIMIT_DATA`:
+/// heaps and other private memory, not mapped files) the request itself is refused, and
+/// [`Allocator`](crate::Allocator) says so. A stricter limit that is set already stays. A setting
+/// of the whole process, so that it is for programs to ask for; does nothing outside of Linux.
 pub fn stay_within_memory() {
     #[cfg(target_os = "linux")]
     if let Some(most) = linux::most("/proc".as_ref(), "/sys/fs/cgroup".as_ref()) {
@@ -25,7 +25,8 @@ mod linux {
         let machine = fs::read_to_string(proc.join("meminfo")).ok().map(|text| machine(&text));
         let own = fs::read_to_string(proc.join("self/cgroup")).unwrap_or_default();
         let of_groups = own.lines().filter_map(|line| {
-            // `0::/path` of the one hierarchy there is today, or `4:memory:/path` of one for each resource.
+            // `0::/path` of the one hierarchy there is today, or `4:memory:/path` of one for each
+            // resource.
             let mut parts = line.splitn(3, ':').skip(1);
             let (controllers, path) = (parts.next()?, parts.next()?);
             match controllers {
@@ -48,8 +49,8 @@ mod linux {
         1024 * (of("MemTotal:").unwrap_or(0) + of("SwapTotal:").unwrap_or(0))
     }
 
-    /// The smallest limit of a group and those around it. A container may not see all of the path, but its
-    /// own root.
+    /// The smallest limit of a group and those around it. A container may not see all of the path,
+    /// but its own root.
     fn smallest(root: &Path, path: &str, file: &str) -> Option<u64> {
         let limit = |group: &Path| {
             let text = fs::read_to_string(root.join(group).join(file)).ok()?;
@@ -61,8 +62,8 @@ mod linux {
 
     pub(super) fn limit(most: u64) {
         let mut now = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-        // SAFETY: the pointers are to a value that lives through the calls, which do nothing but read and
-        // write it.
+        // SAFETY: the pointers are to a value that lives through the calls, which do nothing but
+        // read and write it.
         #[allow(unsafe_code)]
         unsafe {
             if libc::getrlimit(libc::RLIMIT_DATA, &raw mut now) == 0 && most < now.rlim_cur {

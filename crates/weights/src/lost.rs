@@ -1,10 +1,11 @@
 //! Pages of a mapped file that are gone, because somebody made the file shorter.
 //!
-//! Reading such a page raises SIGBUS, whose default is death without a word. [`survive_signals`] has a
-//! handler put zeros where the rest of the file was, and notes it. What was computed with them is no result,
-//! and does not become one: files and notes are looked at before each part of a model is read and when all
-//! are done, and that a file changed is an error ([`WeightsError::Changed`](crate::WeightsError::Changed))
-//! like any other. A disk or network that fails raises the same signal, and is told the same way.
+//! Reading such a page raises SIGBUS, whose default is death without a word. [`survive_signals`]
+//! has a handler put zeros where the rest of the file was, and notes it. What was computed with
+//! them is no result, and does not become one: files and notes are looked at before each part of a
+//! model is read and when all are done, and that a file changed is an error
+//! ([`WeightsError::Changed`](crate::WeightsError::Changed)) like any other. A disk or network that
+//! fails raises the same signal, and is told the same way.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,12 +13,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// Maps that can be told from memory of others. A checkpoint has one for each shard.
 const MOST: usize = 1024;
 
-/// Where the maps are: start and end, 0 where there is none, and 1 once a part was replaced. Without locks,
-/// because a signal handler reads it.
+/// Where the maps are: start and end, 0 where there is none, and 1 once a part was replaced.
+/// Without locks, because a signal handler reads it.
 static MAPS: [[AtomicUsize; 3]; MOST] = [const { [const { AtomicUsize::new(0) }; 3] }; MOST];
 
-/// A map's entry in the table. Where the table is full there is none, and the map is as if the handler were
-/// not there.
+/// A map's entry in the table. Where the table is full there is none, and the map is as if the
+/// handler were not there.
 pub(crate) struct Entry(Option<usize>);
 
 impl Entry {
@@ -51,12 +52,13 @@ impl Drop for Entry {
     }
 }
 
-/// Makes errors of two things that otherwise end the process without a word: reading a checkpoint that is cut
-/// short under its memory map (SIGBUS), and writing a file beyond `ulimit -f` (SIGXFSZ).
+/// Makes errors of two things that otherwise end the process without a word: reading a checkpoint
+/// that is cut short under its memory map (SIGBUS), and writing a file beyond `ulimit -f`
+/// (SIGXFSZ).
 ///
-/// Both are settings of the whole process, which is why they are not made unasked: a program calls this once,
-/// before it opens checkpoints and after it has installed handlers of its own. Faults outside of our maps are
-/// passed on to whoever handled them before. Does nothing outside of Linux.
+/// Both are settings of the whole process, which is why they are not made unasked: a program calls
+/// this once, before it opens checkpoints and after it has installed handlers of its own. Faults
+/// outside of our maps are passed on to whoever handled them before. Does nothing outside of Linux.
 pub fn survive_signals() {
     #[cfg(target_os = "linux")]
     linux::install();
@@ -86,9 +88,10 @@ mod linux {
             let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
             let Ok(page @ 1..) = usize::try_from(page) else { return };
             PAGE.store(page, Ordering::Release);
-            // SAFETY: `sigaction` is a plain C struct, for which all zeros is a value: no flags, an empty
-            // mask, the default action. Both pointers are to values that live through the calls. The handler
-            // has the signature that SA_SIGINFO asks for, and does only what a signal handler may: see there.
+            // SAFETY: `sigaction` is a plain C struct, for which all zeros is a value: no flags, an
+            // empty mask, the default action. Both pointers are to values that live through the
+            // calls. The handler has the signature that SA_SIGINFO asks for, and does only what a
+            // signal handler may: see there.
             #[allow(unsafe_code)]
             unsafe {
                 let mut before: libc::sigaction = MaybeUninit::zeroed().assume_init();
@@ -98,13 +101,14 @@ mod linux {
                 BEFORE.store(Box::into_raw(Box::new(before)), Ordering::Release);
                 let mut ours: libc::sigaction = MaybeUninit::zeroed().assume_init();
                 ours.sa_sigaction = handler as *const () as usize;
-                // The standard library gives its threads a stack of their own for signals; where there is
-                // none this flag has no effect.
+                // The standard library gives its threads a stack of their own for signals; where
+                // there is none this flag has no effect.
                 ours.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
                 libc::sigaction(libc::SIGBUS, &raw const ours, ptr::null_mut());
             }
         });
-        // SAFETY: ignoring a signal runs no code of ours. The write that was too long then returns EFBIG.
+        // SAFETY: ignoring a signal runs no code of ours. The write that was too long then returns
+        // EFBIG.
         #[allow(unsafe_code)]
         unsafe {
             libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
@@ -113,25 +117,27 @@ mod linux {
 
     /// Puts zeros where a map has lost its file, or passes the fault on.
     extern "C" fn handler(_signal: c_int, info: *mut libc::siginfo_t, _context: *mut c_void) {
-        // SAFETY: the kernel hands a valid `siginfo_t` to a handler that was installed with SA_SIGINFO, and
-        // for SIGBUS it holds an address.
+        // SAFETY: the kernel hands a valid `siginfo_t` to a handler that was installed with
+        // SA_SIGINFO, and for SIGBUS it holds an address.
         #[allow(unsafe_code)]
         let address = unsafe { (*info).si_addr() }.addr();
         let inside = MAPS.iter().find_map(|[start, end, lost]| {
             let from = start.load(Ordering::Acquire);
             let to = end.load(Ordering::Acquire);
-            // Read twice: an entry that changes hands meanwhile is another map's, not the one that faulted.
+            // Read twice: an entry that changes hands meanwhile is another map's, not the one that
+            // faulted.
             let same = start.load(Ordering::Acquire) == from;
             (same && from <= address && address < to).then_some((to, lost))
         });
         let replaced = inside.is_some_and(|(end, lost)| {
             lost.store(1, Ordering::Release);
             let start = address & !(PAGE.load(Ordering::Acquire) - 1);
-            // SAFETY: the pages from the one that faulted to the end of the map belong to one of our maps,
-            // which is alive: its entry is taken out before it is unmapped, and whoever faulted is reading
-            // it. They stay mapped and readable, and are given back with the rest. That bytes of a mapped
-            // file may change under a reader is what `Map` has to live with anyway. mmap is a bare system
-            // call and takes no lock. errno is put back, as a handler has to.
+            // SAFETY: the pages from the one that faulted to the end of the map belong to one of
+            // our maps, which is alive: its entry is taken out before it is unmapped, and whoever
+            // faulted is reading it. They stay mapped and readable, and are given back with the
+            // rest. That bytes of a mapped file may change under a reader is what `Map` has to live
+            // with anyway. mmap is a bare system call and takes no lock. errno is put back, as a
+            // handler has to.
             #[allow(unsafe_code)]
             unsafe {
                 let errno = *libc::__errno_location();
@@ -148,9 +154,9 @@ mod linux {
             }
         });
         if !replaced {
-            // SAFETY: sigaction is allowed in a handler, and BEFORE was filled before this was installed and
-            // is never freed. The instruction is run again upon return, faults again, and meets whoever was
-            // there before us.
+            // SAFETY: sigaction is allowed in a handler, and BEFORE was filled before this was
+            // installed and is never freed. The instruction is run again upon return, faults again,
+            // and meets whoever was there before us.
             #[allow(unsafe_code)]
             unsafe {
                 libc::sigaction(libc::SIGBUS, BEFORE.load(Ordering::Acquire), ptr::null_mut());

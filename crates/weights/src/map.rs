@@ -39,11 +39,11 @@ impl Map {
         let io = |e| WeightsError::io(path, e);
         let file = open(path)?;
         let found = file.metadata().map_err(io)?;
-        // SAFETY: the map is private to this value, read-only, and dropped before `file`. What Rust cannot
-        // know is whether another process truncates the file, upon which reading the lost pages raises SIGBUS
-        // (see `lost`), or overwrites it, upon which numbers change under us. No mapping can exclude that;
-        // `bytes` looks at the length again before each tensor and `Checkpoint::unchanged` at the rest, so
-        // that a file being rewritten is reported.
+        // SAFETY: the map is private to this value, read-only, and dropped before `file`. What Rust
+        // cannot know is whether another process truncates the file, upon which reading the lost
+        // pages raises SIGBUS (see `lost`), or overwrites it, upon which numbers change under us.
+        // No mapping can exclude that; `bytes` looks at the length again before each tensor and
+        // `Checkpoint::unchanged` at the rest, so that a file being rewritten is reported.
         #[allow(unsafe_code)]
         let map = unsafe { Mmap::map(&file) }.map_err(io)?;
         let (stamp, entry) = (Stamp::of(path, &found), Entry::of(&map));
@@ -88,12 +88,14 @@ impl Map {
         }
     }
 
-    /// Gives back the memory that a part of the file takes up. Who looks at it again has it read again.
+    /// Gives back the memory that a part of the file takes up. Who looks at it again has it read
+    /// again.
     pub(crate) fn release(&self, range: Range<usize>) {
         #[cfg(unix)]
         if let Some(map) = self.mapped() {
-            // SAFETY: the map is of a file and never written to, so that its pages come back with what is in
-            // the file, which is what they held before, under the same reservation as in `open`.
+            // SAFETY: the map is of a file and never written to, so that its pages come back with
+            // what is in the file, which is what they held before, under the same reservation as in
+            // `open`.
             #[allow(unsafe_code)]
             let released =
                 unsafe { map.unchecked_advise_range(UncheckedAdvice::DontNeed, range.start, range.len()) };
@@ -137,8 +139,8 @@ impl Map {
     }
 }
 
-/// Opens a file of a checkpoint. It may be a link, as in the hub's cache, where each leads to a blob outside
-/// the folder.
+/// Opens a file of a checkpoint. It may be a link, as in the hub's cache, where each leads to a
+/// blob outside the folder.
 pub(crate) fn open(path: &Path) -> Result<File, WeightsError> {
     file::open(path).map_err(|e| WeightsError::io(path, e))
 }

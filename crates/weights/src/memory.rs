@@ -3,17 +3,17 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// The system's allocator. When it has nothing left, the process ends with status 1 and a sentence on stderr
-/// that names what was wanted, where Rust would otherwise abort it.
+/// The system's allocator. When it has nothing left, the process ends with status 1 and a sentence
+/// on stderr that names what was wanted, where Rust would otherwise abort it.
 ///
-/// For programs, which declare it as their `#[global_allocator]`. Destructors do not run. It sees what the
-/// system refuses (`ulimit -v`, `ulimit -d`, [`stay_within_memory`](crate::stay_within_memory)); where the
-/// system promises memory that it does not have, its out-of-memory killer ends the process, and nothing can
-/// be said.
+/// For programs, which declare it as their `#[global_allocator]`. Destructors do not run. It sees
+/// what the system refuses (`ulimit -v`, `ulimit -d`,
+/// [`stay_within_memory`](crate::stay_within_memory)); where the system promises memory that it
+/// does not have, its out-of-memory killer ends the process, and nothing can be said.
 pub struct Allocator;
 
-// SAFETY: every call is handed on to `System`, which keeps the contract; no pointer or layout is changed on
-// the way, and where it refuses, nothing is returned at all.
+// SAFETY: every call is handed on to `System`, which keeps the contract; no pointer or layout is
+// changed on the way, and where it refuses, nothing is returned at all.
 #[allow(unsafe_code)]
 unsafe impl GlobalAlloc for Allocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
@@ -45,8 +45,8 @@ fn or_end(memory: *mut u8, size: usize) -> *mut u8 {
     memory
 }
 
-/// Asks for large pieces in large pages, where the system gives them to whoever asks: getting memory by pages
-/// of 4 KiB takes longer than much of what is done in it.
+/// Asks for large pieces in large pages, where the system gives them to whoever asks: getting
+/// memory by pages of 4 KiB takes longer than much of what is done in it.
 #[inline]
 fn in_large_pages(memory: *mut u8, size: usize) -> *mut u8 {
     #[cfg(target_os = "linux")]
@@ -55,8 +55,8 @@ fn in_large_pages(memory: *mut u8, size: usize) -> *mut u8 {
         const PAGE: usize = 4096;
         if size >= LARGE {
             let skipped = memory.align_offset(PAGE);
-            // SAFETY: whole pages within the piece; how large they are changes nothing in them. Where it
-            // can't be had, nothing happens.
+            // SAFETY: whole pages within the piece; how large they are changes nothing in them.
+            // Where it can't be had, nothing happens.
             #[allow(unsafe_code)]
             unsafe {
                 libc::madvise(
@@ -108,8 +108,8 @@ fn decimal(mut number: usize, digits: &mut [u8; 20]) -> &[u8] {
 
 #[cfg(unix)]
 fn say_and_exit(line: &[u8]) -> ! {
-    // SAFETY: the pointer is to `length` bytes that live through the call. `_exit` runs nothing of ours, so
-    // that it does not matter what other threads are in the middle of.
+    // SAFETY: the pointer is to `length` bytes that live through the call. `_exit` runs nothing of
+    // ours, so that it does not matter what other threads are in the middle of.
     #[allow(unsafe_code)]
     unsafe {
         libc::write(2, line.as_ptr().cast(), line.len());

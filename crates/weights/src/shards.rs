@@ -35,8 +35,8 @@ pub(crate) struct Shards {
 }
 
 impl Shards {
-    /// Maps the files and reads their headers. Like transformers, a `model.safetensors` comes before an
-    /// index.
+    /// Maps the files and reads their headers. Like transformers, a `model.safetensors` comes
+    /// before an index.
     pub(crate) fn open(dir: &Path) -> Result<Self, WeightsError> {
         let (single, index) = (dir.join(SINGLE), dir.join(INDEX));
         let mut shards = Shards { maps: Vec::new(), tensors: BTreeMap::new(), index: None };
@@ -198,7 +198,8 @@ pub(crate) fn weight_map(path: &Path, index: &Value) -> Result<BTreeMap<String, 
                 .ok_or_else(|| wrong(shown(&format!("the file of `{name}` is {file}, not a name"))))?;
             let mut parts = Path::new(file).components();
             let plain = matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None));
-            // No file system has names of more than 255 bytes, and an error must be able to quote it.
+            // No file system has names of more than 255 bytes, and an error must be able to quote
+            // it.
             let fits = file.len() <= 255 && unsafe_name(file).is_none() && !file.contains('/');
             if !plain || !fits || !file.ends_with(".safetensors") {
                 let file = shown(file);

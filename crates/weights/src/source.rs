@@ -2,9 +2,9 @@
 //!
 //! A [`ModelRef`] is what a person types: a hub id, a directory, a `.gguf` file, or a GGUF inside a
 //! Python package. [`locate`] turns it into a [`Located`] path, downloading if it has to;
-//! [`locate_first`] tries several in order and remembers why each earlier one was not used, so that a
-//! run can say which model it is about. Nothing here opens a checkpoint: a path that comes back may
-//! still hold a broken file.
+//! [`locate_first`] tries several in order and remembers why each earlier one was not used, so that
+//! a run can say which model it is about. Nothing here opens a checkpoint: a path that comes back
+//! may still hold a broken file.
 //!
 //! Nothing is printed. Progress goes to a [`Progress`], for which `()` is the silent one.
 
@@ -37,8 +37,8 @@ pub struct Located {
     pub name: String,
     /// What kind of checkpoint it is.
     pub kind: Source,
-    /// For a hub model the commit (40 hex digits) its files belong to, whatever branch was asked for;
-    /// for a file from a package, the package's requirement; otherwise nothing.
+    /// For a hub model the commit (40 hex digits) its files belong to, whatever branch was asked
+    /// for; for a file from a package, the package's requirement; otherwise nothing.
     pub revision: Option<String>,
     /// One sentence for each reference that was tried before this one and could not be used.
     pub unavailable: Vec<String>,
@@ -48,8 +48,8 @@ pub struct Located {
 ///
 /// # Errors
 ///
-/// Whatever kept it from being found, see [`SourceError`]. Nothing half-written is left under a name that
-/// a later run would take for a complete file.
+/// Whatever kept it from being found, see [`SourceError`]. Nothing half-written is left under a
+/// name that a later run would take for a complete file.
 ///
 /// ```
 /// use ulpscope_weights::{ModelRef, Options, Source, locate};

@@ -15,8 +15,8 @@ pub(crate) struct Stamp {
     modified: Option<SystemTime>,
     /// Device and inode, which another file of the same name does not have.
     place: [u64; 2],
-    /// When content, name or rights changed last. Unlike `modified` it can't be set to a time of one's
-    /// choice.
+    /// When content, name or rights changed last. Unlike `modified` it can't be set to a time of
+    /// one's choice.
     touched: [i64; 2],
 }
 

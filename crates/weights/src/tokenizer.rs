@@ -15,8 +15,8 @@ use crate::map::{explain_json, read_text};
 
 /// A checkpoint's tokenizer: what [`Checkpoint::tokenizer`](crate::Checkpoint::tokenizer) returns.
 ///
-/// Truncation and padding that a tokenizer.json asks for are left out, as transformers leaves them out unless
-/// a call asks for them.
+/// Truncation and padding that a tokenizer.json asks for are left out, as transformers leaves them
+/// out unless a call asks for them.
 pub struct Tokenizer {
     path: PathBuf,
     inner: tokenizers::Tokenizer,
@@ -75,7 +75,8 @@ impl Tokenizer {
     /// The ids of a text, with the special tokens that the checkpoint puts around one.
     ///
     /// # Errors
-    /// [`WeightsError::Tokenizer`] if it can't be done, of which a broken tokenizer.json may be the reason.
+    /// [`WeightsError::Tokenizer`] if it can't be done, of which a broken tokenizer.json may be the
+    /// reason.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, WeightsError> {
         self.guarded(|| Ok(self.inner.encode(text, true)?.get_ids().to_vec()))
     }
@@ -99,8 +100,8 @@ impl Tokenizer {
     }
 }
 
-/// A tokenizer whose model is BPE, as all of Llama's are. The library's reading of any model first makes a
-/// tree of all tokens and merges, which takes longer than the rest.
+/// A tokenizer whose model is BPE, as all of Llama's are. The library's reading of any model first
+/// makes a tree of all tokens and merges, which takes longer than the rest.
 fn of_bpe(text: &[u8]) -> Option<tokenizers::Tokenizer> {
     type OfBpe =
         TokenizerImpl<BPE, NormalizerWrapper, PreTokenizerWrapper, PostProcessorWrapper, DecoderWrapper>;

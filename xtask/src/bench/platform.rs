@@ -2,7 +2,8 @@
 
 use std::fs;
 
-/// The order of summation that PyTorch itself uses for bf16 on this CPU: up to 32 rows where it has AMX.
+/// The order of summation that PyTorch itself uses for bf16 on this CPU: up to 32 rows where it has
+/// AMX.
 pub(crate) fn order() -> &'static str {
     order_of(&field("flags"))
 }
@@ -18,7 +19,8 @@ pub(crate) fn cpu() -> String {
     if name.is_empty() { "an unnamed CPU".to_owned() } else { name }
 }
 
-/// How many other processes wanted to run in the last minute: the measurements were disturbed by them.
+/// How many other processes wanted to run in the last minute: the measurements were disturbed by
+/// them.
 pub(crate) fn load() -> Option<String> {
     Some(fs::read_to_string("/proc/loadavg").ok()?.split_whitespace().next()?.to_owned())
 }

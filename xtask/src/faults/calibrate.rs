@@ -52,7 +52,8 @@ impl Measures {
     }
 }
 
-/// For each threshold that a record can show, what cases without a fault reach and what faults need.
+/// For each threshold that a record can show, what cases without a fault reach and what faults
+/// need.
 pub(crate) fn text(outcomes: &[Outcome]) -> String {
     let of = |kind: Kind| outcomes.iter().filter(move |o| o.kind == kind && o.error.is_none());
     let nulls: Vec<&Measures> = of(Kind::Null).filter(|o| o.sound).map(|o| &o.measures).collect();

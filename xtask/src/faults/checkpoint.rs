@@ -62,7 +62,8 @@ struct Checkpoint {
     reversed: bool,
 }
 
-/// Writes the model in the folder `model` with `changes` into the folder `other`, which is replaced.
+/// Writes the model in the folder `model` with `changes` into the folder `other`, which is
+/// replaced.
 pub(crate) fn write(model: &Path, other: &Path, changes: &[Change]) -> Result<()> {
     let mut checkpoint = Checkpoint::read(model)?;
     for change in changes {

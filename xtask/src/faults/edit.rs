@@ -73,8 +73,8 @@ pub(crate) enum Edit {
 }
 
 impl Edit {
-    /// Changes a tensor of `rows` times `columns`, stored row by row. `seed` makes tensors differ where
-    /// chance is involved.
+    /// Changes a tensor of `rows` times `columns`, stored row by row. `seed` makes tensors differ
+    /// where chance is involved.
     pub(crate) fn apply(self, values: &mut [f32], columns: usize, seed: u64) {
         let middle = values.len() / 2 + 1;
         let rows = values.len() / columns;

@@ -1,5 +1,5 @@
-//! Sixteen and eight bits, written apart from the code that is scored, so that a slip in one is not a slip in
-//! both.
+//! Sixteen and eight bits, written apart from the code that is scored, so that a slip in one is not
+//! a slip in both.
 
 /// What a float of 16 or 8 bits looks like.
 #[derive(Clone, Copy)]

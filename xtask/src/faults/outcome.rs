@@ -30,8 +30,8 @@ pub(crate) struct Outcome {
     pub(crate) site: Option<String>,
     pub(crate) site_right: bool,
     pub(crate) cause_right: bool,
-    /// Whether all is as expected; a fault without effect is neither right nor wrong, and counted as right
-    /// here.
+    /// Whether all is as expected; a fault without effect is neither right nor wrong, and counted
+    /// as right here.
     pub(crate) right: bool,
     pub(crate) seconds: f64,
     /// Whether nothing at all is wrong in it.

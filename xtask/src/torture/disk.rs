@@ -1,7 +1,7 @@
 //! Disks that fill up or may not be written, and checkpoints that change while they are read.
 //!
-//! Small disks are made in a mount namespace that ends with the command, so that nothing stays mounted. Where
-//! that is not permitted, it is said and left out.
+//! Small disks are made in a mount namespace that ends with the command, so that nothing stays
+//! mounted. Where that is not permitted, it is said and left out.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -49,7 +49,8 @@ fn namespace() -> Result<Unshare, String> {
     Err(said)
 }
 
-/// Runs a script with a disk of this size at `disk`, and what was there before under `after` when it is over.
+/// Runs a script with a disk of this size at `disk`, and what was there before under `after` when
+/// it is over.
 fn on_a_disk(bench: &Bench, unshare: Unshare, size: u64, old: &Path, script: &str) -> Result<Output> {
     for folder in ["disk", "after", "end"] {
         bench.folder(folder)?;

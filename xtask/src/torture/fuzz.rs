@@ -1,7 +1,8 @@
 //! Damaged input for every parser: the fuzz targets of all crates, each for as long as is asked.
 //!
-//! The targets are plain tests, named `fuzz_…`, of the crates that hold the parsers; `ulpscope-fuzzing` says
-//! how they work. Here they are found, and run one process each, as many at once as there are cores.
+//! The targets are plain tests, named `fuzz_…`, of the crates that hold the parsers;
+//! `ulpscope-fuzzing` says how they work. Here they are found, and run one process each, as many at
+//! once as there are cores.
 
 use std::collections::VecDeque;
 use std::io::Read;
@@ -33,7 +34,8 @@ const QUICK: u64 = 100;
 #[derive(clap::Args)]
 #[group(skip)]
 pub(crate) struct Args {
-    /// fuzz: executions of each target; those that make whole pages and pictures make one in a hundred
+    /// fuzz: executions of each target; those that make whole pages and pictures make one in a
+    /// hundred
     #[arg(long, value_name = "N", default_value_t = 10_000_000)]
     pub(crate) executions: u64,
 

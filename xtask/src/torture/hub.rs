@@ -90,7 +90,8 @@ fn serve(mut out: TcpStream, files: &BTreeMap<String, Vec<u8>>) -> std::io::Resu
         "HTTP/1.1 206 Partial Content\r\nContent-Length: {}\r\nContent-Range: bytes {from}-{end}/{whole}\r\n\
          ETag: \"{}\"\r\nX-Repo-Commit: {COMMIT}\r\n{close}",
         body.len(),
-        // No hash of the content, like that of a small file: length and content are what is checked here.
+        // No hash of the content, like that of a small file: length and content are what is checked
+        // here.
         name.replace('.', "-")
     )?;
     for piece in body.chunks(PIECE) {

@@ -1,5 +1,5 @@
-//! SIGKILL at random moments: what is left is whole or not there, and the same command goes on and ends as it
-//! should.
+//! SIGKILL at random moments: what is left is whole or not there, and the same command goes on and
+//! ends as it should.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -50,7 +50,8 @@ fn experiment(model: &Path) -> String {
     )
 }
 
-/// Runs into a folder, killed once to three times each, every other one over the results of another run.
+/// Runs into a folder, killed once to three times each, every other one over the results of another
+/// run.
 fn runs_of(bench: &mut Bench, name: &str, program: &Path, args: &[String], cases: usize) -> Result<Tally> {
     let mut tally = Tally::new(name);
     let command = |out: &Path| {
@@ -171,7 +172,8 @@ fn not_whole(path: &Path, bytes: &[u8]) -> Option<String> {
     }
 }
 
-/// Downloads into a cache: what is under its final name is whole, and the next run completes the rest.
+/// Downloads into a cache: what is under its final name is whole, and the next run completes the
+/// rest.
 fn downloads(bench: &mut Bench) -> Result<Tally> {
     let mut tally = Tally::new("download");
     let hub = Hub::open(&bench.model)?;

@@ -1,7 +1,8 @@
-//! `cargo xtask torture`: the tool under attack. What is tried, and how much of it is survived, in figures.
+//! `cargo xtask torture`: the tool under attack. What is tried, and how much of it is survived, in
+//! figures.
 //!
-//! Everything but `fuzz` runs the real binary on the tiny fixture. It needs no network, and fails if anything
-//! was not survived.
+//! Everything but `fuzz` runs the real binary on the tiny fixture. It needs no network, and fails
+//! if anything was not survived.
 
 mod disk;
 mod fuzz;
@@ -45,8 +46,8 @@ enum Which {
     Disk,
     /// Many comparisons in one process, several at once, too little memory
     Load,
-    /// Damaged input for every parser, in process: no panic, no hang, no memory beyond a multiple of the
-    /// input
+    /// Damaged input for every parser, in process: no panic, no hang, no memory beyond a multiple
+    /// of the input
     Fuzz,
     /// All of these
     All,
@@ -201,7 +202,8 @@ impl Random {
     }
 }
 
-/// What is wrong with an ending that has to be an orderly error: status 1, and one line that has these parts.
+/// What is wrong with an ending that has to be an orderly error: status 1, and one line that has
+/// these parts.
 fn not_an_error(output: &Output, parts: &[&str]) -> Option<String> {
     let said = String::from_utf8_lossy(&output.stderr);
     let lines = said.lines().count();

@@ -113,8 +113,9 @@ impl Bench<'_> {
         Ok(self.arithmetic(&arm))
     }
 
-    /// Seconds for each of `repeat` audits of two models in memory: every activation of the one compared with
-    /// the other's as that comes, and their logits. `turns.py` does the same with hooks.
+    /// Seconds for each of `repeat` audits of two models in memory: every activation of the one
+    /// compared with the other's as that comes, and their logits. `turns.py` does the same with
+    /// hooks.
     fn audit(
         &mut self,
         recipes: [&Recipe; 2],
@@ -166,8 +167,8 @@ impl Bench<'_> {
         Ok((0..repeat).map(|_| pass()).collect())
     }
 
-    /// Seconds for each of `repeat` comparisons as `ulpscope compare` makes them: at every site, what
-    /// accumulates and what it introduces, loading included.
+    /// Seconds for each of `repeat` comparisons as `ulpscope compare` makes them: at every site,
+    /// what accumulates and what it introduces, loading included.
     fn comparison(
         &mut self,
         recipes: [&Recipe; 2],
@@ -196,7 +197,8 @@ impl Bench<'_> {
         (0..repeat).map(|_| once()).collect()
     }
 
-    /// Token ids without meaning: time does not depend on which they are. `forward.py` makes the same.
+    /// Token ids without meaning: time does not depend on which they are. `forward.py` makes the
+    /// same.
     fn prompt(&self, tokens: usize, seed: usize) -> Result<Vec<u32>> {
         let of = self.checkpoint.architecture();
         if tokens == 0 || tokens > of.max_tokens() {

@@ -1,4 +1,5 @@
-//! `ulpscope compare` and `ulpscope explain`: prompts through arms in lockstep, and from divergence to cause.
+//! `ulpscope compare` and `ulpscope explain`: prompts through arms in lockstep, and from divergence
+//! to cause.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -55,8 +56,8 @@ pub(crate) fn run(args: &CompareArgs, question: Question, talk: &Talk) -> Result
         waiting = Some(talk.stage("waiting for the model's hashes"));
         answered
     };
-    // Hashing reads every byte of the model; it does so while another thread computes. Both are the pool's,
-    // so that no more threads are at work than were asked for.
+    // Hashing reads every byte of the model; it does so while another thread computes. Both are the
+    // pool's, so that no more threads are at work than were asked for.
     let wanted = || !ended.load(Ordering::Relaxed);
     let describe_all =
         || models.iter().map(|model| describe(model, wanted)).collect::<Result<Option<Vec<_>>>>();

@@ -52,7 +52,8 @@ impl Outcome {
     }
 }
 
-/// Writes results to stdout. `println!` would panic where the disk is full or nobody reads any more.
+/// Writes results to stdout. `println!` would panic where the disk is full or nobody reads any
+/// more.
 pub(crate) fn print(text: &str) -> Result<()> {
     let mut out = std::io::stdout().lock();
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).context("standard output can't be written")
@@ -86,7 +87,8 @@ pub(crate) fn json_number(x: f64) -> Value {
 /// An error with its causes on one line.
 pub(crate) fn one_sentence(error: &anyhow::Error) -> String {
     let text = text::one_sentence(error.chain().map(ToString::to_string));
-    // Names out of files are quoted in errors, and must not be able to write to the terminal, or to fill it.
+    // Names out of files are quoted in errors, and must not be able to write to the terminal, or to
+    // fill it.
     let text: String = text.chars().map(|c| if c.is_control() && c != '\n' { '·' } else { c }).collect();
     short_words(&text)
 }

@@ -74,8 +74,8 @@ struct Product<'a> {
 struct Found {
     order: Recovered,
     names: Vec<Accumulation>,
-    /// Whether every element of the product adds alike, as far as probes tell; if not, `order` is of the
-    /// first.
+    /// Whether every element of the product adds alike, as far as probes tell; if not, `order` is
+    /// of the first.
     alike: bool,
     /// Elements of a product of random numbers that have the bits of the tree, and elements in all.
     checked: Option<(usize, usize)>,

@@ -6,7 +6,8 @@ use clap::CommandFactory;
 use crate::args::{Args, CompletionsArgs, ManArgs};
 use crate::commands::{Outcome, print};
 
-/// A script on stdout that completes subcommands, options, and those values that are a choice or a path.
+/// A script on stdout that completes subcommands, options, and those values that are a choice or a
+/// path.
 pub(crate) fn completions(args: &CompletionsArgs) -> Result<Outcome> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Args::command(), "ulpscope", &mut script);

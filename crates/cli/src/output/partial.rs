@@ -1,9 +1,9 @@
 //! What is finished of a run that is not.
 //!
-//! A unit is one stage (looking, proving) of one group of prompts. Its file is named by a hash of its key and
-//! taken only if it holds the whole key: what the libraries know of it ([`Keep`]), and which program on which
-//! processor made it. A unit of few tokens that was soon finished is not kept, so that short runs write
-//! nothing.
+//! A unit is one stage (looking, proving) of one group of prompts. Its file is named by a hash of
+//! its key and taken only if it holds the whole key: what the libraries know of it ([`Keep`]), and
+//! which program on which processor made it. A unit of few tokens that was soon finished is not
+//! kept, so that short runs write nothing.
 
 use std::env;
 use std::fs;
@@ -20,12 +20,13 @@ use crate::provenance;
 /// The folder for units, in the run's own.
 pub(super) const FOLDER: &str = ".ulpscope-partial";
 
-/// What has fewer tokens is not worth a file, unless the model is so large that it takes long all the same.
+/// What has fewer tokens is not worth a file, unless the model is so large that it takes long all
+/// the same.
 const FEW: usize = 256;
 const SOON: Duration = Duration::from_secs(10);
 
-/// Tokens of a group of prompts. Every group reads the model once more, which takes as long as some tens of
-/// tokens do.
+/// Tokens of a group of prompts. Every group reads the model once more, which takes as long as some
+/// tens of tokens do.
 const GROUP: usize = 2048;
 
 /// Keeps units in a folder, or nowhere.
@@ -105,8 +106,8 @@ impl Keep for Partial<'_> {
     }
 }
 
-/// Which program it is. A revision does not tell what was changed after it, so that the file itself counts,
-/// too.
+/// Which program it is. A revision does not tell what was changed after it, so that the file itself
+/// counts, too.
 fn program(kernel: &str) -> String {
     let file = env::current_exe().and_then(fs::metadata);
     let file = file.and_then(|file| Ok((file.len(), file.modified()?))).ok();

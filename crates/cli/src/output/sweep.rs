@@ -1,7 +1,7 @@
 //! What processes that were killed have left in a folder: temporary files and folders of ours.
 //!
-//! Files are locked while they are written, folders while a run goes on in the folder that they lie in; the
-//! system gives up the locks of the dead.
+//! Files are locked while they are written, folders while a run goes on in the folder that they lie
+//! in; the system gives up the locks of the dead.
 
 use std::fs::{self, File, TryLockError};
 use std::path::Path;

@@ -9,11 +9,11 @@ use crate::departure::{Scores, Softmax};
 use crate::layer::Attention;
 use crate::ops::{add, map, narrow, scale, wide};
 
-/// `R(R(R(q kᵀ) · scale) + mask)`, `[1, H, Q, T]`. The mask adds the dtype's most negative finite value, so
-/// that a masked score keeps trace of nothing but does not become infinite.
+/// `R(R(R(q kᵀ) · scale) + mask)`, `[1, H, Q, T]`. The mask adds the dtype's most negative finite
+/// value, so that a masked score keeps trace of nothing but does not become infinite.
 ///
-/// The variants are [`Scores`], which leaves out roundings, and the mask's. `scaling` has the factors in
-/// turn.
+/// The variants are [`Scores`], which leaves out roundings, and the mask's. `scaling` has the
+/// factors in turn.
 pub(super) fn scores(
     q: Tensor<4>,
     k: Tensor<4>,

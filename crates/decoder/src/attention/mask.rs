@@ -15,8 +15,8 @@ pub(super) struct Masked {
     pub(super) keys: Mask,
 }
 
-/// The additive mask `[1, 1, Q, T]` for scores of the last Q of T tokens, 0 where a key is seen; dtype and
-/// device of the scores. `None` if all are.
+/// The additive mask `[1, 1, Q, T]` for scores of the last Q of T tokens, 0 where a key is seen;
+/// dtype and device of the scores. `None` if all are.
 pub(super) fn mask(masked: Masked, scores: &Tensor<4>) -> Option<Tensor<4>> {
     let [_, _, queries, keys] = scores.dims();
     let first = keys - queries;

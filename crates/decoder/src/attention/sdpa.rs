@@ -1,4 +1,5 @@
-//! Fused attention as it stands in formulas: what devices without our kernels run, f64, and variants.
+//! Fused attention as it stands in formulas: what devices without our kernels run, f64, and
+//! variants.
 
 use burn::tensor::Tensor;
 use ulpscope_floats::{DType, Floats};
@@ -10,12 +11,12 @@ use crate::departure::Softmax;
 use crate::layer::Attention;
 use crate::ops::{map, narrow};
 
-/// `R(P v / Σ)` with `P = R(exp(s - max))`: scores stay wide, probabilities are rounded before they are
-/// normalised. All keys at once. A query that sees no key gets zeros.
+/// `R(P v / Σ)` with `P = R(exp(s - max))`: scores stay wide, probabilities are rounded before they
+/// are normalised. All keys at once. A query that sees no key gets zeros.
 ///
-/// On this machine's CPU the exponentials are those of PyTorch's flash attention, for up to 512 keys in its
-/// order; elsewhere, and for f64, they are exact. With [`Softmax::Storage`] the probabilities are normalised
-/// first, `R(R(e / R(Σ e)) v)`.
+/// On this machine's CPU the exponentials are those of PyTorch's flash attention, for up to 512
+/// keys in its order; elsewhere, and for f64, they are exact. With [`Softmax::Storage`] the
+/// probabilities are normalised first, `R(R(e / R(Σ e)) v)`.
 pub(super) fn by_formula(
     [q, k, v]: [Tensor<4>; 3],
     scaling: f64,

@@ -11,7 +11,8 @@ pub enum Mask {
     Causal,
     /// All.
     None,
-    /// Those before it. The first query sees none: uniform probabilities in eager attention, zeros in sdpa.
+    /// Those before it. The first query sees none: uniform probabilities in eager attention, zeros
+    /// in sdpa.
     Strict,
     /// Its own, those before it, and the next.
     Ahead,

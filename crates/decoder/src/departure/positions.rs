@@ -11,8 +11,8 @@ pub enum Positions {
     Bf16,
     /// Rounded to f16: from 2049 on.
     F16,
-    /// Counted from another number, as after padding or a wrong cache length: at most [`Positions::FURTHEST`]
-    /// from 0.
+    /// Counted from another number, as after padding or a wrong cache length: at most
+    /// [`Positions::FURTHEST`] from 0.
     From(i32),
 }
 

@@ -9,11 +9,11 @@ use crate::node::{Branch, Op};
 use crate::site::{AttentionKind, Site};
 
 impl Variant {
-    /// The sites whose outputs it can change while their inputs stay as they are, in forward order. Empty
-    /// where it is without effect.
+    /// The sites whose outputs it can change while their inputs stay as they are, in forward order.
+    /// Empty where it is without effect.
     ///
-    /// A site listed here may still come out equal on a given prompt: `positions=bf16` needs more than 257
-    /// tokens, `table=bf16` a cosine that bf16 does not hold.
+    /// A site listed here may still come out equal on a given prompt: `positions=bf16` needs more
+    /// than 257 tokens, `table=bf16` a cosine that bf16 does not hold.
     pub fn touches(self, of: &Architecture, attention: AttentionKind, dtype: DType) -> Vec<Site> {
         let touched = |site: &Site| {
             let overrides = !self.in_blocks()
@@ -30,8 +30,8 @@ impl Variant {
     fn acts_on(self, of: &Architecture, site: Site, attention: AttentionKind, dtype: DType) -> bool {
         let op = site.op();
         let eager = attention == AttentionKind::Eager;
-        // 32 bits and more are computed in what they are stored in: an intermediate rounding changes nothing
-        // there.
+        // 32 bits and more are computed in what they are stored in: an intermediate rounding
+        // changes nothing there.
         let narrow = dtype.size() < 4;
         let scores = op == if eager { Op::Scores } else { Op::Mix };
         let products = matches!(op, Op::Scores | Op::Mix);

@@ -1,7 +1,7 @@
 //! The closed sets: what each class of arithmetic can be other than Hugging Face's.
 //!
-//! R rounds to the storage dtype. Every value says what it computes, and which programs compute it so, if any
-//! is known.
+//! R rounds to the storage dtype. Every value says what it computes, and which programs compute it
+//! so, if any is known.
 
 use std::fmt;
 
@@ -37,15 +37,17 @@ macro_rules! values {
 values! {
     /// Where `R(w · R(x / √(mean(x²) + ε)))` of the norms rounds, and what it does with its weight.
     Norm {
-        /// `R(w · x / √(mean(x²) + ε))`, one rounding: vLLM, `torch.nn.functional.rms_norm`, fused kernels.
+        /// `R(w · x / √(mean(x²) + ε))`, one rounding: vLLM, `torch.nn.functional.rms_norm`, fused
+        /// kernels.
         Fused = "fused",
-        /// Every step rounded: square, mean, sum with ε, root, both products. Code without a widening cast.
+        /// Every step rounded: square, mean, sum with ε, root, both products. Code without a
+        /// widening cast.
         Storage = "storage",
-        /// `R(x / √…)` by a division, where Hugging Face multiplies by a reciprocal: burn-nn. In 16 bits it
-        /// shows in a few outputs of 100,000.
+        /// `R(x / √…)` by a division, where Hugging Face multiplies by a reciprocal: burn-nn. In 16
+        /// bits it shows in a few outputs of 100,000.
         Divided = "divided",
-        /// The weight is used as 1 + w, the sum in the compute dtype: a convention of Gemma's on weights
-        /// without it.
+        /// The weight is used as 1 + w, the sum in the compute dtype: a convention of Gemma's on
+        /// weights without it.
         PlusOne = "plus-one",
         /// `R((1 + w) · x / √…)`, one rounding: Gemma.
         Gemma = "gemma",
@@ -65,7 +67,8 @@ values! {
     Rope {
         /// `R(x·cos + rotate_half(x)·sin)`, one rounding: vLLM, fused kernels, `torch.compile`.
         Fused = "fused",
-        /// Elements 2i and 2i + 1 make a pair, not i and i + D/2: Meta's layout on Hugging Face's weights.
+        /// Elements 2i and 2i + 1 make a pair, not i and i + D/2: Meta's layout on Hugging Face's
+        /// weights.
         Interleaved = "interleaved",
         /// Adjacent pairs with one rounding: Meta's code, which multiplies complex numbers in f32.
         InterleavedFused = "interleaved-fused",
@@ -75,8 +78,9 @@ values! {
         None = "none",
     }
 
-    /// The format that cos and sin are rounded to, instead of the storage dtype. The tables keep the storage
-    /// dtype if that holds the format exactly, and are f32 otherwise. Rotation rounds as always.
+    /// The format that cos and sin are rounded to, instead of the storage dtype. The tables keep
+    /// the storage dtype if that holds the format exactly, and are f32 otherwise. Rotation rounds
+    /// as always.
     Table {
         /// As caches of a model in bf16 have it.
         Bf16 = "bf16",
@@ -94,7 +98,8 @@ values! {
         Twice = "twice",
         /// `1 / D`, as μP has it.
         Width = "1/D",
-        /// Queries are scaled and rounded after rotation, the product is not scaled: JAX and TPU code, OPT.
+        /// Queries are scaled and rounded after rotation, the product is not scaled: JAX and TPU
+        /// code, OPT.
         Query = "query",
     }
 
@@ -114,12 +119,13 @@ values! {
 
     /// Where the softmax rounds, instead of once at its end.
     Softmax {
-        /// At every step, `R(e / R(Σ e))` with `e = R(exp(R(s - max)))`; in sdpa, too, probabilities are then
-        /// normalised before they meet the values.
+        /// At every step, `R(e / R(Σ e))` with `e = R(exp(R(s - max)))`; in sdpa, too,
+        /// probabilities are then normalised before they meet the values.
         Storage = "storage",
     }
 
-    /// The format in which keys (rotated) and values are kept for the products, then widened or rounded back.
+    /// The format in which keys (rotated) and values are kept for the products, then widened or
+    /// rounded back.
     Cache {
         /// bf16.
         Bf16 = "bf16",
@@ -137,10 +143,11 @@ values! {
         Rounded = "rounded",
     }
 
-    /// How the gate meets the other half of the feed-forward layer, instead of `R(R(act(gate)) · up)`.
+    /// How the gate meets the other half of the feed-forward layer, instead of
+    /// `R(R(act(gate)) · up)`.
     Mlp {
-        /// `R(act(gate) · up)`, one rounding: vLLM, fused kernels. `act_fn` is still shown rounded; if a
-        /// probe puts another tensor there, that one is multiplied.
+        /// `R(act(gate) · up)`, one rounding: vLLM, fused kernels. `act_fn` is still shown rounded;
+        /// if a probe puts another tensor there, that one is multiplied.
         Fused = "fused",
         /// `R(R(act(up)) · gate)`: the two projections exchanged.
         Swapped = "swapped",

@@ -1,9 +1,10 @@
 //! Which of many differing tensors matter, found by halving.
 //!
-//! Where more tensors differ than can be examined one by one, sets of them are put into the reference, and
-//! the set that changes most is halved, and halved again. What is left are tensors that matter by themselves,
-//! sets that matter only together, and a rest that does not matter. Whether the tensors that were found are
-//! enough, and whether the rest is nothing without them, is tried at the end.
+//! Where more tensors differ than can be examined one by one, sets of them are put into the
+//! reference, and the set that changes most is halved, and halved again. What is left are tensors
+//! that matter by themselves, sets that matter only together, and a rest that does not matter.
+//! Whether the tensors that were found are enough, and whether the rest is nothing without them, is
+//! tried at the end.
 
 use ulpscope_compare::{CompareError, Experiment, Made, Mix, Plan, Step, Subject, Take, Watch, observe};
 use ulpscope_floats::DType;

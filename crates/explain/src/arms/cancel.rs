@@ -1,9 +1,10 @@
 //! What cancels out: an equivalent rewriting, by itself or beside a fault.
 //!
-//! A norm's gain folded into the projections that follow it, up times 2 and down by 2, queries and keys in
-//! another order with the rotation to match: each factor of such a set changes a model greatly, and all of
-//! them nothing. None of them is a fault, though each alone, restored or injected, looks like one. So sets
-//! that may be one rewriting are injected together, and what cancels out is no cause of what is left.
+//! A norm's gain folded into the projections that follow it, up times 2 and down by 2, queries and
+//! keys in another order with the rotation to match: each factor of such a set changes a model
+//! greatly, and all of them nothing. None of them is a fault, though each alone, restored or
+//! injected, looks like one. So sets that may be one rewriting are injected together, and what
+//! cancels out is no cause of what is left.
 
 use crate::arms::factor::Factor;
 use crate::arms::proof::Proof;
@@ -15,8 +16,8 @@ const EVERY: usize = 4;
 const EACH: usize = 6;
 /// Sets that are tried in all.
 const MOST: usize = 16;
-/// Sets of factors, by index, that may cancel out, smaller ones first. A set of all factors is none: nothing
-/// would be left to explain.
+/// Sets of factors, by index, that may cancel out, smaller ones first. A set of all factors is
+/// none: nothing would be left to explain.
 pub(crate) fn candidates(factors: &[Factor]) -> Vec<Vec<usize>> {
     let faults: Vec<usize> = (0..factors.len()).filter(|&i| factors[i].cause.is_defect()).collect();
     let mut sets = if faults.len() <= EVERY {
@@ -43,8 +44,8 @@ fn without_each(set: &[usize]) -> impl Iterator<Item = Vec<usize>> {
     set.iter().map(move |left_out| set.iter().copied().filter(|i| i != left_out).collect())
 }
 
-/// Factors whose tensors lie in the same attention or MLP of a layer, its norm included, or all outside of
-/// the layers.
+/// Factors whose tensors lie in the same attention or MLP of a layer, its norm included, or all
+/// outside of the layers.
 fn parts(factors: &[Factor], of: &[usize]) -> Vec<Vec<usize>> {
     let mut parts: Vec<(Vec<usize>, Vec<_>)> = Vec::new();
     for &i in of {
@@ -64,14 +65,16 @@ fn parts(factors: &[Factor], of: &[usize]) -> Vec<Vec<usize>> {
     parts.into_iter().map(|(members, _)| members).collect()
 }
 
-/// What may be left of a set in the wide format, as a share of what its parts do alone: the rounding of that
-/// format, or of the 16 bits that some of it was rounded to. More is no rewriting, or one with a fault in it.
+/// What may be left of a set in the wide format, as a share of what its parts do alone: the
+/// rounding of that format, or of the 16 bits that some of it was rounded to. More is no rewriting,
+/// or one with a fault in it.
 fn allowed(all: &[Factor], set: &[usize]) -> f64 {
     if set.iter().any(|&i| all[i].rounded) { OF_ROUNDED } else { OF_EXACT }
 }
 
-/// The sets of `tried`, each with its KL, that cancel out and have no member in common, with the least that
-/// any part does alone; `alone` is what a factor does by itself, and `None` of one that does nothing.
+/// The sets of `tried`, each with its KL, that cancel out and have no member in common, with the
+/// least that any part does alone; `alone` is what a factor does by itself, and `None` of one that
+/// does nothing.
 fn cancelled(
     tried: Vec<(Vec<usize>, f64)>,
     alone: impl Fn(usize) -> Option<f64>,
@@ -98,11 +101,11 @@ pub(crate) struct Rewriting {
     pub(crate) parts: f64,
 }
 
-/// The factors among those that change a logit which cancel out with each other, or each in itself. None
-/// where that is all of them.
+/// The factors among those that change a logit which cancel out with each other, or each in itself.
+/// None where that is all of them.
 pub(crate) fn rewritings(all: &[Factor], acting: &[usize], proof: &Proof) -> Vec<Rewriting> {
-    // Beside a cause it is said without reserve, so that a part which follows no rule must leave nothing at
-    // all.
+    // Beside a cause it is said without reserve, so that a part which follows no rule must leave
+    // nothing at all.
     let allowed = |set: &[usize]| match set.iter().all(|&i| all[i].ruled) {
         true => allowed(all, set),
         false => OF_EXACT,
@@ -132,21 +135,22 @@ pub(crate) struct Equivalent {
     pub(crate) tensors: usize,
     /// Whether every logit has the reference's bits.
     pub(crate) same_logits: bool,
-    /// KL in the wide format of the one, or the set of them, that does most alone; 0 if none was tried.
+    /// KL in the wide format of the one, or the set of them, that does most alone; 0 if none was
+    /// tried.
     pub(crate) most: f64,
     /// KL in the wide format of all together.
     pub(crate) whole: f64,
-    /// Whether each tensor follows a rule that was verified, or nothing is left but the rounding of the wide
-    /// format.
+    /// Whether each tensor follows a rule that was verified, or nothing is left but the rounding of
+    /// the wide format.
     pub(crate) ruled: bool,
 }
 
-/// Whether all that differs cancels out, as a rescaling, a permutation or a folding between neighbouring
-/// tensors does.
+/// Whether all that differs cancels out, as a rescaling, a permutation or a folding between
+/// neighbouring tensors does.
 ///
-/// Either no bit of any logit differs; or what differs does, exchanged one by one or in parts, so much that
-/// what all of it does together is rounding beside it. Above the noise `exceeds` it may be only where it was
-/// rounded to 16 bits.
+/// Either no bit of any logit differs; or what differs does, exchanged one by one or in parts, so
+/// much that what all of it does together is rounding beside it. Above the noise `exceeds` it may
+/// be only where it was rounded to 16 bits.
 pub(crate) fn equivalent(
     all: &[Factor],
     acting: &[usize],
@@ -161,8 +165,8 @@ pub(crate) fn equivalent(
     let most = alone.fold(0.0, f64::max).max(of_sets);
     let whole = proof.whole();
     let allowed = allowed(all, acting);
-    // What does nothing by itself without rounding in between is a choice of where to round, and cancels
-    // nothing.
+    // What does nothing by itself without rounding in between is a choice of where to round, and
+    // cancels nothing.
     let cancels = most > 0.0 && whole <= allowed * most && (!exceeds || allowed == OF_ROUNDED);
     let tensors = all.iter().map(|factor| factor.take.parameters.len()).sum();
     let ruled = acting.iter().all(|&i| all[i].ruled || whole <= OF_EXACT * most);

@@ -112,8 +112,9 @@ fn differs(findings: &Findings) -> bool {
     findings.first.iter().any(|f| f.site.is_some()) || findings.logits.iter().any(|l| l.equal < 1.0)
 }
 
-/// Divergence by position, beside the floor. An order of summation is what the floor is made of: it is above
-/// that only where a site says so. Five orders may happen to round alike where a sixth does not.
+/// Divergence by position, beside the floor. An order of summation is what the floor is made of: it
+/// is above that only where a site says so. Five orders may happen to round alike where a sixth
+/// does not.
 fn growth(inputs: &Inputs, order_alone: bool) -> Vec<Bucket> {
     let Inputs { plan, baseline, proof, .. } = inputs;
     let intrinsic = |prompt| proof.intrinsic_by_position(prompt);
@@ -189,8 +190,8 @@ fn causes(inputs: &Inputs, acting: &[usize], exceeds_floor: bool) -> Vec<(Cause,
         }
     };
     let mut causes: Vec<(Cause, usize)> = acting.iter().map(|&i| (cause(i), i)).collect();
-    // What has no size of its own, such as a rounding, by where it shows. The order of summation comes last:
-    // what it does in the wide format is that format's noise, and no size of its own.
+    // What has no size of its own, such as a rounding, by where it shows. The order of summation
+    // comes last: what it does in the wide format is that format's noise, and no size of its own.
     let noise = |i: usize| all[i].cause == causes::ORDER;
     causes.sort_by(|(x, i), (y, j)| {
         let kinds = y.fault.cmp(&x.fault).then(noise(*i).cmp(&noise(*j)));
@@ -211,8 +212,8 @@ fn named(factor: &Factor, dtype: DType, nonfinite: [u64; 2]) -> &'static CauseKi
 /// The origins, each with the cause that is at work there.
 fn origins(inputs: &Inputs, causes: &[(Cause, usize)], rewritings: &[Rewriting]) -> Vec<Origin> {
     let mut origins = inputs.baseline.origins.clone();
-    // A cause that shows only together with another (rounded weights, with the format that needs it) has no
-    // site of its own: what no other accounts for is its.
+    // A cause that shows only together with another (rounded weights, with the format that needs
+    // it) has no site of its own: what no other accounts for is its.
     let silent = causes.iter().position(|(cause, _)| cause.site.is_none());
     for origin in &mut origins {
         let at_work = |i: &usize| inputs.proof.sites(*i).contains(&origin.site.as_str());
@@ -234,7 +235,8 @@ fn elsewhere(
     if rewritings.iter().flat_map(|r| &r.members).any(|i| there(&i)) {
         return Some("what differs there cancels out".to_owned());
     }
-    // A set that cancels out need not differ alone at its first site: it is the only candidate then.
+    // A set that cancels out need not differ alone at its first site: it is the only candidate
+    // then.
     let silent = idle.iter().find(there).or(if idle.len() == 1 { idle.first() } else { None })?;
     Some(words::silent(&inputs.all[*silent]))
 }

@@ -1,4 +1,5 @@
-//! Greedy continuations: what both arms say after a prompt, and where they begin to say something else.
+//! Greedy continuations: what both arms say after a prompt, and where they begin to say something
+//! else.
 
 use ulpscope_compare::{NamedArm, Plan};
 use ulpscope_decoder::{Accumulation, Model, Parameter, Semantics, bridge};
@@ -22,7 +23,8 @@ pub(crate) struct Continuation {
     /// Of the reference and of the arm, equally many.
     pub(crate) ids: [Vec<u32>; 2],
     pub(crate) fork: Option<Fork>,
-    /// The reference's logits when tokens are read one by one, against those when they are read at once.
+    /// The reference's logits when tokens are read one by one, against those when they are read at
+    /// once.
     pub(crate) shape: Option<ShapeFloor>,
 }
 
@@ -47,7 +49,8 @@ pub(crate) fn too_large(plan: &Plan) -> Option<String> {
         arm.arm.architecture().parameters().into_iter().map(elements).sum::<u64>() * width
     };
     let (a, b) = (&plan.arms[0], &plan.arms[1]);
-    // What has equal bits is held once, which is nearly everything where only the way of loading differs.
+    // What has equal bits is held once, which is nearly everything where only the way of loading
+    // differs.
     let shared = std::ptr::eq(a.arm.checkpoint(), b.arm.checkpoint()) && a.arm.dtype() == b.arm.dtype();
     let bytes = if shared { size(a) } else { size(a) + size(b) };
     (bytes > MEMORY).then(|| {
@@ -63,8 +66,8 @@ pub(crate) fn too_large(plan: &Plan) -> Option<String> {
 
 /// Continues every prompt in both arms by `count` tokens, the most likely one each time.
 ///
-/// Keys and values of what was read are kept, as transformers' `generate` does it. `orders` are those that
-/// tell how much of a margin is noise.
+/// Keys and values of what was read are kept, as transformers' `generate` does it. `orders` are
+/// those that tell how much of a margin is noise.
 pub(crate) fn continuations(
     plan: &Plan,
     models: &[Model],
@@ -132,8 +135,8 @@ fn greedy(model: &Model, semantics: &Semantics, prompt: &[u32], count: usize) ->
     said
 }
 
-/// The index of the largest logit, and how far the next one is behind: of equal ones the lower index, NaN
-/// before all, as in the rest of a record.
+/// The index of the largest logit, and how far the next one is behind: of equal ones the lower
+/// index, NaN before all, as in the rest of a record.
 fn largest(row: &Floats) -> (usize, f64) {
     let logits = row.to_f64();
     let before = |a: f64, b: f64| a > b || (a.is_nan() && !b.is_nan());

@@ -7,7 +7,8 @@ use crate::arms::continuation::Continuation;
 use crate::statistics::{interval, mean};
 use crate::thresholds::NEAR_TIE;
 
-/// Flips of the most likely token, and what the arm thinks of the prompt's own tokens, for each prompt.
+/// Flips of the most likely token, and what the arm thinks of the prompt's own tokens, for each
+/// prompt.
 ///
 /// A flip that is no [near-tie](near_tie) is counted apart.
 pub(crate) fn decisions(
@@ -54,8 +55,8 @@ pub(crate) fn decisions(
     (0..prompts).filter_map(decision).collect()
 }
 
-/// Whether a margin is within twice what the order of summation alone changes a logit of that position by:
-/// then noise could have moved one of the two up and the other down by as much.
+/// Whether a margin is within twice what the order of summation alone changes a logit of that
+/// position by: then noise could have moved one of the two up and the other down by as much.
 fn near_tie(margin: f64, noise: f64) -> bool {
     margin <= NEAR_TIE * noise
 }

@@ -1,7 +1,7 @@
 //! Factors: everything in which two arms differ before anything is run.
 //!
-//! Both arms run by the same kernels, so that a difference between them can come from nothing else. A factor
-//! can be exchanged between the arms, which is how it is proved to be a cause.
+//! Both arms run by the same kernels, so that a difference between them can come from nothing else.
+//! A factor can be exchanged between the arms, which is how it is proved to be a cause.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -38,8 +38,8 @@ pub(crate) struct Factor {
     pub(crate) choice: Option<Choice>,
     /// What a rotary buffer is off by, largest first.
     pub(crate) rotation: Option<f64>,
-    /// Whether every tensor follows a rule that was verified, and that may be one half of an equivalent
-    /// rewriting.
+    /// Whether every tensor follows a rule that was verified, and that may be one half of an
+    /// equivalent rewriting.
     pub(crate) ruled: bool,
     /// Whether some were rounded to 16 bits by it: an equivalent rewriting leaves that much.
     pub(crate) rounded: bool,
@@ -119,8 +119,8 @@ impl Factor {
     }
 }
 
-/// The parameters that differ, each with those that it can only be exchanged with, if they are too many to be
-/// examined one by one and no one thing happened to all of them.
+/// The parameters that differ, each with those that it can only be exchanged with, if they are too
+/// many to be examined one by one and no one thing happened to all of them.
 pub(crate) fn many(differing: &[Differing], elsewhere: &[Elsewhere]) -> Option<Vec<Vec<String>>> {
     let changed: Vec<&Differing> =
         differing.iter().filter(|d| !d.of_recipes && !unchanged(&d.statement)).collect();
@@ -147,8 +147,9 @@ pub(crate) fn many(differing: &[Differing], elsewhere: &[Elsewhere]) -> Option<V
     (parts.len() > FEW).then_some(parts)
 }
 
-/// Everything in which `b` differs from `a`; `differing` are the parameters, `elsewhere` says whose content
-/// is found under other names, and `named` are sets of them that matter, where they are many.
+/// Everything in which `b` differs from `a`; `differing` are the parameters, `elsewhere` says whose
+/// content is found under other names, and `named` are sets of them that matter, where they are
+/// many.
 pub(crate) fn factors(
     a: &NamedArm,
     b: &NamedArm,
@@ -168,8 +169,8 @@ pub(crate) fn factors(
     found
 }
 
-/// What two recipes make of parameters that are stored alike: both sides are known functions of the stored
-/// values.
+/// What two recipes make of parameters that are stored alike: both sides are known functions of the
+/// stored values.
 fn recipes(a: &NamedArm, b: &NamedArm, differing: &[&Differing]) -> Option<Factor> {
     let changed: Vec<&Differing> = differing.iter().copied().filter(|d| !unchanged(&d.statement)).collect();
     if changed.is_empty() {
@@ -275,8 +276,8 @@ fn rope(ours: &Architecture, theirs: &Architecture) -> Factor {
     factor
 }
 
-/// In what two rotary embeddings differ: of one kind of scaling only the fields that are not alike, of each
-/// side.
+/// In what two rotary embeddings differ: of one kind of scaling only the fields that are not alike,
+/// of each side.
 fn rotary(ours: &RopeParameters, theirs: &RopeParameters) -> [String; 2] {
     let fields = [ours, theirs].map(|rope| {
         let mut fields = vec![("theta", rope.rope_theta.to_string())];
@@ -331,8 +332,8 @@ fn format(a: &NamedArm, b: &NamedArm) -> Option<Factor> {
     })
 }
 
-/// Parameters that differ: in groups where one statement fits them all, each alone where something happened
-/// to it. Where they are many, only those alone that matter.
+/// Parameters that differ: in groups where one statement fits them all, each alone where something
+/// happened to it. Where they are many, only those alone that matter.
 fn parameters(
     layers: usize,
     differing: &[&Differing],
@@ -386,8 +387,8 @@ fn parameters(
 /// How far products may be apart in a rotated weight, by its rounding to bf16.
 const ROTATED: f64 = 5e-3;
 
-/// Whether all of a tensor follows a rule that may be one half of a rewriting. A norm has a factor for each
-/// channel, whatever it is.
+/// Whether all of a tensor follows a rule that may be one half of a rewriting. A norm has a factor
+/// for each channel, whatever it is.
 fn ruled(d: &Differing) -> bool {
     use Statement::{Described, Exact};
     if let Described(Description::Rotated { apart, .. }) = d.statement {
@@ -419,8 +420,8 @@ fn rounded(d: &Differing) -> bool {
     }
 }
 
-/// Causes that come with few constants: two factors that are seen in two tensors are two mistakes, one that
-/// every tensor has for itself is one.
+/// Causes that come with few constants: two factors that are seen in two tensors are two mistakes,
+/// one that every tensor has for itself is one.
 fn constants(differing: &[&Differing]) -> Vec<&'static str> {
     let few = |cause: &CauseKind| {
         let mut facts: Vec<Finding> = Vec::new();
@@ -443,7 +444,8 @@ fn is_absent(cause: &CauseKind) -> bool {
     [causes::UNRELATED, causes::CONSTANT, causes::ZEROED].contains(&cause)
 }
 
-/// What is missing alike in several tensors of the same attention or MLP works through each other: one cause.
+/// What is missing alike in several tensors of the same attention or MLP works through each other:
+/// one cause.
 fn in_series(groups: Vec<Vec<&Differing>>) -> Vec<Vec<&Differing>> {
     let key = |group: &Vec<&Differing>| {
         let cause = causes::of_statement(group[0].kind, &group[0].statement);

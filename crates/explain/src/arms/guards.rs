@@ -7,7 +7,8 @@ use crate::arms::factor::Factor;
 use crate::thresholds::HIDDEN_ANGLE;
 use crate::words::short;
 
-/// Where theory expects a fault of rotation to show: an angle error of δ per position reaches 0.1 and 1 rad.
+/// Where theory expects a fault of rotation to show: an angle error of δ per position reaches 0.1
+/// and 1 rad.
 pub(crate) fn expected(factors: &[Factor]) -> Vec<String> {
     let of = |factor: &Factor| {
         let delta = factor.rotation.filter(|d| *d > 0.0)?;

@@ -34,7 +34,8 @@ pub struct Answer {
     pub findings: Findings,
     /// Why.
     pub explanation: Explanation,
-    /// Token ids of each prompt that was compared: of recordings, without padding and cached prefixes.
+    /// Token ids of each prompt that was compared: of recordings, without padding and cached
+    /// prefixes.
     pub prompts: Vec<Vec<u32>>,
 }
 
@@ -64,7 +65,8 @@ impl fmt::Display for Stage {
 pub struct Options<'o> {
     /// Tokens by which both arms continue every prompt greedily, if they fit in memory.
     pub continued: usize,
-    /// Keeps each stage of each group of prompts as it is finished; what is found does not depend on it.
+    /// Keeps each stage of each group of prompts as it is finished; what is found does not depend
+    /// on it.
     pub keep: Option<&'o mut dyn Keep>,
     /// Is told of every step.
     pub progress: Option<&'o mut dyn FnMut(Stage, Step)>,

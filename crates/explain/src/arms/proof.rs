@@ -30,8 +30,8 @@ pub(crate) struct Proof {
     everything: usize,
     /// Some tensors of a factor that is of several kinds, alone, in the wide format.
     parts: Vec<PartRun>,
-    /// Sets of factors that may cancel out, each with the subject that has all of them injected, in the wide
-    /// format.
+    /// Sets of factors that may cancel out, each with the subject that has all of them injected, in
+    /// the wide format.
     sets: Vec<(Vec<usize>, usize)>,
     /// The arm with every position shifted.
     shifted: Option<usize>,
@@ -147,8 +147,8 @@ impl<'a> SubjectList<'_, 'a> {
         Common { truth, wide_a, wide_b, mended }
     }
 
-    /// Both exchanges of factor `i`, in the arms' own formats and in the wide one; alone it is all that
-    /// differs.
+    /// Both exchanges of factor `i`, in the arms' own formats and in the wide one; alone it is all
+    /// that differs.
     fn factor(&mut self, i: usize, factor: &Factor, alone: bool, common: &Common) -> FactorRuns {
         let back = factor.exchange(self.semantics(B), self.semantics(A));
         let over = factor.exchange(self.semantics(A), self.semantics(B));
@@ -187,8 +187,8 @@ impl<'a> SubjectList<'_, 'a> {
         self.widen(index)
     }
 
-    /// The arm with every position shifted, which shows whether only distances matter. Positions of its own
-    /// can't be shifted.
+    /// The arm with every position shifted, which shows whether only distances matter. Positions of
+    /// its own can't be shifted.
     fn shifted(&mut self, common: &Common) -> Option<usize> {
         self.semantics(B).base.variants.positions.is_none().then(|| {
             let shift: Departure = "positions=+64".parse().expect("it is a variant");
@@ -210,8 +210,8 @@ pub(crate) fn wide(arms: &[NamedArm]) -> DType {
     if arms.iter().any(wide) { DType::F64 } else { DType::F32 }
 }
 
-/// The tensors of a factor by kind, if they are of several: what is done to two kinds may cancel out. Of
-/// many, some.
+/// The tensors of a factor by kind, if they are of several: what is done to two kinds may cancel
+/// out. Of many, some.
 fn kinds(factor: &Factor) -> Vec<(String, BTreeSet<String>)> {
     const MOST: usize = 4;
     let mut kinds: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
@@ -298,8 +298,8 @@ impl Proof {
         found.flat_map(|l| l.by_position.iter().map(|p| p.kl)).collect()
     }
 
-    /// KL of one factor alone in the wide format: the mean, and positions at which the most likely token
-    /// flips.
+    /// KL of one factor alone in the wide format: the mean, and positions at which the most likely
+    /// token flips.
     pub(crate) fn intrinsic(&self, factor: usize) -> (f64, [usize; 2]) {
         let alone = self.factors[factor].wide_injected;
         kl_and_flips(self.logits(alone, self.common.wide_a))
@@ -326,8 +326,9 @@ impl Proof {
 
     /// Share of the KL that goes away when one factor is restored, with its interval.
     ///
-    /// With a single factor it is measured in the arms' own format. With several, rounding saturates the
-    /// logits of each of them alone, so that shares mean something in the wide format only.
+    /// With a single factor it is measured in the arms' own format. With several, rounding
+    /// saturates the logits of each of them alone, so that shares mean something in the wide format
+    /// only.
     pub(crate) fn share(&self, factor: usize) -> (f64, [f64; 2]) {
         let (with, without) = if self.factors.len() == 1 {
             (self.kl(B, A), self.kl(self.factors[factor].restored, A))
@@ -349,8 +350,8 @@ impl Proof {
         (found, interval(with.len(), |sample| share(sample).unwrap_or(found)))
     }
 
-    /// KL in nats that rounding alone makes in the wide format: some thousands of its steps, relative to a
-    /// logit, squared.
+    /// KL in nats that rounding alone makes in the wide format: some thousands of its steps,
+    /// relative to a logit, squared.
     pub(crate) fn noise(&self) -> f64 {
         let step = if self.wide == DType::F64 { f64::EPSILON } else { f64::from(f32::EPSILON) };
         (100.0 * step).powi(2)
@@ -362,8 +363,8 @@ impl Proof {
         self.changes(self.factors[factor].restored, B) || self.changes(self.factors[factor].injected, A)
     }
 
-    /// Whether restoring it makes the arm the reference, and injecting it makes the reference the arm, bit
-    /// for bit.
+    /// Whether restoring it makes the arm the reference, and injecting it makes the reference the
+    /// arm, bit for bit.
     pub(crate) fn bit_equal(&self, factor: usize) -> [bool; 2] {
         [!self.changes(self.factors[factor].restored, A), !self.changes(self.factors[factor].injected, B)]
     }
@@ -373,8 +374,8 @@ impl Proof {
         [self.changes(self.factors[factor].restored, B), self.changes(self.factors[factor].injected, A)]
     }
 
-    /// Whether restoring all factors makes the arm the reference, bit for bit. If not, something differs that
-    /// is no factor.
+    /// Whether restoring all factors makes the arm the reference, bit for bit. If not, something
+    /// differs that is no factor.
     pub(crate) fn complete(&self) -> bool {
         !self.changes(self.everything, A)
     }
@@ -398,8 +399,8 @@ impl Proof {
         [self.kl(A, self.common.truth), self.kl(B, self.common.truth)]
     }
 
-    /// Mean KL(truth ‖ arm) of both arms in the wide format, and of the reference with what they share set
-    /// right.
+    /// Mean KL(truth ‖ arm) of both arms in the wide format, and of the reference with what they
+    /// share set right.
     pub(crate) fn intrinsic_truth(&self) -> ([f64; 2], Option<f64>) {
         let of = |subject: usize| mean(&self.kl(subject, self.common.truth));
         ([of(self.common.wide_a), of(self.common.wide_b)], self.common.mended.map(of))

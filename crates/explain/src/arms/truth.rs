@@ -12,8 +12,8 @@ use crate::causes;
 use crate::statistics::{interval, mean_or_zero};
 use crate::words::short;
 
-/// Which arm is nearer to the reference's stored weights, computed wide; and what both arms have that those
-/// have not.
+/// Which arm is nearer to the reference's stored weights, computed wide; and what both arms have
+/// that those have not.
 pub(crate) fn truth(plan: &Plan, proof: &Proof) -> Truth {
     let [a, b] = proof.truth();
     let apart = interval(a.len(), |sample| sample.iter().map(|&i| b[i] - a[i]).sum::<f64>());
@@ -47,8 +47,9 @@ pub(crate) fn truth(plan: &Plan, proof: &Proof) -> Truth {
     }
 }
 
-/// What both arms have that the formulas and Hugging Face's arithmetic have not, one sentence each. The truth
-/// is computed by those, so that this can be seen where a comparison of the two arms shows nothing.
+/// What both arms have that the formulas and Hugging Face's arithmetic have not, one sentence each.
+/// The truth is computed by those, so that this can be seen where a comparison of the two arms
+/// shows nothing.
 pub(crate) fn shared(plan: &Plan) -> Vec<String> {
     let mut shared = Vec::new();
     let off: Vec<(String, f64)> = plan

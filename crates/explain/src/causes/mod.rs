@@ -1,8 +1,8 @@
 //! The causes that can be named, one file each, and the one place that ranks them.
 //!
-//! A cause says its name, remedy, severity and scope, how evidence is tested for it, and gives an example of
-//! itself that the tests make and recognise again. [`all`] lists them; a file that is in no registry is not
-//! compiled.
+//! A cause says its name, remedy, severity and scope, how evidence is tested for it, and gives an
+//! example of itself that the tests make and recognise again. [`all`] lists them; a file that is in
+//! no registry is not compiled.
 //!
 //! ```
 //! let causes = ulpscope_explain::causes::all();
@@ -11,7 +11,8 @@
 //! assert!(rounded.remedy.starts_with("Load in the target dtype"));
 //! ```
 
-/// Declares the causes of one folder: a module for each, its `CAUSE` under the name, and `ALL` of them.
+/// Declares the causes of one folder: a module for each, its `CAUSE` under the name, and `ALL` of
+/// them.
 macro_rules! registry {
     ($($name:ident = $module:ident;)*) => {
         $(pub(crate) mod $module;)*
@@ -197,7 +198,8 @@ impl Clue<'_> {
     }
 }
 
-/// The cause that a piece of evidence is of: the highest rank, and among equals the first of the registry.
+/// The cause that a piece of evidence is of: the highest rank, and among equals the first of the
+/// registry.
 pub(crate) fn best(clue: &Clue) -> Option<&'static CauseKind> {
     let fits = all().into_iter().filter(|cause| (cause.test)(clue));
     // The last of equal maxima would be taken; the first is wanted.
@@ -221,8 +223,8 @@ pub(crate) fn of_variant(variant: Variant, of: &Architecture) -> &'static CauseK
     best(&Clue::Departure { variant, of }).expect("every class of departures has a cause")
 }
 
-/// The cause that a differing field of the config is of; `None` of the fields of rotary embeddings, which
-/// name two.
+/// The cause that a differing field of the config is of; `None` of the fields of rotary embeddings,
+/// which name two.
 pub(crate) fn of_field(field: Field) -> Option<&'static CauseKind> {
     best(&Clue::Setting(field))
 }

@@ -133,8 +133,8 @@ impl Account {
         self.orders.iter().map(|run| run.0).collect()
     }
 
-    /// What is compared as an observation of the orders' logits: against the first subject, as the floor
-    /// reads it.
+    /// What is compared as an observation of the orders' logits: against the first subject, as the
+    /// floor reads it.
     pub(crate) fn as_observed(&self) -> Vec<Compared> {
         let pair = [OURS.0, RECORDED.0];
         let own = self.compared.iter().filter(|c| [c.subject, c.with] == pair).cloned();
@@ -157,7 +157,8 @@ impl Account {
         [mean(OURS), self.everything.and_then(mean)]
     }
 
-    /// KL of one cause alone in the wide format, and positions at which the most likely token flips.
+    /// KL of one cause alone in the wide format, and positions at which the most likely token
+    /// flips.
     pub(crate) fn intrinsic(&self, cause: usize) -> (f64, [usize; 2]) {
         let Some((wide, run)) = self.wide.as_ref().and_then(|w| Some((w, w.alone[cause]?))) else {
             return (f64::NAN, [0, 0]);
@@ -165,7 +166,8 @@ impl Account {
         kl_and_flips(self.logits(run, wide.base))
     }
 
-    /// KL of all causes together in the wide format, the mean over positions; NaN where none was run.
+    /// KL of all causes together in the wide format, the mean over positions; NaN where none was
+    /// run.
     pub(crate) fn together(&self) -> f64 {
         self.wide.as_ref().map_or(f64::NAN, |wide| mean(&self.kl(wide.everything, wide.base)))
     }
@@ -177,8 +179,8 @@ impl Account {
         found.map_or(Vec::new(), |l| l.by_position.iter().map(|p| p.kl).collect())
     }
 
-    /// The share of each cause in the divergence, if the shares add up; `None` if they do not, as where
-    /// causes undo each other.
+    /// The share of each cause in the divergence, if the shares add up; `None` if they do not, as
+    /// where causes undo each other.
     pub(crate) fn shares(&self) -> Option<Vec<Share>> {
         let shares: Vec<Share> = (0..self.alone.len()).map(|cause| self.share(cause)).collect();
         let known: Vec<f64> = shares.iter().map(|s| s.share).filter(|share| !share.is_nan()).collect();
@@ -186,8 +188,8 @@ impl Account {
         (shares.len() < 2 || add_up(&known, all)).then_some(shares)
     }
 
-    /// Share of the KL that goes away when one cause is put into ours: of the measured KL where there is one
-    /// cause, else in the wide format of the distance to ours with all of them.
+    /// Share of the KL that goes away when one cause is put into ours: of the measured KL where
+    /// there is one cause, else in the wide format of the distance to ours with all of them.
     fn share(&self, cause: usize) -> Share {
         let (with, without) = match (self.alone.len(), &self.wide) {
             (1, _) => {
@@ -238,8 +240,8 @@ impl Account {
     }
 }
 
-/// Whether shares add up: none is negative, and if they are `all`, the whole comes to about one. Of no shares
-/// there is no doubt.
+/// Whether shares add up: none is negative, and if they are `all`, the whole comes to about one. Of
+/// no shares there is no doubt.
 fn add_up(shares: &[f64], all: bool) -> bool {
     let sum: f64 = shares.iter().sum();
     if shares.is_empty() {

@@ -1,4 +1,5 @@
-//! What a trace shows, as typed values: searches rank, merge and compare these, and never a sentence.
+//! What a trace shows, as typed values: searches rank, merge and compare these, and never a
+//! sentence.
 
 use ulpscope_decoder::Site;
 use ulpscope_record::{Finding, Subject, Value};
@@ -90,7 +91,8 @@ fn leave_layers_open(value: &mut Value) {
 /// What makes two claims one cause: the cause, where it holds, and what it says.
 ///
 /// Of what holds in a whole model the place is empty; where all layers are one cause it is a class.
-/// Claims that are recognised at a class of sites, whatever they say there, have no evidence in their key.
+/// Claims that are recognised at a class of sites, whatever they say there, have no evidence in
+/// their key.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Key {
     pub(crate) cause: &'static str,

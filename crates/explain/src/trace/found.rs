@@ -43,8 +43,8 @@ pub(crate) enum Shown {
     Run,
     /// By running it, but for the last bits of a function that the two compute otherwise.
     Nearly,
-    /// Not by running the model: a formula, evaluated on the trace's inputs, gives the trace's values, but
-    /// for roundings.
+    /// Not by running the model: a formula, evaluated on the trace's inputs, gives the trace's
+    /// values, but for roundings.
     Formula,
     /// Not by running it: the values at the site keep to a rule.
     Values,

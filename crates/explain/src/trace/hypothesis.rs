@@ -1,5 +1,5 @@
-//! What a trace's model may have done otherwise: departures of arithmetic, fields of the config, buffers,
-//! wiring.
+//! What a trace's model may have done otherwise: departures of arithmetic, fields of the config,
+//! buffers, wiring.
 
 use std::fmt::Display;
 use std::num::NonZeroUsize;
@@ -79,7 +79,8 @@ impl Change {
         }
     }
 
-    /// The sites that have to be in order for it to hold at one: both tables are of one base and one scaling.
+    /// The sites that have to be in order for it to hold at one: both tables are of one base and
+    /// one scaling.
     pub(crate) fn sites(&self, model: &Architecture, site: Site) -> Vec<Site> {
         match (self, site.op()) {
             (Change::Rope(..) | Change::Buffers(_), Op::Table(rope)) => model.tables(rope).to_vec(),
@@ -112,8 +113,8 @@ fn with(semantics: &Semantics, variant: Variant, part: Part) -> Semantics {
     semantics.clone().with(Departure { variant, layers })
 }
 
-/// What arithmetic, config, buffers and wiring can do to a site that differs from this token on, the simplest
-/// first.
+/// What arithmetic, config, buffers and wiring can do to a site that differs from this token on,
+/// the simplest first.
 pub(crate) fn hypotheses(site: Site, setting: &Setting, dtype: DType, first: usize) -> Vec<Hypothesis> {
     let mut all = variants(site, setting, dtype, first);
     all.extend(config(site, setting));
@@ -124,8 +125,8 @@ pub(crate) fn hypotheses(site: Site, setting: &Setting, dtype: DType, first: usi
 fn variants(site: Site, setting: &Setting, dtype: DType, first: usize) -> Vec<Hypothesis> {
     let (model, attention) = (&setting.architecture, setting.semantics.base.attention);
     let offsets = (-8..=8).filter(|n| !matches!(n, 0 | 1)).map(|n| Variant::Positions(Positions::From(n)));
-    // The first key that a window hides is out of sight of the token that is as far from it as the window is
-    // wide; a few may lose it without losing a bit.
+    // The first key that a window hides is out of sight of the token that is as far from it as the
+    // window is wide; a few may lose it without losing a bit.
     let mut widths: Vec<usize> = (first.saturating_sub(WINDOWS - 1)..=first).rev().collect();
     // One that is wider than ours shows where ours begins to hide, however wide.
     if let Some(Mask::Window(own)) = site.layer().map(|n| model.layers[n].attention.mask) {
@@ -253,8 +254,8 @@ fn rotary(model: &Architecture, index: usize) -> Vec<Hypothesis> {
     buffers.into_iter().chain(thetas).chain(kinds.map(scaled)).chain(plain).collect()
 }
 
-/// Scalings of the kind of ours, with one number otherwise: of YaRN the factor on cosines and sines, or how
-/// far it reaches.
+/// Scalings of the kind of ours, with one number otherwise: of YaRN the factor on cosines and
+/// sines, or how far it reaches.
 fn near(own: &RopeKind) -> Vec<RopeKind> {
     let RopeKind::Yarn { factor, attention_factor, .. } = *own else { return Vec::new() };
     let with = |factor: f64, attention_factor: f64| {

@@ -9,12 +9,12 @@ use crate::floor::Kinds;
 use crate::layer_groups::class;
 use crate::thresholds::FALSE_ALARMS;
 
-/// Elements that other orders change at sites where ours has the trace's bits, from which on that is no
-/// chance.
+/// Elements that other orders change at sites where ours has the trace's bits, from which on that
+/// is no chance.
 const EVIDENCE: f64 = 20.0;
 
-/// A site whose differences are fewer than other orders make, by more than this factor, is off for another
-/// reason.
+/// A site whose differences are fewer than other orders make, by more than this factor, is off for
+/// another reason.
 const AS_OFTEN: f64 = 4.0;
 
 /// How many times the largest noise of a cached prefix is still noise.
@@ -22,9 +22,10 @@ const OF_CACHE: f64 = 4.0;
 
 /// Judges sites by the floor of their kind.
 ///
-/// Three kinds are told apart. Where no order changes anything (embeddings, tables, rotation, sums of two
-/// terms), or where the trace demonstrably sums in our order, equal inputs give equal bits, so that any
-/// difference counts. Elsewhere it has to be more than what orders do, at the run's false-alarm rate.
+/// Three kinds are told apart. Where no order changes anything (embeddings, tables, rotation, sums
+/// of two terms), or where the trace demonstrably sums in our order, equal inputs give equal bits,
+/// so that any difference counts. Elsewhere it has to be more than what orders do, at the run's
+/// false-alarm rate.
 pub(crate) struct Judge {
     kinds: Kinds,
     /// Classes of sites that an order of summation changes.
@@ -36,8 +37,8 @@ pub(crate) struct Judge {
     ops: HashMap<String, Op>,
     /// Width of a head.
     head_dim: usize,
-    /// The largest noise at sites that read a cached prefix: errors of many layers, which differ from site to
-    /// site.
+    /// The largest noise at sites that read a cached prefix: errors of many layers, which differ
+    /// from site to site.
     cached: HashMap<(usize, String), f64>,
 }
 
@@ -62,7 +63,8 @@ pub(crate) fn counts(s: &SiteDivergence) -> [u64; 2] {
 }
 
 impl Judge {
-    /// From ours against the trace, and ours in other orders against ours, both on the trace's inputs.
+    /// From ours against the trace, and ours in other orders against ours, both on the trace's
+    /// inputs.
     pub(crate) fn calibrated(
         sites: &[SiteDivergence],
         noise: &[SiteDivergence],
@@ -106,15 +108,15 @@ impl Judge {
             cached: HashMap::new(),
             head_dim: model.layers.first().map_or(1, |layer| layer.attention.head_dim),
         };
-        // An attention kernel may sum as ours in most cases and otherwise in some: then its order is not
-        // ours.
+        // An attention kernel may sum as ours in most cases and otherwise in some: then its order
+        // is not ours.
         for s in sites.iter().filter(|s| judge.op(&s.site).is_some_and(Op::attends)) {
             if s.introduced.equal < 1.0 && !judge.judge_by_floor(s).beyond {
                 known.remove(&class(&s.site));
             }
         }
-        // Linear layers mostly go through one kernel; one that is off as often as by another order has
-        // another.
+        // Linear layers mostly go through one kernel; one that is off as often as by another order
+        // has another.
         let linear: Vec<&String> =
             judge.moved.iter().filter(|class| judge.ops.get(*class) == Some(&Op::Linear)).collect();
         let sure = linear.iter().filter(|c| known.contains(**c)).count();
@@ -160,7 +162,8 @@ impl Judge {
         self.moved.difference(&self.known).map(String::as_str).collect()
     }
 
-    /// Probability below which a site's difference is more than noise: all tests share that of a false alarm.
+    /// Probability below which a site's difference is more than noise: all tests share that of a
+    /// false alarm.
     pub(crate) fn chance(&self) -> f64 {
         FALSE_ALARMS / (2.0 * self.tests as f64)
     }
@@ -175,7 +178,8 @@ impl Judge {
 
     fn judged(&self, s: &SiteDivergence, exact: bool) -> Judged {
         let [differing, len] = counts(s);
-        // No order of summation makes a number infinite; how scores are hidden is each program's own matter.
+        // No order of summation makes a number infinite; how scores are hidden is each program's
+        // own matter.
         let infinite = s.nonfinite[0] != s.nonfinite[1] && self.op(&s.site) != Some(Op::Scores);
         let kind = self.kinds.get(s).filter(|_| !exact && !infinite);
         if differing == 0 {
@@ -242,8 +246,8 @@ mod tests {
         };
         // As often and as much as another order does: that is what it is.
         assert!(beyond(400, step).iter().all(|beyond| !beyond));
-        // As often, but by more; or by as much, but at few elements, where no other order would leave the
-        // rest.
+        // As often, but by more; or by as much, but at few elements, where no other order would
+        // leave the rest.
         for odd in [beyond(400, 1e-3), beyond(6, step)] {
             assert_eq!(odd.iter().filter(|beyond| **beyond).count(), 3, "{odd:?}");
         }

@@ -1,4 +1,5 @@
-//! Recordings of logits alone: how far apart the outputs are, beside what orders of summation make of ours.
+//! Recordings of logits alone: how far apart the outputs are, beside what orders of summation make
+//! of ours.
 
 use ulpscope_record::{Explanation, LogitDivergence, Status};
 

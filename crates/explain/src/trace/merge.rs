@@ -1,4 +1,5 @@
-//! Several findings that are one cause: layers and tensors in each other's place, the same in many layers.
+//! Several findings that are one cause: layers and tensors in each other's place, the same in many
+//! layers.
 
 use std::collections::BTreeMap;
 
@@ -13,8 +14,8 @@ use crate::layer_groups::{by_key, class, together};
 /// Tensors of a layer that hold another layer's, from which on the layer does.
 const MOST: usize = 5;
 
-/// Everything that is one cause as one, of a model with so many layers; what two honest libraries differ by
-/// comes last.
+/// Everything that is one cause as one, of a model with so many layers; what two honest libraries
+/// differ by comes last.
 pub(super) fn merged(found: Vec<Found>, layers: usize) -> Vec<Found> {
     let mut found = by_key(exchanged(whole_layers(found)), |cause: &Found| {
         let place = class(&cause.claim.key.place);
@@ -50,7 +51,8 @@ fn whole_layers(found: Vec<Found>) -> Vec<Found> {
     for pair in found.iter().filter_map(layers_of) {
         *counts.entry(pair).or_default() += 1;
     }
-    // Of two layers that one may come from, as where both have norms of ones, the one that gives more of it.
+    // Of two layers that one may come from, as where both have norms of ones, the one that gives
+    // more of it.
     let mut sources: BTreeMap<usize, (usize, usize)> = BTreeMap::new();
     for ((layer, from), count) in counts.into_iter().filter(|(_, count)| *count >= MOST) {
         let best = sources.entry(layer).or_insert((from, count));

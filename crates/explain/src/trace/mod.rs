@@ -1,10 +1,10 @@
-//! An arm of ours against what another program recorded: every operation is judged on the recording's own
-//! inputs.
+//! An arm of ours against what another program recorded: every operation is judged on the
+//! recording's own inputs.
 //!
-//! A trace can't be run again with something exchanged. What can be run is ours: a hypothesis about what the
-//! other program does is proved for the trace if the operation, changed accordingly, gives the trace's values
-//! on the trace's inputs. The inputs are the trace's everywhere, so that faults do not hide behind each
-//! other, and each is found by itself, in forward order.
+//! A trace can't be run again with something exchanged. What can be run is ours: a hypothesis about
+//! what the other program does is proved for the trace if the operation, changed accordingly, gives
+//! the trace's values on the trace's inputs. The inputs are the trace's everywhere, so that faults
+//! do not hide behind each other, and each is found by itself, in forward order.
 //!
 //! The trace is the reference, `a`; ours is `b`.
 
@@ -52,8 +52,8 @@ pub struct TracePlan<'a> {
     pub traces: Vec<(String, Trace)>,
     /// The sites to judge.
     pub sites: Pattern,
-    /// Whether the arm's order of summation is the one to use. Otherwise the one is taken of which the traces
-    /// have most bits.
+    /// Whether the arm's order of summation is the one to use. Otherwise the one is taken of which
+    /// the traces have most bits.
     pub order_given: bool,
     /// The device that computes.
     pub device: Device,

@@ -1,8 +1,8 @@
 //! What a site's values in a trace are of ours, where no hypothesis about the operation gives them.
 //!
-//! A multiplier that our model has not, an adapter that is loaded, dropout that is on: that is not put in and
-//! run, but read off the values. A rule that holds of every element is one; whatever else a site does would
-//! have to keep to it.
+//! A multiplier that our model has not, an adapter that is loaded, dropout that is on: that is not
+//! put in and run, but read off the values. A rule that holds of every element is one; whatever
+//! else a site does would have to keep to it.
 
 use ulpscope_capture::Activation;
 use ulpscope_decoder::{Op, Site};
@@ -16,7 +16,8 @@ use super::evidence::Evidence;
 use super::pattern::hidden;
 use crate::causes::{self, CauseKind};
 
-/// Signal-to-noise ratio, dB, that activations keep when somebody quantises them on purpose, to 8 bits.
+/// Signal-to-noise ratio, dB, that activations keep when somebody quantises them on purpose, to 8
+/// bits.
 const CODED_DB: f64 = 24.0;
 /// Shares of elements below this are dropped by nobody.
 const RARELY: f64 = 0.02;
@@ -70,8 +71,8 @@ pub(super) fn seen(site: Site, pairs: &[(&Activation, &Activation)], heads: &[us
     }
 }
 
-/// The values of all prompts, ours and the trace's, and the width of a row. Of scores, those that no mask
-/// hides, one a row.
+/// The values of all prompts, ours and the trace's, and the width of a row. Of scores, those that
+/// no mask hides, one a row.
 fn joined(site: Site, pairs: &[(&Activation, &Activation)]) -> Option<(Vec<f64>, Vec<f64>, usize)> {
     let width = *pairs.first()?.0.shape.last()?;
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
@@ -130,8 +131,8 @@ fn kind(site: Site, statement: &Statement, len: usize, unit: f64) -> Option<&'st
         },
         Statement::Exact(relation) => of_relation(relation),
         Statement::Described(Description::Constant { value: 0.0 }) => Some(causes::OUTPUT_ZERO),
-        // What rounding leaves of a product with a constant that was rounded before; a factor of nearly 1 is
-        // what sums in another order may have, too.
+        // What rounding leaves of a product with a constant that was rounded before; a factor of
+        // nearly 1 is what sums in another order may have, too.
         Statement::Described(Description::Noisy { gain, sqnr_db, .. })
             if (gain - 1.0).abs() > NEARLY_ONE && *sqnr_db >= -20.0 * (2.0 * unit).log10() =>
         {
@@ -148,8 +149,8 @@ fn kind(site: Site, statement: &Statement, len: usize, unit: f64) -> Option<&'st
     }
 }
 
-/// The share of zeros and the factor of all else, where the trace's is ours with some elements at random
-/// dropped, and the rest made larger by as much.
+/// The share of zeros and the factor of all else, where the trace's is ours with some elements at
+/// random dropped, and the rest made larger by as much.
 fn dropped(ours: &Floats, theirs: &Floats) -> Option<(f64, f64)> {
     let unit = theirs.dtype().unit_roundoff();
     let (mut alive, mut zero, mut ab, mut aa) = (0.0f64, 0.0f64, 0.0, 0.0);

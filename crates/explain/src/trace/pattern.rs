@@ -9,9 +9,10 @@ use crate::statistics::as_many;
 /// Relative error of a function in f32 that is put down to its last bits.
 const LAST_BITS: f64 = 1.0 / (1u64 << 20) as f64;
 
-/// Whether the differences at a site are single steps of its format, and no more of them than an error in the
-/// last bits of an f32 function would make: such an error moves a result over a boundary of rounding in a
-/// share of cases that is its size over that of a step. Two roundings are allowed for.
+/// Whether the differences at a site are single steps of its format, and no more of them than an
+/// error in the last bits of an f32 function would make: such an error moves a result over a
+/// boundary of rounding in a share of cases that is its size over that of a step. Two roundings are
+/// allowed for.
 pub(crate) fn last_bits(site: Site, pairs: &[(&Activation, &Activation)], chance: f64) -> bool {
     let Some(differing) = of_function(site, pairs, 0.0) else { return false };
     let expected = |a: &Activation| {
@@ -21,8 +22,8 @@ pub(crate) fn last_bits(site: Site, pairs: &[(&Activation, &Activation)], chance
     as_many(differing, pairs.iter().map(|(a, _)| expected(a)).sum()) >= chance
 }
 
-/// Whether a few elements of a site are off by single steps of its format: what any sum may be, of whatever
-/// order, that is made elsewhere.
+/// Whether a few elements of a site are off by single steps of its format: what any sum may be, of
+/// whatever order, that is made elsewhere.
 pub(crate) fn few_steps(pairs: &[(&Activation, &Activation)]) -> bool {
     /// One of so many elements.
     const RARELY: u64 = 1000;
@@ -33,8 +34,9 @@ pub(crate) fn few_steps(pairs: &[(&Activation, &Activation)]) -> bool {
         .is_some_and(|differing| differing > 0 && (differing <= FEW || differing * RARELY <= len as u64))
 }
 
-/// Whether the differences at a site are no more than another library's function may have beside the one that
-/// was tried: single steps of the format in a few elements, or nothing beside the largest of them.
+/// Whether the differences at a site are no more than another library's function may have beside
+/// the one that was tried: single steps of the format in a few elements, or nothing beside the
+/// largest of them.
 pub(crate) fn nearly(site: Site, pairs: &[(&Activation, &Activation)]) -> bool {
     let most = |(a, _): &(&Activation, &Activation)| {
         (0..a.values.len()).map(|i| a.values.get(i).abs()).fold(0.0, f64::max)
@@ -46,8 +48,8 @@ pub(crate) fn nearly(site: Site, pairs: &[(&Activation, &Activation)]) -> bool {
         .is_some_and(|differing| !narrow || differing as usize * 100 <= len)
 }
 
-/// The elements at a function's output that differ by more than `beside`, if none does by more than single
-/// steps.
+/// The elements at a function's output that differ by more than `beside`, if none does by more than
+/// single steps.
 fn of_function(site: Site, pairs: &[(&Activation, &Activation)], beside: f64) -> Option<u64> {
     let function = matches!(site.op(), Op::Table(_) | Op::Norm | Op::Softmax | Op::Act);
     if !function || pairs.is_empty() {
@@ -57,7 +59,8 @@ fn of_function(site: Site, pairs: &[(&Activation, &Activation)], beside: f64) ->
     steps(pairs, beside, |dtype| if dtype == DType::F32 { 8.0 } else { 1.0 })
 }
 
-/// The elements that differ by more than `beside`, if none does by more than so many steps of its format.
+/// The elements that differ by more than `beside`, if none does by more than so many steps of its
+/// format.
 fn steps(pairs: &[(&Activation, &Activation)], beside: f64, most: impl Fn(DType) -> f64) -> Option<u64> {
     let mut differing = 0;
     for (a, b) in pairs {
@@ -87,8 +90,8 @@ pub(crate) fn first_token(pairs: &[(&Activation, &Activation)]) -> usize {
     pairs.iter().filter_map(first).min().unwrap_or(0)
 }
 
-/// Whether a score is that of a key which is not seen: minus infinity, or the lowest number of its format.
-/// f16's is nearer to other numbers, but no score is so low.
+/// Whether a score is that of a key which is not seen: minus infinity, or the lowest number of its
+/// format. f16's is nearer to other numbers, but no score is so low.
 pub(crate) fn hidden(site: Site, score: f64) -> bool {
     site.op().of_pairs() && score < -60_000.0
 }

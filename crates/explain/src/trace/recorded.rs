@@ -44,8 +44,8 @@ pub(crate) enum Reason {
     Foreign(AttentionKind),
     /// They are in no format of floating-point numbers.
     Format,
-    /// Their shapes are not those that the model makes of so many tokens; the first has the one, and should
-    /// have the other.
+    /// Their shapes are not those that the model makes of so many tokens; the first has the one,
+    /// and should have the other.
     Shape { tokens: usize, first: [Vec<usize>; 2] },
     /// They are missing, of so many.
     Absent(usize),
@@ -149,8 +149,8 @@ fn reference(
     Ok(Reference { ids, activations, judged, filled: BTreeSet::new(), before: 0, log_probabilities })
 }
 
-/// Takes sites out whose shapes are not those that so many tokens make: the operations behind them can't read
-/// them. Returns each with its shape and the one that it should have.
+/// Takes sites out whose shapes are not those that so many tokens make: the operations behind them
+/// can't read them. Returns each with its shape and the one that it should have.
 fn drop_wrong_shapes(
     model: &Architecture,
     activations: &mut Activations,
@@ -168,8 +168,8 @@ fn drop_wrong_shapes(
     wrong
 }
 
-/// Whether everything that a site reads was recorded, or follows from what was without a linear layer in
-/// between: then what the site gives is not ours by more than an operation or two.
+/// Whether everything that a site reads was recorded, or follows from what was without a linear
+/// layer in between: then what the site gives is not ours by more than an operation or two.
 fn stands(model: &Architecture, site: Site, recorded: &BTreeSet<Site>, attention: AttentionKind) -> bool {
     let follows = |read: Site| read.op() != Op::Linear && stands(model, read, recorded, attention);
     model.reads(site, attention).into_iter().all(|read| recorded.contains(&read) || follows(read))

@@ -1,4 +1,5 @@
-//! From sites that introduce too much to what makes them do so: by running, greedily, in forward order.
+//! From sites that introduce too much to what makes them do so: by running, greedily, in forward
+//! order.
 
 mod early;
 
@@ -114,8 +115,9 @@ impl<'s, 'a> Search<'s, 'a> {
         Ok(())
     }
 
-    /// Finds what accounts for one site; returns the part's new setting and state if it holds for the whole
-    /// part. What holds at some sites only is entered for those, which are `settled` then.
+    /// Finds what accounts for one site; returns the part's new setting and state if it holds for
+    /// the whole part. What holds at some sites only is entered for those, which are `settled`
+    /// then.
     fn site(
         &mut self,
         spot: Spot,
@@ -136,8 +138,8 @@ impl<'s, 'a> Search<'s, 'a> {
         Ok(self.accept(spot, tried.swap_remove(index), &ties, settled))
     }
 
-    /// Runs everything that may account for a site: what is known first, then single hypotheses, edits,
-    /// pairs.
+    /// Runs everything that may account for a site: what is known first, then single hypotheses,
+    /// edits, pairs.
     fn try_all(&mut self, spot: Spot) -> Result<Vec<Tried>, CompareError> {
         let Spot { site, setting, now, .. } = spot;
         let first = pattern::first_token(&self.pairs_at(site, now));
@@ -236,8 +238,8 @@ impl<'s, 'a> Search<'s, 'a> {
         Ok(trial)
     }
 
-    /// Whether other weights of a norm may be what a norm of another kind gives: they fit but for bits, or
-    /// are ours times a constant, which may be the root of the width.
+    /// Whether other weights of a norm may be what a norm of another kind gives: they fit but for
+    /// bits, or are ours times a constant, which may be the root of the width.
     fn may_be_another_norm(&self, site: Site, tried: &Tried) -> bool {
         let scaled = tried.what.iter().any(|h| h.claim.evidence.is_scaled());
         let doubtful = scaled || !tried.equal || self.outcome.found.iter().any(|f| f.shown == Shown::Formula);
@@ -287,7 +289,8 @@ impl<'s, 'a> Search<'s, 'a> {
     fn enter(&mut self, spot: Spot, hypothesis: &Hypothesis, holding: Holding) -> &mut Found {
         let Holding { trial, sites, runs_free, ties } = holding;
         let mut claim = hypothesis.claim.clone();
-        // A norm whose squares are infinite in its format gives zeros: that is no choice of where to round.
+        // A norm whose squares are infinite in its format gives zeros: that is no choice of where
+        // to round.
         if claim.kind == causes::NORM_ROUNDING && sites.iter().any(|site| self.zeros(*site)) {
             claim.kind = causes::OVERFLOW;
         }
@@ -325,8 +328,8 @@ impl<'s, 'a> Search<'s, 'a> {
         found.sites.insert(site);
     }
 
-    /// What no hypothesis accounts for to the last bit may be a function's last bits, in ours as it is or as
-    /// a hypothesis has it; or the values themselves may say what they are of ours.
+    /// What no hypothesis accounts for to the last bit may be a function's last bits, in ours as it
+    /// is or as a hypothesis has it; or the values themselves may say what they are of ours.
     fn unaccounted(&mut self, spot: Spot, tried: &[Tried]) -> Result<(), CompareError> {
         let Spot { site, now, .. } = spot;
         let pairs = self.pairs_at(site, now);

@@ -82,7 +82,8 @@ impl Tried {
     }
 }
 
-/// The best of what fits: bits before nearness, no harm, few hypotheses, the smallest error, the first.
+/// The best of what fits: bits before nearness, no harm, few hypotheses, the smallest error, the
+/// first.
 pub(super) fn best(tried: &[Tried]) -> Option<usize> {
     let rank = |t: &Tried| (!t.equal, t.harm, t.what.len());
     let size = |t: &Tried| if t.equal { 0.0 } else { t.error };

@@ -1,8 +1,8 @@
 //! Edits of parameters that the difference at a site allows to be named.
 //!
-//! What is found here is a guess: which row holds what, which element was changed and to what. Running the
-//! site with the edited tensor decides. Nothing is fitted that the data could not refute: every edit of a
-//! channel has to hold at all tokens, so that with one token none is tried.
+//! What is found here is a guess: which row holds what, which element was changed and to what.
+//! Running the site with the edited tensor decides. Nothing is fitted that the data could not
+//! refute: every edit of a channel has to hold at all tokens, so that with one token none is tried.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -20,7 +20,8 @@ use super::hypothesis::{Change, Hypothesis};
 use crate::causes::{self, CauseKind};
 use crate::layer_groups::class;
 
-/// Channels that are held against every other one; beyond, only against their neighbours and each other.
+/// Channels that are held against every other one; beyond, only against their neighbours and each
+/// other.
 const ALL_AGAINST_ALL: usize = 2048;
 /// Guesses of one element that are run.
 const GUESSES: usize = 12;
@@ -166,7 +167,8 @@ impl Layer<'_> {
         Ok(found)
     }
 
-    /// The rows of a linear layer that are other rows, of another sign or size, or changed in one element.
+    /// The rows of a linear layer that are other rows, of another sign or size, or changed in one
+    /// element.
     fn channels(&self, weight: &Parameter, bias: Option<&Parameter>) -> Vec<Hypothesis> {
         let [rows, columns] = weight.shape[..] else { return Vec::new() };
         let Some(data) = self.data(rows, bias) else { return Vec::new() };
@@ -416,11 +418,11 @@ fn nice(factor: f64) -> f64 {
     [power, tenth].into_iter().find(|n| (n / factor - 1.0).abs() < 0.01).unwrap_or(factor)
 }
 
-/// Values that one element of row `j` may have become, the best first: a flipped bit, another sign, zero,
-/// twice, half, or the number nearest to what the difference says.
+/// Values that one element of row `j` may have become, the best first: a flipped bit, another sign,
+/// zero, twice, half, or the number nearest to what the difference says.
 ///
-/// The row's products are summed exactly, with the element changed, and rounded as the layer rounds; the
-/// guess at which that gives most of the trace's values is the best.
+/// The row's products are summed exactly, with the element changed, and rounded as the layer
+/// rounds; the guess at which that gives most of the trace's values is the best.
 fn elements(data: &Data, inputs: &[Vec<f64>], weight: &Parameter, j: usize, most: usize) -> Vec<Row> {
     let theirs = &data.theirs[j];
     let columns = inputs.len();

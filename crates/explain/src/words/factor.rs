@@ -29,9 +29,8 @@ impl Factor {
         }
     }
 
-    /// The names of tensors, in short:
-    /// `model.layers.*.self_attn.k_proj.weight, model.layers.*.self_attn.q_proj.weight (60 tensors)`, or of
-    /// some layers, `(layers 10 to 12: 6 tensors)`.
+    /// The names of tensors, in short: `model.layers.*.mlp.up_proj.weight (30 tensors)`, or of some
+    /// layers, `(layers 10 to 12: 6 tensors)`.
     fn tensors(&self) -> String {
         let names: Vec<&str> = self.take.parameters.iter().map(String::as_str).collect();
         match names[..] {

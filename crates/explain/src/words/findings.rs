@@ -1,7 +1,8 @@
 //! What a trace does, in words: one template for each rule.
 //!
-//! A template names values in braces. `{n:one|many}` takes the first text where the value is 1, else the
-//! second, in which `#` is the value. `{keys:runs}` and `{positions:walk}` put lists of numbers into runs.
+//! A template names values in braces. `{n:one|many}` takes the first text where the value is 1,
+//! else the second, in which `#` is the value. `{keys:runs}` and `{positions:walk}` put lists of
+//! numbers into runs.
 
 use ulpscope_record::{Finding, Value};
 

@@ -9,7 +9,8 @@ use super::trace::gap;
 use crate::trace::known::Known;
 use crate::trace::logits_only::LogitsAlone;
 
-/// Rows of a judgement on a recording of logits alone; `asked` says that nothing else was asked for.
+/// Rows of a judgement on a recording of logits alone; `asked` says that nothing else was asked
+/// for.
 pub(crate) fn rows(known: &Known, found: &Explanation, alone: &LogitsAlone, asked: bool) -> Vec<Row> {
     let &LogitsAlone { positions, prompts, most: (most, prompt, position), .. } = alone;
     let of = if prompts > 1 { format!(" of {prompts} prompts") } else { String::new() };

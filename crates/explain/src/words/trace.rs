@@ -16,8 +16,8 @@ use crate::trace::known::Known;
 use crate::trace::pattern::{Likeness, Pattern};
 use crate::trace::recorded::{Gap, Reason};
 
-/// Elements that differ without a cause and do not with it, below which that may be chance: some dozens of
-/// hypotheses are run.
+/// Elements that differ without a cause and do not with it, below which that may be chance: some
+/// dozens of hypotheses are run.
 const ENOUGH: u64 = 8;
 /// What was ruled out: entries, and characters of what was tried in one.
 const RULED_OUT: usize = 6;

@@ -9,8 +9,8 @@ use crate::storage::CHUNK;
 
 /// Mixes the values for some queries, `[rows, D]`, which are in `scratch.q`.
 ///
-/// Keys that no query sees are left out if their probability is certain to be +0 and nothing is infinite or
-/// NaN.
+/// Keys that no query sees are left out if their probability is certain to be +0 and nothing is
+/// infinite or NaN.
 pub(super) fn eager<T: Element>(queries: &Queries<T>, scratch: &mut Scratch<T>, out: &mut [T]) {
     let Queries { way, shape, tokens, .. } = *queries;
     let width = shape.head_dim;
@@ -35,7 +35,8 @@ pub(super) fn eager<T: Element>(queries: &Queries<T>, scratch: &mut Scratch<T>, 
             let row = &mut wide[..known];
             let scores = &mut scores[taken.clone()];
             T::read(&scores[..known], row);
-            // Rounded by a detour through the storage format, which is what whole-vector code can do.
+            // Rounded by a detour through the storage format, which is what whole-vector code can
+            // do.
             let round = |x: &mut [f32], out: &mut [T]| {
                 narrow(way.path, x, &mut out[..x.len()]);
                 T::read(&out[..x.len()], x);
@@ -64,8 +65,8 @@ pub(super) fn eager<T: Element>(queries: &Queries<T>, scratch: &mut Scratch<T>, 
     }
 }
 
-/// Whether no score comes anywhere near the mask, so that the exponential of every masked one is +0 for
-/// certain.
+/// Whether no score comes anywhere near the mask, so that the exponential of every masked one is +0
+/// for certain.
 fn masked_vanish<T: Element>(queries: &Queries<T>, scratch: &Scratch<T>) -> bool {
     let scale = queries.shape.scale.abs().max(1.0);
     // Half of that is left for the roundings of the sum and of the score.

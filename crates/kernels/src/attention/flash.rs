@@ -40,16 +40,16 @@ pub(crate) struct Take {
     scale: f32,
     /// By the exponential of 16-bit formats.
     fast: bool,
-    /// The score of every key is known, and -∞ is added to those that the row does not see, which leaves NaN
-    /// of +∞.
+    /// The score of every key is known, and -∞ is added to those that the row does not see, which
+    /// leaves NaN of +∞.
     traced: bool,
 }
 
 /// Mixes the values for some queries, `[rows, D]`, which are in `scratch.q`.
 ///
-/// Keys that no query sees are left out, before a window as well as behind the queries: their scores are -∞,
-/// the exponentials +0, and so is their share of every sum, unless a value is infinite or NaN. A window is a
-/// mask that is added: hidden scores of +∞ or NaN leave NaN.
+/// Keys that no query sees are left out, before a window as well as behind the queries: their
+/// scores are -∞, the exponentials +0, and so is their share of every sum, unless a value is
+/// infinite or NaN. A window is a mask that is added: hidden scores of +∞ or NaN leave NaN.
 pub(super) fn flash<T: Element>(queries: &Queries<T>, scratch: &mut Scratch<T>, out: &mut [T]) {
     let Queries { way, shape, keys, values, tokens, .. } = *queries;
     let (width, rows) = (shape.head_dim, queries.rows());
@@ -137,8 +137,8 @@ fn is_finite<T: Element>(queries: &Queries<T>, scratch: &Scratch<T>) -> bool {
 }
 
 /// `exp(s - max)` of the rows of `[rows, keys]` where they lie, and their sums, as
-/// [`attention_sdpa`](super::attention_sdpa) takes them of a model stored in `storage`, all keys as one
-/// block. A row that is -∞ throughout is 0 throughout.
+/// [`attention_sdpa`](super::attention_sdpa) takes them of a model stored in `storage`, all keys as
+/// one block. A row that is -∞ throughout is 0 throughout.
 ///
 /// # Errors
 /// If the scores are no whole number of rows.
@@ -184,8 +184,8 @@ by_path!(
     exponentials(scores: &mut [f32], before: State, take: Take) -> State = exponentials_body
 );
 
-/// Turns whole vectors into exponentials, which it adds up lane by lane: of 16-bit formats, which PyTorch
-/// makes two vectors of at a time, every other vector apart.
+/// Turns whole vectors into exponentials, which it adds up lane by lane: of 16-bit formats, which
+/// PyTorch makes two vectors of at a time, every other vector apart.
 #[inline(always)]
 fn add_up<const FMA: bool, const FAST: bool>(vectors: &mut [f32], max: f32) -> [f32; LANES] {
     let mut sums = [[0.0; LANES]; 2];
@@ -226,8 +226,8 @@ fn accumulate_body<const FMA: bool>(_: Path, totals: &mut [f32], mixed: &[f32], 
 }
 by_path!(accumulate(totals: &mut [f32], mixed: &[f32], first: bool) = accumulate_body);
 
-/// Divides by the sums of the exponentials, or by 1 where there is nothing to divide. A block that was left
-/// out would have added +0, which makes +0 of -0, and NaN where the maximum is +∞.
+/// Divides by the sums of the exponentials, or by 1 where there is nothing to divide. A block that
+/// was left out would have added +0, which makes +0 of -0, and NaN where the maximum is +∞.
 #[inline(always)]
 fn normalise_body<const FMA: bool>(_: Path, totals: &mut [f32], states: &[State], left_out: bool) {
     let width = totals.len() / states.len();

@@ -63,8 +63,8 @@ impl<'a, T: Element> Mkl<'a, T> {
         way.blocks(self.width, stretch.unwrap_or(self.width))
     }
 
-    /// As [`Queries::scores`], of a block of keys that has `count` of them, if the product is a small one.
-    /// `out` is left as it was for the first `hidden` of them.
+    /// As [`Queries::scores`], of a block of keys that has `count` of them, if the product is a
+    /// small one. `out` is left as it was for the first `hidden` of them.
     pub(super) fn scores(
         &self,
         way: Way,
@@ -90,8 +90,8 @@ impl<'a, T: Element> Mkl<'a, T> {
         Some(stride)
     }
 
-    /// The length of the stretches by which a plan takes `count` keys from `start` on. `None` if no plan
-    /// gives the bits of [`Mkl::mix`].
+    /// The length of the stretches by which a plan takes `count` keys from `start` on. `None` if no
+    /// plan gives the bits of [`Mkl::mix`].
     pub(super) fn planned(&self, start: usize, count: usize) -> Option<usize> {
         let stretch = stretch(count);
         // What came before is added to the first stretch alone, and plans go by whole pairs.
@@ -99,12 +99,12 @@ impl<'a, T: Element> Mkl<'a, T> {
         Some(stretch).filter(|_| planned && self.rows >= FEW_QUERIES)
     }
 
-    /// Adds the weighted values of a block of keys to `totals`, `[rows, D]`. The block has `count` keys from
-    /// `start` on.
+    /// Adds the weighted values of a block of keys to `totals`, `[rows, D]`. The block has `count`
+    /// keys from `start` on.
     ///
-    /// `probs` has the weights from the key `lead` of the block on, for each row as many as it needs. If
-    /// `lead` is not 0, all keys before it are hidden, it is a multiple of a chunk, and `totals` are +0.
-    /// `mixed` is a buffer as long as `totals`.
+    /// `probs` has the weights from the key `lead` of the block on, for each row as many as it
+    /// needs. If `lead` is not 0, all keys before it are hidden, it is a multiple of a chunk, and
+    /// `totals` are +0. `mixed` is a buffer as long as `totals`.
     pub(super) fn mix(
         &self,
         queries: &Queries<T>,
@@ -133,8 +133,8 @@ impl<'a, T: Element> Mkl<'a, T> {
                 continue;
             }
             if first < length {
-                // Panels are read by whole chunks and end with whole pairs: zeros meet what belongs to other
-                // stretches.
+                // Panels are read by whole chunks and end with whole pairs: zeros meet what belongs
+                // to other stretches.
                 let from = lead.max(first / CHUNK * CHUNK);
                 let end = if last < count { last.next_multiple_of(2) } else { last };
                 let to = end.min(length);
@@ -192,8 +192,8 @@ fn in_sequence_body<const FMA: bool>(_: Path, probs: &[f32], values: &[f32], tot
 }
 by_path!(in_sequence(probs: &[f32], values: &[f32], total: &mut [f32]) = in_sequence_body);
 
-/// Adds weighted values of `[keys, D]`. Of every four keys, the first is added to the third and the second to
-/// the fourth. The rest of the keys follows, last key first.
+/// Adds weighted values of `[keys, D]`. Of every four keys, the first is added to the third and the
+/// second to the fourth. The rest of the keys follows, last key first.
 #[inline(always)]
 fn by_fours_body<const FMA: bool>(path: Path, probs: &[f32], values: &[f32], total: &mut [f32]) {
     let width = total.len();

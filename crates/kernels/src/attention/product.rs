@@ -20,8 +20,9 @@ use ulpscope_floats::{DType, bf16};
 pub(super) struct Way {
     pub(super) path: Path,
     pub(super) order: Accumulation,
-    /// Both sides of every product hold whole pairs (k, k+1) the other way round, and odd-first chains stand
-    /// in for even-first ones. The sums are the same, but there is an instruction for them.
+    /// Both sides of every product hold whole pairs (k, k+1) the other way round, and odd-first
+    /// chains stand in for even-first ones. The sums are the same, but there is an instruction for
+    /// them.
     swapped: bool,
     /// There are many rows, and both sides are widened to f32 for kernels that take many at once.
     packed: bool,
@@ -121,8 +122,8 @@ impl<T: Element> Matrix<T> {
             let mut lines = room(panels);
             for (i, panel) in bytemuck::cast_slice_mut(&mut lines).chunks_exact_mut(len).enumerate() {
                 fill(i, panel);
-                // A lone last element stays where it is. Both halves of a pair lie side by side where pairs
-                // are swapped.
+                // A lone last element stays where it is. Both halves of a pair lie side by side
+                // where pairs are swapped.
                 way.arrange(&mut panel[..length / 2 * 2 * WIDTH]);
             }
             lines
@@ -203,7 +204,8 @@ impl<T: Element> Rows<T> {
         let Rows { length, values, wide, tiles, proofs, .. } = self;
         let leaf = |leaf| T::DTYPE == DType::Bf16 && plan.is_some_and(|plan| plan.leaf == leaf);
         let dot = way.path >= Path::Avx512Bf16 && leaf(Leaf::OddFirst);
-        // Beyond the rows' own length, zeros meet what the matrix holds there, which must not be infinite.
+        // Beyond the rows' own length, zeros meet what the matrix holds there, which must not be
+        // infinite.
         let by_tiles = way.path == Path::AmxBf16 && leaf(Leaf::Tile32) && matrix.finite;
         let mut admitted = by_tiles;
         proofs.clear();
@@ -240,8 +242,8 @@ impl<T: Element> Rows<T> {
         finite.then(|| Range::of(&self.values).bound())
     }
 
-    /// `out[row, n] = Σ_k x[row, k] · matrix[n, start + k]` for the outputs of some panels, in rows of
-    /// `stride`.
+    /// `out[row, n] = Σ_k x[row, k] · matrix[n, start + k]` for the outputs of some panels, in rows
+    /// of `stride`.
     ///
     /// Of some panels side by side, only the rows `rows_of` them are computed. The rows must be
     /// [`Rows::ready`].
@@ -284,8 +286,8 @@ impl<T: Element> Rows<T> {
         }
     }
 
-    /// Multiplies the first of some rows, as many as a kernel takes, and returns how many those are. In
-    /// `out`, each takes the first `width` of `stride` numbers.
+    /// Multiplies the first of some rows, as many as a kernel takes, and returns how many those
+    /// are. In `out`, each takes the first `width` of `stride` numbers.
     fn tile<O: Output>(
         &self,
         path: Path,

@@ -10,12 +10,12 @@ use crate::output::Output;
 use crate::plan::Plan;
 use crate::storage::WIDTH;
 
-/// Rows of probabilities that meet the values together: few enough to stay in the nearest cache, a multiple
-/// of what kernels take.
+/// Rows of probabilities that meet the values together: few enough to stay in the nearest cache, a
+/// multiple of what kernels take.
 const PIECE: usize = 24;
 
-/// The heads of one group, for a span of tokens: row i is of token `span.start + i / share` and head
-/// `i mod share`.
+/// The heads of one group, for a span of tokens: row i is of token `span.start + i / share` and
+/// head `i mod share`.
 pub(super) struct Queries<'a, T> {
     pub(super) way: Way,
     pub(super) shape: &'a Attention,
@@ -73,8 +73,8 @@ impl<T: Element> Queries<'_, T> {
         self.shape.seen(self.token(row))
     }
 
-    /// What no product of a query and a key exceeds in magnitude, but for roundings. `None` if some number is
-    /// not finite.
+    /// What no product of a query and a key exceeds in magnitude, but for roundings. `None` if some
+    /// number is not finite.
     pub(super) fn largest(&self, scratch: &Scratch<T>) -> Option<f64> {
         let q = scratch.q.bound().filter(|_| self.keys.finite)?;
         Some(f64::from(q + self.keys.range.bound()).exp2() * self.shape.head_dim as f64)
@@ -86,8 +86,9 @@ impl<T: Element> Queries<'_, T> {
         (0..rows).step_by(PIECE).map(move |start| start..rows.min(start + PIECE))
     }
 
-    /// Scores of these keys, whose number is rounded up to a whole panel and returned as the stride of `out`.
-    /// Where a whole panel is masked, `out` is left as it was, unless `all` are asked for.
+    /// Scores of these keys, whose number is rounded up to a whole panel and returned as the stride
+    /// of `out`. Where a whole panel is masked, `out` is left as it was, unless `all` are asked
+    /// for.
     pub(super) fn scores<O: Output>(
         &self,
         q: &Rows<T>,
@@ -115,9 +116,9 @@ impl<T: Element> Queries<'_, T> {
 
     /// `[rows, D]`: the values of the tokens `block`, weighted with probabilities.
     ///
-    /// Only the probabilities in `known`, counted from the block's first token, are not zero; it begins with
-    /// a whole chunk. `fill` writes them row by row, and may be called twice for each row. `plan` is for the
-    /// tokens up to the end of `known`.
+    /// Only the probabilities in `known`, counted from the block's first token, are not zero; it
+    /// begins with a whole chunk. `fill` writes them row by row, and may be called twice for each
+    /// row. `plan` is for the tokens up to the end of `known`.
     #[allow(clippy::too_many_arguments)] // most of them plain coordinates
     pub(super) fn mix<O: Output>(
         &self,

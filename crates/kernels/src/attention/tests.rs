@@ -240,8 +240,8 @@ fn window(width: usize) -> Option<NonZeroUsize> {
 /// Windows on every side of the widths that vectors, panels, chunks and blocks of keys have.
 const WINDOWS: [usize; 10] = [1, 2, 15, 16, 17, 24, 100, 512, 513, 600];
 
-/// Prompts within a block of keys and beyond one, all orders of summation and formats, several shares of
-/// heads.
+/// Prompts within a block of keys and beyond one, all orders of summation and formats, several
+/// shares of heads.
 #[test]
 fn windows_follow_their_definition() {
     for (i, order) in Accumulation::ALL.into_iter().enumerate() {
@@ -283,7 +283,8 @@ fn wide_windows_change_nothing() {
     }
 }
 
-/// A row whose scores are all -∞ is one of zeros, and a block of such scores before others leaves no trace.
+/// A row whose scores are all -∞ is one of zeros, and a block of such scores before others leaves
+/// no trace.
 #[test]
 fn rows_without_a_finite_score_are_zeros() {
     let order = Accumulation::Sequential;
@@ -352,7 +353,8 @@ fn what_is_left_out_changes_nothing() {
         window: None,
     };
     for order in [Accumulation::Tile32Blocked, Accumulation::Dot2, Accumulation::Pairwise] {
-        // Blocks of keys, and blocks of the order within them. The length of a block depends on the prompt's.
+        // Blocks of keys, and blocks of the order within them. The length of a block depends on the
+        // prompt's.
         for tokens in [513, 1100] {
             let shape = Attention { order, ..shape };
             let [q, k, v] = [0.71, 0.37, 0.23].map(|f| wave(&shape, 1, tokens, f, DType::Bf16));
@@ -361,8 +363,8 @@ fn what_is_left_out_changes_nothing() {
     }
 }
 
-/// The numbers for which a masked key could leave a trace: infinities, NaN, scores as large as the mask, sums
-/// that underflow to -0, and zeros of either sign to be added to those.
+/// The numbers for which a masked key could leave a trace: infinities, NaN, scores as large as the
+/// mask, sums that underflow to -0, and zeros of either sign to be added to those.
 #[test]
 fn masked_keys_leave_the_traces_they_should() {
     for (dtype, order) in [DType::F32, DType::Bf16, DType::F16]
@@ -414,8 +416,8 @@ fn masked_keys_leave_the_traces_they_should() {
     }
 }
 
-/// Infinities and NaN in front of a window and behind it, sums that underflow to -0 and hidden zeros of
-/// either sign.
+/// Infinities and NaN in front of a window and behind it, sums that underflow to -0 and hidden
+/// zeros of either sign.
 #[test]
 fn windows_leave_the_traces_they_should() {
     for (i, order) in Accumulation::ALL.into_iter().enumerate() {
@@ -471,7 +473,8 @@ fn threads_do_not_matter_to_windows() {
     }
 }
 
-/// A sum of -0 becomes +0 by a masked zero of the other sign, and stays what it is by one of its own.
+/// A sum of -0 becomes +0 by a masked zero of the other sign, and stays what it is by one of its
+/// own.
 #[test]
 fn negative_zeros_are_as_they_should_be() {
     for (dtype, order) in
@@ -515,8 +518,8 @@ fn an_infinite_score_is_not_forgotten() {
     check(&shape, &q, &k, &v, |t| t % 100 == 3);
 }
 
-/// Compares some tokens of both attentions, by every path, with the definitions, which compute every masked
-/// score.
+/// Compares some tokens of both attentions, by every path, with the definitions, which compute
+/// every masked score.
 fn check(shape: &Attention, q: &Floats, k: &Floats, v: &Floats, which: impl Fn(usize) -> bool) {
     let bits = |x: &[f32]| -> Vec<u32> {
         x.iter().map(|x| if x.is_nan() { u32::MAX } else { x.to_bits() }).collect()

@@ -10,8 +10,9 @@ use super::Lanes;
 #[derive(Clone, Copy)]
 pub(crate) struct Avx2(__m256, __m256);
 
-// SAFETY, of every block below: the trait's contract says that the CPU has AVX2, FMA and F16C and that
-// pointers are good for as many numbers as the loads or stores touch; all of them are the unaligned ones.
+// SAFETY, of every block below: the trait's contract says that the CPU has AVX2, FMA and F16C and
+// that pointers are good for as many numbers as the loads or stores touch; all of them are the
+// unaligned ones.
 impl Lanes for Avx2 {
     #[inline(always)]
     unsafe fn prefetch(p: *const u8) {

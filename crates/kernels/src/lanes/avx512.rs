@@ -20,8 +20,9 @@ impl Avx512 {
     }
 }
 
-// SAFETY, of every block below: the trait's contract says that the CPU has AVX-512 F and that pointers are
-// good for as many numbers as the load or store touches; all loads and stores are the unaligned ones.
+// SAFETY, of every block below: the trait's contract says that the CPU has AVX-512 F and that
+// pointers are good for as many numbers as the load or store touches; all loads and stores are the
+// unaligned ones.
 impl Lanes for Avx512 {
     #[inline(always)]
     unsafe fn prefetch(p: *const u8) {
@@ -91,8 +92,8 @@ impl Lanes for Avx512 {
 pub(super) unsafe fn pack_squares<T: Storage>(rows: *const T, length: usize, panel: *mut T) -> usize {
     let per_word = 4 / size_of::<T>();
     let side = WIDTH * per_word;
-    // Words hold two 16-bit numbers: those of the even and of the odd index. Where a panel keeps them apart,
-    // the halves of the words are sorted last.
+    // Words hold two 16-bit numbers: those of the even and of the odd index. Where a panel keeps
+    // them apart, the halves of the words are sorted last.
     let apart = per_word == 2 && T::position(0, 1) != 1;
     let mut order = [0u16; 32];
     for (i, order) in order.iter_mut().enumerate() {

@@ -4,13 +4,13 @@ use ulpscope_floats::{bf16, f16};
 
 use super::Lanes;
 
-/// Sixteen numbers in an array. `EXACT` promises that every product is exact in f32, so that rounding it by
-/// itself changes nothing.
+/// Sixteen numbers in an array. `EXACT` promises that every product is exact in f32, so that
+/// rounding it by itself changes nothing.
 #[derive(Clone, Copy)]
 pub(crate) struct Portable<const EXACT: bool>([f32; 16]);
 
-// The blocks below are safe code but for the reads and the write through pointers, which the trait's contract
-// covers.
+// The blocks below are safe code but for the reads and the write through pointers, which the
+// trait's contract covers.
 impl<const EXACT: bool> Lanes for Portable<EXACT> {
     #[inline(always)]
     unsafe fn prefetch(_: *const u8) {}
@@ -69,8 +69,8 @@ impl<const EXACT: bool> Lanes for Portable<EXACT> {
     }
 }
 
-/// f16 to f32 without branches: the magnitude, moved into place, is too small by the difference of the
-/// biases.
+/// f16 to f32 without branches: the magnitude, moved into place, is too small by the difference of
+/// the biases.
 #[inline(always)]
 fn widen(bits: u16) -> f32 {
     let magnitude = u32::from(bits & 0x7fff) << 13;
@@ -81,9 +81,9 @@ fn widen(bits: u16) -> f32 {
 
 /// `a·b + c`, rounded once, on CPUs whose instructions the compiler may not assume.
 ///
-/// The product of two f32 numbers is exact in f64. The sum is rounded "to odd" there: if it is inexact, the
-/// last bit is set, which keeps the second rounding from seeing a tie that is none (Boldo and Melquiond
-/// 2008).
+/// The product of two f32 numbers is exact in f64. The sum is rounded "to odd" there: if it is
+/// inexact, the last bit is set, which keeps the second rounding from seeing a tie that is none
+/// (Boldo and Melquiond 2008).
 #[inline(always)]
 pub(crate) fn fused(a: f32, b: f32, c: f32) -> f32 {
     if cfg!(any(target_feature = "fma", target_arch = "aarch64")) {

@@ -207,7 +207,8 @@ fn paths_agree_across_blocks() {
     }
 }
 
-/// Blocks of every shape that tiles take: upper and lower, one panel and two, cells of several blocks.
+/// Blocks of every shape that tiles take: upper and lower, one panel and two, cells of several
+/// blocks.
 #[test]
 fn tiles_agree_with_the_definition() {
     let mut noise = Noise(5);
@@ -281,7 +282,8 @@ fn pool(threads: usize) -> rayon::ThreadPool {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
-    /// A row's bits depend on that row alone, whatever stands beside it and however many threads there are.
+    /// A row's bits depend on that row alone, whatever stands beside it and however many threads
+    /// there are.
     #[test]
     fn a_row_is_alone(seed: u64, order in 0..Accumulation::ALL.len(), dtype in 0..3usize, m in 1..40usize, n in 1..200usize, k in 1..300usize) {
         let (order, dtype, mut noise) = (Accumulation::ALL[order], FORMATS[dtype], Noise(seed));

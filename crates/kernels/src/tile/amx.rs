@@ -1,13 +1,13 @@
-//! [`Leaf::Tile32`](crate::plan::Leaf::Tile32) by AMX: `tdpbf16ps` takes a chunk of 32 products for 16 by 16
-//! outputs.
+//! [`Leaf::Tile32`](crate::plan::Leaf::Tile32) by AMX: `tdpbf16ps` takes a chunk of 32 products for
+//! 16 by 16 outputs.
 //!
-//! For each output it adds the even products of the chunk in sequence to a zero, the odd ones to another, and
-//! then the sum of both sums to the accumulator: that order's definition. But it takes subnormal numbers for
-//! zero, in and out, and nothing is known here of products beyond f32's range. The caller has to rule out
-//! both; see [`admits`].
+//! For each output it adds the even products of the chunk in sequence to a zero, the odd ones to
+//! another, and then the sum of both sums to the accumulator: that order's definition. But it takes
+//! subnormal numbers for zero, in and out, and nothing is known here of products beyond f32's
+//! range. The caller has to rule out both; see [`admits`].
 //!
-//! A panel's 16 pairs by 16 outputs are a tile as they lie in memory. The rows of x are packed likewise:
-//! [`Rows`].
+//! A panel's 16 pairs by 16 outputs are a tile as they lie in memory. The rows of x are packed
+//! likewise: [`Rows`].
 
 use std::marker::PhantomData;
 
@@ -53,9 +53,9 @@ pub(crate) fn admits(x: Range, w: Range) -> bool {
 #[repr(C, align(64))]
 pub(crate) struct Sums(pub(crate) [f32; SUMS]);
 
-/// This thread's tiles, in use as long as this lives. Then they are given up, so that a switch of threads
-/// need not save them. No other code may use tiles in between, so the holder must not give work to a thread
-/// pool.
+/// This thread's tiles, in use as long as this lives. Then they are given up, so that a switch of
+/// threads need not save them. No other code may use tiles in between, so the holder must not give
+/// work to a thread pool.
 pub(crate) struct Unit {
     /// Rows of the upper and of the lower tile of x.
     rows: [usize; 2],
@@ -85,10 +85,12 @@ impl Unit {
         Unit { rows: [0; 2], room: Box::new(Sums([0.0; SUMS])), thread: PhantomData }
     }
 
-    /// The sums of a block, `[rows, panels · 16]`. x and the panels must be such as [`admits`] admits.
+    /// The sums of a block, `[rows, panels · 16]`. x and the panels must be such as [`admits`]
+    /// admits.
     ///
     /// # Panics
-    /// If the block reaches beyond x, its panels or what a kernel takes, or the plan is none of tiles.
+    /// If the block reaches beyond x, its panels or what a kernel takes, or the plan is none of
+    /// tiles.
     pub(crate) fn run(&mut self, block: &Block, out: &mut Sums) {
         let Block { plan, x, first, rows, panels } = *block;
         assert!(plan.leaf == Leaf::Tile32 && x.length() == plan.length);
@@ -128,8 +130,8 @@ impl Unit {
             config.rows[tile] = rows;
             config.bytes[tile] = if rows == 0 { 0 } else { ROW as u16 };
         }
-        // SAFETY: the CPU has tiles and the operating system has allowed them, or there would be no unit;
-        // palette 1 has eight of up to 16 rows of 64 bytes.
+        // SAFETY: the CPU has tiles and the operating system has allowed them, or there would be no
+        // unit; palette 1 has eight of up to 16 rows of 64 bytes.
         unsafe { configure(&config) };
     }
 
@@ -149,9 +151,9 @@ impl Unit {
             chunks,
             out: out.0.as_mut_ptr(),
         };
-        // SAFETY: the tiles are configured for these rows. From each pointer, `chunks` tiles can be read, as
-        // asserted: those of x by the layout of `Rows`, those of panels by their length. `out` takes 32 by 32
-        // sums.
+        // SAFETY: the tiles are configured for these rows. From each pointer, `chunks` tiles can be
+        // read, as asserted: those of x by the layout of `Rows`, those of panels by their length.
+        // `out` takes 32 by 32 sums.
         unsafe {
             match (rows > TILE_ROWS, panels.len()) {
                 (false, 1) => one_by_one(&at, self.rows[0] * ROW),
@@ -186,7 +188,8 @@ struct Config {
 struct Operands {
     /// First tiles of the upper and of the lower rows of x.
     x: [*const bf16; 2],
-    /// Bytes from one lower tile to the next. Where there are lower tiles, the upper ones are whole.
+    /// Bytes from one lower tile to the next. Where there are lower tiles, the upper ones are
+    /// whole.
     step: usize,
     /// First tiles of the panels.
     w: [*const bf16; 2],

@@ -22,11 +22,11 @@ pub(crate) const MAX_ROWS: usize = 12;
 /// See [`MAX_ROWS`].
 pub(crate) const MAX_PANELS: usize = 2;
 
-/// How many panels the kernels of a path should take at once for this many rows; `dots` says whether they
-/// take bf16 numbers in pairs.
+/// How many panels the kernels of a path should take at once for this many rows; `dots` says
+/// whether they take bf16 numbers in pairs.
 ///
-/// Few rows wait for the memory, which delivers one panel after the other faster than two at a time. Many
-/// rows want every number in a register used often, as far as there are registers.
+/// Few rows wait for the memory, which delivers one panel after the other faster than two at a
+/// time. Many rows want every number in a register used often, as far as there are registers.
 pub(crate) fn panels_at_once(path: Path, rows: usize, dots: bool) -> usize {
     let many = if dots { 9 } else { MANY_ROWS };
     match path {
@@ -36,7 +36,8 @@ pub(crate) fn panels_at_once(path: Path, rows: usize, dots: bool) -> usize {
     }
 }
 
-/// How many rows of `rows` that are left the kernels of a path take at once for a plan of such leaves.
+/// How many rows of `rows` that are left the kernels of a path take at once for a plan of such
+/// leaves.
 pub(crate) fn row_blocks(path: Path, leaf: Leaf, rows: usize) -> usize {
     let sizes: &[usize] = match path {
         Path::Portable => &[2, 1],
@@ -96,8 +97,9 @@ impl Tile {
     }
 }
 
-/// Computes all rows of a block of bf16 numbers by [`Path::Avx512Bf16`] or above. The sums are proved not to
-/// be subnormal. It adds the bias of each column, then rounds the sums into the output.
+/// Computes all rows of a block of bf16 numbers by [`Path::Avx512Bf16`] or above. The sums are
+/// proved not to be subnormal. It adds the bias of each column, then rounds the sums into the
+/// output.
 #[cfg(target_arch = "x86_64")]
 pub(crate) fn run_dot_bf16<O: Output>(
     path: Path,
@@ -167,8 +169,8 @@ fn avx2<T: Storage, const MR: usize, const NV: usize>(block: &Block<f32, T>, out
     unsafe { run::<Avx2, T, MR, NV>(block, out) }
 }
 
-/// A panel for K = `length` as one of f32, which many rows can take without widening each number anew. The
-/// CPU must have AVX2.
+/// A panel for K = `length` as one of f32, which many rows can take without widening each number
+/// anew. The CPU must have AVX2.
 #[cfg(target_arch = "x86_64")]
 pub(crate) fn widen_panel<T: Storage>(panel: &[T], length: usize, to: &mut [f32]) {
     /// # Safety

@@ -1,9 +1,9 @@
-//! [`Leaf::OddFirst`](crate::plan::Leaf::OddFirst) by `vdpbf16ps`, which takes a pair of products in one
-//! instruction.
+//! [`Leaf::OddFirst`](crate::plan::Leaf::OddFirst) by `vdpbf16ps`, which takes a pair of products
+//! in one instruction.
 //!
-//! It adds the odd product, rounds, adds the even one and rounds again, both fused: that order's definition.
-//! But it takes subnormal numbers for zero, in and out, whatever the control register says. The caller has to
-//! rule them out.
+//! It adds the odd product, rounds, adds the even one and rounds again, both fused: that order's
+//! definition. But it takes subnormal numbers for zero, in and out, whatever the control register
+//! says. The caller has to rule them out.
 
 use std::arch::x86_64::*;
 
@@ -36,15 +36,16 @@ impl Rounded for f32 {
 impl Rounded for bf16 {
     #[inline(always)]
     unsafe fn put(to: *mut bf16, sums: __m512) {
-        // SAFETY: as promised; both sides of the transmutation are 256 bits without invalid patterns.
+        // SAFETY: as promised; both sides of the transmutation are 256 bits without invalid
+        // patterns.
         unsafe {
             _mm256_storeu_si256(to.cast(), std::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(sums)))
         };
     }
 }
 
-/// As [`run`](super::run), for a plan of odd-first chains, on bf16 numbers none of whose sums can be
-/// subnormal, and for MR rows after the other: all that x has, which are whole blocks of MR.
+/// As [`run`](super::run), for a plan of odd-first chains, on bf16 numbers none of whose sums can
+/// be subnormal, and for MR rows after the other: all that x has, which are whole blocks of MR.
 #[target_feature(enable = "avx512f,avx512bf16")]
 pub(super) fn run<O: Rounded, const MR: usize, const NV: usize>(block: &Block<bf16, bf16>, mut to: Patch<O>) {
     block.assert_fits::<MR, NV>();
@@ -71,7 +72,8 @@ pub(super) fn run<O: Rounded, const MR: usize, const NV: usize>(block: &Block<bf
 }
 
 /// # Safety
-/// The CPU has the instructions, here and below, and each function is inlined into one that has them enabled.
+/// The CPU has the instructions, here and below, and each function is inlined into one that has
+/// them enabled.
 #[inline(always)]
 unsafe fn add<const MR: usize, const NV: usize>(mut left: Sums<MR, NV>, right: Sums<MR, NV>) -> Sums<MR, NV> {
     for r in 0..MR {
@@ -83,8 +85,8 @@ unsafe fn add<const MR: usize, const NV: usize>(mut left: Sums<MR, NV>, right: S
     left
 }
 
-/// Where the numbers of a block are. Its methods may only be called on a CPU that has the instructions, and
-/// are inlined into a function that has them enabled.
+/// Where the numbers of a block are. Its methods may only be called on a CPU that has the
+/// instructions, and are inlined into a function that has them enabled.
 struct Cursor<const MR: usize, const NV: usize> {
     x: *const bf16,
     length: usize,
@@ -108,8 +110,8 @@ impl<const MR: usize, const NV: usize> Cursor<MR, NV> {
     /// The segment lies within the plan's length, and the block fits.
     #[inline(always)]
     unsafe fn chain(&self, segment: &Segment) -> Sums<MR, NV> {
-        // SAFETY: as promised. Both indices of a whole pair are below the length, and so is a lone pair's
-        // even one.
+        // SAFETY: as promised. Both indices of a whole pair are below the length, and so is a lone
+        // pair's even one.
         unsafe {
             let mut acc = [[_mm512_setzero_ps(); NV]; MR];
             if let Some(p) = segment.lone.filter(|_| segment.step < 0) {
@@ -127,8 +129,8 @@ impl<const MR: usize, const NV: usize> Cursor<MR, NV> {
         }
     }
 
-    /// A lone element's other half is zero on both sides, and adding that changes nothing: no sum is -0 here,
-    /// since that takes a product too small for f32.
+    /// A lone element's other half is zero on both sides, and adding that changes nothing: no sum
+    /// is -0 here, since that takes a product too small for f32.
     #[inline(always)]
     unsafe fn lone(x: *const bf16) -> i32 {
         // SAFETY: as promised.
@@ -152,8 +154,8 @@ impl<const MR: usize, const NV: usize> Cursor<MR, NV> {
                 let at = self.panels[v].add(p * 2 * WIDTH);
                 let fetch = |ahead| at.cast::<i8>().wrapping_add(ahead);
                 if NV == 1 {
-                    // A single panel is read as fast as memory gives it, and the next one follows right
-                    // behind it.
+                    // A single panel is read as fast as memory gives it, and the next one follows
+                    // right behind it.
                     _mm_prefetch::<_MM_HINT_T0>(fetch(AHEAD));
                 } else {
                     // The next block's panels, for which there is time.

@@ -1,8 +1,8 @@
-//! Many rows at once, for AVX-512. Both sides of a product are first widened to f32 and rearranged. The
-//! kernel then reads each of them front to back, and only broadcasts and multiplies.
+//! Many rows at once, for AVX-512. Both sides of a product are first widened to f32 and rearranged.
+//! The kernel then reads each of them front to back, and only broadcasts and multiplies.
 //!
-//! That pays as soon as a panel meets a few dozen rows. It is twice as fast as `vdpbf16ps`, which takes four
-//! times as long as the fused multiplication it replaces two of.
+//! That pays as soon as a panel meets a few dozen rows. It is twice as fast as `vdpbf16ps`, which
+//! takes four times as long as the fused multiplication it replaces two of.
 
 use std::cell::Cell;
 
@@ -32,8 +32,8 @@ fn rows_at_once(leaf: Leaf) -> usize {
     }
 }
 
-/// x in f32, in blocks of a few rows. A block keeps the numbers of one k side by side, for one k after the
-/// other; the last one is filled up to what a kernel takes.
+/// x in f32, in blocks of a few rows. A block keeps the numbers of one k side by side, for one k
+/// after the other; the last one is filled up to what a kernel takes.
 #[derive(Default)]
 pub(crate) struct Rows {
     values: Vec<f32>,
@@ -44,8 +44,8 @@ pub(crate) struct Rows {
 }
 
 impl Rows {
-    /// Packs `x`, whole rows of `length`, for a leaf, on all threads of the current pool if `parallel`. The
-    /// CPU must have AVX-512.
+    /// Packs `x`, whole rows of `length`, for a leaf, on all threads of the current pool if
+    /// `parallel`. The CPU must have AVX-512.
     pub(crate) fn pack(x: &Floats, length: usize, leaf: Leaf, parallel: bool) -> Self {
         let (rows, step) = (x.len() / length, rows_at_once(leaf));
         let last = rows % step;
@@ -139,13 +139,14 @@ thread_local! {
 pub(crate) struct Pair(Vec<Line>);
 
 impl Pair {
-    /// One that this thread has used before, if there is one. It belongs to the caller until it is kept
-    /// again.
+    /// One that this thread has used before, if there is one. It belongs to the caller until it is
+    /// kept again.
     pub(crate) fn reused() -> Self {
         KEPT.take()
     }
 
-    /// Leaves the buffer to the next product on this thread: to allocate one of this size each time is slow.
+    /// Leaves the buffer to the next product on this thread: to allocate one of this size each time
+    /// is slow.
     pub(crate) fn keep(self) {
         KEPT.set(self);
     }
@@ -190,10 +191,11 @@ pub(crate) fn widen_pair<T: Storage>(panels: [&[T]; PANELS], length: usize, to: 
     unsafe { widen(panels.map(<[T]>::as_ptr), length.div_ceil(2), to.as_mut_ptr().cast()) };
 }
 
-/// The sums of a block, `[rows, 32]`: the rows of x from `first` on, a multiple of its step, times a pair of
-/// panels. The CPU must have AVX-512.
+/// The sums of a block, `[rows, 32]`: the rows of x from `first` on, a multiple of its step, times
+/// a pair of panels. The CPU must have AVX-512.
 ///
-/// On the way, memory is asked for what lies from `ahead` on, a cache line for each pair of indices.
+/// On the way, memory is asked for what lies from `ahead` on, a cache line for each pair of
+/// indices.
 pub(crate) fn run(
     plan: &Plan,
     x: &Rows,

@@ -1,8 +1,10 @@
-//! AMX in software, for CPUs that have none: a handler of illegal instructions that executes those of tiles.
+//! AMX in software, for CPUs that have none: a handler of illegal instructions that executes those
+//! of tiles.
 //!
-//! It knows the instructions that the kernels use, in the forms in which they use them, and follows Intel's
-//! documentation of each: a tile file for each thread, numbers below f32's normal range taken for zero and
-//! made zero, rounding to nearest. Whatever else is illegal ends the process as it would have without.
+//! It knows the instructions that the kernels use, in the forms in which they use them, and follows
+//! Intel's documentation of each: a tile file for each thread, numbers below f32's normal range
+//! taken for zero and made zero, rounding to nearest. Whatever else is illegal ends the process as
+//! it would have without.
 
 #![allow(unsafe_code, clippy::undocumented_unsafe_blocks, dead_code, unused_imports, unreachable_pub)]
 #![allow(clippy::needless_range_loop)] // as the documentation counts
@@ -29,8 +31,8 @@ mod linux {
         EXECUTED.load(Ordering::Relaxed)
     }
 
-    /// Installs the handler, once. False if this CPU has not even the instructions that the handler itself
-    /// needs.
+    /// Installs the handler, once. False if this CPU has not even the instructions that the handler
+    /// itself needs.
     pub fn install() -> bool {
         static DONE: OnceLock<bool> = OnceLock::new();
         *DONE.get_or_init(|| {
@@ -204,8 +206,8 @@ mod linux {
         Some(())
     }
 
-    /// `TDPBF16PS`: of each pair, the first numbers' products go to one sum, the second ones' to another, and
-    /// both together to the accumulator.
+    /// `TDPBF16PS`: of each pair, the first numbers' products go to one sum, the second ones' to
+    /// another, and both together to the accumulator.
     #[target_feature(enable = "avx512f,fma")]
     fn dot(c: &mut Tile, a: &Tile, b: &Tile) {
         let bf16 = |tile: &Tile, row: usize, i: usize| {

@@ -8,18 +8,18 @@ use crate::sums::{BLOCK, Sums};
 
 /// How far array `b` is from array `a`, the reference.
 ///
-/// The counts are over all elements. **The sums, the largest difference and all that is derived from
-/// them are over the pairs in which both values are finite**; `nonfinite` says what that leaves out.
-/// Values are widened to f64 first, which is exact, and every operation on them is in f64. Inputs in f64
-/// beyond about 1e154 can make squares infinite; no other format can.
+/// The counts are over all elements. **The sums, the largest difference and all that is derived
+/// from them are over the pairs in which both values are finite**; `nonfinite` says what that
+/// leaves out. Values are widened to f64 first, which is exact, and every operation on them is in
+/// f64. Inputs in f64 beyond about 1e154 can make squares infinite; no other format can.
 ///
 /// Of two empty arrays everything is equal: `equal_fraction` 1, means 0, cosine 1.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Difference {
     /// Pairs of elements.
     pub len: u64,
-    /// Pairs that are bit-equal. Two NaNs count as equal, whatever their payloads; +0 and -0 do not.
-    /// Arrays of two formats are compared after widening.
+    /// Pairs that are bit-equal. Two NaNs count as equal, whatever their payloads; +0 and -0 do
+    /// not. Arrays of two formats are compared after widening.
     pub equal: u64,
     /// Pairs in which both values are finite.
     pub finite: u64,
@@ -42,8 +42,9 @@ pub struct Difference {
     /// What `torch.allclose(a, b)` answers: `|a - b| <= 1e-8 + 1e-5 |b|` for all elements. A NaN is
     /// close to nothing, an infinity to itself only.
     ///
-    /// PyTorch evaluates the inequality in the tensors' own dtype, rounding both of its sides; here it is
-    /// evaluated in f64. The answers can part only where the two sides are equal but for such a rounding.
+    /// PyTorch evaluates the inequality in the tensors' own dtype, rounding both of its sides; here
+    /// it is evaluated in f64. The answers can part only where the two sides are equal but for such
+    /// a rounding.
     pub allclose: bool,
 }
 
@@ -156,7 +157,8 @@ impl Difference {
     /// Cosine of the angle between the arrays as vectors: exactly 1 if no value differs; 0 if only
     /// one of them is all zeros.
     ///
-    /// It is blunt: 0.9999 is 37 dB, worse than rounding to bf16. See [`Difference::cosine_distance`].
+    /// It is blunt: 0.9999 is 37 dB, worse than rounding to bf16. See
+    /// [`Difference::cosine_distance`].
     pub fn cosine(&self) -> f64 {
         if self.max_abs == 0.0 {
             return 1.0;
@@ -179,8 +181,8 @@ impl Difference {
         if a * b == 0.0 { 1.0 } else { distance.clamp(0.0, 2.0) }
     }
 
-    /// Signal to noise in decibels, `10 log10(Σ a² / Σ (a - b)²)`: `a` the signal, `a - b` the noise.
-    /// Infinite if no value differs, minus infinity if `a` is all zeros and `b` is not.
+    /// Signal to noise in decibels, `10 log10(Σ a² / Σ (a - b)²)`: `a` the signal, `a - b` the
+    /// noise. Infinite if no value differs, minus infinity if `a` is all zeros and `b` is not.
     pub fn sqnr_db(&self) -> f64 {
         if self.max_abs == 0.0 { f64::INFINITY } else { 10.0 * (self.sum_sq_a / self.sum_sq_diff).log10() }
     }
@@ -190,10 +192,11 @@ impl Difference {
         if self.max_abs == 0.0 { 0.0 } else { (self.sum_sq_diff / self.sum_sq_a).sqrt() }
     }
 
-    /// The difference of two arrays of which `self` compared the first part and `rest` all that follows.
+    /// The difference of two arrays of which `self` compared the first part and `rest` all that
+    /// follows.
     ///
-    /// Counts and maxima are those of the whole. The sums are added as they are, so that their last bits
-    /// may be other than those of one [`difference`] over the whole; merge in a fixed order.
+    /// Counts and maxima are those of the whole. The sums are added as they are, so that their last
+    /// bits may be other than those of one [`difference`] over the whole; merge in a fixed order.
     #[must_use]
     pub fn merge(self, rest: Difference) -> Difference {
         let later = rest.max_abs > self.max_abs;

@@ -8,9 +8,9 @@ pub(super) struct Divergences<'l>(pub(super) &'l [f64], pub(super) &'l [f64]);
 /// What two rows of logits come to.
 #[derive(Debug)]
 pub(super) struct Apart {
-    /// KL(p ‖ q) and KL(q ‖ p) in nats; `None` if a logit is NaN or infinity, or if all of one side are minus
-    /// infinity. A token of that logit has a probability of 0: where the other side's is not, the divergence
-    /// from it is infinite.
+    /// KL(p ‖ q) and KL(q ‖ p) in nats; `None` if a logit is NaN or infinity, or if all of one side
+    /// are minus infinity. A token of that logit has a probability of 0: where the other side's is
+    /// not, the divergence from it is infinite.
     pub(super) kl: Option<(f64, f64)>,
     /// `ln Σ e^logit` of each, NaN as above.
     pub(super) logsumexp: [f64; 2],
@@ -90,9 +90,10 @@ impl<'l> Softmax<'l> {
 
     /// KL(p ‖ q) and KL(q ‖ p) in nats.
     ///
-    /// With `d = ln p - ln q` and both summing to 1, `Σ p d = Σ p (d - 1 + e^-d)`. The terms on the right
-    /// are never negative, and an error of 1e-16 in `d` enters them times `d`, not times 1: two models
-    /// that differ in f32's last bits have a KL of 1e-12, which the left form would drown.
+    /// With `d = ln p - ln q` and both summing to 1, `Σ p d = Σ p (d - 1 + e^-d)`. The terms on the
+    /// right are never negative, and an error of 1e-16 in `d` enters them times `d`, not times 1:
+    /// two models that differ in f32's last bits have a KL of 1e-12, which the left form would
+    /// drown.
     #[inline(always)]
     fn divergences(&self, other: &Softmax) -> (f64, f64) {
         let (mut forward, mut reverse) = ([0.0; LANES], [0.0; LANES]);
@@ -129,11 +130,12 @@ fn terms(p: f64, q: f64, d: f64) -> (f64, f64) {
     }
 }
 
-/// Where the series below is accurate to f64, and beyond which the plain form loses less than two digits.
+/// Where the series below is accurate to f64, and beyond which the plain form loses less than two
+/// digits.
 const SERIES_BELOW: f64 = 0.25;
 
-/// `d - 1 + e^-d`, and the same of `-d`, for `|d| < 0.25`: by the power series `d²/2! ∓ d³/3! + …`, whose
-/// even and odd terms are summed apart. The first term left out is below 1e-18 of the first.
+/// `d - 1 + e^-d`, and the same of `-d`, for `|d| < 0.25`: by the power series `d²/2! ∓ d³/3! + …`,
+/// whose even and odd terms are summed apart. The first term left out is below 1e-18 of the first.
 #[inline(always)]
 fn excess(d: f64) -> [f64; 2] {
     const INVERSE_FACTORIALS: [f64; 12] = inverse_factorials();

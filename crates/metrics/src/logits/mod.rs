@@ -15,22 +15,25 @@ use ranking::Ranking;
 /// One position: reference distribution p against candidate distribution q.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Position {
-    /// KL(p ‖ q) in nats, never negative; NaN if any logit of either row is NaN or plus infinity. A logit of
-    /// minus infinity is a probability of 0, from which KL is infinite where the other side's is not.
+    /// KL(p ‖ q) in nats, never negative; NaN if any logit of either row is NaN or plus infinity. A
+    /// logit of minus infinity is a probability of 0, from which KL is infinite where the other
+    /// side's is not.
     pub kl: f64,
     /// KL(q ‖ p) in nats; NaN as `kl`.
     pub reverse_kl: f64,
-    /// The most likely token of the reference and of the candidate: the lowest index in a tie. A NaN
-    /// counts as the largest value, as in `torch.argmax`.
+    /// The most likely token of the reference and of the candidate: the lowest index in a tie. A
+    /// NaN counts as the largest value, as in `torch.argmax`.
     pub top1: [usize; 2],
-    /// Largest logit minus the second largest, of the reference and of the candidate: a flip of the top
-    /// token at a margin within the noise says little. Infinite for a single token, NaN if not a number.
+    /// Largest logit minus the second largest, of the reference and of the candidate: a flip of the
+    /// top token at a margin within the noise says little. Infinite for a single token, NaN if not
+    /// a number.
     pub margin: [f64; 2],
-    /// Share of the reference's `top_k` tokens that are also among the candidate's, between 0 and 1.
+    /// Share of the reference's `top_k` tokens that are also among the candidate's, between 0
+    /// and 1.
     pub overlap: f64,
-    /// `ln Σ e^logit` of the reference and of the candidate (`torch.logsumexp`), which less a token's logit
-    /// is its negative log-likelihood in nats; NaN if a logit of the row is NaN or plus infinity, or if all
-    /// are minus infinity.
+    /// `ln Σ e^logit` of the reference and of the candidate (`torch.logsumexp`), which less a
+    /// token's logit is its negative log-likelihood in nats; NaN if a logit of the row is NaN or
+    /// plus infinity, or if all are minus infinity.
     pub logsumexp: [f64; 2],
 }
 
@@ -43,8 +46,8 @@ impl Position {
 
 /// All positions, and what they come to.
 ///
-/// Means and quantiles are over positions; quantiles interpolate linearly between order statistics, as
-/// `numpy.quantile` and `torch.quantile` do. One position with a NaN makes all those of `kl` NaN
+/// Means and quantiles are over positions; quantiles interpolate linearly between order statistics,
+/// as `numpy.quantile` and `torch.quantile` do. One position with a NaN makes all those of `kl` NaN
 /// (`nan_positions` says how many there are). Without positions every KL is 0 and every share 1.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LogitDifference {
@@ -52,7 +55,8 @@ pub struct LogitDifference {
     pub positions: Vec<Position>,
     /// Positions whose KL is NaN.
     pub nan_positions: usize,
-    /// How many tokens `overlap` looks at: what was asked for, or the vocabulary if that is smaller.
+    /// How many tokens `overlap` looks at: what was asked for, or the vocabulary if that is
+    /// smaller.
     pub top_k: usize,
     /// Mean KL(p ‖ q) in nats.
     pub mean_kl: f64,
@@ -81,7 +85,8 @@ pub struct LogitDifference {
 /// relative error of f64 are resolved; identical rows give exactly 0.
 ///
 /// # Errors
-/// [`MetricsError::LengthMismatch`]; [`MetricsError::Uneven`] if the length is no multiple of `vocab`.
+/// [`MetricsError::LengthMismatch`]; [`MetricsError::Uneven`] if the length is no multiple of
+/// `vocab`.
 ///
 /// ```
 /// use ulpscope_floats::Floats;
@@ -114,8 +119,8 @@ pub fn compare_logits(
     Ok(summary(positions, top_k))
 }
 
-/// Negative log-likelihood in nats of token `ids[i]` under row i of `logits`, `[T, vocab]`, in f64, for as
-/// many rows as there are ids; NaN if a logit of the row is NaN or plus infinity.
+/// Negative log-likelihood in nats of token `ids[i]` under row i of `logits`, `[T, vocab]`, in f64,
+/// for as many rows as there are ids; NaN if a logit of the row is NaN or plus infinity.
 ///
 /// # Panics
 /// If an id is not below `vocab`, or there are fewer rows than ids.

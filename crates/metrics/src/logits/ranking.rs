@@ -21,7 +21,8 @@ impl Ranking {
         let keep = top_k.max(2);
         let mut top: Vec<(usize, f64)> = Vec::with_capacity(keep + 1);
         for (n, piece) in logits.chunks(PIECE).enumerate() {
-            // Most pieces have nothing to enter, which vector code sees at once. No NaN is at most anything.
+            // Most pieces have nothing to enter, which vector code sees at once. No NaN is at most
+            // anything.
             let least = top.get(keep - 1).map_or(f64::NAN, |&(_, x)| x);
             if piece.iter().fold(true, |none, &x| none & (x <= least)) {
                 continue;
@@ -30,7 +31,8 @@ impl Ranking {
                 if top.len() == keep && top.last().is_some_and(|last| by_size(x, last.1).is_ge()) {
                     continue;
                 }
-                // After all that are not smaller, so that of equal values the lower index comes first.
+                // After all that are not smaller, so that of equal values the lower index comes
+                // first.
                 let place = top.partition_point(|&(_, y)| by_size(y, x).is_le());
                 top.insert(place, (n * PIECE + i, x));
                 top.truncate(keep);

@@ -68,7 +68,8 @@ fn non_finite_logits_have_a_stated_answer() {
         assert!(d.mean_kl.is_nan() && d.max_kl.is_nan() && d.median_kl.is_nan());
         assert_eq!(d.top1_agreement, 0.5, "{bad}");
     }
-    // A token that is never chosen has a probability of 0, which the other side's is infinitely far from.
+    // A token that is never chosen has a probability of 0, which the other side's is infinitely far
+    // from.
     let d = compare(&[0.0, 1.0, 2.0, 3.0], &[0.0, 1.0, f64::NEG_INFINITY, 3.0], 2);
     assert_eq!((d.positions[1].kl, d.nan_positions, d.top1_agreement), (f64::INFINITY, 0, 1.0));
     assert!((d.positions[1].reverse_kl - (1.0 + (-1f64).exp()).ln()).abs() < 1e-15);

@@ -140,7 +140,8 @@ fn colour(direction: Direction) -> Colour {
     known.map_or(GREY, |&(_, index)| series(index))
 }
 
-/// What is written at a bar's end. KL is 0 as well where logits differ without moving a probability.
+/// What is written at a bar's end. KL is 0 as well where logits differ without moving a
+/// probability.
 fn found(run: &Counterfactual) -> String {
     match run.kl {
         _ if run.bit_equal => "0, bit-equal".to_owned(),

@@ -14,8 +14,8 @@ use ulpscope_record::{RunRecord, SiteDivergence, SiteFloor};
 /// Origins that are named in the picture.
 const NAMED: usize = 4;
 
-/// Introduced divergence of every site in forward order, over the noise floor of the site: the share of
-/// elements that differ, and their mean absolute difference.
+/// Introduced divergence of every site in forward order, over the noise floor of the site: the
+/// share of elements that differ, and their mean absolute difference.
 ///
 /// None where the record has no explanation with a floor for this prompt.
 ///

@@ -9,11 +9,11 @@ use crate::heading::{Key, RIGHT, Sign, Subject, legend};
 use crate::picture::{Align, Mark, Picture, Point};
 use ulpscope_record::{Bucket, RunRecord};
 
-/// KL by position on logarithmic axes: measured, of the causes alone without rounding in between, and of the
-/// floor with two standard deviations to each side.
+/// KL by position on logarithmic axes: measured, of the causes alone without rounding in between,
+/// and of the floor with two standard deviations to each side.
 ///
-/// None where the record has no explanation with such buckets of positions on this prompt, or of too few for
-/// a curve.
+/// None where the record has no explanation with such buckets of positions on this prompt, or of
+/// too few for a curve.
 ///
 /// # Errors
 /// [`PlotError::OneArm`], [`PlotError::NoPrompt`], [`PlotError::NoArm`].
@@ -113,8 +113,8 @@ pub fn growth(record: &RunRecord, options: &Options) -> Result<Option<Picture>, 
     .filter_map(|(onset, what, colour)| Some((onset.filter(|position| *position <= drawn)?, what, colour)))
     .collect();
     onsets.sort_by_key(|(position, ..)| *position);
-    // The labels stand above the panel, the earlier one to the left of its line and below the later one, so
-    // that neither line runs through the other's words.
+    // The labels stand above the panel, the earlier one to the left of its line and below the later
+    // one, so that neither line runs through the other's words.
     for (index, &(position, what, colour)) in onsets.iter().enumerate() {
         let (x, row) = (at(position), top - 10.0 - 32.0 * index as f64);
         picture.dashed(&[(x, row), (x, bottom)], 2.5, 8.0, colour);

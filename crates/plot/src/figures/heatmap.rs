@@ -88,7 +88,8 @@ fn outside_strip(
     right: f64,
     colour: &dyn Fn(f64) -> Colour,
 ) {
-    /// More than any model has. A damaged record may have more, which would make the cells unreadable.
+    /// More than any model has. A damaged record may have more, which would make the cells
+    /// unreadable.
     const MAX_SITES: usize = 8;
     let sites = &sites[..sites.len().min(MAX_SITES)];
     if sites.is_empty() {

@@ -18,7 +18,8 @@ fn layers(record: &RunRecord) -> Option<usize> {
     record.model.config.get("num_hidden_layers")?.as_u64().map(|n| n as usize)
 }
 
-/// Introduced and accumulated mean absolute difference by site, for one layer and what feeds it from outside.
+/// Introduced and accumulated mean absolute difference by site, for one layer and what feeds it
+/// from outside.
 ///
 /// # Errors
 /// [`PlotError::OneArm`], [`PlotError::NoPrompt`], [`PlotError::NoArm`], [`PlotError::NoLayer`].

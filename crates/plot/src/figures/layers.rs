@@ -10,7 +10,8 @@ use crate::{Options, axis};
 use ulpscope_record::RunRecord;
 use ulpscope_record::summary::block;
 
-/// Mean and largest absolute difference of every block's output from the reference's, one colour per arm.
+/// Mean and largest absolute difference of every block's output from the reference's, one colour
+/// per arm.
 ///
 /// # Errors
 /// [`PlotError::OneArm`], [`PlotError::NoPrompt`].

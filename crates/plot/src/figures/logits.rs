@@ -9,7 +9,8 @@ use crate::picture::{Mark, Picture};
 use ulpscope_record::text::{number, percent};
 use ulpscope_record::{LogitDivergence, RunRecord};
 
-/// A sample of the logits, the arm's against the reference's, and their difference on its own scale.
+/// A sample of the logits, the arm's against the reference's, and their difference on its own
+/// scale.
 ///
 /// # Errors
 /// [`PlotError::OneArm`], [`PlotError::NoPrompt`], [`PlotError::NoArm`].
@@ -88,7 +89,8 @@ pub fn logits(record: &RunRecord, arm: &str, options: &Options) -> Result<Pictur
         x.draw_horizontal(&mut picture, top, bottom, &format!("logit in {reference}"));
         let diagonal =
             |value: f64| (x.place(value).pixel(), y.place(if difference { 0.0 } else { value }).pixel());
-        // Those that agree last and on top: where they lie is known, and none of the others is there.
+        // Those that agree last and on top: where they lie is known, and none of the others is
+        // there.
         for kind in [false, true] {
             for &(a, b) in pairs.iter().filter(|(a, b)| (a == b) == kind) {
                 let at = (x.place(a).pixel(), y.place(if difference { b - a } else { b }).pixel());

@@ -24,7 +24,8 @@ use crate::picture::{Mark, Picture, Point};
 
 /// A line through values, broken where one is zero or not finite. Those are marked in their strips.
 ///
-/// `marked` puts a mark on every value; without it only lone ones get one, which no line would show.
+/// `marked` puts a mark on every value; without it only lone ones get one, which no line would
+/// show.
 fn curve(
     picture: &mut Picture,
     points: &[(f64, f64)],

@@ -16,7 +16,8 @@ const LAYERS: usize = 5;
 /// Positions that are labelled with their token's text.
 const TOKENS: usize = 16;
 
-/// Mean difference and KL of the logits, and mean difference of some blocks' outputs, by token position.
+/// Mean difference and KL of the logits, and mean difference of some blocks' outputs, by token
+/// position.
 ///
 /// # Errors
 /// [`PlotError::OneArm`], [`PlotError::NoPrompt`], [`PlotError::NoArm`].
@@ -97,7 +98,8 @@ fn spread<'a>(sites: impl Iterator<Item = &'a SiteDivergence>) -> Vec<&'a SiteDi
     (0..LAYERS).map(|index| sites[index * (sites.len() - 1) / (LAYERS - 1)]).collect()
 }
 
-/// Depth is an order, so layers get a scale's colours and not unrelated ones; its pale end is left out.
+/// Depth is an order, so layers get a scale's colours and not unrelated ones; its pale end is left
+/// out.
 fn shade(index: usize, count: usize) -> Colour {
     crate::colour::scale(0.82 * index as f64 / (count.max(2) - 1) as f64)
 }

@@ -14,7 +14,8 @@ pub struct Answer {
     pub arms: [String; 2],
     /// What the two are, each named so that a reader tells them apart.
     pub compared: [String; 2],
-    /// What made each of them, as far as `compared` does not say it; empty where both were made alike.
+    /// What made each of them, as far as `compared` does not say it; empty where both were made
+    /// alike.
     pub recipes: [String; 2],
     /// The model of both, where `compared` does not name it.
     pub model: Option<String>,
@@ -163,8 +164,8 @@ pub fn told(arm: &Arm, reference: &Arm) -> String {
     parts.map(String::as_str).collect::<Vec<_>>().join("@")
 }
 
-/// What an arm and the reference are, each named so that a reader tells the two apart: two models by the ends
-/// of their paths, one model by what was done to it.
+/// What an arm and the reference are, each named so that a reader tells the two apart: two models
+/// by the ends of their paths, one model by what was done to it.
 pub fn names(record: &RunRecord, arm: &Arm) -> [String; 2] {
     let given = |model: &Model, at: usize| -> String {
         // What was tried before could not be had.
@@ -241,7 +242,8 @@ pub enum Part {
     Adds,
 }
 
-/// Where differences come in, over all prompts; of a record without origins there is nothing to show.
+/// Where differences come in, over all prompts; of a record without origins there is nothing to
+/// show.
 pub fn strips(record: &RunRecord) -> Strips {
     let mut strips = Strips::default();
     let Some(explanation) = record.explanation.as_ref().filter(|e| !e.origins.is_empty()) else {

@@ -1,4 +1,5 @@
-//! Is one array a multiple of the other, or the other plus a constant, up to one rounding of the result?
+//! Is one array a multiple of the other, or the other plus a constant, up to one rounding of the
+//! result?
 //!
 //! ```
 //! use ulpscope_floats::Floats;
@@ -68,7 +69,8 @@ fn one_way(operation: Operation, of: Side, source: View, result: View, format: D
     let largest = (operation == Operation::Times).then(|| largest(source));
     Constant::candidates(fit.interval, largest).into_iter().find_map(|by| {
         let k = by.value;
-        // A sum or product that f64 itself rounds shows no sign of it here, and is none of an exact one.
+        // A sum or product that f64 itself rounds shows no sign of it here, and is none of an exact
+        // one.
         if each(source, result, |x, y| operation.apply(x, k) == y || (x.is_nan() && y.is_nan())) {
             return Some(Affine { operation, by, to: None, of });
         }

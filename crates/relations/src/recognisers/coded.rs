@@ -1,5 +1,5 @@
-//! Traces of codes, where no grid of neighbours is seen: few numbers in each row or column, negative codes
-//! read as large ones.
+//! Traces of codes, where no grid of neighbours is seen: few numbers in each row or column,
+//! negative codes read as large ones.
 
 use rayon::prelude::*;
 use ulpscope_floats::Floats;
@@ -18,7 +18,8 @@ const EACH: usize = 4;
 /// Elements of a line, at least.
 const LEAST: usize = 64;
 
-/// The share of a row's squares, less those of the constant, that may be left of codes read unsigned.
+/// The share of a row's squares, less those of the constant, that may be left of codes read
+/// unsigned.
 const LEFT: f64 = 0.05;
 
 /// What the numbers of `b` say of how they were made of `a`, from which it is `sqnr_db` away.
@@ -57,7 +58,8 @@ impl Lines {
         (0..self.shape().1).map(move |i| x.get(start + i * step))
     }
 
-    /// What `of` gives of every line; `None` as soon as it gives nothing. The first lines mostly settle it.
+    /// What `of` gives of every line; `None` as soon as it gives nothing. The first lines mostly
+    /// settle it.
     fn all<T: Send>(&self, of: impl Fn(usize) -> Option<T> + Sync + Send) -> Option<Vec<T>> {
         let count = self.shape().0;
         let taste = count.min(TASTE);
@@ -82,8 +84,8 @@ fn few(a: View, b: View, lines: &Lines) -> Option<usize> {
     lines.all(one)?.into_iter().max().filter(|most| *most > 1)
 }
 
-/// Negative elements that are larger by a constant for each row: the codes of a signed format read as those
-/// of an unsigned one.
+/// Negative elements that are larger by a constant for each row: the codes of a signed format read
+/// as those of an unsigned one.
 fn unsigned(a: View, b: View, lines: &Lines) -> Option<Description> {
     let one = |line: usize| {
         let largest = lines.of(a, line).map(f64::abs).fold(0.0, f64::max);

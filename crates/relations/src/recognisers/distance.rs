@@ -1,4 +1,5 @@
-//! How far apart two tensors are, where no rule was found: noise, unrelated numbers, or something between.
+//! How far apart two tensors are, where no rule was found: noise, unrelated numbers, or something
+//! between.
 //!
 //! ```
 //! use ulpscope_floats::Floats;

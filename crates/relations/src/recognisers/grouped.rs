@@ -1,5 +1,5 @@
-//! A factor or a summand for each row, column, block or tile: scales that were dropped, or taken from
-//! elsewhere.
+//! A factor or a summand for each row, column, block or tile: scales that were dropped, or taken
+//! from elsewhere.
 //!
 //! ```
 //! use ulpscope_floats::Floats;
@@ -23,20 +23,22 @@ use crate::side::Side;
 use crate::text;
 use crate::view::{View, format};
 
-/// One side is the other times, or plus, a constant that each group of elements has for itself, rounded once.
+/// One side is the other times, or plus, a constant that each group of elements has for itself,
+/// rounded once.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Grouped {
     /// Multiplied or added.
     pub operation: Operation,
     /// What shares a constant.
     pub groups: Groups,
-    /// The constants, verified on every element; a group that says nothing (all zeros) has one that does
-    /// nothing.
+    /// The constants, verified on every element; a group that says nothing (all zeros) has one that
+    /// does nothing.
     pub constants: Vec<f64>,
     /// The format that the result was rounded to; `None` if nothing had to be rounded.
     pub to: Option<DType>,
-    /// Whether both sides were rounded, after the constant was taken in or left out: then `constants` are
-    /// such that numbers exist which round to the one side, and with the constant to the other.
+    /// Whether both sides were rounded, after the constant was taken in or left out: then
+    /// `constants` are such that numbers exist which round to the one side, and with the constant
+    /// to the other.
     pub both: bool,
     /// The side that was changed to give the other one.
     pub of: Side,
@@ -82,8 +84,8 @@ const SAMPLE: usize = 4096;
 /// Up to this many constants are made readable.
 const READABLE: usize = 1 << 14;
 
-/// `a` or `b`, of `rows` times `columns` elements, with constants by group; if there are none, `a` with
-/// constants by group or for all of it such that both may be rounded.
+/// `a` or `b`, of `rows` times `columns` elements, with constants by group; if there are none, `a`
+/// with constants by group or for all of it such that both may be rounded.
 pub(crate) fn grouped(a: &Floats, b: &Floats, rows: usize, columns: usize) -> Option<Grouped> {
     let (format_a, format_b) = (format(a)?, format(b)?);
     if format_a == DType::F64 || format_b == DType::F64 {
@@ -97,8 +99,8 @@ pub(crate) fn grouped(a: &Floats, b: &Floats, rows: usize, columns: usize) -> Op
     let once = ways.into_iter().find_map(|(of, source, result, to)| {
         searches(source, result, None, to, rows, columns, &GROUPS).find_map(|search| search.run(of))
     });
-    // Where all differ by an ulp at most, a common source needs no constants; it would take many passes to
-    // see.
+    // Where all differ by an ulp at most, a common source needs no constants; it would take many
+    // passes to see.
     once.or_else(|| {
         if common_source(view_a, view_b, format_a, format_b) {
             return None;
@@ -183,8 +185,8 @@ impl Search<'_> {
             .find_map(|path| Some(found(self.constants(&fits, path)?, path.map(|_| self.to))))
     }
 
-    /// What the elements say about the constants of all groups, or `None` as soon as there is none for a
-    /// group.
+    /// What the elements say about the constants of all groups, or `None` as soon as there is none
+    /// for a group.
     fn fit(&self) -> Option<Vec<Fit>> {
         let Search { operation, groups, columns, .. } = *self;
         let count = groups.count(self.rows, columns);
@@ -222,16 +224,16 @@ impl Search<'_> {
     fn candidates(&self, fit: &Fit, count: usize) -> impl Iterator<Item = f64> + use<> {
         let Interval { low, high } = fit.interval;
         let neutral = self.operation.neutral();
-        // A round number may lie on the very edge, where it rounds the other way; cells are a little wide
-        // there.
+        // A round number may lie on the very edge, where it rounds the other way; cells are a
+        // little wide there.
         let round = (count <= READABLE && low * high > 0.0).then(|| shortest(fit.interval).0);
         let within = [0.5, 0.25, 0.75].map(|part| low + part * (high - low));
         let all = fit.interval.contains(neutral).then_some(neutral).into_iter().chain(round).chain(within);
         all.filter(|k| k.is_finite())
     }
 
-    /// A constant for each group that leads to every one of its results, the simplest that does; `None` if
-    /// there is none for a group. `path` is how results were rounded, if they were.
+    /// A constant for each group that leads to every one of its results, the simplest that does;
+    /// `None` if there is none for a group. `path` is how results were rounded, if they were.
     fn constants(&self, fits: &[Fit], path: Option<Path>) -> Option<Vec<f64>> {
         let leads = |group: usize, k: f64| {
             self.groups.runs(group, self.rows, self.columns).all(|(start, len)| {

@@ -19,8 +19,8 @@ use crate::view::format;
 /// Rows, and columns, that are looked at. A part of a matrix has no higher rank than all of it.
 const SIDE: usize = 256;
 
-/// The highest rank that is looked for, in parts of the smaller side: that of an update, and that of a
-/// tensor, of which the original must have a higher one.
+/// The highest rank that is looked for, in parts of the smaller side: that of an update, and that
+/// of a tensor, of which the original must have a higher one.
 const OF_UPDATE: usize = 3;
 const OF_TENSOR: usize = 2;
 
@@ -30,7 +30,8 @@ const ROUNDED: f64 = 1e-4;
 /// Share of the squares that rounding may make up for a rank to be seen at all.
 const NOISE: f64 = 0.1;
 
-/// The rank of `b - a`, if that is low but for the rounding of `b`; and whether only a part was looked at.
+/// The rank of `b - a`, if that is low but for the rounding of `b`; and whether only a part was
+/// looked at.
 pub(crate) fn of_difference(a: &Floats, b: &Floats, rows: usize, columns: usize) -> Option<(usize, bool)> {
     let format = format(b)?;
     let parts = |at: usize| (b.get(at) - a.get(at), rounding(b.get(at), format));
@@ -46,13 +47,14 @@ pub(crate) fn of_second(a: &Floats, b: &Floats, rows: usize, columns: usize) -> 
     of(b).filter(|_| of(a).is_none())
 }
 
-/// The mean square of what rounding to a number changed; less would be rounded away where it is added to `a`.
+/// The mean square of what rounding to a number changed; less would be rounded away where it is
+/// added to `a`.
 fn rounding(x: f64, format: DType) -> f64 {
     ulp(x, format).powi(2) / 3.0
 }
 
-/// The rank of a matrix whose elements are known with the mean square of their error: how many rows it takes
-/// to make all others of.
+/// The rank of a matrix whose elements are known with the mean square of their error: how many rows
+/// it takes to make all others of.
 fn rank(
     element: &dyn Fn(usize) -> (f64, f64),
     rows: usize,
@@ -70,7 +72,8 @@ fn rank(
             noise += error;
         }
     }
-    // Rows and columns of zeros make no rank: without them, the others have as high a one as they can.
+    // Rows and columns of zeros make no rank: without them, the others have as high a one as they
+    // can.
     let full_rows = left.iter().filter(|row| row.iter().any(|x| *x != 0.0)).count();
     let full_columns = (0..width).filter(|j| left.iter().any(|row| row[*j] != 0.0)).count();
     let most = full_rows.min(full_columns) / part;

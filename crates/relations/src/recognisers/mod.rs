@@ -1,6 +1,7 @@
 //! One file a rule: what it says, how it is found, its words and its tests.
 //!
-//! A recogniser knows nothing of the others' rank: [`registry`](crate::registry) lists them in order.
+//! A recogniser knows nothing of the others' rank: [`registry`](crate::registry) lists them in
+//! order.
 
 pub(crate) mod affine;
 pub(crate) mod averaged;

@@ -48,8 +48,8 @@ pub enum Rule {
     TiesAway,
     /// The nearest; of two equally near ones that nearer to zero.
     TiesTowardZero,
-    /// By chance, the nearer being the likelier: as many take the farther one as stochastic rounding lets
-    /// expect, within five standard deviations.
+    /// By chance, the nearer being the likelier: as many take the farther one as stochastic
+    /// rounding lets expect, within five standard deviations.
     Stochastic,
     /// No rule was found.
     Unknown,
@@ -93,7 +93,8 @@ impl fmt::Display for Neighbours {
     }
 }
 
-/// Roundings that must agree before a direction is believed: eight do so by chance once in 256 times.
+/// Roundings that must agree before a direction is believed: eight do so by chance once in 256
+/// times.
 const EVIDENCE: usize = 8;
 
 /// `a` or `b` rounded to one of the neighbours in the other's format.
@@ -106,7 +107,8 @@ pub(crate) fn neighbours(a: &Floats, b: &Floats) -> Option<Neighbours> {
     })
 }
 
-/// What was seen of the roundings. Whole numbers only, so that any number of threads counts the same.
+/// What was seen of the roundings. Whole numbers only, so that any number of threads counts the
+/// same.
 #[derive(Clone, Copy, Default)]
 struct Counts {
     rounded: usize,
@@ -115,7 +117,8 @@ struct Counts {
     up: usize,
     ties: usize,
     ties_toward_zero: usize,
-    /// Expected share of farther neighbours under stochastic rounding, and its variance, in millionths.
+    /// Expected share of farther neighbours under stochastic rounding, and its variance, in
+    /// millionths.
     expected: u64,
     variance: u64,
 }
@@ -186,7 +189,8 @@ fn count(source: &Floats, result: &Floats, to: DType) -> Option<Counts> {
     tally(View::plain(source), View::plain(result), Counts::default, add, Counts::plus)
 }
 
-/// The numbers of `format` next to `x`: the one nearer to zero and the one farther; twice `x` if it is one.
+/// The numbers of `format` next to `x`: the one nearer to zero and the one farther; twice `x` if it
+/// is one.
 fn around(x: f64, format: DType) -> (f64, f64) {
     if !x.is_finite() {
         return (x, x);
@@ -216,8 +220,8 @@ mod tests {
     use super::*;
     use crate::samples::{build, gaussian, uniform};
 
-    /// Every element rounded to `format`: `choose` gets its place between the neighbours, and says whether to
-    /// take the one farther from zero.
+    /// Every element rounded to `format`: `choose` gets its place between the neighbours, and says
+    /// whether to take the one farther from zero.
     fn round(a: &Floats, format: DType, mut choose: impl FnMut(f64, f64) -> bool) -> Floats<'static> {
         let mut pick = |x: f64| {
             let (near, far) = around(x, format);

@@ -11,8 +11,8 @@
 
 use ulpscope_floats::Floats;
 
-/// The number that all of `b` is, if most of `a` is not: then that some elements of `a` are it, too, is
-/// chance.
+/// The number that all of `b` is, if most of `a` is not: then that some elements of `a` are it,
+/// too, is chance.
 pub(crate) fn one_number(a: &Floats, b: &Floats) -> Option<f64> {
     let value = (!b.is_empty()).then(|| b.get(0))?;
     let is = |x: &Floats| (0..x.len()).filter(|&i| x.get(i) == value).count();

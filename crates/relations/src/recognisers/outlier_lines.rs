@@ -1,5 +1,5 @@
-//! Rows, or columns, that have nothing to do with the original's, beside others that are near to it: a shard
-//! that is missing in a model that was quantised besides.
+//! Rows, or columns, that have nothing to do with the original's, beside others that are near to
+//! it: a shard that is missing in a model that was quantised besides.
 //!
 //! ```
 //! use ulpscope_floats::Floats;
@@ -66,7 +66,8 @@ pub(crate) struct OutlierLines {
 }
 
 impl OutlierLines {
-    /// `b`, if a few of its rows or columns have nothing to do with those of `a`, and all others are near.
+    /// `b`, if a few of its rows or columns have nothing to do with those of `a`, and all others
+    /// are near.
     pub(crate) fn of(a: &Floats, b: &Floats, rows: usize, columns: usize) -> Option<Self> {
         let (of_rows, of_columns) = sums(a, b, rows, columns);
         let (lines, by_row) = match outliers(&of_rows, columns) {

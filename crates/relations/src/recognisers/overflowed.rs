@@ -17,7 +17,8 @@ use crate::side::Side;
 use crate::text;
 use crate::view::{View, tally};
 
-/// A rounding whose range was too small: `b = round_f16(a), of which 3 elements overflow to infinity`.
+/// A rounding whose range was too small:
+/// `b = round_f16(a), of which 3 elements overflow to infinity`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Overflowed {
     /// The rounding.

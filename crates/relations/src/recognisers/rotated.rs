@@ -10,11 +10,12 @@ const SOME: usize = 32;
 /// Elements of each that are multiplied.
 const LENGTH: usize = 1 << 14;
 
-/// The side along which `b` is `a` rotated, if products across it are the same; and how far they are apart at
-/// most, as a share of the lengths. Of unrelated numbers a third of the products would be farther apart than
-/// is allowed.
+/// The side along which `b` is `a` rotated, if products across it are the same; and how far they
+/// are apart at most, as a share of the lengths. Of unrelated numbers a third of the products would
+/// be farther apart than is allowed.
 pub(crate) fn rotated(a: &Floats, b: &Floats, rows: usize, columns: usize) -> Option<(Axis, f64)> {
-    // A rotation mixes all columns of a row: its length stays as it is, and its angles with other rows.
+    // A rotation mixes all columns of a row: its length stays as it is, and its angles with other
+    // rows.
     let row = |x: &Floats, i: usize| (0..columns).map(|j| x.get(i * columns + j)).collect();
     let column = |x: &Floats, j: usize| (0..rows).map(|i| x.get(i * columns + j)).collect();
     let along = |axis: Axis, count: usize, width: usize, of: &dyn Fn(&Floats, usize) -> Vec<f64>| {
@@ -28,8 +29,8 @@ pub(crate) fn rotated(a: &Floats, b: &Floats, rows: usize, columns: usize) -> Op
     along(Axis::Columns, rows, columns, &row).or_else(|| along(Axis::Rows, columns, rows, &column))
 }
 
-/// How far the products of some vectors of `a` and of `b` are apart, as a share of their lengths; infinite
-/// for what has none.
+/// How far the products of some vectors of `a` and of `b` are apart, as a share of their lengths;
+/// infinite for what has none.
 fn farthest(a: &Floats, b: &Floats, count: usize, of: &dyn Fn(&Floats, usize) -> Vec<f64>) -> f64 {
     let some = count.min(SOME);
     let vectors = |x: &Floats| -> Vec<Vec<f64>> { (0..some).map(|i| of(x, i * count / some)).collect() };

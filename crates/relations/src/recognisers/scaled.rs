@@ -31,8 +31,9 @@ pub(crate) fn scaled(a: &Floats, b: &Floats) -> Option<Relation> {
 
 /// Whether `x * y` is a number of f64, so that multiplying rounds nothing.
 fn exact(x: f64, y: f64) -> bool {
-    // The fused form rounds once, at the end, and so leaves what the product lost. That itself may get
-    // lost below the smallest number, but 24-bit values and their quotients give no product that small.
+    // The fused form rounds once, at the end, and so leaves what the product lost. That itself may
+    // get lost below the smallest number, but 24-bit values and their quotients give no product
+    // that small.
     let product = x * y;
     !product.is_finite() || x.mul_add(y, -product) == 0.0
 }

@@ -30,7 +30,8 @@ pub struct Ulps {
 }
 
 impl Ulps {
-    /// What leaves differences of this kind between two roundings of one array, which is not at hand.
+    /// What leaves differences of this kind between two roundings of one array, which is not at
+    /// hand.
     pub fn likely(&self) -> Option<&'static str> {
         let share = self.differing as f64 / self.len.max(1) as f64;
         let one_sided = self.toward_zero == self.differing || self.toward_zero == 0;

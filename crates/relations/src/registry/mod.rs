@@ -1,7 +1,7 @@
 //! All rules, in the order of their rank.
 //!
-//! To add one: write its file in `recognisers`, give it a variant of [`Relation`] or [`Description`], and put
-//! a line at its rank into a table below.
+//! To add one: write its file in `recognisers`, give it a variant of [`Relation`] or
+//! [`Description`], and put a line at its rank into a table below.
 
 use std::cell::OnceCell;
 
@@ -42,8 +42,8 @@ const OF_PLACES: [OfPlaces; 5] = [
     |way, _| shifted::shifted(way.source, way.result, way.rows, way.columns),
 ];
 
-/// Rules of whole tensors: first those that hold on every element, then what can be measured. If none does,
-/// their [`distance`] is described.
+/// Rules of whole tensors: first those that hold on every element, then what can be measured. If
+/// none does, their [`distance`] is described.
 const OF_TENSORS: [fn(&Pair) -> Option<Statement>; 20] = [
     |pair| pair.one_number(),
     |pair| pair.of_elements(),
@@ -76,11 +76,11 @@ pub struct Hints<'a> {
 
 /// Finds the simplest relation that holds on every element, or `None`: also if the lengths differ.
 ///
-/// This looks at pairs of elements only; [`describe`] also knows the shape. Where several hold, the first in
-/// this order is given: no change at all, a sign, a common rounding of `a`, one of `b` (unless one is made of
-/// the other by a constant), an exact factor, an uncommon rounding, a factor or a constant summand up to one
-/// rounding. A rounding that changes nothing is never claimed, and no factor is where fewer than two elements
-/// are non-zero (four, if results are rounded).
+/// This looks at pairs of elements only; [`describe`] also knows the shape. Where several hold, the
+/// first in this order is given: no change at all, a sign, a common rounding of `a`, one of `b`
+/// (unless one is made of the other by a constant), an exact factor, an uncommon rounding, a factor
+/// or a constant summand up to one rounding. A rounding that changes nothing is never claimed, and
+/// no factor is where fewer than two elements are non-zero (four, if results are rounded).
 ///
 /// ```
 /// use ulpscope_floats::{Floats, Rounding};
@@ -99,16 +99,17 @@ pub fn relation(a: &Floats, b: &Floats) -> Option<Relation> {
     OF_ELEMENTS.iter().find_map(|rule| rule(a, b))
 }
 
-/// The simplest rule by which one tensor follows from the other, both of `shape`, or how far apart they are.
+/// The simplest rule by which one tensor follows from the other, both of `shape`, or how far apart
+/// they are.
 ///
-/// In this order: what [`relation`] says of single elements; bytes read wrongly; a clamp; one changed
-/// element; the same numbers in other places; a few changed elements, or one place that differs; signs;
-/// factors or summands by row, column, block or tile; a quantisation. Before most of these, one side may have
-/// been rounded to the other's format. If none holds, the statement is a [`Description`]. It takes a few
-/// passes at most: tests that fail do so early.
+/// In this order: what [`relation`] says of single elements; bytes read wrongly; a clamp; one
+/// changed element; the same numbers in other places; a few changed elements, or one place that
+/// differs; signs; factors or summands by row, column, block or tile; a quantisation. Before most
+/// of these, one side may have been rounded to the other's format. If none holds, the statement is
+/// a [`Description`]. It takes a few passes at most: tests that fail do so early.
 ///
-/// The first dimension counts as rows, all others together as columns. A shape that does not fit the length
-/// is taken for a vector's.
+/// The first dimension counts as rows, all others together as columns. A shape that does not fit
+/// the length is taken for a vector's.
 ///
 /// ```
 /// use ulpscope_floats::Floats;
@@ -146,8 +147,8 @@ pub fn describe(a: &Floats, b: &Floats, shape: &[usize], hints: &Hints) -> State
     found.unwrap_or_else(|| Statement::Described(distance::distance(pair.moments())))
 }
 
-/// The first dimension, and all others taken as one. A vector is a column; a shape that does not fit, one
-/// too.
+/// The first dimension, and all others taken as one. A vector is a column; a shape that does not
+/// fit, one too.
 fn matrix(shape: &[usize], len: usize) -> (usize, usize) {
     match shape {
         [rows, rest @ ..] if shape.iter().product::<usize>() == len => (*rows, rest.iter().product()),
@@ -157,7 +158,8 @@ fn matrix(shape: &[usize], len: usize) -> (usize, usize) {
 
 /// How the source was rearranged to give the result.
 ///
-/// `heads` are the head counts that are tried first where rows were reordered; all that divide the rows are.
+/// `heads` are the head counts that are tried first where rows were reordered; all that divide the
+/// rows are.
 pub(crate) fn rearrangement(way: &Way, heads: &[usize]) -> Option<Rearrangement> {
     OF_PLACES.iter().find_map(|rule| rule(way, heads))
 }
@@ -176,8 +178,8 @@ const CODED_DB: f64 = 30.0;
 /// Correlation below which two tensors may be near once one is rearranged.
 const MISPLACED: f64 = 0.7;
 
-/// Correlation from which on a difference may have a low rank. Unrelated numbers differ by a matrix of as
-/// high a rank as they have themselves.
+/// Correlation from which on a difference may have a low rank. Unrelated numbers differ by a matrix
+/// of as high a rank as they have themselves.
 const RELATED: f64 = 0.5;
 
 /// Two tensors of one length, with what more than one rule asks of them.
@@ -214,8 +216,8 @@ impl<'a> Pair<'a> {
         self.moments.get_or_init(|| Moments::of(View::plain(self.a), View::plain(self.b)))
     }
 
-    /// How near the two are. `None` of constants, and of tensors with NaNs: they lie on no grid and are near
-    /// nothing.
+    /// How near the two are. `None` of constants, and of tensors with NaNs: they lie on no grid and
+    /// are near nothing.
     fn sqnr_db(&self) -> Option<f64> {
         let moments = self.moments();
         let numbers = moments.nan + moments.infinite == 0 && moments.constant().is_none();
@@ -255,8 +257,8 @@ impl<'a> Pair<'a> {
     fn quantised(&self) -> Option<Statement> {
         let sqnr_db = self.sqnr_db()?;
         let found = quantised::quantised(self.a, self.b, self.rows, self.columns, sqnr_db)?;
-        // What lies on a grid may be another tensor of that grid: the error of a quantisation has no low
-        // rank.
+        // What lies on a grid may be another tensor of that grid: the error of a quantisation has
+        // no low rank.
         let coarse = sqnr_db < CODED_DB;
         let update = coarse.then(|| self.low_rank_update(sqnr_db)).flatten();
         described(update).or_else(|| exact(Some(Relation::Quantised(found))))

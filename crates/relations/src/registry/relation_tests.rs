@@ -11,7 +11,8 @@ fn said(a: &Floats, b: &Floats) -> String {
 /// Values that every rounding changes differently, over more than one piece.
 fn sample() -> Floats<'static> {
     let mut x: Vec<f32> = (0..1500).map(|i| 1.0 / (1.0 + i as f32)).collect();
-    // Lies between the bf16 midpoint and f16's rounding to it, so that two roundings differ from one.
+    // Lies between the bf16 midpoint and f16's rounding to it, so that two roundings differ from
+    // one.
     x.push(1.0 + 3.0 * (-8f32).exp2() - (-16f32).exp2());
     Floats::from(x)
 }

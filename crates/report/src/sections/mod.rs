@@ -82,8 +82,8 @@ fn axis(record: &RunRecord, answer: &Answer) -> Axis {
     Axis::of(runs.chain(floors).chain([answer.size.kl, answer.size.floor_kl]))
 }
 
-/// A table that can be sorted, or `nothing` where it would have no rows. A column whose name begins with `#`
-/// holds numbers.
+/// A table that can be sorted, or `nothing` where it would have no rows. A column whose name begins
+/// with `#` holds numbers.
 pub(crate) fn table(caption: &str, head: &[&str], rows: &[Vec<Markup>], nothing: &str) -> Markup {
     if rows.is_empty() {
         return html! { @if !nothing.is_empty() { p { (nothing) } } };

@@ -1,4 +1,5 @@
-//! What the divergence does to tokens: flips, the most likely ones side by side, and what both arms say.
+//! What the divergence does to tokens: flips, the most likely ones side by side, and what both arms
+//! say.
 
 use maud::{Markup, html};
 use ulpscope_record::summary::fork;
@@ -88,7 +89,8 @@ fn decisions(record: &RunRecord, explanation: &Explanation) -> Markup {
     }
 }
 
-/// What both arms say after each prompt, one below the other, with the token marked at which they part.
+/// What both arms say after each prompt, one below the other, with the token marked at which they
+/// part.
 fn continuations(record: &RunRecord, explanation: &Explanation) -> Markup {
     let arms = [&record.arms[0].name, &explanation.arm];
     let said = |id: &u32| match record.token_texts.get(id) {

@@ -74,8 +74,8 @@ pub(crate) fn keeps(stored: DType, chain: &[DType]) -> bool {
     roundings(stored, chain).is_empty() && chain.last().is_none_or(|to| *to == stored)
 }
 
-/// The report of [`convert`], if it gives the bits of `known`, for the most frequent case alone: f32 to bf16
-/// in one rounding. Every bit is compared, and no value kept.
+/// The report of [`convert`], if it gives the bits of `known`, for the most frequent case alone:
+/// f32 to bf16 in one rounding. Every bit is compared, and no value kept.
 pub(crate) fn converts_to(
     name: &str,
     from: &str,
@@ -96,9 +96,9 @@ pub(crate) fn converts_to(
 
 /// The steps of a chain that can change a value.
 ///
-/// A step into a format that holds every value there is at that point is exact, and so is undone by the next
-/// narrowing whatever comes between; only such steps are left out. f64 goes to 16 bits through f32, as in
-/// PyTorch.
+/// A step into a format that holds every value there is at that point is exact, and so is undone by
+/// the next narrowing whatever comes between; only such steps are left out. f64 goes to 16 bits
+/// through f32, as in PyTorch.
 fn roundings(stored: DType, chain: &[DType]) -> Vec<DType> {
     let holds = |format: DType, content: DType| match format {
         DType::F64 => true,
@@ -171,7 +171,8 @@ where
 }
 
 fn run<S: Number, D: Number>(source: &[S], roundings: &[DType]) -> (Vec<D>, Counts) {
-    // Fresh pages from the system are zero; filling the vector here would touch them all on one core.
+    // Fresh pages from the system are zero; filling the vector here would touch them all on one
+    // core.
     let mut out: Vec<D> = bytemuck::allocation::zeroed_vec(source.len());
     let task = |(source, out): (&[S], &mut [D])| {
         let (mut widened, mut rounded, mut half) = ([0.0f32; STAGE], [0.0f32; STAGE], [f16::ZERO; STAGE]);
@@ -207,7 +208,8 @@ fn run<S: Number, D: Number>(source: &[S], roundings: &[DType]) -> (Vec<D>, Coun
     (out, counts)
 }
 
-/// `ulpscope_floats::round_bf16`, kept in 32 bits from end to end so that it becomes vector code here.
+/// `ulpscope_floats::round_bf16`, kept in 32 bits from end to end so that it becomes vector code
+/// here.
 #[inline(always)]
 fn nearest_bf16(x: f32) -> f32 {
     let bits = x.to_bits();
@@ -217,10 +219,11 @@ fn nearest_bf16(x: f32) -> f32 {
 }
 
 fn count_nonfinite(values: &Floats<'_>) -> Counts {
-    // In every format the infinities are the patterns with all exponent bits and no other, the NaNs lie
-    // above.
+    // In every format the infinities are the patterns with all exponent bits and no other, the NaNs
+    // lie above.
     fn count<T: Pod + Sync>(values: &[T], nonfinite: impl Fn(&T) -> bool + Sync) -> Counts {
-        // Sums in 16 bits, which few enough numbers fit, so that as many are counted at once as there can be.
+        // Sums in 16 bits, which few enough numbers fit, so that as many are counted at once as
+        // there can be.
         let stage = |stage: &[T]| stage.iter().fold(0u16, |n, x| n.wrapping_add(u16::from(nonfinite(x))));
         let task = |part: &[T]| part.chunks(STAGE).map(|part| u32::from(stage(part))).sum::<u32>();
         let nonfinite = values.par_chunks(TASK).map(|part| u64::from(task(part))).sum();

@@ -33,7 +33,8 @@ impl Sum for Counts {
     }
 }
 
-/// An element type, seen through f32: every stage works there, because it is exact for the 16-bit formats.
+/// An element type, seen through f32: every stage works there, because it is exact for the 16-bit
+/// formats.
 pub(super) trait Number: Pod + Send + Sync {
     /// As f32, written to `buffer` if need be: exact, but from f64, where it rounds.
     fn as_f32<'a>(source: &'a [Self], buffer: &'a mut [f32]) -> &'a [f32];
@@ -46,9 +47,9 @@ pub(super) trait Number: Pod + Send + Sync {
     }
 }
 
-/// Sign bits of differences instead of comparisons: with those, the compiler makes vector code of this on any
-/// x86-64. So it does with additions that wrap; checked for overflow, as in a debug build, they would keep it
-/// from that.
+/// Sign bits of differences instead of comparisons: with those, the compiler makes vector code of
+/// this on any x86-64. So it does with additions that wrap; checked for overflow, as in a debug
+/// build, they would keep it from that.
 fn count_f32(original: &[f32], end: &[f32]) -> Counts {
     const INFINITE: u32 = 0x7f80_0000;
     let less = |a: u32, b: u32| a.wrapping_sub(b) >> 31; // For a, b < 2^31.
@@ -65,8 +66,8 @@ fn count_f32(original: &[f32], end: &[f32]) -> Counts {
         zero = zero.wrapping_add(less(size(a), 1));
         zero_end = zero_end.wrapping_add(less(size(b), 1));
     }
-    // No rounding makes an infinity or NaN finite, or a zero anything else; so the difference is what was
-    // added.
+    // No rounding makes an infinity or NaN finite, or a zero anything else; so the difference is
+    // what was added.
     Counts {
         changed: changed.into(),
         overflowed: (nonfinite_end - nonfinite).into(),

@@ -163,7 +163,8 @@ fn rope_parameters(m: &Metadata) -> Result<Value, WeightsError> {
     Ok(Value::Object(rope))
 }
 
-/// Refuses, by name, every key of the architecture that is neither used nor known to be without effect.
+/// Refuses, by name, every key of the architecture that is neither used nor known to be without
+/// effect.
 fn refuse_unknown(m: &Metadata, family: &Family) -> Result<(), WeightsError> {
     let prefix = m.own("");
     let mut keys: Vec<&str> = m.values.keys().filter_map(|k| k.strip_prefix(&prefix)).collect();

@@ -58,8 +58,8 @@ impl Metadata {
         }
     }
 
-    /// A whole number. A list, as llama.cpp writes for values that may differ by layer, counts if all are
-    /// equal.
+    /// A whole number. A list, as llama.cpp writes for values that may differ by layer, counts if
+    /// all are equal.
     pub(crate) fn size(&self, key: &str) -> Result<Option<u64>, WeightsError> {
         let Some(value) = self.values.get(key) else { return Ok(None) };
         if let GgufMetadataValue::Array(list) = value {
@@ -76,8 +76,8 @@ impl Metadata {
         self.size(key)?.ok_or_else(|| self.wrong(format!("its metadata lacks `{key}`")))
     }
 
-    /// A real number. One stored as f32 becomes the shortest decimal that rounds to it, so that the 1e-5 of a
-    /// config.json is 1e-5 again and not 9.999999747378752e-6.
+    /// A real number. One stored as f32 becomes the shortest decimal that rounds to it, so that the
+    /// 1e-5 of a config.json is 1e-5 again and not 9.999999747378752e-6.
     pub(super) fn real(&self, key: &str) -> Result<Option<f64>, WeightsError> {
         let value = match self.values.get(key) {
             None => return Ok(None),

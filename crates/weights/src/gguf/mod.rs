@@ -1,8 +1,8 @@
 //! GGUF files, as llama.cpp writes them.
 //!
-//! Parsing and dequantisation are `anamnesis`'s, always with f32 output: its bf16 default would round. What
-//! is done here is what a comparison with Hugging Face's model needs: names, the order of dimensions, the
-//! order of query and key rows, a `config.json`, a tokenizer.
+//! Parsing and dequantisation are `anamnesis`'s, always with f32 output: its bf16 default would
+//! round. What is done here is what a comparison with Hugging Face's model needs: names, the order
+//! of dimensions, the order of query and key rows, a `config.json`, a tokenizer.
 
 mod blocks;
 mod config;
@@ -41,8 +41,8 @@ pub(crate) struct Gguf {
     /// Those of the first part, which are those of the model.
     metadata: Metadata,
     family: &'static Family,
-    /// By the file's own names; once they are [named](Gguf::name_parameters) by PyTorch's, but for what has
-    /// none there.
+    /// By the file's own names; once they are [named](Gguf::name_parameters) by PyTorch's, but for
+    /// what has none there.
     tensors: BTreeMap<String, Entry>,
     rope_factors: Option<Vec<f32>>,
     ignored: Vec<String>,
@@ -115,8 +115,8 @@ impl Gguf {
         config::config_json(&self.metadata, self.family, &shape)
     }
 
-    /// Names parameters as PyTorch does. What has no such name stays under its own, to be reported as
-    /// surplus.
+    /// Names parameters as PyTorch does. What has no such name stays under its own, to be reported
+    /// as surplus.
     pub(crate) fn name_parameters(&mut self, of: &Architecture) -> Result<(), WeightsError> {
         for parameter in of.parameters() {
             let Some(mut entry) = self.tensors.remove(&parameter.gguf()) else { continue };
@@ -266,8 +266,9 @@ fn read_part(map: Map, file: impl Read + Seek) -> Result<Part, WeightsError> {
 
 /// Reads everything before the tensors, and nothing of them.
 ///
-/// The parser is young and its input may be anything; a panic in it becomes an error like any other. (None
-/// was seen in a hundred thousand damaged files, but a crash here would take a whole run with it.)
+/// The parser is young and its input may be anything; a panic in it becomes an error like any
+/// other. (None was seen in a hundred thousand damaged files, but a crash here would take a whole
+/// run with it.)
 fn read_front_matter(map: &Map, file: impl Read + Seek) -> Result<GgufFrontMatter, WeightsError> {
     let wrong = |reason: String| WeightsError::Gguf { path: map.path().to_owned(), reason };
     let front = guarded(|| parse_gguf_front_matter_from_reader(file))
@@ -286,8 +287,8 @@ fn read_front_matter(map: &Map, file: impl Read + Seek) -> Result<GgufFrontMatte
 mod tests {
     use super::*;
 
-    /// Every block type, with random bits in its blocks, against the values that llama.cpp's own `gguf`
-    /// package gives.
+    /// Every block type, with random bits in its blocks, against the values that llama.cpp's own
+    /// `gguf` package gives.
     #[test]
     fn every_block_type_is_bit_equal_to_the_reference() {
         let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures");

@@ -1,7 +1,8 @@
 //! A model in several GGUF files, as llama.cpp's `gguf-split` and its converter write them.
 //!
-//! Every part says which one it is, of how many, and how many tensors all of them hold. What is said of the
-//! model is said in the first part alone; a tensor is in any one of them, at an offset of that file.
+//! Every part says which one it is, of how many, and how many tensors all of them hold. What is
+//! said of the model is said in the first part alone; a tensor is in any one of them, at an offset
+//! of that file.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};

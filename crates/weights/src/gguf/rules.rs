@@ -21,7 +21,8 @@ pub(super) enum Rules {
 impl Rules {
     pub(super) fn of(pre: &str) -> Option<Self> {
         match pre {
-            // llama.cpp cuts "default" a little differently; transformers takes GPT-2's expression for it.
+            // llama.cpp cuts "default" a little differently; transformers takes GPT-2's expression
+            // for it.
             "gpt-2" | "gpt2" | "default" | "phi-2" | "mpt" | "olmo" => Some(Rules::Gpt2),
             "smollm" | "starcoder" | "refact" | "command-r" => Some(Rules::DigitsThenGpt2),
             "llama3" | "llama-v3" | "llama-bpe" | "falcon3" | "pixtral" | "smaug-bpe" | "dbrx" => {

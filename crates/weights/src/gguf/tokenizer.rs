@@ -1,8 +1,8 @@
 //! A tokenizer from GGUF metadata.
 //!
-//! A GGUF lists tokens, their kinds, and merges or scores; how text is cut into words before merging is only
-//! *named* (`tokenizer.ggml.pre`). An unknown name is an error, since a guess would give other ids without a
-//! sign of it.
+//! A GGUF lists tokens, their kinds, and merges or scores; how text is cut into words before
+//! merging is only *named* (`tokenizer.ggml.pre`). An unknown name is an error, since a guess would
+//! give other ids without a sign of it.
 
 use std::collections::{HashMap, HashSet};
 
@@ -130,16 +130,16 @@ fn sentence_piece(metadata: &Metadata, tokens: &[String], wrong: Wrong) -> Resul
     Ok(tokenizer)
 }
 
-/// The merges that a SentencePiece vocabulary implies: every way to cut a token into two tokens, the token
-/// with the best score first, then as transformers' `generate_merges` orders them.
+/// The merges that a SentencePiece vocabulary implies: every way to cut a token into two tokens,
+/// the token with the best score first, then as transformers' `generate_merges` orders them.
 fn merges_from_scores(tokens: &[String], scores: &[f32]) -> Merges {
     let ids: HashMap<&str, usize> = tokens.iter().enumerate().map(|(id, t)| (t.as_str(), id)).collect();
     // (score, left, right), in transformers' order before its stable sort.
     let mut all: Vec<(f32, &str, &str)> = Vec::new();
     let mut seen = HashSet::new();
     for token in tokens {
-        // Of tokens spelled alike the last one's number and score count, at the place of the first. A word of
-        // a thousand characters is none, and to try all its cuts would take forever.
+        // Of tokens spelled alike the last one's number and score count, at the place of the first.
+        // A word of a thousand characters is none, and to try all its cuts would take forever.
         if !seen.insert(token.as_str()) || token.len() > 1024 {
             continue;
         }
@@ -155,8 +155,8 @@ fn merges_from_scores(tokens: &[String], scores: &[f32]) -> Merges {
         all.extend(cuts.into_iter().map(|(left, right)| (score, left, right)));
     }
     let length = |s: &str| s.chars().count();
-    // Python's sorted(reverse=True) keeps equal elements in their first order, as `sort_by` on swapped
-    // arguments does.
+    // Python's sorted(reverse=True) keeps equal elements in their first order, as `sort_by` on
+    // swapped arguments does.
     all.sort_by(|a, b| {
         b.0.total_cmp(&a.0).then(length(b.1).cmp(&length(a.1))).then(length(b.2).cmp(&length(a.2)))
     });
@@ -167,10 +167,11 @@ fn vocabulary(tokens: &[String], spell: impl Fn(&str) -> String) -> Vocab {
     tokens.iter().enumerate().map(|(id, token)| (spell(token), id as u32)).collect()
 }
 
-/// A token in GPT-2's byte alphabet. Some files hold a few tokens as plain text among the spelled ones.
+/// A token in GPT-2's byte alphabet. Some files hold a few tokens as plain text among the spelled
+/// ones.
 fn spelled(token: &str) -> String {
-    // Printable bytes of Latin-1 stand for themselves, the others for the characters from U+0100 on, in
-    // order.
+    // Printable bytes of Latin-1 stand for themselves, the others for the characters from U+0100
+    // on, in order.
     let stands_for_itself = |b: u8| matches!(b, b'!'..=b'~' | 0xa1..=0xac | 0xae..=0xff);
     let moved = |b: u8| (0..b).filter(|&earlier| !stands_for_itself(earlier)).count() as u32;
     let letter = |b: u8| if stands_for_itself(b) { Some(b.into()) } else { char::from_u32(0x100 + moved(b)) };
@@ -195,8 +196,9 @@ fn add_tokens(
             .iter()
             .zip(kinds)
             .filter(|(token, k)| **k == kind && !token.is_empty())
-            // One that is not in the vocabulary as it is spelled would get a new id, past the end of the
-            // embedding. In a byte-level vocabulary that is a known mislabelling by llama.cpp's converter.
+            // One that is not in the vocabulary as it is spelled would get a new id, past the end
+            // of the embedding. In a byte-level vocabulary that is a known mislabelling by
+            // llama.cpp's converter.
             .filter(|(token, _)| !byte_level || spelled(token) == **token)
             .map(|(token, _)| AddedToken::from(token.clone(), special).normalized(false))
             .collect()
@@ -230,7 +232,8 @@ fn add_boundaries(
         return Ok(());
     }
     let piece = |name: &str, present: bool| if present { name.to_owned() } else { String::new() };
-    // The template's own names, since a token's spelling may contain what the template's syntax uses.
+    // The template's own names, since a token's spelling may contain what the template's syntax
+    // uses.
     let template = [piece("bos:0", bos.is_some()), "$A:0".to_owned(), piece("eos:0", eos.is_some())];
     let template: Vec<String> = template.into_iter().filter(|p| !p.is_empty()).collect();
     let special = |name: &str, token: Option<(String, u32)>| {

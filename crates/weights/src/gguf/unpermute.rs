@@ -1,8 +1,8 @@
 //! Query and key rows, from llama.cpp's order back to Hugging Face's.
 //!
-//! Rotary embedding pairs the first half of a head with the second in Hugging Face's Llama, and neighbours in
-//! llama.cpp's. The converter (`LlamaModel.permute`) therefore reorders each head's rows by
-//! `w.reshape(heads, 2, d / 2, …).swapaxes(1, 2)`; here is the inverse.
+//! Rotary embedding pairs the first half of a head with the second in Hugging Face's Llama, and
+//! neighbours in llama.cpp's. The converter (`LlamaModel.permute`) therefore reorders each head's
+//! rows by `w.reshape(heads, 2, d / 2, …).swapaxes(1, 2)`; here is the inverse.
 
 use std::borrow::Cow;
 
@@ -49,8 +49,8 @@ mod tests {
 
     #[test]
     fn is_the_inverse_of_llama_cpps_permutation() {
-        // Two heads of six rows. reshape(2, 2, 3).swapaxes(1, 2) sends row (head, half, i) to (head, i,
-        // half).
+        // Two heads of six rows. reshape(2, 2, 3).swapaxes(1, 2) sends row (head, half, i) to
+        // (head, i, half).
         let mut permuted = vec![0.0f32; 12];
         for head in 0..2 {
             for half in 0..2 {

@@ -88,13 +88,15 @@ impl RepoCache {
         self.folder().join("blobs").join(etag)
     }
 
-    /// Where unfinished downloads wait, on the file system of the cache so that they can be renamed into it.
-    /// Other tools look only at `refs`, `snapshots` and `blobs`, and remove this along with the repository.
+    /// Where unfinished downloads wait, on the file system of the cache so that they can be renamed
+    /// into it. Other tools look only at `refs`, `snapshots` and `blobs`, and remove this along
+    /// with the repository.
     pub(super) fn staging(&self) -> PathBuf {
         self.folder().join("ulpscope-partial")
     }
 
-    /// Keeps other processes of ours out of this repository, waiting up to `patience` for one that is there.
+    /// Keeps other processes of ours out of this repository, waiting up to `patience` for one that
+    /// is there.
     pub(super) fn lock(&self, patience: Duration, repo: &str) -> Result<File, SourceError> {
         let folder = self.root.join(".locks").join(&self.name);
         fs::create_dir_all(&folder).map_err(|e| SourceError::io("create the folder", &folder, e))?;
@@ -110,14 +112,15 @@ impl RepoCache {
                 Err(TryLockError::WouldBlock) => {
                     return Err(SourceError::Busy { what: repo.into(), lock: path });
                 }
-                // Some network file systems have no locks; two processes then do the same work twice, and
-                // the renames still keep what is in the cache whole.
+                // Some network file systems have no locks; two processes then do the same work
+                // twice, and the renames still keep what is in the cache whole.
                 Err(TryLockError::Error(_)) => return Ok(file),
             }
         }
     }
 
-    /// Makes `snapshots/COMMIT/FILE` lead to the blob, replacing what may be there. Returns its path.
+    /// Makes `snapshots/COMMIT/FILE` lead to the blob, replacing what may be there. Returns its
+    /// path.
     pub(super) fn link(&self, commit: &str, file: &str, etag: &str) -> Result<PathBuf, SourceError> {
         let path = self.snapshot(commit).join(file);
         let folder = path.parent().unwrap_or(&path);
@@ -149,8 +152,8 @@ impl RepoCache {
         write().map_err(|e| SourceError::io("write", &path, e))
     }
 
-    /// Notes that a commit has no such file, as Python's client does, so that nobody asks again. Only a hint:
-    /// failing to write it costs a question the next time.
+    /// Notes that a commit has no such file, as Python's client does, so that nobody asks again.
+    /// Only a hint: failing to write it costs a question the next time.
     pub(super) fn mark_absent(&self, commit: &str, file: &str) {
         let path = self.absent(commit, file);
         if let Some(folder) = path.parent() {

@@ -121,7 +121,8 @@ fn parse(repo: &str, body: &[u8], endpoint: &str) -> Result<Listing, SourceError
         what: format!("the file list of {repo}"),
         reason: crate::source::one_line(&reason),
     };
-    // Bytes that are no UTF-8 turn into U+FFFD, which no file name may contain: so the error can quote it.
+    // Bytes that are no UTF-8 turn into U+FFFD, which no file name may contain: so the error can
+    // quote it.
     let answer: Answer =
         serde_json::from_str(&String::from_utf8_lossy(body)).map_err(|error| bad(error.to_string()))?;
     if !is_commit(&answer.sha) {
@@ -156,8 +157,8 @@ impl Listing {
         OPTIONAL.into_iter().filter(|name| !self.has(name))
     }
 
-    /// The files that hold the weights: the single one if there is one, as transformers has it, else the
-    /// shards, for which `read_index` fetches and reads the index.
+    /// The files that hold the weights: the single one if there is one, as transformers has it,
+    /// else the shards, for which `read_index` fetches and reads the index.
     pub(super) fn weight_files(
         &self,
         read_index: impl FnOnce(&str) -> Result<BTreeSet<String>, SourceError>,

@@ -1,7 +1,7 @@
 //! Whether the hub can be reached at all, found out in seconds.
 //!
-//! `hf-hub` sets no timeout, and a machine without a network may wait minutes for a name to resolve or a
-//! packet to be answered.
+//! `hf-hub` sets no timeout, and a machine without a network may wait minutes for a name to resolve
+//! or a packet to be answered.
 
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::sync::mpsc;
@@ -24,7 +24,8 @@ pub(super) fn check(options: &Options) -> Result<(), SourceError> {
     connect(&addresses, options.connect_timeout).map_err(unreachable)
 }
 
-/// The system's resolver cannot be interrupted, so it runs in a thread that is left behind if it is slow.
+/// The system's resolver cannot be interrupted, so it runs in a thread that is left behind if it is
+/// slow.
 fn resolve(host: String, port: u16, patience: Duration) -> Result<Vec<SocketAddr>, String> {
     let (sender, receiver) = mpsc::channel();
     let name = host.clone();

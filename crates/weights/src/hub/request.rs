@@ -1,7 +1,8 @@
 //! Requests for files, with the token for the hub alone.
 //!
-//! The hub keeps large files elsewhere and answers with a redirect. `hf-hub` 0.5 sends the token along to
-//! wherever that leads when it asks for a file's size; so files are asked for here, hop by hop.
+//! The hub keeps large files elsewhere and answers with a redirect. `hf-hub` 0.5 sends the token
+//! along to wherever that leads when it asks for a file's size; so files are asked for here, hop by
+//! hop.
 
 use std::time::Duration;
 

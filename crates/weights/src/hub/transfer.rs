@@ -1,9 +1,9 @@
 //! Fetches single files, and lets into the cache only what is whole.
 //!
-//! A connection that ends early can look like the end of a file. What arrives is therefore kept in a staging
-//! folder on the file system of the cache, and renamed into the cache once it has been checked against the
-//! size and hash that were announced. A download that broke off stays in staging and is continued, in this
-//! run once and in later ones.
+//! A connection that ends early can look like the end of a file. What arrives is therefore kept in
+//! a staging folder on the file system of the cache, and renamed into the cache once it has been
+//! checked against the size and hash that were announced. A download that broke off stays in
+//! staging and is continued, in this run once and in later ones.
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -71,7 +71,8 @@ impl<'a> Transfer<'a> {
         self.cache.link(&self.listing.commit, file, etag)
     }
 
-    /// Removes the staging folder. Only after everything has been fetched, so nothing in it is of use.
+    /// Removes the staging folder. Only after everything has been fetched, so nothing in it is of
+    /// use.
     pub(super) fn clean_up(self) {
         let _ = fs::remove_dir_all(&self.staging);
     }
@@ -113,8 +114,8 @@ impl<'a> Transfer<'a> {
         if commit != self.listing.commit {
             return Err(bad(format!("it belongs to commit {commit:?}, not to {}", self.listing.commit)));
         }
-        // Of a file that is kept elsewhere the hub gives the hash under another name than that of its own
-        // answer.
+        // Of a file that is kept elsewhere the hub gives the hash under another name than that of
+        // its own answer.
         let linked = hub.contains_key("x-linked-etag");
         let etag = text(hub, if linked { "x-linked-etag" } else { "etag" })?.replace('"', "");
         let range = text(response.headers(), "content-range")?;
@@ -136,8 +137,8 @@ impl<'a> Transfer<'a> {
         Ok(Announced { etag, size, sha256: from_etag.or(listed) })
     }
 
-    /// Downloads into staging: continued once where it breaks, begun anew once where a continued file is
-    /// wrong.
+    /// Downloads into staging: continued once where it breaks, begun anew once where a continued
+    /// file is wrong.
     fn download(
         &self,
         file: &str,

@@ -38,9 +38,9 @@ pub(super) enum Lost {
     Failed,
 }
 
-/// Runs `work` in a thread of its own and passes the positions it reports to `position`. Gives up when
-/// nothing is heard for `patience`; the thread is then left behind and ends at the next byte it receives,
-/// before writing it.
+/// Runs `work` in a thread of its own and passes the positions it reports to `position`. Gives up
+/// when nothing is heard for `patience`; the thread is then left behind and ends at the next byte
+/// it receives, before writing it.
 pub(super) fn watched<T: Send + 'static>(
     patience: Duration,
     position: &mut dyn FnMut(u64),
@@ -69,8 +69,8 @@ pub(super) fn watched<T: Send + 'static>(
     }
 }
 
-/// Ends the thread of a transfer that nobody waits for. This
-/// unwinds, without the message of a panic. Where panics abort, it sleeps instead of taking the process down.
+/// Ends the thread of a transfer that nobody waits for. This unwinds, without the message of a
+/// panic. Where panics abort, it sleeps instead of taking the process down.
 fn abandon() -> ! {
     if cfg!(panic = "unwind") {
         std::panic::resume_unwind(Box::new("transfer given up"));

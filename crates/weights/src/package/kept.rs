@@ -1,7 +1,7 @@
 //! A file that was once verified, and a note beside it that says so.
 //!
-//! The note spares hashing the file on every run. It holds while size and time of change are as they were
-//! when the hash was taken; otherwise the file is hashed again.
+//! The note spares hashing the file on every run. It holds while size and time of change are as
+//! they were when the hash was taken; otherwise the file is hashed again.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -10,8 +10,8 @@ use crate::source::{Options, Progress, SourceError};
 /// How often a running pip is looked at.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// Downloads the wheel of `requirement` into the folder `working` and returns its path. `wanted` is the path
-/// that the caller will give the result, for an error to name.
+/// Downloads the wheel of `requirement` into the folder `working` and returns its path. `wanted` is
+/// the path that the caller will give the result, for an error to name.
 pub(super) fn download(
     requirement: &str,
     wanted: &Path,
@@ -51,8 +51,8 @@ fn run(
     for folder in [&into, &scratch] {
         fs::create_dir_all(folder).map_err(|e| SourceError::io("create the folder", folder, e))?;
     }
-    // A file rather than a pipe: nothing has to be read while pip runs, and a child that outlives pip
-    // cannot keep us waiting for the end of it.
+    // A file rather than a pipe: nothing has to be read while pip runs, and a child that outlives
+    // pip cannot keep us waiting for the end of it.
     let output = File::create(&said).map_err(|e| SourceError::io("create", &said, e))?;
     let also = output.try_clone().map_err(|e| SourceError::io("open", &said, e))?;
     let mut command = Command::new(program);
@@ -69,8 +69,8 @@ fn run(
         .arg("--dest")
         .arg(&into)
         .arg(requirement)
-        // pip collects the file in its temporary folder first: here it is on the right file system, can be
-        // watched, and goes away with the rest if pip is killed.
+        // pip collects the file in its temporary folder first: here it is on the right file system,
+        // can be watched, and goes away with the rest if pip is killed.
         .env("TMPDIR", &scratch)
         .env("PYTHONIOENCODING", "utf-8")
         .stdin(Stdio::null())
@@ -142,8 +142,8 @@ fn own_group(command: &mut Command) {
 #[cfg(not(unix))]
 fn own_group(_command: &mut Command) {}
 
-/// Ends pip and what it has started. pip leads a process group of its own; the standard library can signal
-/// only single processes, and the shell's `kill` reaches groups.
+/// Ends pip and what it has started. pip leads a process group of its own; the standard library can
+/// signal only single processes, and the shell's `kill` reaches groups.
 fn stop(child: &mut Child) {
     #[cfg(unix)]
     {

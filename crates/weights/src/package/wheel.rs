@@ -13,8 +13,8 @@ const LARGEST: u64 = 64 << 30;
 /// The most that deflate can achieve is 1032 to 1.
 const DEFLATE_LIMIT: u64 = 1100;
 
-/// Unpacks `member` into the folder `working`, hashing it on the way, and returns the path. The name inside
-/// the archive is only compared, never used as a path.
+/// Unpacks `member` into the folder `working`, hashing it on the way, and returns the path. The
+/// name inside the archive is only compared, never used as a path.
 pub(super) fn extract(
     wheel: &Path,
     requirement: &str,

@@ -1,7 +1,8 @@
-//! `.to(DTYPE)`, `.half()`, `.bfloat16()`, `.float()`, `.double()`: `torch.nn.Module._apply` with a cast.
+//! `.to(DTYPE)`, `.half()`, `.bfloat16()`, `.float()`, `.double()`: `torch.nn.Module._apply` with a
+//! cast.
 //!
-//! All five cast every floating parameter and every floating buffer, persistent or not. A value that is
-//! narrowed stays narrowed: a later `.float()` widens what is left.
+//! All five cast every floating parameter and every floating buffer, persistent or not. A value
+//! that is narrowed stays narrowed: a later `.float()` widens what is left.
 
 use std::fmt;
 

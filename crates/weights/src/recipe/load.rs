@@ -1,7 +1,8 @@
 //! `load(DTYPE)`: `from_pretrained(dtype=…)`.
 //!
-//! Every parameter is cast on its way in, to nearest, ties to even. Buffers that are not in the checkpoint
-//! are computed in f32 whatever the dtype, because transformers asks for f32 explicitly where it makes them.
+//! Every parameter is cast on its way in, to nearest, ties to even. Buffers that are not in the
+//! checkpoint are computed in f32 whatever the dtype, because transformers asks for f32 explicitly
+//! where it makes them.
 
 use std::fmt;
 use std::str::FromStr;

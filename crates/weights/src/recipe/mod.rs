@@ -1,4 +1,5 @@
-//! How a checkpoint becomes a runnable model, as the chain of calls that a PyTorch user would write.
+//! How a checkpoint becomes a runnable model, as the chain of calls that a PyTorch user would
+//! write.
 
 mod cast;
 mod load;
@@ -17,9 +18,10 @@ pub use parse::RecipeError;
 
 /// An ordered list of steps: `load(f32).to(bf16)`.
 ///
-/// The first step is always a load. It gives every *parameter* its format; buffers that the model computes
-/// for itself, such as `model.rotary_emb.inv_freq`, stay f32. Every later step casts parameters **and**
-/// floating buffers, which is what `torch.nn.Module.to` does and what no state dict shows.
+/// The first step is always a load. It gives every *parameter* its format; buffers that the model
+/// computes for itself, such as `model.rotary_emb.inv_freq`, stay f32. Every later step casts
+/// parameters **and** floating buffers, which is what `torch.nn.Module.to` does and what no state
+/// dict shows.
 ///
 /// ```
 /// use ulpscope_floats::{DType, Floats};
@@ -60,7 +62,8 @@ pub enum Step {
 }
 
 impl Step {
-    /// The format that parameters have after this step; `auto` is what [`LoadDType::Auto`] stands for.
+    /// The format that parameters have after this step; `auto` is what [`LoadDType::Auto`] stands
+    /// for.
     pub fn dtype(self, auto: DType) -> DType {
         match self {
             Step::Load(dtype) => dtype.resolve(auto),
@@ -102,18 +105,18 @@ impl Recipe {
         self.steps.iter().rev().find_map(|step| cast::target(*step)).unwrap_or(DType::F32)
     }
 
-    /// A parameter as the finished model holds it, and what happened to it on the way. Borrows `stored` if no
-    /// bit changes.
+    /// A parameter as the finished model holds it, and what happened to it on the way. Borrows
+    /// `stored` if no bit changes.
     ///
     /// # Precision
-    /// Each step rounds to nearest, ties to even, one after another: `f32 → f16 → bf16` rounds twice. f64
-    /// reaches 16 bits through f32, as in PyTorch.
+    /// Each step rounds to nearest, ties to even, one after another: `f32 → f16 → bf16` rounds
+    /// twice. f64 reaches 16 bits through f32, as in PyTorch.
     pub fn parameter<'s>(&self, stored: &'s StoredTensor<'_>, auto: DType) -> (Floats<'s>, Conversion) {
         convert(&stored.name, &stored.stored, stored.values.view(), &self.chain(auto))
     }
 
-    /// [`Recipe::parameter`], taking the tensor, so that values which stay as they are need not be copied to
-    /// outlive it.
+    /// [`Recipe::parameter`], taking the tensor, so that values which stay as they are need not be
+    /// copied to outlive it.
     pub fn into_parameter<'a>(&self, stored: StoredTensor<'a>, auto: DType) -> (Floats<'a>, Conversion) {
         convert(&stored.name, &stored.stored, stored.values, &self.chain(auto))
     }
@@ -123,8 +126,8 @@ impl Recipe {
         convert::keeps(stored.values.dtype(), &self.chain(auto))
     }
 
-    /// What [`Recipe::parameter`] reports, if its values have the bits of `known` and that could be seen
-    /// without writing them down: for a tensor in f32 that is rounded to bf16 once.
+    /// What [`Recipe::parameter`] reports, if its values have the bits of `known` and that could be
+    /// seen without writing them down: for a tensor in f32 that is rounded to bf16 once.
     pub(crate) fn gives(&self, stored: &StoredTensor, auto: DType, known: &Floats) -> Option<Conversion> {
         converts_to(&stored.name, &stored.stored, &stored.values, &self.chain(auto), known)
     }
@@ -143,7 +146,8 @@ impl Recipe {
 }
 
 impl Recipe {
-    /// The rotary embeddings of a model with this architecture, and a report for each of their buffers.
+    /// The rotary embeddings of a model with this architecture, and a report for each of their
+    /// buffers.
     ///
     /// Loading computes buffers in f32 whatever the dtype; every later step casts them.
     pub fn rotary(&self, of: &Architecture) -> (Vec<RotaryEmbedding>, Vec<Conversion>) {
@@ -229,8 +233,8 @@ mod tests {
 
     #[test]
     fn rounding_twice_is_not_rounding_once() {
-        // Just above a bf16 midpoint, by less than f16 can hold: f16 lands on the midpoint, which then goes
-        // to even.
+        // Just above a bf16 midpoint, by less than f16 can hold: f16 lands on the midpoint, which
+        // then goes to even.
         let x = 1.0f32 + 1.0 / 256.0 + 1.0 / 65536.0;
         let weight = stored(Floats::from(vec![x]));
         let once = recipe("load(bf16)").parameter(&weight, DType::F32).0.get(0);

@@ -58,9 +58,9 @@ impl RecipeError {
 impl FromStr for Recipe {
     type Err = RecipeError;
 
-    /// Reads `load(DTYPE)` followed by any number of `.to(DTYPE)`, `.half()`, `.bfloat16()`, `.float()`,
-    /// `.double()`. A DTYPE is `f64`, `f32`, `bf16`, `f16` or PyTorch's name for one; `load` also takes
-    /// `auto`.
+    /// Reads `load(DTYPE)` followed by any number of `.to(DTYPE)`, `.half()`, `.bfloat16()`,
+    /// `.float()`, `.double()`. A DTYPE is `f64`, `f32`, `bf16`, `f16` or PyTorch's name for one;
+    /// `load` also takes `auto`.
     fn from_str(text: &str) -> Result<Self, RecipeError> {
         let mut steps = Vec::new();
         let mut at = text.len() - text.trim_start().len();

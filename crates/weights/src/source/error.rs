@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Why a model could not be found or fetched. Each message is one sentence with the remedy in it; none
-/// contains a token or credentials.
+/// Why a model could not be found or fetched. Each message is one sentence with the remedy in it;
+/// none contains a token or credentials.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SourceError {

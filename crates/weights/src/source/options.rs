@@ -8,19 +8,21 @@ use super::{Secret, without_credentials};
 /// The hub that is asked unless another is named.
 const DEFAULT_ENDPOINT: &str = "https://huggingface.co";
 
-/// How models are looked for. [`Options::from_env`] reads the variables that the Hugging Face tools read;
-/// [`Options::default`] reads none, which is what tests want.
+/// How models are looked for. [`Options::from_env`] reads the variables that the Hugging Face tools
+/// read; [`Options::default`] reads none, which is what tests want.
 ///
 /// `Debug` hides the token and any credentials in the endpoint.
 #[derive(Clone)]
 pub struct Options {
-    /// Use no network at all, neither the hub nor a package index: only what is already on this machine.
+    /// Use no network at all, neither the hub nor a package index: only what is already on this
+    /// machine.
     pub offline: bool,
     /// Leave the hub alone, as `HF_HUB_OFFLINE=1` asks. A package index may still be used.
     pub hub_offline: bool,
     /// Sent to the hub as a bearer token.
     pub token: Option<String>,
-    /// The hub's cache, the folder that holds `models--org--name`. `None` when no home folder is known.
+    /// The hub's cache, the folder that holds `models--org--name`. `None` when no home folder is
+    /// known.
     pub cache: Option<PathBuf>,
     /// Where files taken out of Python packages are kept. `None` when no home folder is known.
     pub packages: Option<PathBuf>,
@@ -28,8 +30,8 @@ pub struct Options {
     pub hashes: Option<PathBuf>,
     /// The hub's address, without a slash at the end.
     pub endpoint: String,
-    /// Requests go through a proxy named in the environment, so whether the hub's own host can be reached
-    /// from here says nothing and is not tested first.
+    /// Requests go through a proxy named in the environment, so whether the hub's own host can be
+    /// reached from here says nothing and is not tested first.
     pub proxied: bool,
     /// How long to wait for a name to resolve, and again for a connection to open.
     pub connect_timeout: Duration,
@@ -37,7 +39,8 @@ pub struct Options {
     pub stall_timeout: Duration,
     /// How long fetching one package may take in all.
     pub package_timeout: Duration,
-    /// The pip to run, a program and its first arguments. `None` tries `python3 -m pip`, `pip3` and `pip`.
+    /// The pip to run, a program and its first arguments. `None` tries `python3 -m pip`, `pip3` and
+    /// `pip`.
     pub pip: Option<Vec<String>>,
     /// Further arguments for `pip download`, for example another index.
     pub pip_arguments: Vec<String>,
@@ -66,10 +69,10 @@ impl Default for Options {
 impl Options {
     /// Reads the environment as the Hugging Face tools do.
     ///
-    /// - cache: `HF_HUB_CACHE`, `HUGGINGFACE_HUB_CACHE`, `HF_HOME/hub`, `XDG_CACHE_HOME/huggingface/hub`,
-    ///   `~/.cache/huggingface/hub`, the first that is set;
-    /// - token: `HF_TOKEN`, `HUGGING_FACE_HUB_TOKEN`, else the file `HF_TOKEN_PATH` or `token` beside `hub`,
-    ///   unless `HF_HUB_DISABLE_IMPLICIT_TOKEN` forbids to send one unasked;
+    /// - cache: `HF_HUB_CACHE`, `HUGGINGFACE_HUB_CACHE`, `HF_HOME/hub`,
+    ///   `XDG_CACHE_HOME/huggingface/hub`, `~/.cache/huggingface/hub`, the first that is set;
+    /// - token: `HF_TOKEN`, `HUGGING_FACE_HUB_TOKEN`, else the file `HF_TOKEN_PATH` or `token`
+    ///   beside `hub`, unless `HF_HUB_DISABLE_IMPLICIT_TOKEN` forbids to send one unasked;
     /// - `HF_ENDPOINT`, and `HF_HUB_OFFLINE` or `TRANSFORMERS_OFFLINE`;
     /// - `XDG_CACHE_HOME` for package files and hashes; the usual proxy variables.
     pub fn from_env() -> Self {

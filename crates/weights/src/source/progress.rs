@@ -2,12 +2,13 @@
 
 /// Receives the course of a download, one file after the other.
 ///
-/// `start` comes first for each file, then any number of `advance`, then `finish`, which comes for a
-/// failed download too. `()` ignores everything.
+/// `start` comes first for each file, then any number of `advance`, then `finish`, which comes for
+/// a failed download too. `()` ignores everything.
 pub trait Progress {
     /// A transfer of `what` begins; `bytes` is its full size where that is known.
     fn start(&mut self, what: &str, bytes: Option<u64>);
-    /// `bytes` more have arrived. What an earlier run had already fetched counts as arrived at once.
+    /// `bytes` more have arrived. What an earlier run had already fetched counts as arrived at
+    /// once.
     fn advance(&mut self, bytes: u64);
     /// The transfer is over.
     fn finish(&mut self);

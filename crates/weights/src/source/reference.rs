@@ -95,7 +95,8 @@ impl fmt::Display for ModelRef {
         match self {
             Self::Hub { repo, revision: None } => f.write_str(repo),
             Self::Hub { repo, revision: Some(revision) } => write!(f, "{repo}@{revision}"),
-            // `./` keeps a relative folder from being read back as a hub id once it no longer exists.
+            // `./` keeps a relative folder from being read back as a hub id once it no longer
+            // exists.
             Self::Directory(path) if !looks_like_a_path(&path.to_string_lossy()) => {
                 write!(f, "./{}", path.display())
             }
@@ -124,8 +125,8 @@ fn with_home(text: &str) -> PathBuf {
     }
 }
 
-/// `org/name` by the hub's rules: letters, digits, `-`, `_`, `.`; no `--` and no `..`, which would make
-/// two repositories share a cache folder or leave it.
+/// `org/name` by the hub's rules: letters, digits, `-`, `_`, `.`; no `--` and no `..`, which would
+/// make two repositories share a cache folder or leave it.
 fn hub_id(repo: &str) -> Result<(), String> {
     let parts: Vec<&str> = repo.split('/').collect();
     let [org, name] = parts[..] else {

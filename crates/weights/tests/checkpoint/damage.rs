@@ -94,7 +94,8 @@ fn lying_headers_are_explained() {
     }
 }
 
-/// A GGUF file to damage: long enough to have everything, short enough to be written a thousand times.
+/// A GGUF file to damage: long enough to have everything, short enough to be written a thousand
+/// times.
 fn gguf(name: &str) -> (TempDir, std::path::PathBuf, Vec<u8>) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("damaged.gguf");

@@ -81,8 +81,8 @@ fn any_part_opens_what_the_whole_file_holds() {
     }
 }
 
-/// Writes a file again in `count` parts with alignments of their own. Its tensors are dealt out in turn, from
-/// part `from` on.
+/// Writes a file again in `count` parts with alignments of their own. Its tensors are dealt out in
+/// turn, from part `from` on.
 fn split(whole: &Path, name: &Path, count: usize, from: usize) -> Vec<PathBuf> {
     let bytes = fs::read(whole).unwrap();
     let front = parse_gguf_front_matter_from_reader(std::io::Cursor::new(&bytes)).unwrap();

@@ -49,11 +49,12 @@ fn the_fixtures_two_forms_agree() {
     }
 }
 
-/// SmolLM2's own tokens and merges, as many of them as the texts need: merges that are never applied can be
-/// left out without changing which are. `ids` has the tokens' numbers in the whole vocabulary. The expected
-/// ids are those of the whole vocabulary in Python's `tokenizers`, with digits cut off first as SmolLM2's
-/// tokenizer.json does. transformers 5.23 does not know the name `smollm` when it reads a GGUF and skips that
-/// cut; the two then differ where several spaces or line breaks precede a digit.
+/// SmolLM2's own tokens and merges, as many of them as the texts need: merges that are never
+/// applied can be left out without changing which are. `ids` has the tokens' numbers in the whole
+/// vocabulary. The expected ids are those of the whole vocabulary in Python's `tokenizers`, with
+/// digits cut off first as SmolLM2's tokenizer.json does. transformers 5.23 does not know the name
+/// `smollm` when it reads a GGUF and skips that cut; the two then differ where several spaces or
+/// line breaks precede a digit.
 #[test]
 fn smollm2_gives_its_own_ids() {
     let json: Value = serde_json::from_str(include_str!("smollm2-subset.json")).unwrap();
@@ -86,7 +87,8 @@ fn smollm2_gives_its_own_ids() {
     assert!(seen > 80, "{seen}");
 }
 
-/// A vocabulary of 410 tokens with SentencePiece's scores and no merges; ids from transformers 5.23.
+/// A vocabulary of 410 tokens with SentencePiece's scores and no merges; ids from transformers
+/// 5.23.
 #[test]
 fn sentence_piece_gives_transformers_ids() {
     let json: Value = serde_json::from_str(include_str!("sentencepiece.json")).unwrap();
@@ -168,7 +170,8 @@ fn with_tokenizer(text: &str) -> (TempDir, Checkpoint) {
     (dir, checkpoint)
 }
 
-/// transformers, called with a text alone, neither cuts nor pads, whatever tokenizer.json says of it.
+/// transformers, called with a text alone, neither cuts nor pads, whatever tokenizer.json says of
+/// it.
 #[test]
 fn truncation_and_padding_are_left_out() {
     let text = std::fs::read_to_string(fixture("tiny-llama").join("tokenizer.json")).unwrap();

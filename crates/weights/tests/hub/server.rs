@@ -113,7 +113,8 @@ impl Hub {
         self.cache.path().join("models--org--tiny")
     }
 
-    /// Every blob must be a whole file of the server, and every name in a snapshot must lead to its file.
+    /// Every blob must be a whole file of the server, and every name in a snapshot must lead to its
+    /// file.
     pub(crate) fn assert_whole(&self) {
         let files = self.state().files.clone();
         for (path, _) in walk(&self.repository().join("blobs")) {

@@ -102,8 +102,8 @@ pub(super) fn cases(cases: &mut Vec<Case>, llama: &Facts, others: &[Facts], rope
         }
     }
     for facts in ropes {
-        // What the config says of scaling is ignored. Models that are made for longer prompts show it on
-        // those only.
+        // What the config says of scaling is ignored. Models that are made for longer prompts show
+        // it on those only.
         for (tokens, spec) in [
             (12, "load(bf16)@eager"),
             (30.min(facts.longest), "load(f32)@sdpa"),

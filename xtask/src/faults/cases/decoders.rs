@@ -1,5 +1,5 @@
-//! Small models of other families than Llama: each kind of case once, and what goes wrong with these
-//! families.
+//! Small models of other families than Llama: each kind of case once, and what goes wrong with
+//! these families.
 
 use serde_json::{Map, Value, json};
 
@@ -406,7 +406,8 @@ fn temperature(cases: &mut Vec<Case>, facts: &Facts, spec: &str) {
         let expected = fault(&["query-temperature"], at(0, "self_attn.q_scaled"));
         push(&format!("{beta} = {value}"), expected, &[(beta, json!(value))]);
     }
-    // Both scalings go by this length; half of it leaves the ramp of YaRN's few frequencies where it was.
+    // Both scalings go by this length; half of it leaves the ramp of YaRN's few frequencies where
+    // it was.
     let length = "original_max_position_embeddings";
     if original > 1000.0 {
         let both = Expected::Both { ids: ["rope-scaling", "query-temperature"], site: BUFFERS.to_owned() };
@@ -424,7 +425,8 @@ fn temperature(cases: &mut Vec<Case>, facts: &Facts, spec: &str) {
 
 /// The same checkpoint by another chain of calls.
 fn recipes(cases: &mut Vec<Case>, facts: &Facts, attention: &str) {
-    // The cosines of a short prompt may all round to the same, and of scaled ones those of a long one.
+    // The cosines of a short prompt may all round to the same, and of scaled ones those of a long
+    // one.
     let prompt = facts.ids(48.min(facts.longest));
     for (a, b) in [
         ("load(bf16)", "load(f32).to(bf16)"),

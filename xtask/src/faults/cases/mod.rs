@@ -1,7 +1,7 @@
 //! The catalogue of cases: what is put in, and what is to be found.
 //!
-//! What is expected of a case was written down before it was run for the first time. One third of the new
-//! ones is held out, by a hash: mending the localiser looks at the others only.
+//! What is expected of a case was written down before it was run for the first time. One third of
+//! the new ones is held out, by a hash: mending the localiser looks at the others only.
 
 mod arithmetic;
 mod config;
@@ -26,8 +26,8 @@ use super::checkpoint::Change;
 pub(crate) struct Case {
     /// What is put in, with the model, the arms and the prompt: no two cases have one name.
     pub(crate) name: String,
-    /// What is put in and where, without model, format and prompt: the split goes by it, so that no case is
-    /// held out whose twin on another prompt is not.
+    /// What is put in and where, without model, format and prompt: the split goes by it, so that no
+    /// case is held out whose twin on another prompt is not.
     pub(crate) key: String,
     pub(crate) family: &'static str,
     pub(crate) split: Split,
@@ -85,8 +85,8 @@ pub(crate) enum Expected {
     Nothing,
     /// The very logits that are found with these arguments.
     SameWith(Vec<&'static str>),
-    /// One of these causes, first at this site (of an overflow, where the cause is said to act); `prefix*` is
-    /// any site that begins so, `*suffix` any that ends so.
+    /// One of these causes, first at this site (of an overflow, where the cause is said to act);
+    /// `prefix*` is any site that begins so, `*suffix` any that ends so.
     Fault { ids: &'static [&'static str], site: String },
     /// Both causes among the first two, the first origin at this site.
     Both { ids: [&'static str; 2], site: String },
@@ -253,7 +253,8 @@ fn at(layer: usize, site: &str) -> String {
     format!("model.layers.{layer}{}{site}", if site.is_empty() { "" } else { "." })
 }
 
-/// The third of all keys whose hash (FNV-1a, its bits mixed by a multiplication) says so is held out.
+/// The third of all keys whose hash (FNV-1a, its bits mixed by a multiplication) says so is held
+/// out.
 pub(crate) fn split(key: &str) -> Split {
     let hash = key
         .bytes()

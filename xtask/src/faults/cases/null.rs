@@ -48,7 +48,8 @@ fn orders(cases: &mut Vec<Case>, llama: &Facts, others: &[Facts], ropes: &[Facts
             }
         }
     }
-    // What the number of tokens decides: blocks of the sum in long prompts, lanes for a single token.
+    // What the number of tokens decides: blocks of the sum in long prompts, lanes for a single
+    // token.
     for (key, a, b, tokens) in [
         ("blocks of long sums", "tile32", "tile32-blocked", 40),
         ("lanes for one token", "dot2", "dot2-lanes", 1),

@@ -1,4 +1,5 @@
-//! Cases on a real model, some of each kind, at layers near the start, in the middle and at the end.
+//! Cases on a real model, some of each kind, at layers near the start, in the middle and at the
+//! end.
 
 use serde_json::json;
 

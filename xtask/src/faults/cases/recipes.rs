@@ -3,7 +3,8 @@
 use super::{Case, Facts, PROMPTS, fault};
 
 pub(super) fn cases(cases: &mut Vec<Case>, llama: &Facts, others: &[Facts], ropes: &[Facts]) {
-    // The cosines of a short prompt may all round to the same: then sines are the first that show it.
+    // The cosines of a short prompt may all round to the same: then sines are the first that show
+    // it.
     let buffer = || fault(&["rotary-buffer-rounded"], "model.rotary_emb.*");
     for prompt in &PROMPTS {
         for recipe in ["load(f32).to(bf16)", "load(bf16).bfloat16()", "load(f64).bfloat16()"] {

@@ -1,6 +1,7 @@
-//! The residual stream in another basis, as QuaRot and SpinQuant put it: what writes it is rotated back, what
-//! reads it is rotated, with the norms' weights folded in. Done everywhere it changes nothing; here it is
-//! held against each tensor, to name the one that was left out, or what was done besides.
+//! The residual stream in another basis, as QuaRot and SpinQuant put it: what writes it is rotated
+//! back, what reads it is rotated, with the norms' weights folded in. Done everywhere it changes
+//! nothing; here it is held against each tensor, to name the one that was left out, or what was
+//! done besides.
 
 use rayon::prelude::*;
 use ulpscope_compare::{Differing, NamedArm};
@@ -21,8 +22,8 @@ const ROWS: usize = 3;
 const SAMPLE: usize = 32;
 /// How far the basis found may be from an orthogonal one.
 const ORTHOGONAL: f64 = 0.02;
-/// Roundings of a tensor that has followed, in root mean square; and the share of its squares that may be
-/// left of one that was changed besides.
+/// Roundings of a tensor that has followed, in root mean square; and the share of its squares that
+/// may be left of one that was changed besides.
 const ROUNDINGS: f64 = 4.0;
 const NEAR: f64 = 0.1;
 /// What solving for the basis leaves, as a share of squares.
@@ -213,8 +214,8 @@ impl Basis {
     }
 }
 
-/// `X` of `A X = B`, all of them square and by rows, `A` symmetric and positive definite: by Cholesky's
-/// method.
+/// `X` of `A X = B`, all of them square and by rows, `A` symmetric and positive definite: by
+/// Cholesky's method.
 fn solved(mut a: Vec<f64>, mut b: Vec<f64>, size: usize) -> Option<Vec<f64>> {
     for j in 0..size {
         let (above, row) = a.split_at_mut(j * size);

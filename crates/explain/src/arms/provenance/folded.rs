@@ -1,8 +1,9 @@
-//! A norm's weight taken into the layers behind it, or a factor for each channel moved from the one into the
-//! others, as folding, SmoothQuant and AWQ do it: into some of them only, twice, or with something else done
-//! besides.
+//! A norm's weight taken into the layers behind it, or a factor for each channel moved from the one
+//! into the others, as folding, SmoothQuant and AWQ do it: into some of them only, twice, or with
+//! something else done besides.
 //!
-//! Done rightly, and with nothing besides, it changes nothing: that is for the counterfactuals to say.
+//! Done rightly, and with nothing besides, it changes nothing: that is for the counterfactuals to
+//! say.
 
 use ulpscope_compare::{Differing, NamedArm};
 use ulpscope_decoder::{Architecture, AttentionKind, Op, Site};
@@ -17,8 +18,8 @@ use crate::evidence::{Folding, Moved};
 const SAMPLE: usize = 64;
 /// How far factors must be from 1, in root mean square, to be more than noise.
 const FACTORS: f64 = 0.02;
-/// Of the squares of what differs, the share that may be left when the factors are taken in; and of those of
-/// the layer itself.
+/// Of the squares of what differs, the share that may be left when the factors are taken in; and of
+/// those of the layer itself.
 const LEFT: f64 = 0.25;
 const NEAR: f64 = 0.1;
 /// Roundings that the factors and the product have, in root mean square.

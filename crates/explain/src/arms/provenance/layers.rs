@@ -11,14 +11,15 @@ use crate::layer_groups::class;
 /// Tensors of a layer that must come from one other layer for all of it to be said to.
 const ENOUGH: usize = 3;
 
-/// All layers that moved, with the tensors in them; and the origins that have nothing to do with it.
+/// All layers that moved, with the tensors in them; and the origins that have nothing to do with
+/// it.
 pub(super) fn moved(origins: Vec<Origin>) -> (Option<(Moved, Vec<String>)>, Vec<Origin>) {
     let mut counts: BTreeMap<(usize, usize), usize> = BTreeMap::new();
     for (layer, from, _) in origins.iter().flat_map(moves) {
         *counts.entry((layer, from)).or_default() += 1;
     }
-    // Of two layers that a layer may come from, as where both have norms of ones, the one that gives more of
-    // it.
+    // Of two layers that a layer may come from, as where both have norms of ones, the one that
+    // gives more of it.
     let mut sources: BTreeMap<usize, (usize, usize)> = BTreeMap::new();
     for ((layer, from), count) in counts.into_iter().filter(|(_, count)| *count >= ENOUGH) {
         let best = sources.entry(layer).or_insert((from, count));
@@ -40,8 +41,8 @@ pub(super) fn moved(origins: Vec<Origin>) -> (Option<(Moved, Vec<String>)>, Vec<
     (moved, others)
 }
 
-/// The same tensor of at least [`ENOUGH`] layers that comes from other layers, with its names; and the other
-/// origins.
+/// The same tensor of at least [`ENOUGH`] layers that comes from other layers, with its names; and
+/// the other origins.
 pub(super) fn places(origins: Vec<Origin>) -> (Vec<(Moved, Vec<String>)>, Vec<Origin>) {
     let mut of: BTreeMap<String, BTreeMap<usize, usize>> = BTreeMap::new();
     let place = |origin: &Origin| moves(origin).first().map(|(_, _, name)| class(name));
@@ -63,8 +64,8 @@ pub(super) fn places(origins: Vec<Origin>) -> (Vec<(Moved, Vec<String>)>, Vec<Or
     (of.iter().map(one).collect(), others)
 }
 
-/// Each tensor whose content comes from the same place of another layer: its layer, the other one, and its
-/// name.
+/// Each tensor whose content comes from the same place of another layer: its layer, the other one,
+/// and its name.
 fn moves(origin: &Origin) -> Vec<(usize, usize, &str)> {
     let one = |name, from| {
         let ((layer, place), (other, same)) = (layer_of(name)?, layer_of(from)?);

@@ -1,5 +1,5 @@
-//! Tensors of the arm whose content the reference has elsewhere: under other names, in other layers, in other
-//! tensors' rows; or near to another.
+//! Tensors of the arm whose content the reference has elsewhere: under other names, in other
+//! layers, in other tensors' rows; or near to another.
 
 mod basis;
 mod folded;
@@ -146,8 +146,8 @@ fn by_tensors(found: Vec<Elsewhere>, layers: usize) -> Vec<Elsewhere> {
     merged(found, layers, key)
 }
 
-/// What was done to tensors besides a rewriting of them: for each, how it differs from what the rewriting
-/// gives.
+/// What was done to tensors besides a rewriting of them: for each, how it differs from what the
+/// rewriting gives.
 #[derive(Default)]
 struct Extra<'n>(Vec<(&'n str, ParameterKind, Statement)>);
 

@@ -1,5 +1,5 @@
-//! Tensors that are near to another one of the reference: exchanged or copied, and then quantised, trained on
-//! or rounded.
+//! Tensors that are near to another one of the reference: exchanged or copied, and then quantised,
+//! trained on or rounded.
 
 use ulpscope_compare::{Differing, NamedArm};
 use ulpscope_decoder::{Op, layer_of};
@@ -16,7 +16,8 @@ const SAMPLE: usize = 4096;
 /// A correlation that two trained tensors do not have by chance.
 const NEAR: f64 = 0.8;
 
-/// A tensor that has nothing to do with its own in the reference, and much with another of the same shape.
+/// A tensor that has nothing to do with its own in the reference, and much with another of the same
+/// shape.
 pub(super) struct Near<'d> {
     pub(super) tensor: &'d Differing,
     /// The other one's name.
@@ -92,9 +93,9 @@ pub(super) fn one_by_one(found: Vec<Near>) -> Vec<Elsewhere> {
         .collect()
 }
 
-/// Norms of layers that moved and were changed besides, among what is `left`: a norm is a few hundred numbers
-/// about 1, near to every other, and went along if it is nearer to that of the layer where the others are
-/// from.
+/// Norms of layers that moved and were changed besides, among what is `left`: a norm is a few
+/// hundred numbers about 1, near to every other, and went along if it is nearer to that of the
+/// layer where the others are from.
 pub(super) fn norms<'d>(
     a: &NamedArm,
     b: &NamedArm,

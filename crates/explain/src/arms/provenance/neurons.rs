@@ -1,5 +1,6 @@
-//! The neurons of an MLP in another order: of gate and up the rows, of down the columns. In all three alike
-//! that changes nothing; in some of them only, or with something else done besides, it does.
+//! The neurons of an MLP in another order: of gate and up the rows, of down the columns. In all
+//! three alike that changes nothing; in some of them only, or with something else done besides, it
+//! does.
 
 use std::collections::BTreeSet;
 

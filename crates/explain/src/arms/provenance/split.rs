@@ -16,7 +16,8 @@ use crate::layer_groups::by_key;
 /// Runs of rows that are told of each tensor.
 const SHOWN: usize = 4;
 
-/// Every set of tensors of one layer in which each row is one of the set, of this tensor or another.
+/// Every set of tensors of one layer in which each row is one of the set, of this tensor or
+/// another.
 pub(super) fn splits<'d>(a: &NamedArm, b: &NamedArm, left: &[&'d Differing]) -> Vec<Elsewhere<'d>> {
     let of = a.arm.architecture();
     let layers: BTreeSet<usize> = left.iter().filter_map(|d| d.kind.layer).collect();

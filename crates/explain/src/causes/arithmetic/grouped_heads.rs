@@ -1,6 +1,7 @@
 //! Query heads that read other key and value heads.
 //!
-//! Query heads that take key and value heads in turns (`repeat`) and not in blocks (`repeat_interleave`).
+//! Query heads that take key and value heads in turns (`repeat`) and not in blocks
+//! (`repeat_interleave`).
 
 use ulpscope_decoder::Variant;
 

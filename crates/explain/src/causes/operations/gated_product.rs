@@ -1,6 +1,7 @@
 //! Gate and up projections put together in another way.
 //!
-//! A port that multiplies before it activates has `silu(gate · up)` where `silu(gate) · up` belongs.
+//! A port that multiplies before it activates has `silu(gate · up)` where `silu(gate) · up`
+//! belongs.
 
 use ulpscope_decoder::{Op, Role};
 use ulpscope_record::Finding;

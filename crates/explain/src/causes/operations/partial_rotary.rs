@@ -27,8 +27,8 @@ fn find(at: &At) -> Option<Finding> {
     for part in [width / 4, width / 2, width * 3 / 4].into_iter().filter(|part| *part > 0 && part % 2 == 0) {
         let of_part = rope.inv_freq(part);
         let (lower, upper) = (&whole[..part / 2], &whole[part / 2..part.min(whole.len())]);
-        // With a table of its own, or with the beginning of the whole table, in which the halves are alike or
-        // are not.
+        // With a table of its own, or with the beginning of the whole table, in which the halves
+        // are alike or are not.
         let upper = if upper.len() == lower.len() { upper } else { lower };
         for frequencies in [[&of_part[..], &of_part], [lower, lower], [lower, upper]] {
             if at.explains(|case| {

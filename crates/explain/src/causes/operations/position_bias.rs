@@ -1,6 +1,7 @@
 //! Positions that enter by another way: a bias on scores, or sines added to embeddings.
 //!
-//! BLOOM and MPT lower scores by a multiple of the distance (ALiBi); GPT-2 adds positions to embeddings.
+//! BLOOM and MPT lower scores by a multiple of the distance (ALiBi); GPT-2 adds positions to
+//! embeddings.
 
 use ulpscope_decoder::Op;
 use ulpscope_record::{Finding, Value};

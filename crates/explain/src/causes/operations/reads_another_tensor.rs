@@ -96,7 +96,8 @@ fn find(at: &At) -> Option<Finding> {
     None
 }
 
-/// What was recorded in the block before the site, or what the block begins with, of as many elements.
+/// What was recorded in the block before the site, or what the block begins with, of as many
+/// elements.
 fn operands(at: &At) -> Option<Vec<Operand>> {
     at.site.layer()?;
     let in_block = at.model.sites_of(at.site.part()).filter(|site| *site < at.site);

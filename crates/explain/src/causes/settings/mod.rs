@@ -12,7 +12,8 @@ registry! {
     TEMPERATURE = query_temperature;
 }
 
-/// Whether a departure only changes how far back queries see: in a model without a window none does.
+/// Whether a departure only changes how far back queries see: in a model without a window none
+/// does.
 fn is_of_windows(variant: Variant, of: &Architecture) -> bool {
     let window = |mask: Mask| matches!(mask, Mask::Window(_));
     match variant {

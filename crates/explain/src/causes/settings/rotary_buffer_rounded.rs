@@ -1,7 +1,7 @@
 //! Rotary buffer rounded by a dtype cast.
 //!
-//! `.to(bfloat16)` rounds the buffer `inv_freq`, which no state dict holds; `from_pretrained(dtype=…)` does
-//! not.
+//! `.to(bfloat16)` rounds the buffer `inv_freq`, which no state dict holds;
+//! `from_pretrained(dtype=…)` does not.
 
 use crate::causes::{CauseKind, Scope, Severity};
 

@@ -1,6 +1,7 @@
 //! Weights changed by something like noise.
 //!
-//! Weights changed by something like noise: a fine-tuning, or a quantisation whose grid is not known.
+//! Weights changed by something like noise: a fine-tuning, or a quantisation whose grid is not
+//! known.
 
 use ulpscope_relations::Statement;
 

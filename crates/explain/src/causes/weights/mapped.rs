@@ -1,6 +1,7 @@
 //! Weights that went through a function: a root, a square, a reciprocal.
 //!
-//! Weights that went through a root, a square or a reciprocal: a converter took scales for their inverses.
+//! Weights that went through a root, a square or a reciprocal: a converter took scales for their
+//! inverses.
 
 use ulpscope_relations::Relation;
 

@@ -1,6 +1,7 @@
 //! Norm weights with the 1 + w convention applied or lost.
 //!
-//! Gemma stores `w - 1` and adds the 1 in the forward pass; here one side did, and the other did not.
+//! Gemma stores `w - 1` and adds the 1 in the forward pass; here one side did, and the other did
+//! not.
 
 use ulpscope_relations::{Operation, Relation};
 

@@ -1,6 +1,7 @@
 //! A weight that has nothing to do with the original.
 //!
-//! A weight without any likeness to its own: freshly initialised, or another tensor under this name.
+//! A weight without any likeness to its own: freshly initialised, or another tensor under this
+//! name.
 
 use ulpscope_relations::{Description, Statement};
 

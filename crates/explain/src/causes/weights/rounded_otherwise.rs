@@ -1,7 +1,7 @@
 //! Weights rounded by another rule than to nearest.
 //!
-//! Each weight is one of its two neighbours in the narrower format, not always the nearest: stochastic
-//! rounding.
+//! Each weight is one of its two neighbours in the narrower format, not always the nearest:
+//! stochastic rounding.
 
 use ulpscope_relations::Relation;
 

@@ -112,8 +112,8 @@ impl<'s> At<'s> {
         self.model.reads(self.site, self.attention).first().copied()
     }
 
-    /// Whether a formula gives the trace's values, but for a few roundings. Where it is NaN it says nothing;
-    /// it has to say something of enough.
+    /// Whether a formula gives the trace's values, but for a few roundings. Where it is NaN it says
+    /// nothing; it has to say something of enough.
     pub(crate) fn explains(&self, formula: impl Fn(&Case) -> Option<Vec<f64>>) -> bool {
         self.values(formula).is_some_and(|values| self.near(&values))
     }
@@ -128,7 +128,8 @@ impl<'s> At<'s> {
         size > 0.0 && apart <= self.roundings().powi(2) * size && apart * NEARER * NEARER <= before
     }
 
-    /// The same, or that it comes as near at nearly all elements, or has the trace's bits at nearly all.
+    /// The same, or that it comes as near at nearly all elements, or has the trace's bits at nearly
+    /// all.
     pub(crate) fn gives(&self, formula: impl Fn(&Case) -> Option<Vec<f64>>) -> bool {
         let values = self.values(formula);
         values.is_some_and(|v| self.near(&v) || self.mostly_near(&v) || self.has_bits(v))
@@ -155,8 +156,8 @@ impl<'s> At<'s> {
         self.cases.iter().map(whole).collect()
     }
 
-    /// The trace's, ours and a formula's value of each element of which it says something and that no mask
-    /// hides.
+    /// The trace's, ours and a formula's value of each element of which it says something and that
+    /// no mask hides.
     pub(crate) fn elements<'v>(
         &'v self,
         values: &'v [Vec<f64>],
@@ -190,8 +191,8 @@ impl<'s> At<'s> {
         apart <= self.roundings() * size && apart <= before / NEARER
     }
 
-    /// Root mean squares of trace less formula, of trace less ours, and of the trace; infinite where it says
-    /// too little.
+    /// Root mean squares of trace less formula, of trace less ours, and of the trace; infinite
+    /// where it says too little.
     pub(crate) fn distances(&self, values: &[Vec<f64>]) -> [f64; 3] {
         let (mut apart, mut before, mut size, mut known) = (0.0, 0.0, 0.0, 0u64);
         for (y, z, f) in self.elements(values) {
@@ -208,8 +209,8 @@ impl<'s> At<'s> {
         }
     }
 
-    /// Whether ours is far at most elements, and a formula at few: a code that flips is one of few that are
-    /// far off.
+    /// Whether ours is far at most elements, and a formula at few: a code that flips is one of few
+    /// that are far off.
     pub(crate) fn mostly_near(&self, values: &[Vec<f64>]) -> bool {
         let squares = self.visible().map(|y| y * y);
         let step = self.roundings() * (squares.sum::<f64>() / self.visible().count() as f64).sqrt();
@@ -222,8 +223,8 @@ impl<'s> At<'s> {
         known >= 64 && near * 50 >= known * 49 && before * 2 <= known
     }
 
-    /// Whether a formula, rounded to the trace's format, has the trace's bits at nearly all elements where
-    /// ours has not.
+    /// Whether a formula, rounded to the trace's format, has the trace's bits at nearly all
+    /// elements where ours has not.
     pub(crate) fn has_bits(&self, values: Vec<Vec<f64>>) -> bool {
         let values: Vec<Vec<f64>> = values.into_iter().map(|values| self.rounded(values)).collect();
         let (mut differing, mut before) = (0u64, 0u64);
@@ -251,8 +252,8 @@ impl<'s> At<'s> {
         pairs.filter(|(y, z)| !self.hides(**y, **z)).map(|(y, _)| *y)
     }
 
-    /// Errors of a few roundings of the format, relative. Sums in f32 have errors of many steps, beside which
-    /// other formats' own rounding is large.
+    /// Errors of a few roundings of the format, relative. Sums in f32 have errors of many steps,
+    /// beside which other formats' own rounding is large.
     pub(crate) fn roundings(&self) -> f64 {
         let steps = if matches!(self.dtype, DType::F32 | DType::F64) { 100.0 } else { 1.5 };
         steps * self.dtype.unit_roundoff()

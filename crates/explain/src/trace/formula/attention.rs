@@ -1,5 +1,5 @@
-//! What attention makes of scores and values: another softmax, other values, and without scores to look at,
-//! all of it.
+//! What attention makes of scores and values: another softmax, other values, and without scores to
+//! look at, all of it.
 
 use ulpscope_decoder::AttentionKind;
 use ulpscope_record::Finding;
@@ -305,8 +305,8 @@ fn probabilities_of(q: &[f64], k: &[f64], scale: f64, sees: impl Fn(usize) -> bo
     seen.into_iter().zip(softmax(&scores)).collect()
 }
 
-/// Whether two outputs of the first head are the trace's: that is soon tried, and tells nearly all hypotheses
-/// apart.
+/// Whether two outputs of the first head are the trace's: that is soon tried, and tells nearly all
+/// hypotheses apart.
 fn first_head(at: &At, case: &Case, v: &[f64], probabilities: impl Fn(usize) -> Vec<(usize, f64)>) -> bool {
     let (heads, width) = (at.spec.heads, at.spec.head_dim);
     [case.tokens - 1, case.tokens / 2].into_iter().all(|i| {
@@ -328,8 +328,8 @@ fn sees_so(at: &At, case: &Case, k: &[f64], v: &[f64], sees: &dyn Fn(usize, usiz
     }))
 }
 
-/// `[heads, tokens, width]` with what stood so many positions before; in front stands the end, or the first
-/// again.
+/// `[heads, tokens, width]` with what stood so many positions before; in front stands the end, or
+/// the first again.
 fn shifted(x: &[f64], (tokens, width): (usize, usize), by: usize, wraps: bool) -> Vec<f64> {
     let from = |t: usize| if wraps { (t + tokens - by % tokens) % tokens } else { t.saturating_sub(by) };
     let head = |head: &[f64]| -> Vec<f64> {

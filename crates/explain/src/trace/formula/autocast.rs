@@ -10,7 +10,8 @@ use super::numbers::{dot, rms};
 use super::{At, Formula, found};
 use crate::causes;
 
-/// The format of the products of a recording that was made under autocast, from the formats of its sites.
+/// The format of the products of a recording that was made under autocast, from the formats of its
+/// sites.
 pub(in crate::trace) fn format(
     model: &Architecture,
     sites: impl Iterator<Item = (Site, DType)> + Clone,
@@ -60,7 +61,8 @@ pub(in crate::trace) fn wide(at: &At) -> Option<Formula> {
     found(causes::AUTOCAST, Finding::new("autocast").with("format", at.own.to_string()))
 }
 
-/// A norm in f32. Where the weight that was multiplied is rounded in ours, it is read off the values.
+/// A norm in f32. Where the weight that was multiplied is rounded in ours, it is read off the
+/// values.
 fn norm(at: &At, weight: &[f64]) -> bool {
     let [from] = at.model.reads(at.site, at.attention)[..] else { return false };
     let (width, eps) = (weight.len(), at.model.norm.eps);

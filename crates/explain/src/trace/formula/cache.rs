@@ -14,8 +14,8 @@ pub(super) fn before(what: &str, by: usize) -> Finding {
 /// A change of `[heads, tokens, width]` in place.
 pub(super) type Edit<'e> = &'e dyn Fn(&mut [f64]);
 
-/// What a cache may have done to keys or values: the last ones not written, blocks in each other's place.
-/// `quickly` says of the first prompt whether an edit may be the one, `holds` of all.
+/// What a cache may have done to keys or values: the last ones not written, blocks in each other's
+/// place. `quickly` says of the first prompt whether an edit may be the one, `holds` of all.
 pub(super) fn cached(
     at: &At,
     quickly: &dyn Fn(&Case, Edit) -> bool,
@@ -82,8 +82,8 @@ pub(super) fn cached(
     None
 }
 
-/// Keys or values kept in few bits: `formula` makes the site's values of what the function that it is given
-/// has coded, `[heads, tokens, width]`.
+/// Keys or values kept in few bits: `formula` makes the site's values of what the function that it
+/// is given has coded, `[heads, tokens, width]`.
 pub(super) fn coded(
     at: &At,
     what: &str,

@@ -26,8 +26,8 @@ pub(super) fn exchanged(i: usize, [n, m, width]: [usize; 3]) -> usize {
     (i / width % m * n + i / (width * m)) * width + i % width
 }
 
-/// The layers whose keys or values one may read in place of its own: the one before, the one behind, the
-/// first.
+/// The layers whose keys or values one may read in place of its own: the one before, the one
+/// behind, the first.
 pub(super) fn other_layers(at: &At) -> Vec<usize> {
     let Some(own) = at.site.layer() else { return Vec::new() };
     let others = [own.checked_sub(1), Some(own + 1), Some(0)].into_iter().flatten();

@@ -9,8 +9,8 @@ use super::numbers::{dot, e4m3, largest, q4_0, q8_0, q8_0_as_kept, quantised, qu
 use super::{At, Case, Formula, cast, found, in_format};
 use crate::causes;
 
-/// Outputs of a layer that are looked at, at even distances, if there are more; and tokens of a prompt, the
-/// first.
+/// Outputs of a layer that are looked at, at even distances, if there are more; and tokens of a
+/// prompt, the first.
 const OUTPUTS: usize = 2048;
 const TOKENS: usize = 64;
 
@@ -87,8 +87,8 @@ pub(super) fn table(at: &At) -> Option<Formula> {
 /// A row of a weight quantised, and how.
 type Coding = (Finding, Box<dyn Fn(&mut [f64]) + Sync>);
 
-/// The ways in which rows of this width are quantised, as they are multiplied and as a checkpoint of this
-/// format holds them.
+/// The ways in which rows of this width are quantised, as they are multiplied and as a checkpoint
+/// of this format holds them.
 fn codings(what: &str, width: usize, own: DType) -> Vec<Coding> {
     let mut all: Vec<Coding> = Vec::new();
     let mut add = |finding: Finding, group: usize, code: fn(&mut [f64], u32), bits: u32| {
@@ -191,7 +191,8 @@ fn partial(layer: &Layer) -> Option<Finding> {
     None
 }
 
-/// Input or weight or both in fp8 (e4m3), with a scale for each token or row, for all of the weight, or none.
+/// Input or weight or both in fp8 (e4m3), with a scale for each token or row, for all of the
+/// weight, or none.
 fn in_fp8(layer: &Layer) -> Option<Finding> {
     let of_all = (0..layer.weight.len()).map(|i| layer.weight.get(i).abs()).fold(0.0, f64::max);
     let coded = |x: &mut [f64], most: f64| {
@@ -251,8 +252,8 @@ struct Layer<'l, 's> {
 }
 
 impl Layer<'_, '_> {
-    /// Whether the trace's outputs come of input and weight, by row, after these functions; sums in so many
-    /// parts are rounded to `through`, or the trace's format where there are several.
+    /// Whether the trace's outputs come of input and weight, by row, after these functions; sums in
+    /// so many parts are rounded to `through`, or the trace's format where there are several.
     fn gives(&self, input: Change, weight: Change, through: Option<DType>, parts: usize) -> bool {
         let chosen: Vec<(usize, Vec<f64>)> = (0..self.rows)
             .step_by(self.every)

@@ -1,4 +1,5 @@
-//! An adapter beside the base, where ours has the two merged: what the rounding of the merged weights makes.
+//! An adapter beside the base, where ours has the two merged: what the rounding of the merged
+//! weights makes.
 
 use ulpscope_floats::ulp;
 use ulpscope_record::Finding;
@@ -8,16 +9,17 @@ use crate::causes;
 
 /// Outputs that are looked at, at even distances.
 const OUTPUTS: usize = 256;
-/// How far the size of the differences may be from what rounding makes, on average and at any element.
+/// How far the size of the differences may be from what rounding makes, on average and at any
+/// element.
 const NEAR: [f64; 2] = [0.4, 1.6];
 const FURTHEST: f64 = 8.0;
 
-/// At a linear layer with this weight: whether differences are of the size that the rounding of its weights
-/// makes.
+/// At a linear layer with this weight: whether differences are of the size that the rounding of its
+/// weights makes.
 ///
-/// Each weight is off by a share of a step that is as good as random, so that an output is off by a sum of
-/// these times the inputs. Two products that are rounded before they are added make a few steps of the
-/// output's format besides.
+/// Each weight is off by a share of a step that is as good as random, so that an output is off by a
+/// sum of these times the inputs. Two products that are rounded before they are added make a few
+/// steps of the output's format besides.
 pub(super) fn merged(at: &At) -> Option<Formula> {
     let weight = at.weight.as_ref()?;
     let [from] = at.model.reads(at.site, at.attention)[..] else { return None };

@@ -1,8 +1,9 @@
 //! What other architectures and runtimes compute at a site, tried on the trace's own inputs.
 //!
-//! Our model has no soft caps, no position biases, no LayerNorm, no cache in int8. Such formulas are
-//! evaluated here, in f64 with the roundings that matter, and held against the trace's values. A formula has
-//! to come much nearer to all of them than ours does, as near as a few roundings of the format.
+//! Our model has no soft caps, no position biases, no LayerNorm, no cache in int8. Such formulas
+//! are evaluated here, in f64 with the roundings that matter, and held against the trace's values.
+//! A formula has to come much nearer to all of them than ours does, as near as a few roundings of
+//! the format.
 
 pub(crate) mod activation;
 pub(crate) mod at;

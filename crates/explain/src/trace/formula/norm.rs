@@ -107,8 +107,8 @@ pub(super) fn other_kinds(at: &At) -> Option<Formula> {
     found(kind, Finding::new(rule))
 }
 
-/// Each token multiplied by one number of the format, near the one that it should be, and by the weight,
-/// rounded each time. Which number that is, the rounding of a mean decides.
+/// Each token multiplied by one number of the format, near the one that it should be, and by the
+/// weight, rounded each time. Which number that is, the rounding of a mean decides.
 pub(super) fn in_steps(at: &At) -> Option<Formula> {
     let norm = Norm::read(at)?;
     let (width, unit) = (norm.weight.len(), at.dtype.unit_roundoff());

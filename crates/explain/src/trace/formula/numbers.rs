@@ -16,8 +16,8 @@ pub(crate) fn simple(x: f64) -> f64 {
     known.into_iter().find(|known| known.is_finite() && (known / x - 1.0).abs() < 2e-3).unwrap_or(x)
 }
 
-/// Where a function of numbers between two positive ones is least: by the golden section, on a logarithmic
-/// scale.
+/// Where a function of numbers between two positive ones is least: by the golden section, on a
+/// logarithmic scale.
 pub(crate) fn least([low, high]: [f64; 2], function: impl Fn(f64) -> f64) -> f64 {
     const GOLDEN: f64 = 0.618_033_988_749_894_9;
     const STEPS: usize = 40;
@@ -68,8 +68,9 @@ pub(crate) fn constant(values: &[f64]) -> bool {
     known().all(|x| known().all(|y| (x - y).abs() <= 0.01 * largest))
 }
 
-/// Numbers rounded to so many bits, as someone quantises them: whole multiples of the largest magnitude over
-/// the largest code. In f32, as it is done: what lies between two codes would else be rounded the other way.
+/// Numbers rounded to so many bits, as someone quantises them: whole multiples of the largest
+/// magnitude over the largest code. In f32, as it is done: what lies between two codes would else
+/// be rounded the other way.
 pub(crate) fn quantised(values: &mut [f64], bits: u32) {
     let most = ((1u32 << (bits - 1)) - 1) as f32;
     let scale = largest(values) as f32 / most;
@@ -106,7 +107,8 @@ pub(crate) fn e4m3(x: f64) -> f64 {
     Fp8::E4m3.round(x, Overflow::Saturate)
 }
 
-/// A number in fp8 with 2 bits of mantissa, of at most 57344: traces come from programs that saturate.
+/// A number in fp8 with 2 bits of mantissa, of at most 57344: traces come from programs that
+/// saturate.
 pub(crate) fn e5m2(x: f64) -> f64 {
     Fp8::E5m2.round(x, Overflow::Saturate)
 }

@@ -1,4 +1,5 @@
-//! What a cache holds of a prefix: keys that were not rotated, rows that are empty, late or out of sight.
+//! What a cache holds of a prefix: keys that were not rotated, rows that are empty, late or out of
+//! sight.
 
 use ulpscope_decoder::Role;
 use ulpscope_record::Finding;

@@ -61,8 +61,8 @@ pub(super) fn frequencies(at: &At) -> Option<Formula> {
     };
     let theta = rope.rope_theta;
     let root = theta.sqrt();
-    // The longer the text, the nearer the guess has to be before a step towards the base is one to the
-    // better.
+    // The longer the text, the nearer the guess has to be before a step towards the base is one to
+    // the better.
     let near = [theta, theta / 4.0, theta * 4.0, root].map(|near| least([near / 2.5, near * 2.5], apart));
     let nearest = near.into_iter().min_by(|x, y| apart(*x).total_cmp(&apart(*y)))?;
     let theta =
@@ -93,9 +93,11 @@ pub(super) fn positions(at: &At) -> Option<Formula> {
     found(causes::POSITIONS, Finding::new("positions").with("runs", Value::List(runs)))
 }
 
-/// Runs of positions that go up by one or stay: first token, length, first and last position of each.
+/// Runs of positions that go up by one or stay: first token, length, first and last position of
+/// each.
 fn runs(positions: &[usize]) -> Vec<[usize; 4]> {
-    // The token at which a run begins, and by how much each of its positions is more than the one before.
+    // The token at which a run begins, and by how much each of its positions is more than the one
+    // before.
     let mut runs: Vec<(usize, usize)> = Vec::new();
     let step = |t: usize| positions[t].checked_sub(positions[t - 1]).filter(|step| *step < 2);
     for t in 0..positions.len() {
@@ -232,9 +234,9 @@ pub(super) fn other_heads(at: &At) -> Option<Formula> {
 /// What becomes of a pair of elements by its cosine and sine.
 type Turn = fn([f64; 2], [f64; 2]) -> [f64; 2];
 
-/// `[tokens, heads · width]` as `[heads, tokens, width]`, the first `part` elements of each head rotated in
-/// halves, by frequencies of the lower half and the upper one, as at the position that is made of each
-/// token's.
+/// `[tokens, heads · width]` as `[heads, tokens, width]`, the first `part` elements of each head
+/// rotated in halves, by frequencies of the lower half and the upper one, as at the position that
+/// is made of each token's.
 pub(crate) fn rotate(
     at: &At,
     case: &Case,

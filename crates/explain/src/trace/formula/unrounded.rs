@@ -1,5 +1,5 @@
-//! What fused kernels leave out: roundings between a sum and its norm, a projection and its rotation, a
-//! softmax and its values.
+//! What fused kernels leave out: roundings between a sum and its norm, a projection and its
+//! rotation, a softmax and its values.
 
 use ulpscope_decoder::{Op, Part, Role, Site};
 use ulpscope_floats::DType;
@@ -14,8 +14,8 @@ use crate::causes;
 /// Tokens whose projections are computed again.
 const TOKENS: usize = 16;
 
-/// At a norm with this weight: of the sum that it reads before it is rounded, or of a stream that is never
-/// rounded.
+/// At a norm with this weight: of the sum that it reads before it is rounded, or of a stream that
+/// is never rounded.
 pub(super) fn norm(at: &At) -> Option<Formula> {
     let weight = &at.weight.as_ref()?.to_f64()[..];
     let [from] = at.model.reads(at.site, at.attention)[..] else { return None };
@@ -60,8 +60,8 @@ fn sum(at: &At, case: &Case, site: Site) -> Option<Vec<f64>> {
     Some(cast(x.iter().zip(&b).map(|(x, b)| x + b).collect(), DType::F32))
 }
 
-/// The embedding and all that the branches have added up to a sum, in f32. `None` at the first sum, which is
-/// the same.
+/// The embedding and all that the branches have added up to a sum, in f32. `None` at the first sum,
+/// which is the same.
 fn stream(at: &At, case: &Case, site: Site) -> Option<Vec<f64>> {
     let Op::Add(_) = site.op() else { return None };
     let mut x = case.read(at.model.site_of(Part::Stem, 0))?;
@@ -134,8 +134,8 @@ pub(super) fn rotated(at: &At) -> Option<Formula> {
     any.then(|| found(causes::ROTATION_UNROUNDED, Finding::new("rotated-unrounded")))?
 }
 
-/// At the context of eager attention: probabilities in f32 meet the values, and are rounded where they were
-/// recorded.
+/// At the context of eager attention: probabilities in f32 meet the values, and are rounded where
+/// they were recorded.
 pub(super) fn context(at: &At) -> Option<Formula> {
     let (heads, width, of) = (at.spec.heads, at.spec.head_dim, own_head(at));
     let mixed = |case: &Case| {

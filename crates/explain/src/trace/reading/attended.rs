@@ -37,7 +37,8 @@ impl<'t> Attended<'t> {
         })
     }
 
-    /// How far the output of a query is from what these keys would give, over its size: all heads together.
+    /// How far the output of a query is from what these keys would give, over its size: all heads
+    /// together.
     pub(super) fn apart(&self, query: usize, sees: impl Fn(usize) -> bool) -> f64 {
         let (width, tokens) = (self.width, self.tokens);
         let (mut apart, mut size) = (0.0, 0.0);

@@ -1,5 +1,5 @@
-//! From what another program wrote to recordings of our model's sites: names, shapes, padding, cached
-//! prefixes, formats.
+//! From what another program wrote to recordings of our model's sites: names, shapes, padding,
+//! cached prefixes, formats.
 
 mod attended;
 mod names;

@@ -1,4 +1,5 @@
-//! Other engines' names and shapes of our sites: wrappers, fused projections, tensors without a batch.
+//! Other engines' names and shapes of our sites: wrappers, fused projections, tensors without a
+//! batch.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -79,7 +80,8 @@ fn complete(x: &Activation, of: &Architecture, key: &str) -> Result<(), String> 
     }
 }
 
-/// The sites that a tensor of this name holds, in the order of its columns; none if the name says nothing.
+/// The sites that a tensor of this name holds, in the order of its columns; none if the name says
+/// nothing.
 fn targets(
     key: &str,
     of: &Architecture,
@@ -162,8 +164,8 @@ fn columns(x: &Activation, widths: &[usize], tokens: usize) -> Option<Vec<Activa
     Some(widths.iter().map(piece).collect())
 }
 
-/// A tensor in the shape that its site has here, if it is another view of that; and whether that is another
-/// shape.
+/// A tensor in the shape that its site has here, if it is another view of that; and whether that is
+/// another shape.
 fn in_shape(x: Activation, of: &Architecture, site: Site, tokens: usize) -> (Activation, bool) {
     let (shape, wanted) = (of.node(site).shape, of.shape(site, tokens));
     if x.shape == wanted || x.values.len() != wanted.iter().product::<usize>() {

@@ -1,4 +1,5 @@
-//! Padding beside a prompt: tokens of a batch that attention ignores, which say nothing of the model.
+//! Padding beside a prompt: tokens of a batch that attention ignores, which say nothing of the
+//! model.
 
 use serde_json::Value;
 use ulpscope_capture::Trace;
@@ -14,8 +15,8 @@ use crate::trace::hypothesis::{Change, Hypothesis};
 /// How many times nearer attention without the padding has to be to what was recorded.
 const NEARER: f64 = 4.0;
 
-/// Cuts the padding off a trace: as its `attention_mask` has it, or as its attention shows. Gives the tokens
-/// on either side.
+/// Cuts the padding off a trace: as its `attention_mask` has it, or as its attention shows. Gives
+/// the tokens on either side.
 pub(super) fn cut(
     trace: &mut Trace,
     of: &Architecture,
@@ -82,7 +83,8 @@ fn pads(config: &Value, id: u32) -> bool {
     has("pad_token_id") || (!has("bos_token_id") && (has("eos_token_id") || unnamed))
 }
 
-/// What attention ignores of a run of equal ids at either end. A single one has to be a token of padding.
+/// What attention ignores of a run of equal ids at either end. A single one has to be a token of
+/// padding.
 fn seen(trace: &Trace, of: &Architecture, ids: &[u32], config: &Value) -> [usize; 2] {
     let tokens = ids.len();
     let run = |mut ids: Box<dyn Iterator<Item = u32> + '_>| {

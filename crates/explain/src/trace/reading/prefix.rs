@@ -1,5 +1,5 @@
-//! Recordings that begin behind a cached prefix: our model computes the prefix, and what was recorded is
-//! judged behind it.
+//! Recordings that begin behind a cached prefix: our model computes the prefix, and what was
+//! recorded is judged behind it.
 
 use burn::tensor::Device;
 use ulpscope_capture::{Activation, Activations, Trace};
@@ -29,8 +29,8 @@ pub(super) fn tokens(trace: &Trace, of: &Architecture, ids: usize) -> usize {
     }
 }
 
-/// The number of tokens of a cached prefix; the trace's ids then begin with the prefix's, and its tensors
-/// have rows for it.
+/// The number of tokens of a cached prefix; the trace's ids then begin with the prefix's, and its
+/// tensors have rows for it.
 pub(super) fn complete(trace: &mut Trace, of: &Architecture) -> Result<usize, String> {
     let Some(ids) = trace.ids() else { return Ok(0) };
     let rows = tokens(trace, of, ids.len());
@@ -159,8 +159,8 @@ pub(in crate::trace) fn fill(
     filled(references, arm, false, device)
 }
 
-/// The same, of the prefix alone or as the beginning of the whole: kernels sum otherwise for other numbers of
-/// rows.
+/// The same, of the prefix alone or as the beginning of the whole: kernels sum otherwise for other
+/// numbers of rows.
 fn filled(
     references: &mut [Reference],
     arm: &NamedArm,
@@ -192,8 +192,8 @@ fn filled(
     Ok(())
 }
 
-/// What attention differs by where the prefix was computed in another order of summation: errors of many
-/// layers, which the cache hands on.
+/// What attention differs by where the prefix was computed in another order of summation: errors of
+/// many layers, which the cache hands on.
 pub(in crate::trace) fn noise(
     arm: &NamedArm,
     references: &[Reference],

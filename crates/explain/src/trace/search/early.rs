@@ -1,5 +1,5 @@
-//! Formulas that are tried before anything is run: those that hold at other sites of the kind, and those of
-//! autocast.
+//! Formulas that are tried before anything is run: those that hold at other sites of the kind, and
+//! those of autocast.
 
 use ulpscope_compare::{CompareError, Reference};
 use ulpscope_decoder::{Op, Site};
@@ -47,8 +47,8 @@ impl Search<'_, '_> {
         Ok(true)
     }
 
-    /// Whether a site reads a cached prefix that went wrong in an earlier block: what later blocks cached
-    /// follows from that, and was not recorded.
+    /// Whether a site reads a cached prefix that went wrong in an earlier block: what later blocks
+    /// cached follows from that, and was not recorded.
     fn follows_from_cache(&mut self, site: Site) -> bool {
         let reads = matches!(site.op(), Op::Scores | Op::Softmax | Op::Mix);
         let wrong = |f: &&Found| {

@@ -9,8 +9,8 @@ static ASSUMED: AtomicBool = AtomicBool::new(false);
 
 /// Whether this CPU multiplies tiles of bf16, and the operating system lets this process have them.
 ///
-/// The system is asked once. It grants the permission to all threads of the process, those to come included,
-/// and from then on leaves room for tiles in the frames of signal handlers.
+/// The system is asked once. It grants the permission to all threads of the process, those to come
+/// included, and from then on leaves room for tiles in the frames of signal handlers.
 pub(crate) fn available() -> bool {
     static GRANTED: OnceLock<bool> = OnceLock::new();
     let granted = *GRANTED.get_or_init(|| in_cpu() && enabled() && granted());
@@ -40,8 +40,8 @@ fn in_cpu() -> bool {
     {
         return false;
     }
-    // Of palette 1: bytes of a tile in the upper half of eax; bytes of a row and the number of tiles in ebx;
-    // rows in ecx.
+    // Of palette 1: bytes of a tile in the upper half of eax; bytes of a row and the number of
+    // tiles in ebx; rows in ecx.
     let palette = __cpuid_count(PALETTES, 1);
     palette.eax >> 16 >= 1024
         && palette.ebx & 0xffff >= 64
@@ -53,8 +53,8 @@ fn in_cpu() -> bool {
 fn enabled() -> bool {
     #[target_feature(enable = "xsave")]
     fn xcr0() -> u64 {
-        // SAFETY: `available` is asked of CPUs with AVX-512, whose detection includes that the system has
-        // enabled this very instruction.
+        // SAFETY: `available` is asked of CPUs with AVX-512, whose detection includes that the
+        // system has enabled this very instruction.
         unsafe { std::arch::x86_64::_xgetbv(0) }
     }
     const OSXSAVE: u32 = 1 << 27;
@@ -70,7 +70,8 @@ fn granted() -> bool {
     const ARCH_REQ_XCOMP_PERM: u64 = 0x1023;
     const XFEATURE_XTILEDATA: u64 = 18;
     let answer: i64;
-    // SAFETY: a system call that touches no memory of ours. It clobbers rcx and r11 as all of them do.
+    // SAFETY: a system call that touches no memory of ours. It clobbers rcx and r11 as all of them
+    // do.
     unsafe {
         std::arch::asm!(
             "syscall",

@@ -2,7 +2,8 @@
 
 use super::{Config, Operands, ROW, TILE};
 
-/// Gives the tiles of this thread their shapes, and zeros them. The compiler keeps nothing in tiles.
+/// Gives the tiles of this thread their shapes, and zeros them. The compiler keeps nothing in
+/// tiles.
 ///
 /// # Safety
 /// There are tiles, and the configuration is one of palette 1.
@@ -20,15 +21,16 @@ pub(super) unsafe fn release() {
     unsafe { std::arch::asm!("tilerelease", options(nomem, nostack, preserves_flags)) };
 }
 
-// Tiles 0 to 3 hold sums, 4 and 5 x, 6 and 7 panels. `{s}` is the distance of rows of tiles in memory.
+// Tiles 0 to 3 hold sums, 4 and 5 x, 6 and 7 panels. `{s}` is the distance of rows of tiles in
+// memory.
 
-/// Few rows wait for the panel, which memory delivers no faster than one chain of tiles takes it. The
-/// hardware's own prefetching stops at the end of each page, so that memory is asked for what comes 4 KiB
-/// later.
+/// Few rows wait for the panel, which memory delivers no faster than one chain of tiles takes it.
+/// The hardware's own prefetching stops at the end of each page, so that memory is asked for what
+/// comes 4 KiB later.
 ///
 /// # Safety
-/// Tiles are configured; `at` says how much can be read and written, for whole tiles of `step / 64` rows of
-/// x.
+/// Tiles are configured; `at` says how much can be read and written, for whole tiles of `step / 64`
+/// rows of x.
 pub(super) unsafe fn one_by_one(at: &Operands, step: usize) {
     // SAFETY: as the caller promises. A prefetch never faults.
     unsafe {

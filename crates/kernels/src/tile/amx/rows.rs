@@ -9,8 +9,8 @@ use crate::weight::Line;
 /// Rows of a tile.
 pub(crate) const TILE_ROWS: usize = 16;
 
-/// Rows of x in tiles of 16 rows (fewer at the end) by a chunk of 32 numbers, filled up with zeros. The tiles
-/// of the same rows follow each other.
+/// Rows of x in tiles of 16 rows (fewer at the end) by a chunk of 32 numbers, filled up with zeros.
+/// The tiles of the same rows follow each other.
 #[derive(Default)]
 pub(crate) struct Rows {
     lines: Vec<Line>,
@@ -65,7 +65,8 @@ impl Rows {
         TILE_ROWS.min(self.rows - first)
     }
 
-    /// The tile of a chunk and the rows from `first`, a multiple of 16, on. The next chunk's tile follows it.
+    /// The tile of a chunk and the rows from `first`, a multiple of 16, on. The next chunk's tile
+    /// follows it.
     ///
     /// # Panics
     /// If there is no such tile.

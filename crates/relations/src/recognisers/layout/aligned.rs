@@ -1,5 +1,5 @@
-//! Arrays that are near each other, not equal, once one is rearranged: a converted checkpoint that is also
-//! quantised.
+//! Arrays that are near each other, not equal, once one is rearranged: a converted checkpoint that
+//! is also quantised.
 
 use ulpscope_floats::Floats;
 
@@ -17,8 +17,8 @@ const SAMPLE: usize = 24;
 /// A correlation of the sample that unrelated numbers do not reach.
 const LIKELY: f64 = 0.8;
 
-/// The rearrangement with a name of its own under which `a`'s sample is most like `b`'s, else any of rows or
-/// columns; and `a` rearranged so.
+/// The rearrangement with a name of its own under which `a`'s sample is most like `b`'s, else any
+/// of rows or columns; and `a` rearranged so.
 pub(crate) fn aligned(
     a: &Floats,
     b: &Floats,

@@ -1,4 +1,5 @@
-//! Rows or columns in another order that are not quite the same numbers: the nearest ones are found.
+//! Rows or columns in another order that are not quite the same numbers: the nearest ones are
+//! found.
 
 use rayon::prelude::*;
 
@@ -15,8 +16,8 @@ const LEAST: usize = 16;
 /// The most products that are made.
 const WORK: usize = 1 << 31;
 
-/// The cosine, of either sign, at which two rows are one: unrelated ones of [`LEAST`] elements do not reach
-/// it.
+/// The cosine, of either sign, at which two rows are one: unrelated ones of [`LEAST`] elements do
+/// not reach it.
 const LIKE: f32 = 0.9;
 
 /// Rows that are looked up before all are.

@@ -47,8 +47,8 @@ fn row_shifts(a: View, b: View, rows: usize, columns: usize) -> impl Iterator<It
         .map(move |row| middle as isize - row as isize)
 }
 
-/// What lies at the edge if each run of `width` elements of `b` is that of `a`, `by` places further on. At
-/// least half of it must have stayed.
+/// What lies at the edge if each run of `width` elements of `b` is that of `a`, `by` places further
+/// on. At least half of it must have stayed.
 fn shift(a: View, b: View, width: usize, by: isize) -> Option<Edge> {
     let far = by.unsigned_abs();
     if far * 2 > width {

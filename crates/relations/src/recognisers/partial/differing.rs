@@ -23,7 +23,8 @@ pub(super) struct Differing {
     pub(super) kept: usize,
 }
 
-/// The share of a place's elements that must differ. The rest are equal by chance, or because little changed.
+/// The share of a place's elements that must differ. The rest are equal by chance, or because
+/// little changed.
 const DENSE: f64 = 0.1;
 
 impl Differing {
@@ -89,8 +90,8 @@ impl Differing {
         }
     }
 
-    /// The simplest place that holds all that differ; `whole` says whether all of a place is like what
-    /// differs.
+    /// The simplest place that holds all that differ; `whole` says whether all of a place is like
+    /// what differs.
     pub(super) fn place(&self, rows: usize, columns: usize, whole: impl Fn(&Place) -> bool) -> Place {
         let len = rows * columns;
         let of_rows: Vec<usize> = (0..rows).filter(|&r| self.rows[r] > 0).collect();

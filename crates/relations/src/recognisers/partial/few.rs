@@ -38,8 +38,8 @@ pub struct Changed {
     pub from: f64,
     /// What it is.
     pub to: f64,
-    /// The bits that differ, if both sides are stored in one format and nothing was rounded; bit 0 is the
-    /// lowest.
+    /// The bits that differ, if both sides are stored in one format and nothing was rounded; bit 0
+    /// is the lowest.
     pub bits: Option<u64>,
 }
 

@@ -8,7 +8,8 @@ use crate::way::Way;
 /// The most ways that are told apart.
 const MOST: usize = 4;
 
-/// Share of a line's squares that may be left when the other side's line, multiplied, is taken from it.
+/// Share of a line's squares that may be left when the other side's line, multiplied, is taken from
+/// it.
 const LEFT: f64 = 1e-4;
 
 /// How far apart, of their size, two factors may be that are the same one.

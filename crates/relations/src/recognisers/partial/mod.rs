@@ -1,4 +1,5 @@
-//! Arrays that are equal in most places: which elements, rows or blocks are not, and what happened to those.
+//! Arrays that are equal in most places: which elements, rows or blocks are not, and what happened
+//! to those.
 //!
 //! ```
 //! use ulpscope_floats::Floats;
@@ -31,7 +32,8 @@ const INNER: usize = 1 << 24;
 
 /// Finds a place outside which `a` equals `b`, of `rows` times `columns` elements.
 ///
-/// Claimed where 5 % of all elements are equal if it is clear what lies in the place, else a quarter of them.
+/// Claimed where 5 % of all elements are equal if it is clear what lies in the place, else a
+/// quarter of them.
 pub(crate) fn partial(way: &Way) -> Option<Relation> {
     let Way { of, source: a, result: b, rows, columns, .. } = *way;
     let len = a.len();

@@ -1,5 +1,5 @@
-//! Rows, or columns, that the original has elsewhere: a shard that is there twice, a row inserted into a
-//! table, one row in many places.
+//! Rows, or columns, that the original has elsewhere: a shard that is there twice, a row inserted
+//! into a table, one row in many places.
 
 use crate::place::Place;
 use crate::relation::{Change, Zeros};
@@ -19,8 +19,8 @@ const MOST: f64 = 0.9;
 /// Roundings that a mean may be off by.
 const ROUNDINGS: f64 = 3.0;
 
-/// Lines of `b` in `place` that `a` has, all as far away, or one of them in all places; what else lies there
-/// is said apart.
+/// Lines of `b` in `place` that `a` has, all as far away, or one of them in all places; what else
+/// lies there is said apart.
 pub(super) fn moved(place: &Place, way: &Way) -> Option<Change> {
     let Way { of, source: a, result: b, rows, columns, .. } = *way;
     let (lines, all, by_row) = place.lines()?;

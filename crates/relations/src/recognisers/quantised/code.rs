@@ -84,8 +84,8 @@ fn range(values: &Values) -> (f64, f64, f64) {
     (first, last - first, values.slack(first) + values.slack(last))
 }
 
-/// Whether the values lie a whole number of steps from `origin`, which is a value, or zero; `off` is how far
-/// the step may be from the true one.
+/// Whether the values lie a whole number of steps from `origin`, which is a value, or zero; `off`
+/// is how far the step may be from the true one.
 fn on_steps(values: &Values, origin: f64, step: f64, off: f64) -> Option<Match> {
     let from_origin = if origin == 0.0 { 0.0 } else { values.slack(origin) };
     let (first, range, _) = range(values);
@@ -115,8 +115,9 @@ fn on_steps(values: &Values, origin: f64, step: f64, off: f64) -> Option<Match> 
     })
 }
 
-/// Whether some scale leads from numbers of a code to the values: `nearest` rounds to such a number and gives
-/// the distance of its neighbours; `tops` are those that the largest magnitude may be, the likeliest first.
+/// Whether some scale leads from numbers of a code to the values: `nearest` rounds to such a number
+/// and gives the distance of its neighbours; `tops` are those that the largest magnitude may be,
+/// the likeliest first.
 fn scaled(
     values: &Values,
     tops: impl Iterator<Item = f64>,
@@ -147,8 +148,8 @@ fn scaled(
     })
 }
 
-/// The number of a sorted table that is nearest to `x`, by magnitude if the table has no negative ones; and
-/// how far its nearest neighbour is.
+/// The number of a sorted table that is nearest to `x`, by magnitude if the table has no negative
+/// ones; and how far its nearest neighbour is.
 fn nearest(table: &[f64], x: f64) -> (f64, f64) {
     let signed = table[0] < 0.0;
     let wanted = if signed { x } else { x.abs() };
@@ -165,14 +166,15 @@ fn nearest(table: &[f64], x: f64) -> (f64, f64) {
 
 /// The number of `format` nearest to `x`, and the spacing there.
 ///
-/// Ties go away from zero, as in most quantisers. The scale is chosen such that no number is beyond the
-/// largest.
+/// Ties go away from zero, as in most quantisers. The scale is chosen such that no number is beyond
+/// the largest.
 fn small_float(x: f64, format: Fp8) -> (f64, f64) {
     (format.nearest(x, Ties::Away), format.spacing(x))
 }
 
-/// Magnitudes of a small float that the largest value may have: with exponent `top` and all others below, the
-/// largest number first, which for e4m3 is 448 and for e5m2 57344: the former's `missing` one is its NaN.
+/// Magnitudes of a small float that the largest value may have: with exponent `top` and all others
+/// below, the largest number first, which for e4m3 is 448 and for e5m2 57344: the former's
+/// `missing` one is its NaN.
 fn largest(bits: i32, top: i32, missing: i32) -> impl Iterator<Item = f64> {
     let per_binade = 1 << bits;
     (0..2 * top + bits).flat_map(move |down| {

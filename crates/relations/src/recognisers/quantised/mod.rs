@@ -1,8 +1,8 @@
 //! Values on the grid of a quantised format.
 //!
-//! A quantised tensor, once it is decoded, holds few values in each group that has a scale: `q * d`, or
-//! `q * d + m`, or a number of a small format times a scale. The groups and the grid are found from the
-//! decoded values alone, up to the rounding of their storage.
+//! A quantised tensor, once it is decoded, holds few values in each group that has a scale:
+//! `q * d`, or `q * d + m`, or a number of a small format times a scale. The groups and the grid
+//! are found from the decoded values alone, up to the rounding of their storage.
 
 mod code;
 mod fit;
@@ -61,9 +61,9 @@ const GROUPS: [Groups; 9] = [
     Groups::Blocks(16),
 ];
 
-/// Codes of four bits first, in any groups: with scales that are powers of two, a finer code may hold them
-/// for the whole tensor. Then coarse groups before fine ones, and in each the codes with the fewest numbers
-/// first. Last what has the most to be chosen.
+/// Codes of four bits first, in any groups: with scales that are powers of two, a finer code may
+/// hold them for the whole tensor. Then coarse groups before fine ones, and in each the codes with
+/// the fewest numbers first. Last what has the most to be chosen.
 const PASSES: [&[Code]; 3] = [
     &[Code::E2m1, Code::Nf4, Code::Iq4nl],
     &[Code::Uniform, Code::E5m2, Code::E4m3, Code::E4m3fnuz, Code::Int8],
@@ -73,15 +73,17 @@ const PASSES: [&[Code]; 3] = [
 /// Groups that are tried before all are.
 const TASTE: usize = 12;
 
-/// A grid is believed if values on it by chance would be as rare as so many tosses of a coin all heads.
+/// A grid is believed if values on it by chance would be as rare as so many tosses of a coin all
+/// heads.
 const BITS: f64 = 64.0;
 
-/// From here on a tensor on a grid is taken for a quantisation of the other: two bits leave 9 dB, three
-/// values 5.
+/// From here on a tensor on a grid is taken for a quantisation of the other: two bits leave 9 dB,
+/// three values 5.
 const COARSE_DB: f64 = 3.0;
 
-/// From here on, of two tensors on one kind of grid the second is taken for the first one quantised again:
-/// other weights are not so near, and what is done to one on purpose does not end on the grid.
+/// From here on, of two tensors on one kind of grid the second is taken for the first one quantised
+/// again: other weights are not so near, and what is done to one on purpose does not end on the
+/// grid.
 const ANEW_DB: f64 = 15.0;
 
 /// `b` as a quantisation of `a`, from which it is `sqnr_db` away.
@@ -106,8 +108,8 @@ pub(crate) fn grid(a: &Floats, b: &Floats, rows: usize, columns: usize) -> Optio
 fn found(a: &Floats, b: &Floats, rows: usize, columns: usize, anew: bool) -> Option<(Grid, Option<Misfit>)> {
     // A vector is a single row.
     let (rows, columns) = if columns == 1 { (1, rows) } else { (rows, columns) };
-    // bitsandbytes' blocks go on from one row into the next, which shows where rows are no whole number of
-    // blocks.
+    // bitsandbytes' blocks go on from one row into the next, which shows where rows are no whole
+    // number of blocks.
     let ragged = |groups: &Groups| matches!(groups, Groups::Blocks(n) if !columns.is_multiple_of(*n));
     let across: Vec<Groups> = GROUPS.into_iter().filter(ragged).collect();
     grid_in(&GROUPS, a, b, (rows, columns), anew)
@@ -143,10 +145,10 @@ fn grid_in(
     let ((grid, steps), code) =
         PASSES.iter().find_map(|codes| applicable().find_map(|groups| found(codes, groups)))?;
     let fit = Fit::of(a, b, grid.groups, &steps, rows, columns);
-    // What both lie on was not done to one of them; a finer grid, or finer groups, would be no news. A grid
-    // through zero is, where the other's was anywhere (Q4_0 made of Q4_1), and so is one of half the numbers,
-    // and one of eight bits whose numbers are the nearest to those of `a`: of fewer bits, `a` might as well
-    // be made of `b`.
+    // What both lie on was not done to one of them; a finer grid, or finer groups, would be no
+    // news. A grid through zero is, where the other's was anywhere (Q4_0 made of Q4_1), and so is
+    // one of half the numbers, and one of eight bits whose numbers are the nearest to those of `a`:
+    // of fewer bits, `a` might as well be made of `b`.
     let shared = on(a, format(a).unwrap_or(DType::F64), grid.groups, code, rows, columns);
     let news = |of: &Grid| {
         (grid.zero && !of.zero) || grid.levels * 2 <= of.levels || (grid.levels > 64 && fit.nearest())
