@@ -161,7 +161,17 @@ impl Attention {
 
     /// [`attention_sdpa`] of checked arguments.
     pub(crate) fn sdpa<T: Element>(&self, path: Path, qkv: [&[T]; 3], out: &mut [T]) {
-        self.by_group(path, self.order.within_sdpa(), qkv, KEY_BLOCK, out, flash::flash);
+        let [q, k, v] = qkv;
+        let [row, key] = [self.heads, self.groups].map(|heads| heads * self.head_dim);
+        let (rows, tokens) = (q.len() / row, k.len() / key);
+        if self.order != Accumulation::Dot2Lanes || rows < 2 {
+            self.by_group(path, self.order.within_sdpa(), qkv, KEY_BLOCK, out, flash::flash);
+            return;
+        }
+        for (i, (q, out)) in q.chunks_exact(row).zip(out.chunks_exact_mut(row)).enumerate() {
+            let read = (tokens - rows + i + 1) * key;
+            self.sdpa(path, [q, &k[..read], &v[..read]], out);
+        }
     }
 
     /// Runs `mix` for every group and span of tokens. It holds scores of up to `keys` keys at once.

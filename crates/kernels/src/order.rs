@@ -65,7 +65,8 @@ pub enum Accumulation {
     Dot2,
     /// Sixteen accumulators, the n-th taking the pairs (k, k+1) with `k / 2 ≡ n (mod 16)`, odd
     /// index first, combined at distances 8, 4, 1, 2: oneDNN with AVX512_BF16 for a single row. In
-    /// [`attention_sdpa`](crate::attention_sdpa) it is [`Accumulation::Dot2`].
+    /// [`attention_sdpa`](crate::attention_sdpa) it is [`Accumulation::Dot2`] of every query by
+    /// itself, with the keys that are there when it comes: so a model reads token by token.
     Dot2Lanes,
     /// One accumulator, k ascending.
     Sequential,

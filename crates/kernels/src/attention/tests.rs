@@ -84,8 +84,11 @@ fn sdpa_row(shape: &Attention, q: &Floats, k: &Floats, v: &Floats, h: usize, t: 
     let (width, dtype) = (shape.head_dim, q.dtype());
     let (tokens, first) = tokens_of(shape, q, k);
     let group = h / (shape.heads / shape.groups);
-    let (asking, row) = (tokens - first, t - first);
-    let query = head(q, shape.heads, width, h, row);
+    let query = head(q, shape.heads, width, h, t - first);
+    let (tokens, asking, row) = match shape.order {
+        Accumulation::Dot2Lanes => (t + 1, 1, 0),
+        _ => (tokens, tokens - first, t - first),
+    };
     let (mut max, mut sum, mut out) = (f32::NEG_INFINITY, 0.0f32, vec![0.0f32; width]);
     let by_shape = shape.order.within_sdpa().is_none();
     let height = if asking < 192 { 32 } else { [64, 256][usize::from(asking >= 768)] };
@@ -198,8 +201,8 @@ fn mix_by_mkl(queries: usize, p: &[f32], v: &[f32], before: f32) -> f32 {
 /// Prompts around every length at which MKL takes another way on AMD CPUs.
 #[test]
 fn orders_by_shape_follow_their_definition() {
-    let order = Accumulation::Dot2;
-    for dtype in [DType::Bf16, DType::F32] {
+    let orders = [Accumulation::Dot2, Accumulation::Dot2Lanes];
+    for (dtype, order) in [DType::Bf16, DType::F32].into_iter().flat_map(|d| orders.map(|order| (d, order))) {
         for (tokens, width) in [
             (1, 16),
             (2, 16),
