@@ -4,14 +4,11 @@
 //! recorded, is the divergence that the site *introduces*; what a free run of ours gives is what
 //! has accumulated.
 
-use std::borrow::Cow;
-use std::collections::BTreeSet;
+use std::collections::HashMap;
 
 use burn::tensor::{Device, Tensor};
-use ulpscope_capture::{Activation, Activations, Pattern};
+use ulpscope_capture::{Activation, Pattern};
 use ulpscope_decoder::{Accumulation, Part, Site, bridge};
-use ulpscope_floats::Floats;
-use ulpscope_metrics::difference;
 use ulpscope_record::SiteDivergence;
 
 use crate::CompareError;
@@ -19,54 +16,10 @@ use crate::distributions::log_probabilities;
 use crate::heads::{Compared, Heads};
 use crate::lockstep::Step;
 use crate::plan::NamedArm;
-use crate::setting::{Parts, Setting, State};
+use crate::reference::Reference;
+use crate::setting::{Parts, Setting, State, in_order};
 use crate::sites::{Looks, Measured};
 use crate::subject::{Experiment, Made, Subject, Watch};
-
-/// What was recorded of one prompt.
-#[derive(Clone, Debug)]
-pub struct Reference {
-    /// The prompt.
-    pub ids: Vec<u32>,
-    /// What the recording has, by site, each of its site's shape.
-    pub activations: Activations,
-    /// Of those, the sites that can be judged: the recording has what they read, too.
-    pub judged: BTreeSet<Site>,
-    /// Sites that it lacks and that other parts begin with: ours stand in for them, and are not
-    /// judged.
-    pub filled: BTreeSet<Site>,
-    /// Tokens in front that were not recorded, and are not judged: of a cached prefix.
-    pub before: usize,
-    /// Whether its logits are log-probabilities.
-    pub log_probabilities: bool,
-}
-
-impl Reference {
-    /// The rows of an activation that are judged: those behind the prefix.
-    pub fn behind<'x>(&self, x: &'x Activation) -> Cow<'x, Activation> {
-        let tokens = self.ids.len();
-        // Tokens are counted along the last dimension but one, heads before it; rows of heads along
-        // the second.
-        let axis = match x.shape[..] {
-            _ if self.before == 0 => return Cow::Borrowed(x),
-            [1, t, ..] if t == tokens && x.shape.len() == 3 => 1,
-            [1, _, t, _] if t == tokens => 2,
-            [1, t, _, _] if t == tokens => 1,
-            _ => return Cow::Borrowed(x),
-        };
-        let inner: usize = x.shape[axis + 1..].iter().product();
-        let outer: usize = x.shape[..axis].iter().product();
-        let kept = tokens - self.before;
-        let mut values = Vec::with_capacity(outer * kept * inner);
-        for block in 0..outer {
-            let start = (block * tokens + self.before) * inner;
-            values.extend((start..start + kept * inner).map(|i| x.values.get(i)));
-        }
-        let mut shape = x.shape.clone();
-        shape[axis] = kept;
-        Cow::Owned(Activation { shape, values: Floats::from(values).cast(x.values.dtype()) })
-    }
-}
 
 /// What every site of ours gives on the recordings' inputs.
 #[derive(Clone, Debug)]
@@ -76,6 +29,8 @@ pub struct Survey {
     pub sites: Vec<SiteDivergence>,
     /// Ours in other orders against ours, on the same inputs. `arm` is the order.
     pub noise: Vec<SiteDivergence>,
+    /// The tokens at which a site of a prompt differs, if it does.
+    pub rows: HashMap<(Site, usize), Vec<usize>>,
 }
 
 /// What one site introduces on given inputs: `taught` beside the recording's `given`.
@@ -128,10 +83,10 @@ pub fn survey(
     let others: Vec<Setting> = orders.iter().map(|&order| in_order(&base, order)).collect();
     let mut states: Vec<Option<State>> = vec![None; references.len()];
     let mut looks = Looks::default();
-    let mut found = Survey { sites: Vec::new(), noise: Vec::new() };
+    let mut found = Survey { sites: Vec::new(), noise: Vec::new(), rows: HashMap::new() };
     for (done, &part) in list.iter().enumerate() {
         for (prompt, reference) in references.iter_mut().enumerate() {
-            let taught = parts.forced(part, &base, &reference.ids, &reference.activations)?;
+            let taught = parts.by_rows(part, &base, reference)?;
             let (state, own) = parts.free(part, &base, &reference.ids, states[prompt].take())?;
             states[prompt] = Some(state);
             for (&site, t) in taught.iter().filter(|(site, _)| sites.matches(**site)) {
@@ -139,6 +94,8 @@ pub fn survey(
                 if a.shape != t.shape {
                     continue;
                 }
+                let rows = reference.differing_rows(&base.architecture, site, t);
+                found.rows.insert((site, prompt), rows);
                 let (a, t) = (reference.behind(a), reference.behind(t));
                 let own = own.get(&site).map(|own| reference.behind(own));
                 let mut measured = Measured::new(site, (0, prompt), &a, own.as_deref(), Some(&t));
@@ -172,14 +129,8 @@ pub fn survey(
     Ok(found)
 }
 
-/// The same in another order of summation.
-pub fn in_order(setting: &Setting, order: Accumulation) -> Setting {
-    let mut setting = setting.clone();
-    setting.semantics.base.accumulation = order;
-    setting
-}
-
-/// How many elements of some parts have the recordings' bits in each of some orders of summation.
+/// The sites of some parts at which each token has all of a recording's bits, in each of some
+/// orders of summation: `[order][prompt][token]`.
 ///
 /// # Errors
 /// [`CompareError`] if parameters can't be read.
@@ -189,20 +140,20 @@ pub fn agreement(
     orders: &[Accumulation],
     parts: &[Part],
     device: &Device,
-) -> Result<Vec<u64>, CompareError> {
+) -> Result<Vec<Vec<Vec<usize>>>, CompareError> {
     let base = Setting::of(arm);
-    let settings: Vec<Setting> = orders.iter().map(|&order| in_order(&base, order)).collect();
+    let none = || references.iter().map(|r| vec![0; r.ids.len()]).collect();
+    let mut equal: Vec<Vec<Vec<usize>>> = orders.iter().map(|_| none()).collect();
     let mut model = Parts::new(&arm.arm, device);
-    let mut equal = vec![0; orders.len()];
     for &part in parts {
-        for (setting, equal) in settings.iter().zip(&mut equal) {
-            for reference in references {
-                let Reference { ids, activations, .. } = reference;
-                let taught = model.forced(part, setting, ids, activations)?;
-                let both = taught.iter().filter_map(|(site, t)| Some((activations.get(site)?, t)));
-                for (a, t) in both.filter(|(a, t)| a.shape == t.shape) {
-                    let (a, t) = (reference.behind(a), reference.behind(t));
-                    *equal += difference(&a.values, &t.values).map_or(0, |d| d.equal);
+        for (&order, equal) in orders.iter().zip(&mut equal) {
+            for (reference, equal) in references.iter().zip(equal) {
+                let Reference { ids, activations, before, .. } = reference;
+                let taught = model.forced(part, &in_order(&base, order), ids, activations)?;
+                for (site, t) in taught.iter().filter(|(site, _)| activations.contains_key(site)) {
+                    let differing = reference.differing_rows(&base.architecture, *site, t);
+                    let same = (*before..ids.len()).filter(|token| !differing.contains(token));
+                    same.for_each(|token| equal[token] += 1);
                 }
             }
         }

@@ -11,8 +11,8 @@ use std::sync::Arc;
 use burn::tensor::{Device, Tensor};
 use ulpscope_capture::{Activation, Activations};
 use ulpscope_decoder::{
-    Architecture, Block, Embedding, Head, Held, Parameters, Part, Probe, RotaryEmbedding, RotaryTables,
-    Semantics, Site, Tables, bridge,
+    Accumulation, Architecture, Block, Embedding, Head, Held, Op, Parameters, Part, Probe, RotaryEmbedding,
+    RotaryTables, Semantics, Site, Tables, bridge,
 };
 use ulpscope_floats::{DType, Floats};
 use ulpscope_weights::Arm;
@@ -20,6 +20,7 @@ use ulpscope_weights::Arm;
 use crate::CompareError;
 use crate::parts::stored_tensor;
 use crate::plan::NamedArm;
+use crate::reference::Reference;
 use crate::teach::Teacher;
 
 /// How a part is computed: an arm's way, with whatever was changed.
@@ -195,7 +196,46 @@ impl<'a> Parts<'a> {
             }
         };
         module.run(setting, ids, dtype, state, &self.device, &mut teacher);
-        Ok(teacher.taught)
+        let mut taught = teacher.taught;
+        for (site, x) in taught.iter_mut().filter(|(site, _)| site.op() == Op::Scores) {
+            given.get(site).into_iter().for_each(|given| hide_alike(x, given));
+        }
+        Ok(taught)
+    }
+
+    /// As [`forced`](Self::forced), each [token](Reference::rows) in the order that it has there.
+    ///
+    /// # Errors
+    /// [`CompareError`] if parameters can't be read.
+    pub fn by_rows(
+        &mut self,
+        part: Part,
+        setting: &Setting,
+        reference: &Reference,
+    ) -> Result<Activations, CompareError> {
+        let Reference { ids, activations, rows, .. } = reference;
+        let mut taught = self.forced(part, setting, ids, activations)?;
+        let mut orders: Vec<Accumulation> = rows.values().copied().collect();
+        orders.dedup();
+        for order in orders {
+            let other = self.forced(part, &in_order(setting, order), ids, activations)?;
+            let tokens = || rows.iter().filter(|(_, own)| **own == order).map(|(token, _)| *token);
+            for (site, x) in &mut taught {
+                let [blocks, elements] = setting.architecture.node(*site).shape.blocks(ids.len());
+                if let Some(y) = other.get(site).filter(|y| y.shape == x.shape) {
+                    let width = elements * x.values.dtype().size();
+                    let mut bytes = x.values.bytes().to_vec();
+                    for token in tokens() {
+                        for start in (0..blocks).map(|block| (block * ids.len() + token) * width) {
+                            bytes[start..start + width]
+                                .copy_from_slice(&y.values.bytes()[start..start + width]);
+                        }
+                    }
+                    x.values = Floats::from_bytes(x.values.dtype(), &bytes).into_owned();
+                }
+            }
+        }
+        Ok(taught)
     }
 
     /// Runs a part freely, from its predecessor's state.
@@ -282,6 +322,25 @@ impl Module {
             (_, None) => panic!("blocks and the head run on a state"),
         }
     }
+}
+
+/// Gives scores that both hide a reference's numbers: every program hides by one of its own.
+fn hide_alike(x: &mut Activation, given: &Activation) {
+    if x.shape != given.shape || x.values.bytes() == given.values.bytes() {
+        return;
+    }
+    let hidden = |x: f64, dtype: DType| x <= dtype.min() / 2.0;
+    let [own, other] = [&x.values, &given.values].map(|x| (x.to_f64(), x.dtype()));
+    let both = |i: usize| hidden(own.0[i], own.1) && hidden(other.0[i], other.1);
+    let values: Vec<f64> = (0..own.0.len()).map(|i| if both(i) { other.0[i] } else { own.0[i] }).collect();
+    x.values = Floats::from(values).cast(own.1);
+}
+
+/// The same in another order of summation.
+pub fn in_order(setting: &Setting, order: Accumulation) -> Setting {
+    let mut setting = setting.clone();
+    setting.semantics.base.accumulation = order;
+    setting
 }
 
 /// An activation as the residual stream of a model in this format.

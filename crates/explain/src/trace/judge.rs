@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use ulpscope_decoder::{Architecture, AttentionKind, Op};
+use ulpscope_decoder::{Architecture, AttentionKind, Op, Site};
 use ulpscope_record::SiteDivergence;
 
 use crate::floor::Kinds;
@@ -17,8 +17,24 @@ const EVIDENCE: f64 = 20.0;
 /// another reason.
 const AS_OFTEN: f64 = 4.0;
 
+/// Sites at which a token that is summed otherwise differs at least.
+const SCATTERED: f64 = 3.0;
+
 /// How many times the largest noise of a cached prefix is still noise.
 const OF_CACHE: f64 = 4.0;
+
+/// The tokens at which sites differ.
+pub(crate) struct Rows(HashMap<(String, usize), Vec<usize>>);
+
+impl Rows {
+    pub(crate) fn new(rows: HashMap<(Site, usize), Vec<usize>>) -> Self {
+        Rows(rows.into_iter().map(|((site, prompt), rows)| ((site.to_string(), prompt), rows)).collect())
+    }
+
+    pub(crate) fn of(&self, s: &SiteDivergence) -> &[usize] {
+        self.0.get(&(s.site.clone(), s.prompt)).map_or(&[], Vec::as_slice)
+    }
+}
 
 /// Judges sites by the floor of their kind.
 ///
@@ -35,6 +51,8 @@ pub(crate) struct Judge {
     tests: usize,
     /// What each class of sites does.
     ops: HashMap<String, Op>,
+    /// Tokens of prompts that are summed in an order of their own, which is not known.
+    alone: BTreeSet<(usize, usize)>,
     /// Width of a head.
     head_dim: usize,
     /// The largest noise at sites that read a cached prefix: errors of many layers, which differ
@@ -64,10 +82,11 @@ pub(crate) fn counts(s: &SiteDivergence) -> [u64; 2] {
 
 impl Judge {
     /// From ours against the trace, and ours in other orders against ours, both on the trace's
-    /// inputs.
+    /// inputs. `rows` are the tokens at which each site of a prompt differs.
     pub(crate) fn calibrated(
         sites: &[SiteDivergence],
         noise: &[SiteDivergence],
+        rows: &Rows,
         model: &Architecture,
     ) -> Self {
         let mut by_site: HashMap<(usize, &str), f64> = HashMap::new();
@@ -99,6 +118,7 @@ impl Judge {
             kinds: Kinds::of(&noise),
             moved,
             known: BTreeSet::new(),
+            alone: BTreeSet::new(),
             tests: sites.len().max(1),
             ops: model
                 .sites(AttentionKind::Eager)
@@ -130,7 +150,37 @@ impl Judge {
             known.extend(linear.into_iter().filter(|c| !other.contains(*c)).cloned());
         }
         judge.known = known;
+        judge.alone = judge.read_alone(sites, &noise, rows);
         judge
+    }
+
+    /// Tokens that differ at linear layers of many blocks, about as often as another order of
+    /// summation makes them, where other tokens have the trace's bits.
+    fn read_alone(
+        &self,
+        sites: &[SiteDivergence],
+        noise: &[&SiteDivergence],
+        rows: &Rows,
+    ) -> BTreeSet<(usize, usize)> {
+        let sums = |name: &str| self.op(name) == Some(Op::Linear) && self.known.contains(&class(name));
+        let tokens = |s: &SiteDivergence| s.shape.get(1).copied().unwrap_or(1).max(1) as f64;
+        // What one other order would change at a token, of each prompt.
+        let orders: BTreeSet<&str> = noise.iter().map(|s| s.arm.as_str()).collect();
+        let mut expected: HashMap<usize, f64> = HashMap::new();
+        for s in noise.iter().filter(|s| sums(&s.site)) {
+            *expected.entry(s.prompt).or_default() += counts(s)[0] as f64 / tokens(s) / orders.len() as f64;
+        }
+        let mut differing: BTreeMap<(usize, usize), usize> = BTreeMap::new();
+        for s in sites.iter().filter(|s| sums(&s.site) && !self.judge_by_floor(s).beyond) {
+            for &token in rows.of(s) {
+                *differing.entry((s.prompt, token)).or_default() += 1;
+            }
+        }
+        let as_often = |&((prompt, _), sites): &(&(usize, usize), &usize)| {
+            let (sites, expected) = (*sites as f64, expected.get(prompt).copied().unwrap_or(0.0));
+            sites >= SCATTERED && sites * AS_OFTEN >= expected && sites <= AS_OFTEN * expected.max(1.0)
+        };
+        differing.iter().filter(as_often).map(|(row, _)| *row).collect()
     }
 
     /// With what attention behind a cached prefix differs by where the prefix was summed otherwise.
@@ -168,8 +218,15 @@ impl Judge {
         FALSE_ALARMS / (2.0 * self.tests as f64)
     }
 
-    pub(crate) fn judge(&self, s: &SiteDivergence) -> Judged {
-        self.judged(s, self.exact(&s.site))
+    /// Judges a site that differs at these tokens.
+    pub(crate) fn judge(&self, s: &SiteDivergence, rows: &[usize]) -> Judged {
+        let alone = !rows.is_empty() && rows.iter().all(|token| self.alone.contains(&(s.prompt, *token)));
+        self.judged(s, self.exact(&s.site) && !alone)
+    }
+
+    /// The tokens of all prompts that are summed in an order of their own, which is not known.
+    pub(crate) fn alone(&self) -> BTreeSet<usize> {
+        self.alone.iter().map(|(_, token)| *token).collect()
     }
 
     fn judge_by_floor(&self, s: &SiteDivergence) -> Judged {
@@ -241,8 +298,8 @@ mod tests {
                 }
             };
             let found: Vec<SiteDivergence> = sites.iter().map(of).collect();
-            let judge = Judge::calibrated(&found, &noise, &llama());
-            found.iter().map(|s| judge.judge(s).beyond).collect::<Vec<bool>>()
+            let judge = Judge::calibrated(&found, &noise, &Rows::new(HashMap::new()), &llama());
+            found.iter().map(|s| judge.judge(s, &[]).beyond).collect::<Vec<bool>>()
         };
         // As often and as much as another order does: that is what it is.
         assert!(beyond(400, step).iter().all(|beyond| !beyond));

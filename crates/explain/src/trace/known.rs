@@ -1,5 +1,7 @@
 //! Everything that was found out of traces, for the verdict and its words.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use ulpscope_compare::NamedArm;
 use ulpscope_decoder::Accumulation;
 use ulpscope_record::{Origin, SiteDivergence};
@@ -27,8 +29,18 @@ pub(crate) struct Known<'k, 'a> {
 }
 
 impl Known<'_, '_> {
-    /// Whether any operation of ours differs from the trace.
+    /// Whether any operation of ours differs from the trace, or sums a token in another order.
     pub(crate) fn differs(&self) -> bool {
-        self.sites.iter().any(|s| s.introduced.equal < 1.0)
+        self.sites.iter().any(|s| s.introduced.equal < 1.0) || !self.rows().is_empty()
+    }
+
+    /// The orders of tokens that the traces sum otherwise than the rest, with their numbers, each
+    /// once.
+    pub(crate) fn rows(&self) -> BTreeMap<String, BTreeSet<usize>> {
+        let mut rows: BTreeMap<String, BTreeSet<usize>> = BTreeMap::new();
+        for (token, order) in self.recorded.references.iter().flat_map(|reference| &reference.rows) {
+            rows.entry(order.to_string()).or_default().insert(*token);
+        }
+        rows
     }
 }

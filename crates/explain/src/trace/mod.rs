@@ -17,6 +17,7 @@ mod judge;
 pub(crate) mod known;
 pub(crate) mod logits_only;
 mod merge;
+mod orders;
 mod outputs;
 pub(crate) mod pattern;
 pub(crate) mod reading;
@@ -27,19 +28,18 @@ mod verdict;
 mod weights;
 
 use std::collections::BTreeSet;
-use std::num::NonZeroUsize;
 
 use burn::tensor::Device;
 use ulpscope_capture::{Pattern, Trace};
-use ulpscope_compare::{Findings, NamedArm, Step, SurveyPlan, agreement, survey};
-use ulpscope_decoder::{Accumulation, Part, Site, Variant, departure::Head};
+use ulpscope_compare::{Findings, NamedArm, Step, SurveyPlan, survey};
+use ulpscope_decoder::{Site, Variant, departure::Head};
 use ulpscope_record::{Arm, Coverage, First, Origin, SiteDivergence, Weights};
 
 use crate::arms::{Answer, Stage};
 use crate::error::ExplainError;
 use crate::{floor, words};
 use account::Account;
-use judge::{Judge, Judged};
+use judge::{Judge, Judged, Rows};
 use known::Known;
 use search::Search;
 
@@ -77,11 +77,12 @@ pub fn explain_trace(
     reading::prefix::fill(&mut recorded.references, &arm, &plan.device)?;
     let ours = arm.sums_in_order(&plan.device);
     if ours && !plan.order_given {
-        let nearest = nearest_order(plan, &recorded)?;
-        if nearest != arm.semantics.base.accumulation {
-            arm.semantics.base.accumulation = nearest;
+        let nearest = orders::nearest(plan, &recorded)?;
+        if nearest.order != arm.semantics.base.accumulation {
+            arm.semantics.base.accumulation = nearest.order;
             reading::prefix::fill(&mut recorded.references, &arm, &plan.device)?;
         }
+        recorded.references.iter_mut().zip(nearest.rows).for_each(|(of, rows)| of.rows = rows);
     }
     let own = arm.semantics.base.accumulation;
     let orders = if ours { floor::orders(own) } else { Vec::new() };
@@ -101,9 +102,11 @@ pub fn explain_trace(
         false => Vec::new(),
     };
 
-    let judge = Judge::calibrated(&found.sites, &found.noise, arm.arm.architecture())
+    let rows = Rows::new(found.rows);
+    let judge = Judge::calibrated(&found.sites, &found.noise, &rows, arm.arm.architecture())
         .behind_a_cache(&cached, &found.noise);
-    let judged = found.sites.iter().map(|s| (s, judge.judge(s))).filter(|(_, judged)| judged.beyond);
+    let judged =
+        found.sites.iter().map(|s| (s, judge.judge(s, rows.of(s)))).filter(|(_, judged)| judged.beyond);
     let origins: Vec<Origin> = judged.map(|(s, judged)| origin(s, &judged)).collect();
     let sites: BTreeSet<Site> = origins.iter().filter_map(|o| model.site(&o.site).ok()).collect();
     let search =
@@ -159,40 +162,6 @@ fn origin(s: &SiteDivergence, judged: &Judged) -> Origin {
 fn first(arm: &NamedArm, prompt: usize, sites: &[SiteDivergence]) -> First {
     let mut differing = sites.iter().filter(|s| s.prompt == prompt && s.difference.equal < 1.0);
     First { arm: arm.name.clone(), prompt, site: differing.next().map(|s| s.site.clone()) }
-}
-
-/// Blocks that are run in every order, to find the trace's.
-const SAMPLED: usize = 8;
-
-/// The order of summation of which the traces have most bits; the arm's own if no other has more.
-fn nearest_order(plan: &TracePlan, recorded: &recorded::Recorded) -> Result<Accumulation, ExplainError> {
-    let own = plan.arm.semantics.base.accumulation;
-    let all = [
-        own,
-        Accumulation::Dot2,
-        Accumulation::Tile32,
-        Accumulation::Tile32Blocked,
-        Accumulation::Sequential,
-        Accumulation::SequentialBlocked,
-        Accumulation::Pairwise,
-        Accumulation::SplitK(const { NonZeroUsize::new(4).unwrap() }),
-    ];
-    let model = plan.arm.arm.architecture();
-    let layers = model.layers.len();
-    // Of a large model, some blocks tell as much as all.
-    let parts: Vec<Part> = model
-        .parts()
-        .into_iter()
-        .filter(|part| match part {
-            Part::Stem => false,
-            Part::Block(n) => n % layers.div_ceil(SAMPLED).max(1) == 0,
-            Part::Head => true,
-        })
-        .collect();
-    let equal = agreement(&plan.arm, &recorded.references, &all, &parts, &plan.device)?;
-    // The first of equals.
-    let best = (0..all.len()).rev().max_by_key(|&i| equal[i]);
-    Ok(best.map_or(own, |i| all[i]))
 }
 
 /// The traces as an arm.

@@ -146,7 +146,15 @@ fn reference(
         .map(Site::to_string)
         .collect();
     found.missing.extend(gap(Reason::Unfounded, unfounded));
-    Ok(Reference { ids, activations, judged, filled: BTreeSet::new(), before: 0, log_probabilities })
+    Ok(Reference {
+        ids,
+        activations,
+        judged,
+        filled: BTreeSet::new(),
+        before: 0,
+        log_probabilities,
+        rows: BTreeMap::new(),
+    })
 }
 
 /// Takes sites out whose shapes are not those that so many tokens make: the operations behind them

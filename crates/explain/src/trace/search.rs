@@ -221,16 +221,17 @@ impl<'s, 'a> Search<'s, 'a> {
     fn trial(&mut self, part: Part, setting: &Setting) -> Result<Trial, CompareError> {
         let mut trial = Trial::default();
         for (prompt, reference) in self.references.iter().enumerate() {
-            let taught = self.parts.forced(part, setting, &reference.ids, &reference.activations)?;
+            let taught = self.parts.by_rows(part, setting, reference)?;
             for (&site, t) in &taught {
                 let judged = self.pattern.matches(site) && reference.judged.contains(&site);
                 let Some(a) = reference.activations.get(&site).filter(|a| judged && a.shape == t.shape)
                 else {
                     continue;
                 };
+                let rows = reference.differing_rows(&setting.architecture, site, t);
                 let (a, t) = (reference.behind(a), reference.behind(t));
                 let found = introduced(&self.arm.name, site, prompt, &a, &t);
-                let judged = self.judge.judge(&found);
+                let judged = self.judge.judge(&found, &rows);
                 trial.sites.insert((site, prompt), (found, judged));
             }
             trial.taught.push(taught);

@@ -1,5 +1,7 @@
 //! What is known of a trace, as an explanation.
 
+use std::collections::BTreeSet;
+
 use ulpscope_compare::Observed;
 use ulpscope_decoder::{Accumulation, Site};
 use ulpscope_record::{
@@ -14,6 +16,7 @@ use super::known::Known;
 use super::logits_only::LogitsAlone;
 use crate::arms::decisions::decisions;
 use crate::judgement::Facts;
+use crate::layer_groups::ranges;
 use crate::statistics::mean_or_zero;
 use crate::words::judgement::judgement;
 use crate::words::{findings, logits, trace as words};
@@ -134,7 +137,16 @@ fn cause(known: &Known, index: usize, f: &Found, exceeds_floor: bool) -> Cause {
 /// Where all that differs is within what orders do.
 fn order(known: &Known, exceeds_floor: bool) -> Cause {
     let ours = known.arm.semantics.base.accumulation.to_string();
-    let finding = Finding::new("order-unknown").with("ours", ours);
+    let rows = known.rows();
+    let finding = match rows.is_empty() {
+        true => Finding::new("order-unknown"),
+        false => {
+            let orders: Vec<&str> = rows.keys().map(String::as_str).collect();
+            let tokens: BTreeSet<usize> = rows.values().flatten().copied().collect();
+            Finding::new("order-by-row").with("trace", orders.join(", ")).with("tokens", ranges(tokens))
+        }
+    };
+    let finding = finding.with("ours", ours);
     let claim = Claim::of_arithmetic(causes::ORDER, "accumulation", finding);
     let site = known.sites.iter().find(|s| s.introduced.equal < 1.0).map(|s| s.site.clone());
     Cause { site, ..claimed(known, &claim, exceeds_floor) }

@@ -15,6 +15,7 @@ const CLAIMS: &[(&str, &str)] = &[
     ("departure", "trace: {trace}, ours: Hugging Face's"),
     ("attention", "trace: {trace}, ours: {ours}"),
     ("order-unknown", "trace: not one of ours, ours: {ours}"),
+    ("order-by-row", "trace: {trace} at tokens {tokens}, {ours} elsewhere; ours: {ours}"),
     ("rms-norm-eps", "trace: {trace}, ours: {ours}"),
     ("rms-norm-eps-smaller", "trace: smaller than ours, any of {least} … {most} fits; ours: {ours}"),
     ("hidden-act", "trace: {trace}, ours: {ours}"),

@@ -191,6 +191,21 @@ pub(crate) fn guards(known: &Known) -> Vec<String> {
             first_names(&unknown)
         ));
     }
+    for (order, tokens) in known.rows() {
+        guards.push(format!(
+            "The trace sums these tokens in {order} and others in {}, as libraries do that read some tokens alone; each \
+             is judged in its own order: {}",
+            known.arm.semantics.base.accumulation,
+            ranges(tokens)
+        ));
+    }
+    let alone = known.judge.alone();
+    if !alone.is_empty() {
+        guards.push(format!(
+            "The trace sums these tokens in an order that is not known, and they are judged by the noise floor: {}",
+            ranges(alone)
+        ));
+    }
     if known.shares.is_none() {
         guards.push(
             "The causes' shares of the divergence do not add up, because the causes act on each other: none is stated"
@@ -211,6 +226,23 @@ pub(crate) fn guards(known: &Known) -> Vec<String> {
         guards.push(format!("At single operations only, and not in the free runs: {}", first_names(&local)));
     }
     guards
+}
+
+/// Where nothing but the order of summation differs.
+fn another_order(known: &Known) -> String {
+    let compared = known.sites.len();
+    let equal = known.sites.iter().filter(|s| s.introduced.equal == 1.0).count();
+    let ours = known.arm.semantics.base.accumulation;
+    let of_rows = |(order, tokens): (String, _)| format!("tokens {} in {order}", ranges(tokens));
+    let rows: Vec<String> = known.rows().into_iter().map(of_rows).collect();
+    let orders = match rows.is_empty() {
+        true => String::new(),
+        false => format!("with {}, others in {ours}, ", rows.join(", ")),
+    };
+    format!(
+        "No fault, another order of summation: {orders}{equal} of {compared} operations of ours have the trace's bits, \
+         and none differs by more than noise."
+    )
 }
 
 /// What is known, as rows of a judgement.
@@ -234,13 +266,9 @@ pub(crate) fn rows(known: &Known, found: &Explanation, status: Status) -> Vec<Ro
             format!("No difference: on the trace's inputs, each of the {compared} operations of ours has the trace's bits."),
         )),
         Status::Incomplete => {}
-        Status::Explained if found.origins.is_empty() => rows.push(row(
-            Topic::Cause,
-            format!(
-                "No fault: no operation of ours differs from the trace by more than another order of summation makes it \
-                 differ ({compared} sites)."
-            ),
-        )),
+        Status::Explained if found.origins.is_empty() => {
+            rows.push(row(Topic::Cause, another_order(known)));
+        }
         Status::Explained | Status::Unexplained => {
             rows.extend(first_site(known, found).map(|text| row(Topic::Where, text)));
             rows.extend(causes(known, found).into_iter().map(|text| row(Topic::Cause, text)));
