@@ -6,9 +6,11 @@ use std::fmt::Write;
 
 mod answer;
 mod explained;
+mod start;
 
 pub use answer::{Answer, Part, Strips, answer, first_layer, names, strips, told};
 pub use explained::{bisected, class_of, fork, largest_first, measured, proved, shares_add_up};
+pub use start::{Start, start};
 
 /// Rows of a table before the rest is only counted.
 const ROWS: usize = 20;
@@ -187,6 +189,10 @@ impl Page {
             self.line("A trace holds activations alone: no weights were compared.");
             return;
         }
+        if weights.compared == 0 {
+            self.line("No weights were compared.");
+            return;
+        }
         self.line(format!(
             "{} of {} tensors are bit-identical in every arm.",
             weights.identical, weights.compared
@@ -240,7 +246,10 @@ impl Page {
         self.section("Where it starts");
         let rows: Vec<_> = (record.first.iter().take(ROWS))
             .map(|first| {
-                let site = first.site.as_deref().map_or("none: no observed site differs".into(), code);
+                let site = match start(record, &first.arm, first.prompt) {
+                    Start::At(site) => code(site),
+                    other => escape(&other.words()),
+                };
                 [escape(&first.arm), first.prompt.to_string(), site]
             })
             .collect();
@@ -341,7 +350,11 @@ impl Page {
             })
             .collect();
         let head = ["site", "arm", "prompt", "introduced, mean", "max", "equal", "accumulated, mean"];
-        self.table(head, &rows, "No observed site introduces any difference.");
+        let nothing = match record.sites.len() {
+            0 => "No site was compared.".to_owned(),
+            all => format!("None of the {all} sites that were compared introduces a difference."),
+        };
+        self.table(head, &rows, &nothing);
         if sites.len() > TOP {
             self.line(format!("\n{} more introduce less.", sites.len() - TOP));
         }

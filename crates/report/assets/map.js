@@ -7,7 +7,9 @@ const nameOf = (site) => DATA.names[site[NAME]];
 // How a cell is to look: by what it introduces or by what has accumulated.
 function kind(site, introduced, explained) {
   const value = Number(introduced ? site[NEW][1] : site[OWN][1]);
-  if (!Number.isFinite(value)) return { value, wild: true };
+  // Next to what is no number nothing is equal; scores are minus infinity where they are masked.
+  const blind = site[NONFINITE][0] > 0 && !nameOf(site).endsWith('.scores');
+  if (blind || !Number.isFinite(value)) return { value, wild: true };
   if (value <= 0) return { value, zero: true };
   return { value, quiet: introduced && explained && !site[ORIGIN] };
 }
@@ -122,6 +124,7 @@ function drawMap(into, run, state) {
     el('div', { class: 'scroll' }, picture), readout,
     el('div', { class: 'legend' }, key('quiet', 'exactly 0', { class: 'cell quiet' }),
       introduced && explained ? key('', 'within noise', { fill: shade(0.5), opacity: 0.3 }) : null,
+      cells.length < rows.length * layers ? el('span', {}, 'empty: not compared') : null,
       loud.length < run.sites.length && run.sites.some((site) => kind(site, introduced, explained).wild) ? key('', 'NaN or inf', { class: 'cell wild' }) : null,
       el('span', {}, svg('svg', { width: 16, height: 16, 'aria-hidden': 'true' }, svg('path', { class: 'origin', d: 'M8 0L16 8L8 16L0 8Z' })),
         origins.length ? 'origin: adds more than noise' : 'first site that differs')));
@@ -149,7 +152,7 @@ function next(spots, at, [dx, dy]) {
 }
 
 function bar(scale, count) {
-  if (!count) return el('span', { class: 'soft' }, 'every cell is 0');
+  if (!count) return el('span', { class: 'soft' }, 'no cell is above 0');
   const steps = 40, w = 160;
   return el('span', { class: 'legend' }, power(scale.low), svg('svg', { width: w, height: 12, 'aria-hidden': 'true' },
     Array.from({ length: steps }, (_, step) => svg('rect', { x: step * w / steps, width: w / steps + 0.5, height: 12, fill: shade((step + 0.5) / steps) }))),

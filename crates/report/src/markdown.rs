@@ -56,7 +56,7 @@ pub fn markdown_of_several(runs: &[(String, RunRecord)]) -> String {
             line.prompt.map_or_else(dash, |prompt| prompt.to_string()),
             line.badge,
             line.cause().map_or_else(dash, code),
-            line.first().map_or_else(dash, code),
+            code(&line.start()),
             cell(|l| number(l.kl)),
             cell(|l| percent(l.equal)),
             cell(|l| number(l.max_abs)),

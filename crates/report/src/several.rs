@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 use serde_json::json;
-use ulpscope_record::summary::{answer, told};
+use ulpscope_record::summary::{Start, answer, start, told};
 use ulpscope_record::text::{number, percent, shortened};
 use ulpscope_record::{Arm, LogitDivergence, RunRecord};
 
@@ -24,7 +24,7 @@ pub fn several(runs: &[(String, RunRecord)]) -> String {
                 line.prompt.map_or("–".to_owned(), |prompt| prompt.to_string()),
                 line.badge,
                 or_dash(line.cause()),
-                or_dash(line.first()),
+                line.start(),
                 line.logits.map_or_else(Markup::default, |l| axis.bar("s0", l.kl, None)),
                 cell(|l| number(l.kl)),
                 cell(|l| percent(l.equal)),
@@ -84,7 +84,10 @@ fn card(name: &str, record: &RunRecord) -> Markup {
                 dt { "compared" } dd { (answer.compared[1]) " against " (answer.compared[0]) }
                 dt { "model" }
                 dd { (record.model.name) @if record.model.stand_in { " (a stand-in for what was asked for)" } }
-                dt { "weights" } dd { (record.weights.identical) " of " (record.weights.compared) " identical" }
+                dt { "weights" } dd {
+                    @if record.weights.compared == 0 { "not compared" }
+                    @else { (record.weights.identical) " of " (record.weights.compared) " identical" }
+                }
                 dt { "ulpscope" } dd { (p.ulpscope) " (" (p.git) ")" }
                 dt { "started" } dd { (p.started) }
                 dt { "kernel" } dd { (p.kernel) }
@@ -116,11 +119,10 @@ impl<'a> Line<'a> {
         told(self.arm, &self.record.arms[0])
     }
 
-    /// The first site that differs.
-    pub(crate) fn first(&self) -> Option<&'a str> {
-        let mine =
-            |first: &&ulpscope_record::First| first.arm == self.arm.name && Some(first.prompt) == self.prompt;
-        self.record.first.iter().find(mine)?.site.as_deref()
+    /// The first site that differs, or why none is named.
+    pub(crate) fn start(&self) -> String {
+        let found = self.prompt.map(|prompt| start(self.record, &self.arm.name, prompt));
+        found.unwrap_or(Start::Unseen).words()
     }
 
     fn explanation(&self) -> Option<&'a ulpscope_record::Explanation> {

@@ -37,13 +37,14 @@ pub fn heatmap(record: &RunRecord, arm: &str, options: &Options) -> Result<Pictu
                     rows.len() - 1
                 });
                 layers = layers.max(layer + 1);
-                cells.push((row, layer, site.difference.mean_abs));
+                cells.push((row, layer, mean(site)));
             }
-            None => outside.push((site.site.as_str(), site.difference.mean_abs)),
+            None => outside.push((site.site.as_str(), mean(site))),
         }
     }
 
-    let values = || sites.iter().map(|site| site.difference.mean_abs);
+    let values = || sites.iter().map(|site| mean(site));
+    let unseen = cells.len() < rows.len() * layers;
     let [left, top, right] = [430.0, end + 40.0, 1540.0];
     let strip = if outside.is_empty() { 0.0 } else { 150.0 };
     let bottom = if rows.is_empty() { top } else { 1200.0 - 110.0 - strip };
@@ -76,8 +77,14 @@ pub fn heatmap(record: &RunRecord, arm: &str, options: &Options) -> Result<Pictu
     }
     let strip_top = if rows.is_empty() { top + 60.0 } else { 1200.0 - 130.0 };
     outside_strip(&mut picture, &outside, strip_top, right, &colour);
-    colour_bar(&mut picture, &bar, top, [values().any(|v| v <= 0.0), values().any(|v| !v.is_finite())]);
+    let wild = values().any(|value| !value.is_finite());
+    colour_bar(&mut picture, &bar, top, [values().any(|value| value <= 0.0), wild, unseen]);
     Ok(picture)
+}
+
+/// What a cell shows: next to NaN and infinity nothing is equal.
+fn mean(site: &SiteDivergence) -> f64 {
+    if site.is_blind() { f64::NAN } else { site.difference.mean_abs }
 }
 
 /// The few sites outside the blocks, with their values written out.
@@ -108,7 +115,7 @@ fn outside_strip(
     }
 }
 
-fn colour_bar(picture: &mut Picture, bar: &Axis, top: f64, [zeros, wilds]: [bool; 2]) {
+fn colour_bar(picture: &mut Picture, bar: &Axis, top: f64, [zeros, wilds, unseen]: [bool; 3]) {
     let [left, right, low, high] = [1590.0, 1630.0, 1000.0, top + 20.0];
     let steps = 160;
     let pixel = |step: i32| low + (high - low) * f64::from(step) / f64::from(steps);
@@ -129,6 +136,10 @@ fn colour_bar(picture: &mut Picture, bar: &Axis, top: f64, [zeros, wilds]: [bool
             picture.label(text, (right + 16.0, y), axis::TICK, Align::Start).colour(GREY);
             y += 44.0;
         }
+    }
+    if unseen {
+        picture.frame((left, y - 16.0), (right, y + 16.0), 1.5, GRID);
+        picture.label("not compared", (right + 16.0, y), axis::TICK, Align::Start).colour(GREY);
     }
 }
 
@@ -153,6 +164,25 @@ mod tests {
         run.sites[40].difference.mean_abs = f64::INFINITY;
         run.sites[41].difference.mean_abs = f64::NAN;
         assert_eq!(filled(&heatmap(&run, "b", &Options::default()).unwrap(), WILD), 3);
+    }
+
+    #[test]
+    fn what_was_not_compared_is_told_from_zero() {
+        let mut run = record(30, 2, 3);
+        let said = |run: &RunRecord| {
+            heatmap(run, "b", &Options::default()).unwrap().texts().contains(&"not compared")
+        };
+        assert!(!said(&run));
+        run.sites.retain(|site| site.site != "model.layers.7.mlp.up_proj");
+        assert!(said(&run));
+    }
+
+    #[test]
+    fn nothing_is_zero_next_to_what_is_no_number() {
+        let mut run = record(30, 2, 3);
+        run.sites[40].difference.mean_abs = 0.0;
+        run.sites[40].nonfinite = [1, 1];
+        assert_eq!(filled(&heatmap(&run, "b", &Options::default()).unwrap(), WILD), 2);
     }
 
     #[test]

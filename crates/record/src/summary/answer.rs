@@ -131,19 +131,33 @@ fn older(answer: &mut Answer, explanation: &Explanation) {
 
 /// Of a comparison that asked for no cause.
 fn compared(answer: &mut Answer, record: &RunRecord, arm: &Arm) {
-    let mut logits = record.logits.iter().filter(|logits| logits.arm == arm.name).peekable();
-    let any = logits.peek().is_some();
-    if any && logits.all(|logits| logits.equal == 1.0) {
-        (answer.consequence, answer.badge) = (Some(Consequence::Equal), Consequence::Equal.badge());
-    }
+    let logits = || record.logits.iter().filter(|logits| logits.arm == arm.name);
+    let [compared, all] = answer.size.sites;
+    let odd = record.sites.iter().find(|site| site.arm == arm.name && site.is_blind());
+    let blind = odd.is_some() || logits().any(|logits| logits.nonfinite[0] > 0);
+    let every = logits().count() == record.prompts.len();
+    let consequence = match () {
+        () if blind || logits().next().is_none() && compared == 0 => Some(Consequence::Undecided),
+        () if every && logits().all(|logits| logits.equal == 1.0) => Some(Consequence::Equal),
+        () => None,
+    };
+    (answer.consequence, answer.badge) = (consequence, consequence.map_or(answer.badge, Consequence::badge));
     let mine = || record.first.iter().filter(|first| first.arm == arm.name);
     let first = mine().find_map(|first| Some((first.prompt, first.site.as_deref()?)));
-    let [compared, all] = answer.size.sites;
     answer.headline = match first {
+        _ if blind => format!(
+            "{}, the reference, holds NaN or infinity{}: nothing can be held against it.",
+            answer.arms[0],
+            odd.map_or(String::new(), |odd| format!(" from {} on", odd.site))
+        ),
         Some((prompt, site)) => {
             format!("{} parts from {} at {site} on prompt {prompt}.", answer.arms[1], answer.arms[0])
         }
         None if compared == 0 => "No activations were compared.".to_owned(),
+        None if compared == all && arm.dtype != record.arms[0].dtype => format!(
+            "Every activation is the same number, in {} and in {}: {all} sites.",
+            record.arms[0].dtype, arm.dtype
+        ),
         None if compared == all => format!("Every activation is bit-equal: {all} sites."),
         None => format!("No difference at the {compared} sites that were compared, of {all}."),
     };

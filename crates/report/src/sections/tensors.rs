@@ -64,7 +64,10 @@ pub(super) fn section(record: &RunRecord) -> Markup {
     let of_recipes =
         ["arm", "recipe", "#tensors", "#elements", "#changed", "#overflowed", "#flushed to 0", "#not finite"];
     html! {
-        p { (weights.identical) " of " (weights.compared) " tensors of the state dict are bit-identical in every arm." }
+        p {
+            @if weights.compared == 0 { "No weights were compared." }
+            @else { (weights.identical) " of " (weights.compared) " tensors of the state dict are bit-identical in every arm." }
+        }
         @if different.len() > 12 {
             details {
                 summary { (different.len()) " weights differ" }
