@@ -93,7 +93,8 @@ impl Pair {
         let Piece { ids, start, rows, vocabulary, a, b } = *piece;
         let each = per_row(a, b, rows).expect("one row per token");
         let kl = compare_logits(a, b, vocabulary, TOP).expect("whole rows");
-        self.agreeing += kl.positions.iter().filter(|p| p.agrees()).count();
+        // Where logits are no numbers, no token is the most likely.
+        self.agreeing += kl.positions.iter().filter(|p| p.agrees() && !p.kl.is_nan()).count();
         // The prompt's own next tokens, of which the last position has none. Only a record asks for
         // them.
         let next = &ids[(start + 1).min(ids.len())..(start + 1 + rows).min(ids.len())];

@@ -25,6 +25,9 @@ pub(crate) struct Facts<'f> {
     /// Whether nothing differs but what two honest programs differ by: orders of summation, last
     /// bits of functions.
     pub(crate) noise_alone: bool,
+    /// Whether the two hold some of what was compared in two formats, in which equal numbers are
+    /// not equal bits.
+    pub(crate) recast: bool,
     /// KL in nats of all causes together in the wide format; NaN where it was not measured.
     pub(crate) together: f64,
 }
@@ -62,6 +65,10 @@ impl Facts<'_> {
         match () {
             () if self.blind || !compared => Consequence::Undecided,
             () if self.lost.is_some() => Consequence::ChangesOutput,
+            // Where sites lack, equal logits alone tell.
+            () if !self.differs && size.positions == 0 && size.sites[0] < size.sites[1] => {
+                Consequence::Undecided
+            }
             () if !self.differs => Consequence::Equal,
             // Sites alone were compared.
             () if size.positions == 0 && self.found.origins.is_empty() => Consequence::Noise,

@@ -99,6 +99,7 @@ pub(crate) fn conclude(inputs: Inputs) -> Explanation {
         blind,
         lost: growth::first_lost(&baseline.observed, plan.prompts.len()),
         noise_alone: order_alone && baseline.origins.is_empty(),
+        recast: plan.arms[0].arm.dtype() != arm.arm.dtype(),
         together: proof.whole(),
     };
     let rows = words::rows(&facts, &facts.size(), &extras);

@@ -9,6 +9,7 @@ use ulpscope_record::{Origin, SiteDivergence};
 use super::account::{Account, Share};
 use super::found::Outcome;
 use super::judge::Judge;
+use super::reading::Note;
 use super::recorded::Recorded;
 
 /// Everything that was found out.
@@ -42,5 +43,10 @@ impl Known<'_, '_> {
             rows.entry(order.to_string()).or_default().insert(*token);
         }
         rows
+    }
+
+    /// Whether the trace holds sites in another format than ours.
+    pub(crate) fn recast(&self) -> bool {
+        self.recorded.notes.iter().any(|note| matches!(note, Note::Recast { .. }))
     }
 }

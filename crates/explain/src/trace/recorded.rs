@@ -67,6 +67,8 @@ pub(crate) fn read(plan: &TracePlan, reading: &Reading) -> Result<Recorded, Expl
     for ((name, trace), before) in plan.traces.iter().zip(&reading.before) {
         let mut reference = reference(plan, name, trace, &mut found)?;
         reference.before = *before;
+        let note = recast(plan, reading, &reference.activations).filter(|note| !found.notes.contains(note));
+        found.notes.extend(note);
         found.references.push(reference);
     }
     let logits = plan.arm.arm.architecture().logits();
@@ -133,16 +135,20 @@ fn reference(
     let absent: Vec<String> =
         asked.iter().filter(|site| !activations.contains_key(site)).map(Site::to_string).collect();
     found.missing.extend(gap(Reason::Absent(asked.len()), absent));
-    found.missing.extend(gap(Reason::Nonfinite, blind(&plan.arm, &asked, &activations)));
+    let blind = blind(&plan.arm, &asked, &activations);
+    let names = blind.iter().map(Site::to_string).collect();
+    found.missing.extend(gap(Reason::Nonfinite, names));
     let recorded: BTreeSet<Site> = activations.keys().copied().collect();
     let log_probabilities = reading::are_log_probabilities(model, &activations);
     let judged: BTreeSet<Site> = (recorded.iter().copied())
         .filter(|site| {
-            stands(model, *site, &recorded, attention) && !(log_probabilities && *site == model.logits())
+            stands(model, *site, &recorded, attention)
+                && !(log_probabilities && *site == model.logits())
+                && !blind.contains(site)
         })
         .collect();
     let unfounded: Vec<String> = (asked.iter())
-        .filter(|site| recorded.contains(site) && !judged.contains(site))
+        .filter(|site| recorded.contains(site) && !judged.contains(site) && !blind.contains(site))
         .map(Site::to_string)
         .collect();
     found.missing.extend(gap(Reason::Unfounded, unfounded));
@@ -215,8 +221,8 @@ fn formats(plan: &TracePlan, name: &str, activations: &Activations) -> Result<()
     }
 }
 
-/// Sites that read numbers which are none. Scores may be minus infinity where they are masked.
-fn blind(arm: &NamedArm, asked: &[Site], activations: &Activations) -> Vec<String> {
+/// Recorded sites that read numbers which are none. Scores may be minus infinity where they are masked.
+fn blind(arm: &NamedArm, asked: &[Site], activations: &Activations) -> BTreeSet<Site> {
     let model = arm.arm.architecture();
     let attention: AttentionKind = arm.semantics.base.attention;
     let odd = |site: &Site| {
@@ -230,5 +236,24 @@ fn blind(arm: &NamedArm, asked: &[Site], activations: &Activations) -> Vec<Strin
     };
     let odd: BTreeSet<Site> = activations.keys().copied().filter(odd).collect();
     let reads_odd = |site: &&Site| model.reads(**site, attention).iter().any(|read| odd.contains(read));
-    asked.iter().filter(reads_odd).map(Site::to_string).collect()
+    asked
+        .iter()
+        .copied()
+        .filter(|site| activations.contains_key(site))
+        .filter(|site| reads_odd(&site))
+        .collect()
+}
+
+/// Sites in another format than the arm's: equal numbers are not equal bits there. Autocast is a
+/// note of its own, and logits that the arm's format can't hold are computed as wide as they are.
+fn recast(plan: &TracePlan, reading: &Reading, activations: &Activations) -> Option<Note> {
+    if reading.notes.iter().any(|note| matches!(note, Note::Autocast(_))) {
+        return None;
+    }
+    let (ours, logits) = (plan.arm.arm.dtype(), plan.arm.arm.architecture().logits());
+    let asked = activations.iter().filter(|(site, _)| plan.sites.matches(**site));
+    let asked = asked.filter(|(site, _)| !(reading.wide_logits && **site == logits));
+    let mut other = asked.map(|(site, x)| (site, x.values.dtype())).filter(|(_, theirs)| *theirs != ours);
+    let (first, theirs) = other.next()?;
+    Some(Note::Recast { sites: 1 + other.count(), first: first.to_string(), theirs, ours })
 }

@@ -113,6 +113,7 @@ fn judged(known: &Known, found: &Explanation, logits: &[LogitDivergence], rows: 
         blind: logits.iter().any(|l| l.nonfinite[0] > 0),
         lost: None,
         noise_alone: honest,
+        recast: known.recast(),
         together: known.account.together(),
     };
     judgement(&facts, [TRACE, &known.arm.name], rows)

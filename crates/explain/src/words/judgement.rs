@@ -81,14 +81,15 @@ fn headline(facts: &Facts, consequence: Consequence, size: &Size, [a, b]: [&str;
             short(kl),
             short(floor_kl)
         ),
-        Consequence::Equal if facts.found.origins.is_empty() && !facts.differs => {
-            format!("Every logit and every site that was compared has the same bits in {b} as in {a}.")
-        }
-        Consequence::Equal => {
-            format!("Every logit of {b} has the bits of {a}, though what comes before differs.")
-        }
+        Consequence::Equal => equal(facts, size, [a, b]),
         _ if facts.blind => {
             format!("{a}, the reference, holds NaN or infinity: nothing can be held against it.")
+        }
+        _ if positions == 0 && size.sites[0] > 0 => {
+            let [compared, asked] = size.sites;
+            format!(
+                "No difference at {compared} of {asked} sites; the others and the logits were not compared."
+            )
         }
         _ if positions == 0 => "Nothing could be compared.".to_owned(),
         _ => format!(
@@ -97,6 +98,27 @@ fn headline(facts: &Facts, consequence: Consequence, size: &Size, [a, b]: [&str;
             short(size.floor_most)
         ),
     }
+}
+
+/// What is equal, and of how much that is said.
+fn equal(facts: &Facts, size: &Size, [a, b]: [&str; 2]) -> String {
+    let what = if facts.recast { "numbers" } else { "bits" };
+    let [compared, asked] = size.sites;
+    let formats = if facts.recast { ", some in another format" } else { "" };
+    if facts.differs || !facts.found.origins.is_empty() {
+        return format!(
+            "Every logit of {b} has the {what} of {a}{formats}, though what comes before differs."
+        );
+    }
+    if compared == asked {
+        return format!(
+            "Every logit and every site that was compared has the same {what} in {b} as in {a}{formats}."
+        );
+    }
+    format!(
+        "Every logit of {b} has the {what} of {a}{formats}, and so have {compared} of {asked} sites; the others were not \
+         compared."
+    )
 }
 
 /// The KL, as a multiple of the noise where there is any.

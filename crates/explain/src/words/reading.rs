@@ -38,6 +38,11 @@ impl fmt::Display for Note {
                 f,
                 "Recorded under autocast: parameters in f32, products in {dtype}, norms and sums in f32; ours computes in {dtype}."
             ),
+            Note::Recast { sites, first, theirs, ours } => write!(
+                f,
+                "In another format at {}: {first} is in {theirs} in the trace and in {ours} in ours; compared are the numbers.",
+                plural(*sites, "site")
+            ),
             Note::LogProbabilities => {
                 f.write_str("The logits are log-probabilities: compared as distributions, not as a site.")
             }

@@ -263,7 +263,10 @@ pub(crate) fn rows(known: &Known, found: &Explanation, status: Status) -> Vec<Ro
         _ if compared == 0 => rows.push(row(Topic::Cause, "nothing.")),
         Status::NoDifference => rows.push(row(
             Topic::Cause,
-            format!("No difference: on the trace's inputs, each of the {compared} operations of ours has the trace's bits."),
+            format!(
+                "No difference: on the trace's inputs, each of the {compared} operations of ours has the trace's {}.",
+                if known.recast() { "numbers" } else { "bits" }
+            ),
         )),
         Status::Incomplete => {}
         Status::Explained if found.origins.is_empty() => {

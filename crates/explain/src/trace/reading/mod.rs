@@ -41,6 +41,8 @@ pub(crate) enum Note {
     LogProbabilities,
     /// Recorded under autocast, with products in this format.
     Autocast(DType),
+    /// So many sites, from this one on, are in another format than the arm's.
+    Recast { sites: usize, first: String, theirs: DType, ours: DType },
 }
 
 /// Reads the recordings of a plan; gives the plan with what they mean, and what was understood.
