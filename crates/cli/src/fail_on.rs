@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use ulpscope_record::summary::names;
 use ulpscope_record::text::number;
-use ulpscope_record::{Explanation, RunRecord, Status};
+use ulpscope_record::{Consequence, RunRecord, SiteDivergence, Status};
 
 use crate::suggestions;
 
@@ -72,47 +72,13 @@ impl Condition {
         self.metric == Metric::CausesAboveFloor
     }
 
-    /// One for each arm and prompt for which the condition holds. A NaN fulfils every condition.
+    /// One for each arm and prompt for which the condition holds. What is NaN, or could not be
+    /// measured, fulfils every condition.
     pub(crate) fn violations(&self, record: &RunRecord) -> Vec<Violation> {
         let holds = |value: f64| {
             value.is_nan()
                 || (self.or_equal && value == self.bound)
                 || if self.above { value > self.bound } else { value < self.bound }
-        };
-        let values: Vec<(Place<'_>, f64)> = match self.metric {
-            Metric::WeightsDifferent => vec![(Place::Run, record.weights.different.len() as f64)],
-            Metric::BuffersDifferent => {
-                let different = record.buffers.iter().filter(|b| !b.identical).count();
-                vec![(Place::Run, different as f64)]
-            }
-            Metric::CausesAboveFloor => {
-                let above = |found: &Explanation| {
-                    // What no cause is known of has one all the same.
-                    let unknown =
-                        found.status == Status::Unexplained && found.growth.iter().any(|b| b.exceeds);
-                    found.causes.iter().filter(|cause| cause.exceeds_floor).count() + usize::from(unknown)
-                };
-                let count: usize = record.explanation.iter().map(above).sum();
-                vec![(Place::Run, count as f64)]
-            }
-            metric => record
-                .logits
-                .iter()
-                .map(|l| {
-                    let value = match metric {
-                        // The distances are of finite pairs alone: they are 0 where every logit is
-                        // a NaN.
-                        Metric::MeanAbs | Metric::MaxAbs if l.kl.is_nan() && l.equal < 1.0 => f64::NAN,
-                        Metric::Kl => l.kl,
-                        Metric::Equal => l.equal,
-                        Metric::MeanAbs => l.mean_abs,
-                        Metric::MaxAbs => l.max_abs,
-                        Metric::SitesIntroducing => introducing(record, &l.arm, l.prompt) as f64,
-                        _ => l.top1_agreement,
-                    };
-                    (Place::Prompt(&l.arm, l.prompt), value)
-                })
-                .collect(),
         };
         let violation = |(place, value): (Place<'_>, f64)| {
             let (what, short) = match place {
@@ -123,13 +89,81 @@ impl Condition {
                 ),
             };
             let (name, operator) = (self.metric.name(), self.operator());
+            let unmeasured = "NaN: it could not be measured";
+            let [value, found] = match value.is_nan() {
+                true => [unmeasured.to_owned(), "NaN".to_owned()],
+                false => [value.to_string(), number(value)],
+            };
             Violation {
                 sentence: format!("--fail-on {self}: {what} has {name} {value}"),
-                brief: format!("{name} {} {operator} {}{short}", number(value), self.bound),
+                brief: format!("{name} {found} {operator} {}{short}", self.bound),
             }
         };
-        values.into_iter().filter(|(_, v)| holds(*v)).map(violation).collect()
+        self.metric.values(record).into_iter().filter(|(_, v)| holds(*v)).map(violation).collect()
     }
+}
+
+impl Metric {
+    fn name(self) -> &'static str {
+        METRICS.iter().find(|(_, m)| *m == self).expect("every metric has a name").0
+    }
+
+    /// What the record has of it; NaN where it could not be measured.
+    fn values(self, record: &RunRecord) -> Vec<(Place<'_>, f64)> {
+        // A trace holds activations alone.
+        let traced = !record.settings.traces.is_empty();
+        let of_run = |value: f64| vec![(Place::Run, value)];
+        match self {
+            Metric::WeightsDifferent if traced || record.weights.compared == 0 => of_run(f64::NAN),
+            Metric::WeightsDifferent => of_run(record.weights.different.len() as f64),
+            Metric::BuffersDifferent if traced => of_run(f64::NAN),
+            Metric::BuffersDifferent => of_run(record.buffers.iter().filter(|b| !b.identical).count() as f64),
+            Metric::CausesAboveFloor => of_run(causes_above_floor(record)),
+            _ => {
+                let arms = || record.arms.iter().skip(1).map(|arm| arm.name.as_str());
+                let pairs = (0..record.prompts.len()).flat_map(|p| arms().map(move |arm| (arm, p)));
+                let value = |(arm, prompt)| (Place::Prompt(arm, prompt), self.on(record, arm, prompt));
+                let found: Vec<_> = pairs.map(value).collect();
+                if found.is_empty() { of_run(f64::NAN) } else { found }
+            }
+        }
+    }
+
+    /// Of an arm on a prompt.
+    fn on(self, record: &RunRecord, arm: &str, prompt: usize) -> f64 {
+        if self == Metric::SitesIntroducing {
+            return introducing(record, arm, prompt);
+        }
+        let found = record.logits.iter().find(|l| l.arm == arm && l.prompt == prompt);
+        // Distances and ranks are of what is a number in both arms; and two NaNs count as equal.
+        let Some(l) = found.filter(|l| l.nonfinite == [0, 0] && !l.kl.is_nan()) else { return f64::NAN };
+        match self {
+            Metric::Equal => l.equal,
+            Metric::MeanAbs => l.mean_abs,
+            Metric::MaxAbs => l.max_abs,
+            Metric::Top1 => l.top1_agreement,
+            _ => l.kl,
+        }
+    }
+}
+
+/// Causes whose effect exceeds the noise floor; NaN where that was not decided.
+fn causes_above_floor(record: &RunRecord) -> f64 {
+    let Some(found) = &record.explanation else { return f64::NAN };
+    let judged = found.judgement.as_ref().map(|judgement| judgement.consequence);
+    if found.status == Status::Incomplete || judged == Some(Consequence::Undecided) {
+        return f64::NAN;
+    }
+    if found.status == Status::NoDifference {
+        return 0.0;
+    }
+    // Beside the floor there are logits alone.
+    if found.growth.is_empty() || found.growth.iter().any(|range| range.kl.is_nan()) {
+        return f64::NAN;
+    }
+    // What no cause is known of has one all the same.
+    let unknown = found.status == Status::Unexplained && found.growth.iter().any(|range| range.exceeds);
+    (found.causes.iter().filter(|cause| cause.exceeds_floor).count() + usize::from(unknown)) as f64
 }
 
 /// What tells an arm from the reference.
@@ -138,15 +172,17 @@ fn called(record: &RunRecord, name: &str) -> String {
     arm.map_or(name.to_owned(), |arm| names(record, arm)[1].clone())
 }
 
-/// Sites that do not give the reference's bits on the reference's inputs.
-fn introducing(record: &RunRecord, arm: &str, prompt: usize) -> usize {
-    record.sites.iter().filter(|s| s.arm == arm && s.prompt == prompt && s.introduced.equal != 1.0).count()
-}
-
-impl Metric {
-    fn name(self) -> &'static str {
-        METRICS.iter().find(|(_, m)| *m == self).expect("every metric has a name").0
+/// Sites that do not give the reference's bits on the reference's inputs; NaN where none was
+/// compared, a trace lacks some, or the reference holds what is no number.
+fn introducing(record: &RunRecord, arm: &str, prompt: usize) -> f64 {
+    let sites = || record.sites.iter().filter(|s| s.arm == arm && s.prompt == prompt);
+    let traced = !record.settings.traces.is_empty();
+    let lacking = traced && record.coverage.compared < record.coverage.sites;
+    let odd = |s: &SiteDivergence| s.is_blind() || s.introduced.equal.is_nan();
+    if lacking || sites().next().is_none() || sites().any(odd) {
+        return f64::NAN;
     }
+    sites().filter(|s| s.introduced.equal != 1.0).count() as f64
 }
 
 impl fmt::Display for Condition {
@@ -227,6 +263,71 @@ mod tests {
         explanation.status = Status::Unexplained;
         explanation.growth[0].exceeds = true;
         assert_eq!(found(&record, "causes_above_floor>=1").len(), 1, "nobody knows why is no good news");
+    }
+
+    /// Every metric, every operator, every bound: wherever a number is none, and whatever could not
+    /// be compared, the gate closes.
+    #[test]
+    fn nothing_unmeasured_passes() {
+        type Damage = fn(&mut RunRecord);
+        let of_logits = &["kl", "equal", "mean_abs", "max_abs", "top1_agreement"][..];
+        let all: Vec<&str> = METRICS.iter().map(|(name, _)| *name).collect();
+        let cases: &[(&str, &[&str], Damage)] = &[
+            ("KL is NaN", of_logits, |r| r.logits[0].kl = f64::NAN),
+            ("NaN in both, which counts as equal", of_logits, |r| r.logits[0].nonfinite = [3, 3]),
+            ("infinite in the arm", of_logits, |r| r.logits[0].nonfinite = [0, 1]),
+            ("infinite in the reference", of_logits, |r| r.logits[0].nonfinite = [1, 0]),
+            ("no logits", of_logits, |r| r.logits.clear()),
+            ("logits of another prompt", of_logits, |r| r.logits.iter_mut().for_each(|l| l.prompt += 7)),
+            ("an arm without logits", of_logits, |r| r.logits[0].arm = "z".into()),
+            ("no sites", &["sites_introducing"], |r| r.sites.clear()),
+            ("sites of no arm", &["sites_introducing"], |r| {
+                r.sites.iter_mut().for_each(|s| s.arm = "z".into());
+            }),
+            ("NaN introduced", &["sites_introducing"], |r| r.sites[0].introduced.equal = f64::NAN),
+            ("NaN in the reference", &["sites_introducing"], |r| r.sites[0].nonfinite = [2, 2]),
+            ("sites lack", &["sites_introducing", "weights_different", "buffers_different"], |r| {
+                r.settings.traces = vec!["t".into()];
+                r.coverage.compared = r.coverage.sites - 1;
+            }),
+            ("no weights", &["weights_different"], |r| r.weights = Default::default()),
+            ("no explanation", &["causes_above_floor"], |r| r.explanation = None),
+            ("incomplete", &["causes_above_floor"], |r| {
+                r.explanation.as_mut().unwrap().status = Status::Incomplete;
+            }),
+            ("undecided", &["causes_above_floor"], |r| {
+                let judgement = r.explanation.as_mut().unwrap().judgement.as_mut().unwrap();
+                judgement.consequence = Consequence::Undecided;
+            }),
+            ("no floor", &["causes_above_floor"], |r| r.explanation.as_mut().unwrap().growth.clear()),
+            ("KL of a range is NaN", &["causes_above_floor"], |r| {
+                r.explanation.as_mut().unwrap().growth[0].kl = f64::NAN;
+            }),
+            ("no prompts", &[of_logits, &["sites_introducing"]].concat(), |r| r.prompts.clear()),
+            ("one arm", &[of_logits, &["sites_introducing"]].concat(), |r| r.arms.truncate(1)),
+        ];
+        let whole = RunRecord::from_json(include_str!("../../record/tests/explained.json")).unwrap();
+        for (what, metrics, damage) in cases {
+            let mut record = whole.clone();
+            damage(&mut record);
+            for metric in &all {
+                for operator in ["<", "<=", ">", ">="] {
+                    for bound in ["-inf", "-1", "0", "1e-3", "1", "1e300", "inf"] {
+                        let condition: Condition = format!("{metric}{operator}{bound}").parse().unwrap();
+                        let found = condition.violations(&record);
+                        if metrics.contains(metric) {
+                            assert!(!found.is_empty(), "{condition}: {what}");
+                            assert!(found[0].sentence.contains("could not be measured"), "{condition}");
+                        }
+                    }
+                }
+                // What was measured all the same is judged as before.
+                let never: Condition = format!("{metric}>1e300").parse().unwrap();
+                if !metrics.contains(metric) {
+                    assert_eq!(never.violations(&record).len(), 0, "{metric}: {what}");
+                }
+            }
+        }
     }
 
     #[test]
