@@ -1,12 +1,20 @@
 //! Devices by name.
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use burn::tensor::Device;
 
 use crate::args::DeviceArgs;
 
 /// More threads than any machine has cores; a million would wait for each other without end.
 const MOST_THREADS: usize = 1024;
+
+/// What is wrong with `RUST_MIN_STACK`, from which threads take the size of their stacks: one that
+/// overflows ends the process without a word.
+pub(crate) fn too_small_stacks() -> Option<String> {
+    const LEAST: usize = 1 << 20;
+    let given = std::env::var("RUST_MIN_STACK").ok()?.parse().ok().filter(|given: &usize| *given < LEAST)?;
+    Some(format!("RUST_MIN_STACK={given}: threads need stacks of at least {LEAST} bytes; unset it"))
+}
 
 /// The device, and the number of threads that compute on this machine's side.
 pub(crate) fn open(args: &DeviceArgs) -> Result<(Device, usize)> {
@@ -24,7 +32,9 @@ pub(crate) fn open(args: &DeviceArgs) -> Result<(Device, usize)> {
     // then spent on getting it again.
     drop(std::hint::black_box(Vec::<u8>::with_capacity(31 << 20)));
     // The pool is made once, before anything uses it.
-    pool.build_global()?;
+    pool.build_global().context(
+        "the threads that compute can't be started; --threads 1 asks for fewer, and RUST_MIN_STACK may be too large",
+    )?;
     // A CPU path that was asked for and can't be had is an error now, not in the middle of the
     // work.
     ulpscope_kernels::Path::detect()?;

@@ -39,6 +39,10 @@ fn main() -> ExitCode {
     if !cfg!(feature = "cuda") {
         ulpscope_weights::stay_within_memory();
     }
+    if let Some(refused) = device::too_small_stacks() {
+        to_stderr(&format!("{} {refused}", colour::error_label()));
+        return ExitCode::FAILURE;
+    }
     let args = Args::try_parse().unwrap_or_else(|error| misused(&error));
     match run(args) {
         Ok(outcome) => {

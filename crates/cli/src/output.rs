@@ -48,7 +48,7 @@ impl Output {
         let mut output =
             Output { folder: folder.to_owned(), made: made.map(Path::to_owned).collect(), _lock: None };
         let unwritable = || format!("--out {}: the folder can't be written", folder.display());
-        fs::create_dir_all(folder).with_context(unwritable)?;
+        make_folder(folder)?;
         output._lock = match sweep::lock(folder) {
             sweep::Lock::Held(lock) => Some(lock),
             // Some file systems have no locks; what is written there is whole all the same.
@@ -68,7 +68,8 @@ impl Output {
                 format!("--out {}: an earlier run waits in {READY} and can't be moved", folder.display())
             })?;
         }
-        output.staging().and_then(tempfile::TempDir::close).with_context(unwritable)?;
+        // Closing it would take a file descriptor, of which there may be none left.
+        output.staging().and_then(|made| fs::remove_dir(made.keep())).with_context(unwritable)?;
         Ok(output)
     }
 
@@ -107,6 +108,26 @@ impl Drop for Output {
             _ = fs::remove_dir(folder);
         }
     }
+}
+
+/// Refuses a folder behind a link that leads nowhere: the system says that such a file exists.
+pub(crate) fn leads_somewhere(folder: &Path) -> Result<()> {
+    let lost = |path: &&Path| path.is_symlink() && !path.exists();
+    if let Some(link) = folder.ancestors().find(lost) {
+        bail!(
+            "--out {}: the folder can't be written: the link {} leads nowhere; make what it leads to, or name another",
+            folder.display(),
+            link.display()
+        );
+    }
+    Ok(())
+}
+
+/// Makes the folder that `--out` names, unless it is there.
+pub(crate) fn make_folder(folder: &Path) -> Result<()> {
+    leads_somewhere(folder)?;
+    fs::create_dir_all(folder)
+        .with_context(|| format!("--out {}: the folder can't be written", folder.display()))
 }
 
 fn fill(folder: &Path, record: &RunRecord, svg: bool) -> Result<()> {

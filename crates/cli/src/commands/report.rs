@@ -8,7 +8,7 @@ use ulpscope_record::RunRecord;
 
 use crate::args::ReportArgs;
 use crate::commands::{Outcome, print_files, runs};
-use crate::output::sweep;
+use crate::output::{make_folder, sweep};
 use crate::progress::Talk;
 
 pub(crate) fn run(args: &ReportArgs, talk: &Talk) -> Result<Outcome> {
@@ -26,8 +26,7 @@ pub(crate) fn run(args: &ReportArgs, talk: &Talk) -> Result<Outcome> {
     };
     let folder = args.out.clone().unwrap_or(folder);
     if !folder.as_os_str().is_empty() {
-        std::fs::create_dir_all(&folder)
-            .with_context(|| format!("--out {}: the folder can't be made", folder.display()))?;
+        make_folder(&folder)?;
     }
     sweep(&folder);
     let page = folder.join(name).with_extension("html");
