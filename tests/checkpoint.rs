@@ -149,7 +149,8 @@ fn weights_that_are_no_numbers_are_compared_and_counted() {
     model.set(tensor, 3, f32::NAN);
     model.set(tensor, 70, f32::INFINITY);
     let path = model.write(&dir, "model");
-    let r = record([path.as_str(), "--ids", "1,0,2"]);
+    let run = dir.run(["compare", "--json", &path, "--ids", "1,0,2"]);
+    let r = run.undecided(&["a, the reference, holds NaN or infinity", "mlp.up_proj"]).json();
     for arm in 0..2 {
         let conversion = entry(&r["arms"][arm]["conversions"], &[("name", json!(tensor))]);
         assert_eq!(conversion["nonfinite"], 2, "arm {arm}");
@@ -166,16 +167,18 @@ fn weights_that_are_no_numbers_are_compared_and_counted() {
     assert_eq!(r["logits"][0]["nonfinite"], json!([all, all]));
     assert!(number(&r["logits"][0]["kl"]).is_nan(), "{}", r["logits"][0]["kl"]);
 
-    // One arm alone: the largest f32 is no f16.
+    // A weight of one arm alone: the largest f32 is no f16. What it makes of activations is
+    // infinite in both.
     let mut large = Checkpoint::tiny();
     large.set(tensor, 3, 3e38);
     let path = large.write(&dir, "large");
-    let r = record([path.as_str(), "--ids", "1,0,2", "--a", "load(f32)", "--b", "load(f16)"]);
+    let args = ["compare", &path, "--ids", "1,0,2", "--a", "load(f32)", "--b", "load(f16)"];
+    let r = dir.run(args.iter().copied().chain(["--json"])).undecided(&["mlp.up_proj"]).json();
     let conversion = entry(&r["arms"][1]["conversions"], &[("name", json!(tensor))]);
     assert_eq!((&conversion["overflowed"], &conversion["nonfinite"]), (&json!(1), &json!(1)));
     let different = entry(&r["weights"]["different"], &[("name", json!(tensor))]);
     assert_eq!(different["nonfinite"], json!([0, 1]));
-    let run = dir.run(["compare", &path, "--ids", "1", "--a", "load(f32)", "--b", "load(f16)"]).ok();
+    let run = dir.run(args);
     run.check(run.stdout.contains("1 overflowed"), "people are told, too");
     let run = dir.run(["compare", &path, "--ids", "1", "--b", "load(f16)", "--fail-on", "kl>1e9"]);
     run.check(run.code == Some(3) && run.stderr.contains("NaN"), "NaN fulfils every condition");

@@ -51,19 +51,21 @@ fn model([v, c, f, blocks, h, g, d]: [usize; 7]) -> Checkpoint {
 fn everything(model: &Checkpoint, ids: &str) -> Value {
     let dir = Dir::new();
     let path = model.write(&dir, "model");
-    let run = dir.run(["compare", &path, "--ids", ids, "--out", "run", "--json"]).ok();
+    let run = dir.run(["compare", &path, "--ids", ids, "--out", "run", "--json"]);
     dir.run(["plot", "run"]).ok();
     dir.run(["report", "run"]).ok();
     // Where the reference is no number, there is nothing to compare with, and no verdict.
     let poisoned = model.tensors.values().any(|t| t.values().iter().any(|x| !x.is_finite()));
     let explained = dir.run(["explain", &path, "--ids", ids, "--quiet", "--attention", "eager"]);
-    assert_eq!(explained.code, Some(if poisoned { 4 } else { 0 }), "{}", explained.stderr);
+    for run in [&explained, &run] {
+        assert_eq!(run.code, Some(if poisoned { 4 } else { 0 }), "{}", run.stderr);
+    }
     dir.run(["weights", &path]).ok();
     dir.run(["sites", &path]).ok();
     for (recipe, file) in [("load(bf16)", "a"), ("load(f32).half()", "b")] {
         dir.run(["trace", &path, "--recipe", recipe, "--ids", ids, "--out", file]).ok();
     }
-    let diff = dir.run(["diff", "a", "b", "--json"]).ok().json();
+    let diff = dir.run(["diff", "a", "b", "--json"]).undecided(&["differ in format"]).json();
     assert_eq!(diff["not_compared"], json!([]));
     // What was written is what was printed, NaN and infinities included.
     let written: Value = serde_json::from_slice(&fs::read(dir.join("run/record.json")).unwrap()).unwrap();
@@ -89,6 +91,19 @@ fn the_smallest_and_the_oddest_models() {
             assert_eq!(number(&logits["kl"]), 0.0, "one token has all the probability");
         }
     }
+}
+
+/// A tensor of as many elements in another shape is another tensor.
+#[test]
+fn tensors_of_two_shapes_are_not_compared() {
+    let dir = Dir::new();
+    let one = model([16, 8, 6, 1, 2, 1, 4]).write(&dir, "one");
+    let other = model([16, 6, 8, 1, 2, 1, 4]).write(&dir, "other");
+    let args = ["weights", &one, &other, "--tensor", "model.layers.0.mlp.gate_proj.weight"];
+    let run = dir.run(args).undecided(&["was not compared: shape [6, 8] against [8, 6]"]);
+    run.check(!run.stdout.contains("identical"), "nothing is said of it");
+    let json = dir.run(args.iter().copied().chain(["--json"])).undecided(&[]).json();
+    assert_eq!(json["arms"][1]["against_reference"], Value::Null);
 }
 
 #[test]
@@ -131,7 +146,8 @@ fn the_record_says_which_elements_are_no_numbers() {
     token.set("model.embed_tokens.weight", 7 * 8 + 5, f32::NEG_INFINITY);
     let dir = Dir::new();
     let path = token.write(&dir, "model");
-    let run = dir.run(["compare", &path, "--ids", "1,7,2", "--json"]).ok().json();
+    let run =
+        dir.run(["compare", &path, "--ids", "1,7,2", "--json"]).undecided(&["model.embed_tokens"]).json();
     let site = |name: &str| entry(&run["sites"], &[("site", json!(name))]);
     assert_eq!(site("model.embed_tokens")["first_nonfinite"], json!([[0, 1, 5], [0, 1, 5]]));
     assert_eq!(site("model.layers.0.self_attn.q_proj")["first_nonfinite"][0], json!([0, 1, 0]));
@@ -223,7 +239,12 @@ fn sizes_at_the_edge_of_their_type() {
         odd.config["rope_parameters"] = json!({ "rope_type": "linear", "rope_theta": 1e4, "factor": 2.0 });
         odd.config["rope_parameters"][rope] = json!(value);
         let path = odd.write(&dir, &format!("{rope}-{value:e}"));
-        dir.run(["compare", &path, "--ids", "1,2,3"]).ok();
+        let run = dir.run(["compare", &path, "--ids", "1,2,3"]);
+        match value {
+            // Its powers are infinite.
+            1e-300 => run.undecided(&["model.rotary_emb.cos"]),
+            _ => run.ok(),
+        };
     }
 }
 

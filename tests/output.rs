@@ -280,6 +280,112 @@ fn stdout_that_can_not_be_written_is_an_error() {
     }
 }
 
+/// A gate stays closed whatever becomes of what is printed: 3 and 4 come before the error of
+/// writing, which comes before 0.
+#[cfg(target_os = "linux")]
+#[test]
+fn the_status_survives_a_stdout_that_can_not_be_written() {
+    let dir = Dir::new();
+    let mut model = Checkpoint::tiny();
+    model.set("model.norm.weight", 3, f32::NAN);
+    let odd = model.write(&dir, "odd");
+    let tiny = tiny();
+    dir.run(["trace", &tiny, "--out", "all"]).ok();
+    dir.run(["trace", &tiny, "--out", "some", "--sites", "lm_head"]).ok();
+    let gate = ["--fail-on", "equal<1"];
+    for (args, status) in [
+        (vec!["compare", &tiny, gate[0], gate[1]], 3),
+        (vec!["compare", &tiny, "--json", gate[0], gate[1]], 3),
+        (vec!["explain", &tiny, "--ids", "1,2,3", "-q", "--fail-on", "max_abs>=0"], 3),
+        (vec!["compare", &odd, "--fail-on", "max_abs>1e300"], 3),
+        (vec!["compare", &odd], 4),
+        (vec!["compare", &odd, "--json"], 4),
+        (vec!["explain", &odd, "-v"], 4),
+        (vec!["explain", &tiny, "--trace", "some"], 4),
+        (vec!["diff", "all", "some"], 4),
+        (vec!["diff", "all", "some", "--json"], 4),
+        (vec!["diff", "all", "all"], 0),
+        (vec!["--help"], 0),
+        (vec!["compare", "--help"], 0),
+        (vec!["--version"], 0),
+    ] {
+        let said: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
+        let start = |out: Stdio| {
+            let mut command = dir.command();
+            command.args(&args).stdin(Stdio::null()).stdout(out).stderr(Stdio::piped()).spawn().unwrap()
+        };
+        let mut unread = start(Stdio::piped());
+        drop(unread.stdout.take());
+        let unread = Run::new(said.clone(), unread.wait_with_output().unwrap());
+        unread.check(unread.code == Some(status), &format!("status {status} where nobody reads"));
+
+        let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let full = Run::new(said, start(full.into()).wait_with_output().unwrap());
+        full.check(full.code == Some(status.max(1)), &format!("status {status} on a full disk"));
+        full.check(full.stderr.contains("No space left on device"), "which is said, too");
+    }
+}
+
+/// Little room for stacks, files and names: one sentence, and nothing that is left.
+#[cfg(target_os = "linux")]
+#[test]
+fn little_room_is_one_sentence() {
+    let dir = Dir::new();
+    dir.run(["compare", &tiny(), "--out", "run"]).ok();
+    let before = dir.listing();
+    for stack in ["0", "1", "16384", "1048575"] {
+        let mut command = dir.command();
+        command.env("RUST_MIN_STACK", stack).args(["compare", &tiny(), "--out", "small"]);
+        let run = Run::new(vec!["compare".to_owned()], command.output().unwrap());
+        run.fails(&["RUST_MIN_STACK", stack, "unset it"]);
+    }
+    // The binary itself needs one to start.
+    for files in 4..8 {
+        for args in ["compare", "explain --ids 1,2,3", "trace"] {
+            let mut shell = Command::new("sh");
+            let inner = dir.command();
+            shell.env_clear().current_dir(dir.join(""));
+            inner.get_envs().for_each(|(name, value)| _ = value.map(|value| shell.env(name, value)));
+            let script = format!(
+                "ulimit -n {files}; exec '{}' {args} '{}' --out few",
+                env!("CARGO_BIN_EXE_ulpscope"),
+                tiny()
+            );
+            let run = Run::new(vec![script.clone()], shell.args(["-c", &script]).output().unwrap());
+            match run.code {
+                Some(0) => {}
+                _ => drop(run.fails(&["Too many open files"])),
+            }
+            let few = dir.join("few");
+            _ = if few.is_dir() { fs::remove_dir_all(few) } else { fs::remove_file(few) };
+            assert_eq!(dir.listing(), before, "{script}");
+        }
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_folder_behind_a_link_that_leads_nowhere() {
+    let dir = Dir::new();
+    dir.run(["compare", &tiny(), "--out", "run"]).ok();
+    std::os::unix::fs::symlink("/nowhere/x", dir.join("lost")).unwrap();
+    std::os::unix::fs::symlink("loop", dir.join("loop")).unwrap();
+    let before = dir.listing();
+    for command in
+        [vec!["compare", &tiny()], vec!["explain", &tiny()], vec!["plot", "run"], vec!["report", "run"]]
+    {
+        for out in ["lost", "lost/below", "loop", "loop/below"] {
+            let run = dir.run(command.iter().copied().chain(["--out", out]));
+            run.fails(&["--out", out, "leads nowhere", "name another"]);
+        }
+    }
+    assert_eq!(dir.listing(), before);
+    fs::create_dir(dir.join("there")).unwrap();
+    std::os::unix::fs::symlink("there", dir.join("link")).unwrap();
+    dir.run(["compare", &tiny(), "--out", "link/run"]).ok();
+    assert!(dir.join("there/run/record.json").exists());
+}
+
 /// `ulpscope … | head -1`: whoever read it has seen enough.
 #[cfg(unix)]
 #[test]
@@ -335,7 +441,9 @@ fn a_run_full_of_nan_is_written_and_drawn() {
     let mut model = Checkpoint::tiny();
     model.set("model.embed_tokens.weight", 41 * 64, f32::NAN);
     let path = model.write(&dir, "model");
-    dir.run(["compare", &path, "--out", "run"]).ok();
+    dir.run(["compare", &path, "--out", "run"]).undecided(&["from model.embed_tokens on"]);
+    let page = fs::read_to_string(dir.join("run/report.md")).unwrap();
+    assert!(page.contains("**UNDECIDED**: a, the reference, holds NaN") && !page.contains("EQUAL"), "{page}");
     dir.run(["plot", "run", "--out", "again"]).ok();
     for picture in PICTURES {
         assert!(png(&dir.join(format!("again/{picture}.png"))).2 > 50, "{picture}");

@@ -65,7 +65,10 @@ fn a_foreign_trace_is_compared_where_it_can_be() {
     theirs.get_mut("model.layers.1.self_attn.q_proj").unwrap().bytes[0] ^= 1;
     write_tensors(dir.join("theirs"), &theirs);
 
-    let found = dir.run(["diff", "ours", "theirs", "--json"]).ok().json();
+    let run = dir.run(["diff", "ours", "theirs", "--json"]);
+    let found = run
+        .undecided(&["4 of 71 sites were not compared (1 only in a, 1 only in b, 2 in", "no `ids`"])
+        .json();
     assert_eq!(found["first"], "model.layers.1.self_attn.q_proj");
     let different: Vec<&Value> = list(&found["sites"]).iter().filter(|s| number(&s["equal"]) < 1.0).collect();
     assert_eq!(different.len(), 1, "one bit in one site");
@@ -127,6 +130,156 @@ fn nothing_in_common_is_an_error() {
     dir.run(["diff", "ours", "other"]).fails(&["different prompts", "[1,2,3]"]);
 }
 
+/// Equal, different, not looked at: what was not compared is not called equal, and is counted.
+#[test]
+fn nothing_compared_is_never_equal() {
+    let dir = Dir::new();
+    traced(&dir, "ours", &[]);
+    let (whole, about) = tensors(dir.join("ours"));
+    let (up, rope) = ("model.layers.1.mlp.up_proj", "model.layers.1.self_attn.q_rope");
+    type Change<'a> = &'a dyn Fn(&mut BTreeMap<String, Stored>);
+    let widen = |t: &mut Stored| {
+        *t = Stored::f32(&t.shape, &t.values().iter().map(|x| *x as f32).collect::<Vec<_>>())
+    };
+    let as_dtype = |dtype: safetensors::Dtype, size: usize| {
+        move |t: &mut BTreeMap<String, Stored>| {
+            let stored = t.get_mut(up).unwrap();
+            let bytes = vec![1; stored.shape.iter().product::<usize>() * size];
+            *stored = Stored { dtype, shape: stored.shape.clone(), bytes };
+        }
+    };
+    let cases: &[(&str, Change, &str, [u64; 4])] = &[
+        (
+            "batch of 2",
+            &|t| {
+                t.values_mut().for_each(|x| {
+                    x.shape[0] = 2;
+                    x.bytes.extend_from_within(..);
+                })
+            },
+            "nothing was compared: none of 69",
+            [0, 0, 0, 69],
+        ),
+        (
+            "one site",
+            &|t| t.retain(|name, _| name == "lm_head"),
+            "68 of 69 sites were not compared (68 only in a)",
+            [1, 0, 0, 68],
+        ),
+        ("a site less", &|t| _ = t.remove(up), "1 of 69", [68, 0, 0, 1]),
+        (
+            "a site more",
+            &|t| _ = t.insert("x".into(), Stored::f32(&[1], &[1.0])),
+            "1 only in b",
+            [69, 0, 0, 1],
+        ),
+        ("i32", &as_dtype(safetensors::Dtype::I32, 4), "1 of 69 sites were not compared", [68, 0, 0, 1]),
+        ("fp8", &as_dtype(safetensors::Dtype::F8_E4M3, 1), "1 of 69 sites were not compared", [68, 0, 0, 1]),
+        ("bool", &as_dtype(safetensors::Dtype::BOOL, 1), "1 of 69 sites were not compared", [68, 0, 0, 1]),
+        (
+            "heads exchanged",
+            &|t| t.get_mut(rope).unwrap().shape.swap(1, 2),
+            "in another shape",
+            [68, 0, 0, 1],
+        ),
+        ("no batch", &|t| _ = t.get_mut(up).unwrap().shape.remove(0), "in another shape", [68, 0, 0, 1]),
+        (
+            "widened",
+            &|t| widen(t.get_mut(up).unwrap()),
+            "1 of 69 sites differ in format (first model.layers.1.mlp.up_proj, bf16 against f32)",
+            [68, 1, 0, 0],
+        ),
+        (
+            "all widened",
+            &|t| t.values_mut().for_each(widen),
+            "69 of 69 sites differ in format",
+            [0, 69, 0, 0],
+        ),
+        (
+            "no elements",
+            &|t| {
+                t.values_mut().for_each(|x| {
+                    x.shape[0] = 0;
+                    x.bytes.clear();
+                })
+            },
+            "nothing was compared",
+            [0, 0, 0, 69],
+        ),
+    ];
+    for (what, change, said, counts) in cases {
+        let mut theirs = whole.clone();
+        change(&mut theirs);
+        crate::util::write_trace(dir.join("theirs"), &theirs, &about);
+        for (a, b) in [("ours", "theirs"), ("theirs", "ours")] {
+            let run = dir.run(["diff", a, b]);
+            run.check(!run.stdout.contains("no site differs"), what);
+            let run = run.undecided(&[]);
+            run.check(a == "theirs" || run.stderr.contains(said), &format!("{what}: {said}"));
+            let found = dir.run(["diff", a, b, "--json"]).undecided(&[]).json();
+            let found = &found["counts"];
+            let found = ["equal", "equal_in_another_format", "differ", "not_compared"]
+                .map(|key| found[key].as_u64().unwrap());
+            assert_eq!(found, *counts, "{what}");
+        }
+        // Neither is it equal to itself where it holds nothing.
+        if *what == "no elements" {
+            dir.run(["diff", "theirs", "theirs"]).undecided(&["has no elements"]);
+        }
+    }
+    // Of which tokens, has to be said.
+    crate::util::write_tensors(dir.join("theirs"), &whole);
+    dir.run(["diff", "ours", "theirs"]).undecided(&["b has no `ids`"]);
+    dir.run(["diff", "theirs", "ours"]).undecided(&["a has no `ids`"]);
+    dir.run(["diff", "theirs", "theirs"]).undecided(&["neither trace has `ids`"]);
+    // Only what was asked for counts.
+    dir.run(["trace", &tiny(), "--out", "one", "--sites", "lm_head"]).ok();
+    dir.run(["diff", "ours", "one", "--sites", "lm_head"]).ok();
+}
+
+/// What the trace holds in another format is said, and what reads a NaN is counted as not compared.
+#[test]
+fn explain_says_what_it_could_not_look_at() {
+    let dir = Dir::new();
+    traced(&dir, "ours", &[]);
+    let (whole, about) = tensors(dir.join("ours"));
+    let up = "model.layers.1.mlp.up_proj";
+    let mut wide = whole.clone();
+    let stored = wide.get_mut(up).unwrap();
+    let values: Vec<f32> = stored.values().iter().map(|x| *x as f32).collect();
+    *stored = Stored::f32(&stored.shape, &values);
+    crate::util::write_trace(dir.join("wide"), &wide, &about);
+    let e = dir.run(["explain", &tiny(), "--trace", "wide", "--json"]).explanation();
+    let verdict = e["verdict"].as_str().unwrap();
+    assert!(
+        verdict.contains("In another format at 1 site: model.layers.1.mlp.up_proj is in f32"),
+        "{verdict}"
+    );
+    assert!(!verdict.contains("has the trace's bits"), "{verdict}");
+    let headline = e["judgement"]["headline"].as_str().unwrap();
+    assert!(headline.contains("numbers") && !headline.contains("bits"), "{headline}");
+
+    let mut odd = whole.clone();
+    let stored = odd.get_mut(up).unwrap();
+    stored.bytes[..2].copy_from_slice(&0x7fc0u16.to_le_bytes());
+    crate::util::write_trace(dir.join("odd"), &odd, &about);
+    let run = dir.run(["explain", &tiny(), "--trace", "odd", "--json"]).undecided(&["incomplete"]);
+    let record = run.json();
+    assert_eq!((&record["coverage"]["compared"], &record["coverage"]["sites"]), (&json!(68), &json!(69)));
+    let verdict = record["explanation"]["verdict"].as_str().unwrap();
+    assert!(verdict.contains("Incomplete: 1 of 69 sites could not be compared"), "{verdict}");
+
+    let mut less = whole;
+    less.remove(up);
+    crate::util::write_trace(dir.join("less"), &less, &about);
+    let run = dir.run(["explain", &tiny(), "--trace", "less", "--json"]).undecided(&[]);
+    let headline = run.json()["explanation"]["judgement"]["headline"].clone();
+    assert!(
+        headline.as_str().unwrap().contains("67 of 69 sites; the others were not compared"),
+        "{headline}"
+    );
+}
+
 #[test]
 fn broken_traces_are_refused() {
     let dir = Dir::new();
@@ -147,7 +300,8 @@ fn traces_with_nan() {
     let one = |x: &[f32]| BTreeMap::from([("lm_head".to_owned(), Stored::f32(&[1, 1, x.len()], x))]);
     write_tensors(dir.join("a"), &one(&[1.0, f32::NAN, 2.0, f32::INFINITY]));
     write_tensors(dir.join("b"), &one(&[1.0, 1.0, 2.0, f32::INFINITY]));
-    let found = dir.run(["diff", "a", "b", "--json"]).ok().json();
+    let found =
+        dir.run(["diff", "a", "b", "--json"]).undecided(&["a holds NaN or infinity at 1 of 1"]).json();
     assert_eq!(found["sites"][0]["nonfinite"], json!([2, 1]));
     assert_eq!(number(&found["sites"][0]["equal"]), 0.75);
     assert_eq!(found["first"], "lm_head");

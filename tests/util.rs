@@ -133,6 +133,17 @@ impl Run {
         self
     }
 
+    /// It did what was asked, and says in one line why that is no verdict.
+    #[track_caller]
+    pub(crate) fn undecided(self, parts: &[&str]) -> Self {
+        self.check(self.code == Some(4), "status 4 expected");
+        self.check(self.stderr.trim_end().lines().count() == 1, "one line of stderr expected");
+        for part in parts {
+            self.check(self.stderr.contains(part), &format!("`{part}` expected on stderr"));
+        }
+        self
+    }
+
     /// It was called wrongly, and says how.
     #[track_caller]
     pub(crate) fn misused(self, parts: &[&str]) -> Self {

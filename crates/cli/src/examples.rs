@@ -5,8 +5,9 @@ Where to begin:
   ulpscope compare HuggingFaceTB/SmolLM2-135M --prompt 'Gravity is' --out run
   ulpscope report run --open
 
-Exit status: 0 done, whatever was found; 1 an error; 2 wrong usage; 3 a --fail-on condition holds; 4 `explain` is
-undecided: too little was compared for a verdict.
+Exit status: 0 done, whatever was found; 1 an error; 2 wrong usage; 3 a --fail-on condition holds; 4 undecided: not
+all could be compared, or the reference is not finite. Of several, 1 for what could not be computed or kept, then 3,
+then 4, then 1 for a stdout that can't be written.
 
 HF_HOME, HF_HUB_CACHE, HF_TOKEN, HF_ENDPOINT and HF_HUB_OFFLINE mean what they mean elsewhere.
 NO_COLOR switches colour off. ULPSCOPE_CPU chooses the instructions that kernels use.

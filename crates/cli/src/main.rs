@@ -51,7 +51,6 @@ fn main() -> ExitCode {
             }
             ExitCode::from(outcome.status())
         }
-        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             to_stderr(&format!("{} {}", colour::error_label(), commands::one_sentence(&error)));
             ExitCode::FAILURE
@@ -69,9 +68,17 @@ fn misused(error: &clap::Error) -> ! {
         ));
         std::process::exit(error.exit_code())
     }
+    // What was asked for is to be read: a full disk is an error there, too.
+    if !error.use_stderr() {
+        let printed = commands::unless_unread(error.print());
+        std::process::exit(i32::from(printed.is_err_and(|error| {
+            to_stderr(&format!("{} {}", colour::error_label(), commands::one_sentence(&error)));
+            true
+        })));
+    }
     let text = error.render().to_string();
     let short = commands::short_words(&text);
-    if short == text || !error.use_stderr() {
+    if short == text {
         error.exit();
     }
     to_stderr(short.trim_end());
@@ -98,10 +105,4 @@ fn run(args: Args) -> anyhow::Result<Outcome> {
         Command::Completions(args) => commands::shell::completions(&args),
         Command::Man(args) => commands::shell::man(&args),
     }
-}
-
-/// Whoever read our output has seen enough.
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    let kind = |e: &std::io::Error| e.kind() == std::io::ErrorKind::BrokenPipe;
-    error.chain().any(|cause| cause.downcast_ref().is_some_and(kind))
 }

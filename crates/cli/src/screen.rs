@@ -5,7 +5,7 @@ use std::path::Path;
 
 use ulpscope_record::summary::{Answer, Part, answer, strips};
 use ulpscope_record::text::{brief, plural, shortened, wrapped};
-use ulpscope_record::{Consequence, RunRecord, Size, Topic};
+use ulpscope_record::{RunRecord, Size, Topic};
 
 use crate::colour::{BOLD, Ink, of_consequence};
 
@@ -310,12 +310,6 @@ fn few(names: &[String], most: usize) -> String {
     }
 }
 
-/// Whether too little was compared for a verdict.
-pub(crate) fn undecided(record: &RunRecord) -> bool {
-    let judgement = record.explanation.as_ref().and_then(|found| found.judgement.as_ref());
-    judgement.is_some_and(|judgement| judgement.consequence == Consequence::Undecided)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -421,9 +415,9 @@ LIMIT  3 tokens are too few to see faults that grow with position; 2048 or more
     #[test]
     fn an_undecided_judgement_is_told_from_the_others() {
         let mut run = explained(2);
-        assert!(!undecided(&run) && !undecided(&explained(1)));
-        run.explanation.as_mut().unwrap().judgement.as_mut().unwrap().consequence = Consequence::Undecided;
-        assert!(undecided(&run) && verdict(&run, Ink::PLAIN).starts_with("UNDECIDED   No token"));
+        run.explanation.as_mut().unwrap().judgement.as_mut().unwrap().consequence =
+            ulpscope_record::Consequence::Undecided;
+        assert!(verdict(&run, Ink::PLAIN).starts_with("UNDECIDED   No token"));
     }
 
     #[test]

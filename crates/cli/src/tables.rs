@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
-use ulpscope_record::summary::{bisected, block, fork, measured, proved};
-use ulpscope_record::text::{number, percent, shortened, wrapped};
+use ulpscope_record::summary::{Start, bisected, block, fork, measured, proved, start};
+use ulpscope_record::text::{number, percent, plural, shortened, wrapped};
 use ulpscope_record::{Arm, Buffer, Explanation, Model, RunRecord, SiteDivergence, Weights};
 
 use crate::colour::{ALARM, BOLD, Ink};
@@ -107,14 +107,14 @@ pub(crate) fn arms(arms: &[Arm]) -> String {
 
 /// State dicts and buffers.
 pub(crate) fn weights(arms: &[Arm], weights: &Weights, buffers: &[Buffer], ink: Ink) -> String {
-    let fraction =
-        if weights.compared == 0 { 1.0 } else { weights.identical as f64 / weights.compared as f64 };
-    let mut text = format!(
-        "\nweights: {} of {} tensors of the state dict identical in every arm ({})\n",
-        weights.identical,
-        weights.compared,
-        percent(fraction)
-    );
+    let mut text = match weights.compared {
+        0 => "\nweights: none were compared\n".to_owned(),
+        compared => format!(
+            "\nweights: {} of {compared} tensors of the state dict identical in every arm ({})\n",
+            weights.identical,
+            percent(weights.identical as f64 / compared as f64)
+        ),
+    };
     for d in weights.different.iter().take(ROWS) {
         let relation = d.relation.as_deref().unwrap_or("no simple relation");
         _ = writeln!(
@@ -182,7 +182,8 @@ fn logits(record: &RunRecord, arm: &Arm, prompt: usize) -> String {
         percent(l.top1_agreement)
     );
     if l.nonfinite != [0, 0] {
-        _ = writeln!(text, "NaN or infinite logits: {} | {}", l.nonfinite[0], l.nonfinite[1]);
+        let [a, b] = l.nonfinite;
+        _ = writeln!(text, "NaN or infinite logits: {a} | {b}; means are of the others");
     }
     text
 }
@@ -254,20 +255,28 @@ fn origin(record: &RunRecord, arm: &Arm, prompt: usize, ink: Ink) -> String {
             );
         }
     }
-    let first = record.first.iter().find(|f| f.arm == arm.name && f.prompt == prompt);
-    let first = first.and_then(|first| first.site.as_ref());
+    let first = start(record, &arm.name, prompt);
     let compared = of(record, arm, prompt).count();
     let asked = asked(record, compared);
     text += &match first {
-        Some(site) => format!("\n{} {site}\n", ink.paint(BOLD, "first site that differs:")),
-        None if compared == 0 => {
+        Start::At(site) => format!("\n{} {site}\n", ink.paint(BOLD, "first site that differs:")),
+        Start::Blind { blind, first, .. } => format!(
+            "\n{} the reference holds NaN or infinity at {blind} of {compared} sites, from {first} on\n",
+            ink.paint(BOLD, "undecided:")
+        ),
+        Start::Unseen => {
             format!("\n{} of the {asked} sites was compared\n", ink.paint(BOLD, "no site looked at: none"))
         }
-        None if compared == asked => {
+        Start::Nowhere(_) if compared == asked => {
             let title = ink.paint(BOLD, "no site differs:");
-            format!("\n{title} every activation is bit-equal, at all {compared} sites\n")
+            let formats = [&record.arms[0].dtype, &arm.dtype];
+            let same = match formats[0] == formats[1] {
+                true => "bit-equal".to_owned(),
+                false => format!("the same number in {} and in {}", formats[0], formats[1]),
+            };
+            format!("\n{title} every activation is {same}, at all {compared} sites\n")
         }
-        None => {
+        Start::Nowhere(_) => {
             let said = format!("at the {compared} that were compared, of {asked}");
             format!("\n{} {said}\n", ink.paint(BOLD, "no site differs"))
         }
@@ -361,21 +370,39 @@ pub(crate) fn diff(found: &Found, all: bool) -> String {
     if all {
         text += &every_site(found);
     }
-    let [equal, differ, absent] = found.counts();
+    let [equal, recast, differ, absent] = found.counts();
+    let compared = equal + recast + differ;
+    let same = match recast {
+        0 => String::new(),
+        _ => format!(", {recast} equal in another format"),
+    };
     _ = writeln!(
         text,
-        "{} sites compared: {equal} bit-equal, {differ} differ; {absent} not compared",
-        equal + differ
+        "{compared} of {} sites compared: {equal} bit-equal{same}, {differ} differ; {absent} not compared",
+        compared + absent
     );
-    let other = found.sites.iter().find_map(|site| Some((&site.site, site.formats?)));
-    if let Some((site, [a, b])) = other {
+    if let Some((count, first, [a, b])) = found.other_formats() {
         _ = writeln!(
             text,
-            "formats differ: {site} is in {a} and in {b}; one rounding to the coarser makes no jump"
+            "formats differ at {}: {first} is in {a} and in {b}; one rounding to the coarser makes no jump",
+            plural(count, "site")
+        );
+    }
+    if let Some(first) = found.odd.first() {
+        let sites = plural(found.odd.len(), "site");
+        _ = writeln!(
+            text,
+            "a holds NaN or infinity at {sites}, first at {first}: nothing is equal next to those"
         );
     }
     match (found.first(), found.jumps.first()) {
-        (None, _) => _ = writeln!(text, "no site differs: all {equal} are bit-equal"),
+        (None, _) if equal == compared + absent && found.odd.is_empty() => {
+            _ = writeln!(text, "no site differs: all {equal} are bit-equal");
+        }
+        (None, _) => {
+            let (judged, all) = (compared - found.odd.len(), compared + absent);
+            _ = writeln!(text, "no difference at the {judged} sites that could be judged, of {all}");
+        }
         (Some(first), Some(jump)) if jump.site == first => {
             _ = writeln!(text, "first site that differs: {first}");
         }
@@ -408,9 +435,11 @@ pub(crate) fn diff(found: &Found, all: bool) -> String {
     }
     if let Some(logits) = &found.logits {
         let positions = logits.positions.len();
+        let odd = logits.positions.iter().filter(|position| position.kl.is_nan()).count();
+        let more = if odd > 0 { format!("; {odd} hold NaN or infinity") } else { String::new() };
         _ = writeln!(
             text,
-            "logits: KL(a || b) {} nats, at most {}; same most likely token at {} of {positions} positions",
+            "logits: KL(a || b) {} nats, at most {}; same most likely token at {} of {positions} positions{more}",
             number(logits.mean_kl),
             number(logits.max_kl),
             positions - Found::flips(logits)

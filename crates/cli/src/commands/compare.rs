@@ -8,8 +8,10 @@ use anyhow::{Context, Result, bail};
 use burn::tensor::Device;
 use ulpscope_compare::{Findings, Plan, Step, compare_keeping};
 use ulpscope_explain::{Options, Stage, explain};
-use ulpscope_record::summary::names;
-use ulpscope_record::{Explanation, Model, Prompt, Provenance, RunRecord, SCHEMA, Settings, Status};
+use ulpscope_record::summary::{self, names};
+use ulpscope_record::{
+    Consequence, Explanation, Model, Prompt, Provenance, RunRecord, SCHEMA, Settings, Status,
+};
 
 use crate::args::CompareArgs;
 use crate::colour::Ink;
@@ -177,14 +179,17 @@ pub(super) fn finish(
     record.settings.failed = violations.iter().map(|violation| violation.brief.clone()).collect();
     name_models(&mut record);
     let incomplete = record.explanation.as_ref().is_some_and(|e| e.status == Status::Incomplete);
+    let answer = summary::answer(&record);
+    let undecided = answer.consequence == Some(Consequence::Undecided);
     let outcome = if !violations.is_empty() {
         Outcome::Failed(violations.into_iter().map(|violation| violation.sentence).collect())
-    } else if incomplete || screen::undecided(&record) {
-        let why = match incomplete {
-            true => "incomplete: not all that was asked for could be compared (see above)",
-            false => "undecided: too little was compared for a verdict (see above)",
+    } else if incomplete || undecided {
+        let why = match record.explanation {
+            Some(_) if incomplete => "incomplete: not all that was asked for could be compared (see above)",
+            Some(_) => "undecided: too little was compared for a verdict (see above)",
+            None => &format!("undecided: {}", answer.headline),
         };
-        Outcome::Undecided(why.to_owned())
+        Outcome::Undecided(vec![why.to_owned()])
     } else {
         Outcome::Done
     };
@@ -195,14 +200,15 @@ pub(super) fn finish(
     let (ink, folder) = (Ink::stdout(), args.out.as_deref());
     let screen = || screen::screen(&record, Ending { status: outcome.status(), folder }, ink);
     let written = || folder.map_or(String::new(), |out| format!("\nwritten to {}\n", out.display()));
-    print(&match record.explanation {
+    let text = match record.explanation {
         _ if args.json => record.to_json()?,
         None => tables::record(&record, ink) + &written(),
         Some(_) if talk.verbose() => format!("{}\n{}", tables::record(&record, ink), screen()),
         Some(_) if talk.quiet() => screen::verdict(&record, ink),
         Some(_) => screen(),
-    })?;
-    Ok(outcome)
+    };
+    let printed = print(&text);
+    outcome.printed(printed)
 }
 
 /// Names the two that are judged as only we can: by what was given on the command line.

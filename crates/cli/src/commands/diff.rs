@@ -1,5 +1,6 @@
 //! `ulpscope diff`: two traces, ours or another program's.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::{Result, bail};
@@ -7,6 +8,7 @@ use serde_json::json;
 use ulpscope_capture::Trace;
 use ulpscope_compare::{Beside, Jump, jumps};
 use ulpscope_decoder::forward_order;
+use ulpscope_floats::{DType, Floats};
 use ulpscope_metrics::{Difference, LogitDifference, compare_logits, difference};
 
 use crate::args::DiffArgs;
@@ -16,70 +18,57 @@ use crate::{suggestions, tables};
 
 pub(crate) fn run(args: &DiffArgs, talk: &Talk) -> Result<Outcome> {
     let stage = talk.stage("comparing");
-    let (a, b) = (read(&args.a)?, read(&args.b)?);
-    if let (Some(ours), Some(theirs)) = (a.about.get("ids"), b.about.get("ids"))
+    let traces = [read(&args.a)?, read(&args.b)?];
+    let ids = traces.each_ref().map(|trace| trace.about.get("ids"));
+    if let [Some(ours), Some(theirs)] = ids
         && !same_ids(ours, theirs)
     {
         bail!("the traces are of different prompts: {ours} against {theirs}");
     }
-    let mut names: Vec<&String> = a.activations.keys().filter(|n| b.activations.contains_key(*n)).collect();
-    names.retain(|name| args.sites.matches_name(name));
-    // Our own sites in forward order; names we do not know, by name, at the end.
-    names.sort_by_key(|name| {
-        (forward_order(name).map_or((1, None), |place| (0, Some(place))), (*name).clone())
+    let found = Found::of(&traces, args)?;
+    drop(stage);
+    let nothing = nothing_compared(&found, &traces, args);
+    let printed = match nothing {
+        _ if args.json => print_json(&found.json()),
+        Some(_) => Ok(()),
+        None => print(&tables::diff(&found, args.all)),
+    };
+    let why = nothing.or_else(|| {
+        let reasons = found.open_questions(ids.map(|ids| ids.is_some()));
+        (!reasons.is_empty()).then(|| format!("undecided: {}", reasons.join("; ")))
     });
-    if names.is_empty() {
-        let common = a.activations.keys().filter(|name| b.activations.contains_key(*name));
-        let common: Vec<String> = common.cloned().collect();
-        if common.is_empty() {
-            return Ok(Outcome::Undecided(format!(
-                "the traces have no site in common: nothing was compared; {} begins with `{}`, {} with `{}`",
-                args.a.display(),
-                a.activations.keys().next().map_or("", String::as_str),
-                args.b.display(),
-                b.activations.keys().next().map_or("", String::as_str)
-            )));
-        }
+    why.map_or(Outcome::Done, |why| Outcome::Undecided(vec![why])).printed(printed)
+}
+
+/// Why nothing at all was compared, if so.
+fn nothing_compared(found: &Found, [a, b]: &[Trace; 2], args: &DiffArgs) -> Option<String> {
+    if !found.sites.is_empty() {
+        return None;
+    }
+    let common: Vec<String> =
+        a.activations.keys().filter(|name| b.activations.contains_key(*name)).cloned().collect();
+    if common.is_empty() {
+        let first = |trace: &Trace| trace.activations.keys().next().cloned().unwrap_or_default();
+        return Some(format!(
+            "the traces have no site in common: nothing was compared; {} begins with `{}`, {} with `{}`",
+            args.a.display(),
+            first(a),
+            args.b.display(),
+            first(b)
+        ));
+    }
+    if !common.iter().any(|name| args.sites.matches_name(name)) {
         let near = suggestions::alike(&args.sites.to_string(), &common);
-        return Ok(Outcome::Undecided(format!(
+        return Some(format!(
             "the traces have no site in common that `{}` matches: nothing was compared{near}",
             args.sites
-        )));
+        ));
     }
-    let mut found = Found::default();
-    for name in names {
-        let (x, y) = (&a.activations[name], &b.activations[name]);
-        if x.shape != y.shape {
-            found.not_compared.push(format!("{name}: shape {:?} against {:?}", x.shape, y.shape));
-            continue;
-        }
-        if name == LOGITS {
-            let vocabulary = x.shape.last().copied().unwrap_or(1);
-            found.logits = compare_logits(&x.values, &y.values, vocabulary, 1).ok();
-        }
-        let beside = Beside::of(name, &x.values, &y.values);
-        found.rows.push((x.shape.clone(), difference(&x.values, &y.values)?));
-        found.sites.push(beside);
-    }
-    found.jumps = jumps(&found.sites);
-    for (side, other, trace) in [(0, &b, &a), (1, &a, &b)] {
-        let alone = |name: &&String| !other.activations.contains_key(*name) && args.sites.matches_name(name);
-        found.only_in[side] = trace.activations.keys().filter(alone).cloned().collect();
-        let holder = ["a", "b"][side];
-        let skipped =
-            trace.skipped.iter().map(|name| format!("{name}: no floating-point numbers in {holder}"));
-        found.not_compared.extend(skipped);
-    }
-    drop(stage);
-    if args.json {
-        print_json(&found.json())?;
-    } else {
-        print(&tables::diff(&found, args.all))?;
-    }
-    if found.sites.is_empty() {
-        return Ok(Outcome::Undecided("nothing was compared: no site has the same shape in both".to_owned()));
-    }
-    Ok(Outcome::Done)
+    let [.., absent] = found.counts();
+    Some(format!(
+        "nothing was compared: none of {absent} sites is in both with the same shape; {}",
+        found.not_compared.first().map_or("", String::as_str)
+    ))
 }
 
 /// The site whose values are logits.
@@ -100,14 +89,110 @@ pub(crate) struct Found {
     pub(crate) only_in: [Vec<String>; 2],
     /// What else was not compared, and why.
     pub(crate) not_compared: Vec<String>,
+    /// Sites at which the first trace holds what is no number.
+    pub(crate) odd: Vec<String>,
 }
 
 impl Found {
-    /// Sites that are bit-equal, that differ, and that were not compared.
-    pub(crate) fn counts(&self) -> [usize; 3] {
-        let equal = self.rows.iter().filter(|(_, d)| d.identical()).count();
+    fn of(traces: &[Trace; 2], args: &DiffArgs) -> Result<Self> {
+        let [a, b] = traces;
+        let mut names: Vec<&String> =
+            a.activations.keys().filter(|n| b.activations.contains_key(*n)).collect();
+        names.retain(|name| args.sites.matches_name(name));
+        // Our own sites in forward order; names we do not know, by name, at the end.
+        names.sort_by_key(|name| {
+            (forward_order(name).map_or((1, None), |place| (0, Some(place))), (*name).clone())
+        });
+        let mut found = Found::default();
+        for name in names {
+            let (x, y) = (&a.activations[name], &b.activations[name]);
+            if x.shape != y.shape {
+                found.not_compared.push(format!("{name}: shape {:?} against {:?}", x.shape, y.shape));
+                continue;
+            }
+            if x.values.is_empty() {
+                found.not_compared.push(format!("{name}: shape {:?} has no elements", x.shape));
+                continue;
+            }
+            if name == LOGITS {
+                let vocabulary = x.shape.last().copied().unwrap_or(1);
+                found.logits = compare_logits(&x.values, &y.values, vocabulary, 1).ok();
+            }
+            if holds_no_number(name, &x.values) {
+                found.odd.push(name.clone());
+            }
+            found.sites.push(Beside::of(name, &x.values, &y.values));
+            found.rows.push((x.shape.clone(), difference(&x.values, &y.values)?));
+        }
+        found.jumps = jumps(&found.sites);
+        let unread: BTreeSet<&String> =
+            traces.iter().flat_map(|t| &t.skipped).filter(|name| args.sites.matches_name(name)).collect();
+        for (side, other) in [(0, b), (1, a)] {
+            let alone = |name: &&String| {
+                !other.activations.contains_key(*name)
+                    && !unread.contains(name)
+                    && args.sites.matches_name(name)
+            };
+            found.only_in[side] = traces[side].activations.keys().filter(alone).cloned().collect();
+        }
+        for name in unread {
+            let holders = ["a", "b"].into_iter().zip(traces).filter(|(_, t)| t.skipped.contains(name));
+            let holders: Vec<&str> = holders.map(|(holder, _)| holder).collect();
+            let said = format!("{name}: not in f64, f32, bf16 or f16 in {}", holders.join(" and "));
+            found.not_compared.push(said);
+        }
+        Ok(found)
+    }
+
+    /// Sites that are bit-equal, that hold the same numbers in another format, that differ, and
+    /// that were not compared.
+    pub(crate) fn counts(&self) -> [usize; 4] {
+        let all = || self.sites.iter().zip(&self.rows);
+        let same = |formats: bool| {
+            all().filter(|(site, (_, d))| d.identical() && site.formats.is_some() == formats).count()
+        };
+        let (equal, recast) = (same(false), same(true));
         let alone: usize = self.only_in.iter().map(Vec::len).sum();
-        [equal, self.rows.len() - equal, alone + self.not_compared.len()]
+        [equal, recast, self.rows.len() - equal - recast, alone + self.not_compared.len()]
+    }
+
+    /// Sites that are in other formats in the two, and the first of them.
+    pub(crate) fn other_formats(&self) -> Option<(usize, &str, [DType; 2])> {
+        let mut other = self.sites.iter().filter_map(|site| Some((site.site.as_str(), site.formats?)));
+        let (first, formats) = other.next()?;
+        Some((other.count() + 1, first, formats))
+    }
+
+    /// What keeps the two from being judged, each in words; `ids`: whether each says of which
+    /// tokens it is.
+    fn open_questions(&self, ids: [bool; 2]) -> Vec<String> {
+        let mut open = Vec::new();
+        let [.., absent] = self.counts();
+        let all = absent + self.rows.len();
+        if absent > 0 {
+            let [a, b] = self.only_in.each_ref().map(Vec::len);
+            let rest = self.not_compared.len();
+            let parts = [(a, "only in a"), (b, "only in b"), (rest, "in another shape or format")];
+            let parts = parts.into_iter().filter(|(count, _)| *count > 0);
+            let parts: Vec<String> = parts.map(|(count, what)| format!("{count} {what}")).collect();
+            open.push(format!("{absent} of {all} sites were not compared ({})", parts.join(", ")));
+        }
+        if let Some((count, first, [a, b])) = self.other_formats() {
+            open.push(format!("{count} of {all} sites differ in format (first {first}, {a} against {b})"));
+        }
+        if let Some(first) = self.odd.first() {
+            let count = self.odd.len();
+            open.push(format!(
+                "a holds NaN or infinity at {count} of {all} sites (first {first}), next to which nothing is equal"
+            ));
+        }
+        match ids {
+            [true, true] => {}
+            [false, false] => open.push("neither trace has `ids`, the tokens that it is of".to_owned()),
+            [true, false] => open.push("b has no `ids`, the tokens that it is of".to_owned()),
+            [false, true] => open.push("a has no `ids`, the tokens that it is of".to_owned()),
+        }
+        open
     }
 
     /// The first site that differs.
@@ -116,15 +201,16 @@ impl Found {
         all.find(|(_, (_, d))| !d.identical()).map(|(site, _)| site.site.as_str())
     }
 
-    /// Positions at which the most likely token flips.
+    /// Positions at which the most likely token flips, or is none.
     pub(crate) fn flips(logits: &LogitDifference) -> usize {
-        logits.positions.iter().filter(|position| !position.agrees()).count()
+        logits.positions.iter().filter(|position| !position.agrees() || position.kl.is_nan()).count()
     }
 
     fn json(&self) -> serde_json::Value {
         let sites = self.sites.iter().zip(&self.rows).map(|(one, (shape, d))| {
             json!({
-                "site": one.site, "shape": shape, "equal": json_number(d.equal_fraction()),
+                "site": one.site, "shape": shape, "formats": one.formats.map(|all| all.map(DType::name)),
+                "equal": json_number(d.equal_fraction()),
                 "mean_abs": json_number(d.mean_abs()), "max_abs": json_number(d.max_abs),
                 "rms": json_number(d.rms()), "cosine": json_number(d.cosine()), "nonfinite": d.nonfinite,
                 "relative": json_number(one.relative), "beyond_two_steps": one.far,
@@ -148,14 +234,24 @@ impl Found {
             .into_iter()
             .flat_map(|(holder, names)| names.iter().map(move |name| format!("{name}: only in {holder}")));
         let not_compared: Vec<String> = self.not_compared.iter().cloned().chain(alone).collect();
-        let [equal, differ, absent] = self.counts();
+        let [equal, recast, differ, absent] = self.counts();
         json!({
             "sites": sites.collect::<Vec<_>>(), "first": self.first(),
             "jumps": jumps.collect::<Vec<_>>(), "first_jump": self.jumps.first().map(|jump| &jump.site),
             "logits": logits, "only_in_a": only_in_a, "only_in_b": only_in_b, "not_compared": not_compared,
-            "counts": { "equal": equal, "differ": differ, "not_compared": absent },
+            "reference_not_finite": self.odd,
+            "counts": {
+                "equal": equal, "equal_in_another_format": recast, "differ": differ, "not_compared": absent,
+            },
         })
     }
+}
+
+/// Whether a tensor holds NaN or infinity. Scores are minus infinity where they are masked.
+fn holds_no_number(name: &str, values: &Floats) -> bool {
+    let scores = name.ends_with("scores");
+    let odd = |x: f64| !(x.is_finite() || scores && x == f64::NEG_INFINITY);
+    (0..values.len()).any(|i| odd(values.get(i)))
 }
 
 fn read(path: &Path) -> Result<Trace> {

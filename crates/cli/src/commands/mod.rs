@@ -29,7 +29,7 @@ pub(crate) enum Outcome {
     /// It did, and found what `--fail-on` was to look out for.
     Failed(Vec<String>),
     /// It did, but too little was compared for a verdict.
-    Undecided(String),
+    Undecided(Vec<String>),
 }
 
 impl Outcome {
@@ -46,9 +46,21 @@ impl Outcome {
     pub(crate) fn sentences(&self) -> &[String] {
         match self {
             Outcome::Done => &[],
-            Outcome::Failed(findings) => findings,
-            Outcome::Undecided(why) => std::slice::from_ref(why),
+            Outcome::Failed(sentences) | Outcome::Undecided(sentences) => sentences,
         }
+    }
+
+    /// The same after printing. What was found is said by the status even where it can't be
+    /// printed; without a finding, that is the error.
+    pub(crate) fn printed(mut self, printed: Result<()>) -> Result<Self> {
+        match (&mut self, printed) {
+            (Outcome::Done, Err(error)) => return Err(error),
+            (Outcome::Failed(sentences) | Outcome::Undecided(sentences), Err(error)) => {
+                sentences.push(one_sentence(&error));
+            }
+            (_, Ok(())) => {}
+        }
+        Ok(self)
     }
 }
 
@@ -56,7 +68,15 @@ impl Outcome {
 /// more.
 pub(crate) fn print(text: &str) -> Result<()> {
     let mut out = std::io::stdout().lock();
-    out.write_all(text.as_bytes()).and_then(|()| out.flush()).context("standard output can't be written")
+    unless_unread(out.write_all(text.as_bytes()).and_then(|()| out.flush()))
+}
+
+/// Whoever reads no more of stdout has seen enough: that is no error, and changes no status.
+pub(crate) fn unless_unread(written: std::io::Result<()>) -> Result<()> {
+    match written {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        written => written.context("standard output can't be written"),
+    }
 }
 
 /// Writes JSON to stdout.

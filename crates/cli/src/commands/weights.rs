@@ -38,8 +38,8 @@ pub(crate) fn run(args: &WeightsArgs, talk: &Talk) -> Result<Outcome> {
 
 /// One tensor in every arm, and how it differs from the reference's.
 fn tensor(arms: &[NamedArm], name: &str, json: bool) -> Result<Outcome> {
-    let mut reference: Option<Floats> = None;
-    let mut found = Vec::new();
+    let mut reference: Option<(Vec<usize>, Floats)> = None;
+    let (mut found, mut apart) = (Vec::new(), Vec::new());
     for NamedArm { name: arm_name, arm, .. } in arms {
         let (rotary, of) = (arm.rotary().0, arm.architecture());
         let buffer = rotary.iter().flat_map(RotaryEmbedding::buffers).find(|(buffer, _)| *buffer == name);
@@ -56,11 +56,20 @@ fn tensor(arms: &[NamedArm], name: &str, json: bool) -> Result<Outcome> {
             print(&format!("{name} in {arm_name}: {}, {shape:?}\n{shown}\n", arm.recipe()))?;
         }
         let about = json!({ "arm": arm_name, "recipe": arm.recipe().to_string(), "corner": corner });
-        let Some(reference) = &reference else {
-            reference = Some(values);
+        let Some((of_reference, reference)) = &reference else {
+            reference = Some((shape, values));
             found.push(about);
             continue;
         };
+        if *of_reference != shape {
+            apart.push(format!(
+                "{name} in {arm_name} was not compared: shape {of_reference:?} against {shape:?}"
+            ));
+            let mut about = about;
+            about["against_reference"] = json!(null);
+            found.push(about);
+            continue;
+        }
         let d = difference(reference, &values)?;
         let same = reference.dtype() == values.dtype() && d.identical();
         let related = relation(reference, &values).map(|r| r.to_string());
@@ -88,7 +97,7 @@ fn tensor(arms: &[NamedArm], name: &str, json: bool) -> Result<Outcome> {
     if json {
         print_json(&json!({ "tensor": name, "arms": found }))?;
     }
-    Ok(Outcome::Done)
+    Ok(if apart.is_empty() { Outcome::Done } else { Outcome::Undecided(apart) })
 }
 
 fn corner(shape: &[usize], values: &Floats) -> Result<Corner> {
