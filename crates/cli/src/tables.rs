@@ -217,14 +217,20 @@ fn layers(record: &RunRecord, arm: &Arm, prompt: usize) -> String {
         let d = &s.difference;
         _ = writeln!(
             text,
-            "{n:>7}  {:>12} {:>14}  {:>10}  {:>9}",
+            "{n:>7}  {:>12} {:>14}  {:>10}  {:>9}{}",
             number(d.mean_abs),
             rounded(d.mean_abs, &arm.dtype),
             number(d.max_abs),
-            percent(d.equal)
+            percent(d.equal),
+            not_finite(s)
         );
     }
     if any { text } else { String::new() }
+}
+
+/// Behind a row of numbers that leave out what is none in the reference.
+fn not_finite(site: &SiteDivergence) -> &'static str {
+    if site.is_blind() { "  a not finite" } else { "" }
 }
 
 /// Where it starts: the first site, the sites that introduce most, and the sites of layer 0 one by
@@ -245,13 +251,14 @@ fn origin(record: &RunRecord, arm: &Arm, prompt: usize, ink: Ink) -> String {
             let (d, i) = (&s.difference, &s.introduced);
             _ = writeln!(
                 text,
-                "  {:42} {:>9}  {:>10}  {:>10}    {:>9}  {:>10}",
+                "  {:42} {:>9}  {:>10}  {:>10}    {:>9}  {:>10}{}",
                 s.site,
                 percent(d.equal),
                 number(d.mean_abs),
                 number(d.max_abs),
                 percent(i.equal),
-                number(i.mean_abs)
+                number(i.mean_abs),
+                not_finite(s)
             );
         }
     }

@@ -312,7 +312,8 @@ impl Page {
                         let found =
                             of_prompt().find(|site| site.arm == *arm && block(&site.site) == Some(layer));
                         let cell = |value: fn(&SiteDivergence) -> f64| {
-                            found.map_or("–".into(), |f| number(value(f)))
+                            let judged = |f| if SiteDivergence::is_blind(f) { f64::NAN } else { value(f) };
+                            found.map_or("–".into(), |f| number(judged(f)))
                         };
                         row.extend([cell(|f| f.difference.mean_abs), cell(|f| f.difference.max_abs)]);
                     }

@@ -4,7 +4,7 @@ use maud::{Markup, html};
 use serde_json::json;
 use ulpscope_record::summary::{Start, answer, start, told};
 use ulpscope_record::text::{number, percent, shortened};
-use ulpscope_record::{Arm, LogitDivergence, RunRecord};
+use ulpscope_record::{Arm, Consequence, LogitDivergence, RunRecord};
 
 use crate::bars::Axis;
 use crate::page;
@@ -134,9 +134,14 @@ impl<'a> Line<'a> {
 pub(crate) fn lines(runs: &[(String, RunRecord)]) -> Vec<Line<'_>> {
     let mut lines = Vec::new();
     for (name, record) in runs {
-        let explained = record.explanation.as_ref().map(|found| (found.arm.as_str(), answer(record).badge));
+        let answer = answer(record);
+        let explained = record.explanation.as_ref().map(|found| (found.arm.as_str(), answer.badge));
+        let compared = match (explained, answer.consequence) {
+            (None, Some(Consequence::Undecided)) => answer.badge,
+            _ => "compared",
+        };
         for arm in record.arms.iter().skip(1) {
-            let badge = explained.filter(|(of, _)| *of == arm.name).map_or("compared", |(_, badge)| badge);
+            let badge = explained.filter(|(of, _)| *of == arm.name).map_or(compared, |(_, badge)| badge);
             let prompts: Vec<Option<usize>> = match record.prompts.len() {
                 0 => vec![None],
                 count => (0..count).map(Some).collect(),

@@ -43,6 +43,30 @@ fn every_section_is_there_and_every_link_leads_to_one() {
     assert!(page.ends_with("</html>\n"), "a page that was cut short has another end");
 }
 
+/// Equal, different, not looked at: a page does not call the third the first.
+#[test]
+fn what_was_not_compared_is_not_called_equal() {
+    let mut odd = small();
+    odd.first.iter_mut().for_each(|first| first.site = None);
+    odd.logits.iter_mut().for_each(|logits| logits.equal = 1.0);
+    odd.sites[2].nonfinite = [1, 1];
+    let mut unseen = small();
+    unseen.weights = Default::default();
+    unseen.first.iter_mut().for_each(|first| first.site = None);
+    unseen.sites.clear();
+    unseen.logits.clear();
+    unseen.coverage.compared = 0;
+    for (run, said) in [(odd, "holds NaN or infinity"), (unseen, "No activations were compared.")] {
+        let runs = [("one".to_owned(), run.clone()), ("other".to_owned(), run.clone())];
+        for page in [html(&run), markdown(&run), several(&runs), markdown_of_several(&runs)] {
+            assert!(page.contains("UNDECIDED"), "{page}");
+            assert!(!page.contains(">EQUAL<") && !page.contains("**EQUAL**"), "{page}");
+        }
+        assert!(html(&run).contains(said) && markdown(&run).contains(said), "{}", markdown(&run));
+        assert!(!markdown(&run).contains("0 of 0 tensors"), "{}", markdown(&run));
+    }
+}
+
 #[test]
 fn the_first_screen_says_what_it_means_before_how_it_was_proved() {
     let mut run = explained();

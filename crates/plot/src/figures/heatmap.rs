@@ -1,6 +1,6 @@
 //! Every site at once: sites of a block down, layers across, the rest in a strip.
 
-use super::within_block;
+use super::{judged, within_block};
 use crate::Options;
 use crate::axis::{self, Axis, every};
 use crate::colour::{Colour, GREY, GRID, INK, WILD, ZERO, scale};
@@ -37,13 +37,13 @@ pub fn heatmap(record: &RunRecord, arm: &str, options: &Options) -> Result<Pictu
                     rows.len() - 1
                 });
                 layers = layers.max(layer + 1);
-                cells.push((row, layer, mean(site)));
+                cells.push((row, layer, judged(site, site.difference.mean_abs)));
             }
-            None => outside.push((site.site.as_str(), mean(site))),
+            None => outside.push((site.site.as_str(), judged(site, site.difference.mean_abs))),
         }
     }
 
-    let values = || sites.iter().map(|site| mean(site));
+    let values = || sites.iter().map(|site| judged(site, site.difference.mean_abs));
     let unseen = cells.len() < rows.len() * layers;
     let [left, top, right] = [430.0, end + 40.0, 1540.0];
     let strip = if outside.is_empty() { 0.0 } else { 150.0 };
@@ -80,11 +80,6 @@ pub fn heatmap(record: &RunRecord, arm: &str, options: &Options) -> Result<Pictu
     let wild = values().any(|value| !value.is_finite());
     colour_bar(&mut picture, &bar, top, [values().any(|value| value <= 0.0), wild, unseen]);
     Ok(picture)
-}
-
-/// What a cell shows: next to NaN and infinity nothing is equal.
-fn mean(site: &SiteDivergence) -> f64 {
-    if site.is_blind() { f64::NAN } else { site.difference.mean_abs }
 }
 
 /// The few sites outside the blocks, with their values written out.

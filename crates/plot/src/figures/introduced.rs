@@ -1,6 +1,6 @@
 //! The sites of one layer: what each introduces, next to what has accumulated there.
 
-use super::within_block;
+use super::{judged, within_block};
 use crate::Options;
 use crate::axis::{Axis, Place, edges};
 use crate::colour::{Colour, FAINT, GREY, series};
@@ -46,7 +46,7 @@ pub fn introduced(record: &RunRecord, arm: &str, options: &Options) -> Result<Pi
         .filter(|site| of_layer(site) || site.site.starts_with("model.rotary_emb."))
         .take(40)
         .collect();
-    let values = || rows.iter().flat_map(|site| [site.introduced.mean_abs, site.difference.mean_abs]);
+    let values = || rows.iter().flat_map(|site| means(site));
     let (red, blue) = (series(1), series(0));
     let mut keys = vec![
         Key {
@@ -86,7 +86,7 @@ pub fn introduced(record: &RunRecord, arm: &str, options: &Options) -> Result<Pi
         };
         let name = font::fitted(name, em, left - LEFT - 16.0);
         picture.label(&name, (left - 14.0, y), em, Align::End);
-        let (introduced, all) = (x.place(site.introduced.mean_abs), x.place(site.difference.mean_abs));
+        let [introduced, all] = means(site).map(|mean| x.place(mean));
         picture.line(&[(introduced.pixel(), y), (all.pixel(), y)], 3.0, GREY.with_alpha(0.45));
         // In one row of pixels equal values would cover each other.
         let apart = (height * 0.2).min(6.0);
@@ -96,6 +96,11 @@ pub fn introduced(record: &RunRecord, arm: &str, options: &Options) -> Result<Pi
     }
     edges(&mut picture, [left, top, right, bottom]);
     Ok(picture)
+}
+
+/// What a site introduces, and what has accumulated there.
+fn means(site: &SiteDivergence) -> [f64; 2] {
+    [site.introduced.mean_abs, site.difference.mean_abs].map(|mean| judged(site, mean))
 }
 
 fn point(picture: &mut Picture, mark: Mark, (place, y): (Place, f64), radius: f64, colour: Colour) {

@@ -1,6 +1,6 @@
 //! Divergence by layer: where it jumps, where it grows.
 
-use super::curve;
+use super::{curve, judged};
 use crate::axis::{Axis, edges, every};
 use crate::colour::{GREY, series};
 use crate::error::PlotError;
@@ -25,7 +25,8 @@ pub fn layers(record: &RunRecord, options: &Options) -> Result<Picture, PlotErro
         .map(|arm| {
             (subject.sites(&arm.name))
                 .filter_map(|site| {
-                    Some((block(&site.site)?, site.difference.mean_abs, site.difference.max_abs))
+                    let found = &site.difference;
+                    Some((block(&site.site)?, judged(site, found.mean_abs), judged(site, found.max_abs)))
                 })
                 .collect()
         })

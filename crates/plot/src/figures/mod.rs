@@ -21,6 +21,7 @@ pub use positions::positions;
 use crate::axis::{Axis, Place};
 use crate::colour::Colour;
 use crate::picture::{Mark, Picture, Point};
+use ulpscope_record::SiteDivergence;
 
 /// A line through values, broken where one is zero or not finite. Those are marked in their strips.
 ///
@@ -57,6 +58,11 @@ fn curve(
             Place::Wild(y) => picture.cross((x, y), radius, 3.0, colour),
         }
     }
+}
+
+/// A difference at a site, if it can be judged: next to NaN and infinity nothing is equal.
+fn judged(site: &SiteDivergence, difference: f64) -> f64 {
+    if site.is_blind() { f64::NAN } else { difference }
 }
 
 /// Layer of a site and its name within the block, which is empty for the block's output.

@@ -247,7 +247,7 @@ pub struct Strips {
 /// What is known about one part of a layer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Part {
-    /// No site of it was compared.
+    /// No site of it could be compared.
     #[default]
     Unseen,
     /// It adds no more than noise does.
@@ -263,7 +263,7 @@ pub fn strips(record: &RunRecord) -> Strips {
     let Some(explanation) = record.explanation.as_ref().filter(|e| !e.origins.is_empty()) else {
         return strips;
     };
-    let compared = record.sites.iter().filter(|site| site.arm == explanation.arm);
+    let compared = record.sites.iter().filter(|site| site.arm == explanation.arm && !site.is_blind());
     let seen = compared.map(|site| (&site.site, Part::Quiet));
     let origins = explanation.origins.iter().map(|origin| (&origin.site, Part::Adds));
     for (site, found) in seen.chain(origins) {
