@@ -215,14 +215,14 @@ pub(crate) struct CompareArgs {
     /// Exit with status 3 if this holds of any arm on any prompt: `kl>1e-3`; repeatable
     ///
     /// Written METRIC>NUMBER, or with `>=`, `<` or `<=`; commas join several, of which one is
-    /// enough. What is NaN, or could not be measured, fulfils every condition. Status 3 comes before
-    /// 4 (undecided), and stays where stdout can't be written. Metrics of an arm on a prompt: `kl` (KL(a || arm) in
-    /// nats, mean over positions), `equal` (fraction of logits with equal bits), `mean_abs` and
-    /// `max_abs` (difference of logits), `top1_agreement` (fraction of positions with the same most
-    /// likely token), `sites_introducing` (sites that introduce a difference on equal inputs). Of
-    /// the run: `weights_different` and `buffers_different` (entries that differ from the
-    /// reference's), and with `ulpscope explain`, `causes_above_floor` (causes whose effect exceeds
-    /// the noise floor).
+    /// enough. What is NaN, or could not be measured, fulfils every condition. Status 3 comes
+    /// before 4 (undecided), and stays where stdout can't be written. Metrics of an arm on a
+    /// prompt: `kl` (KL(a || arm) in nats, mean over positions), `equal` (fraction of logits with
+    /// equal bits), `mean_abs` and `max_abs` (difference of logits), `top1_agreement` (fraction of
+    /// positions with the same most likely token), `sites_introducing` (sites that introduce a
+    /// difference on equal inputs). Of the run: `weights_different` and `buffers_different`
+    /// (entries that differ from the reference's), and with `ulpscope explain`,
+    /// `causes_above_floor` (causes whose effect exceeds the noise floor).
     #[arg(long, value_name = "CONDITION", value_delimiter = ',', help_heading = "Output")]
     pub(crate) fail_on: Vec<Condition>,
 

@@ -221,7 +221,8 @@ fn formats(plan: &TracePlan, name: &str, activations: &Activations) -> Result<()
     }
 }
 
-/// Recorded sites that read numbers which are none. Scores may be minus infinity where they are masked.
+/// Recorded sites that read numbers which are none. Scores may be minus infinity where they are
+/// masked.
 fn blind(arm: &NamedArm, asked: &[Site], activations: &Activations) -> BTreeSet<Site> {
     let model = arm.arm.architecture();
     let attention: AttentionKind = arm.semantics.base.attention;
