@@ -608,9 +608,9 @@ impl FromStr for ArmSpec {
                     part.parse::<Departure>().map_err(|e| format!("{e}{}", suggestions::variant(part)))?;
                 together.add(departure).map_err(|e| e.to_string())?;
             } else if let Ok(attention) = part.parse() {
-                spec.attention = Some(attention);
+                once(spec.attention.replace(attention), attention, "attentions")?;
             } else if let Ok(accumulation) = part.parse() {
-                spec.accumulation = Some(accumulation);
+                once(spec.accumulation.replace(accumulation), accumulation, "orders of summation")?;
             } else {
                 return Err(format!(
                     "`@{part}` names neither an attention (eager, sdpa), nor an order of summation, nor a variant of \
@@ -624,6 +624,12 @@ impl FromStr for ArmSpec {
         spec.departures = together.departures().collect();
         Ok(spec)
     }
+}
+
+/// Refuses a second choice of what an arm has one of.
+fn once<T: std::fmt::Display>(first: Option<T>, second: T, what: &str) -> Result<(), String> {
+    let refusal = |first| Err(format!("`@{first}` and `@{second}` are two {what} of one arm; keep one"));
+    first.map_or(Ok(()), refusal)
 }
 
 /// A recipe with a name for its arm.
@@ -699,6 +705,10 @@ mod tests {
             ("load(bf16)@nrm=fused", "did you mean `@norm=fused`?"),
             ("load(bf16)@table=f32[2]", "outside the blocks"),
             ("load(bf16)@norm=fused@norm=storage", "two variants of one class"),
+            ("load(bf16)@norm=fused@norm=fused", "two variants of one class"),
+            ("load(bf16)@sdpa@norm=fused@eager", "`@sdpa` and `@eager` are two attentions of one arm"),
+            ("load(bf16)@dot2@split-k(4)", "`@dot2` and `@split-k(4)` are two orders of summation"),
+            ("load(bf16)@dot2@dot2", "two orders of summation"),
         ] {
             let error = semantics(text).unwrap_err();
             assert!(error.contains(part), "{error}");
