@@ -48,17 +48,42 @@ pub enum ConfigError {
 
 /// Keys that no decoder reads anything numerical from in evaluation mode.
 const NEUTRAL: &str = "
-    _attn_implementation _attn_implementation_autoset _commit_hash _name_or_path attention_dropout auto_map
-    bos_token_id chunk_size_feed_forward decoder_start_token_id eos_token_id id2label initializer_range is_decoder
-    is_encoder_decoder is_llama_config label2id name_or_path output_attentions output_hidden_states pad_token_id
-    problem_type return_dict sep_token_id task_specific_params tokenizer_class torchscript transformers.js_config
-    transformers_version unk_token_id use_cache bad_words_ids begin_suppress_tokens diversity_penalty do_sample
-    early_stopping encoder_no_repeat_ngram_size exponential_decay_length_penalty finetuning_task forced_bos_token_id
+    _attn_implementation _attn_implementation_autoset _auto_class _commit_hash _name_or_path _post_init_done
+    attention_dropout auto_map bos_token_id chunk_size_feed_forward classifier_dropout
+    decoder_start_token_id distributed_config embed_dim eos_token_id first_k_dense_replace id2label init_std
+    initializer_range is_decoder is_encoder_decoder is_llama_config label2id name_or_path output_attentions
+    output_hidden_states pad_token_id attn_implementation base_model_ep_plan base_model_fsdp_plan
+    base_model_pp_plan base_model_tp_plan compile_config experts_implementation num_labels
+    number_of_conv_states problem_type return_dict sep_token_id sub_configs_defaults task_specific_params
+    tokenizer_class torchscript transformers.js_config transformers_version unk_token_id unpadded_vocab_size
+    use_cache bad_words_ids begin_suppress_tokens diversity_penalty do_sample early_stopping
+    encoder_no_repeat_ngram_size exponential_decay_length_penalty finetuning_task forced_bos_token_id
     forced_eos_token_id length_penalty max_length min_length no_repeat_ngram_size num_beam_groups num_beams
-    num_return_sequences output_scores prefix remove_invalid_values repetition_penalty return_dict_in_generate
-    suppress_tokens temperature tf_legacy_loss top_k top_p typical_p use_bfloat16 pruned_heads add_cross_attention
-    cross_attention_hidden_size tie_encoder_decoder gradient_checkpointing
+    num_return_sequences output_scores prefix remove_invalid_values repetition_penalty
+    return_dict_in_generate suppress_tokens temperature tf_legacy_loss top_k top_p typical_p use_bfloat16
+    pruned_heads add_cross_attention cross_attention_hidden_size tie_encoder_decoder gradient_checkpointing
 ";
+
+/// Keys that transformers' code for models of any family computes with, and what that would do.
+const REFUSED: &[(&str, &str)] = &[
+    ("_heterogeneity_spec", LAYERS),
+    ("attribute_map", "transformers would read keys by other names"),
+    ("decoder", TEXT),
+    ("default_theta", "transformers may rotate by it; give rope_theta instead"),
+    ("fusion_config", "transformers would put fused modules in place of the model's"),
+    ("generator", TEXT),
+    ("kv_sharing_modes", "layers that share keys and values are not implemented"),
+    ("per_layer_config", LAYERS),
+    ("sub_configs", TEXT),
+    ("text_config", TEXT),
+    ("text_encoder", TEXT),
+    (
+        "transformers_weights",
+        "transformers reads the weights from there; name that file model.safetensors, and remove the key",
+    ),
+];
+const LAYERS: &str = "layers that differ in other keys than layer_types are not implemented";
+const TEXT: &str = "transformers takes the config of a text model from there; make that the config.json";
 
 /// Parts of names of keys that other architectures compute with. An unknown key that has one is
 /// refused.
@@ -66,6 +91,26 @@ const SUSPECT: &str = "
     softcap multiplier scal window norm rope rotary expert moe quant bias logit alibi clip attn attention residual
     embedding head layer act eps parallel hidden
 ";
+
+/// What becomes of each key of config.json that is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct KnownKeys {
+    /// Those that are read, and used or refused by their values.
+    pub read: Vec<&'static str>,
+    /// Those that change no number.
+    pub without_effect: Vec<&'static str>,
+    /// Parts of the names of keys that are refused when they are not known.
+    pub suspect: Vec<&'static str>,
+}
+
+impl KnownKeys {
+    /// Of a family that reads these.
+    pub(crate) fn of(read: Vec<&'static str>) -> Self {
+        let words = |text: &'static str| text.split_whitespace().collect();
+        KnownKeys { read, without_effect: words(NEUTRAL), suspect: words(SUSPECT) }
+    }
+}
 
 /// A config.json that remembers which of its keys were read.
 #[derive(Debug)]
@@ -229,9 +274,9 @@ impl<'a> Keys<'a> {
 
     /// The format that `dtype="auto"` takes, from `dtype` or the older `torch_dtype`.
     fn dtype(&self) -> Result<Option<DType>, ConfigError> {
-        let [new, old] = ["dtype", "torch_dtype"].map(|key| self.get(key));
+        let [new, old] = ["dtype", "torch_dtype"].map(|key| self.get(key).filter(|v| !v.is_null()));
         match new.or(old) {
-            None | Some(Value::Null) => Ok(None),
+            None => Ok(None),
             Some(v) => v
                 .as_str()
                 .and_then(|s| s.parse().ok())
@@ -253,6 +298,19 @@ impl<'a> Keys<'a> {
         }
         self.get("original_max_position_embeddings");
         RopeParameters::from_config(self.map, head_dim, max_positions, self.extra_rope)
+    }
+
+    /// Refuses what transformers reads whatever the family, and what is not implemented.
+    pub(crate) fn check_general(&self) -> Result<(), ConfigError> {
+        // Even null: transformers asks whether it is true.
+        if let Some(v) = self.get("is_causal").filter(|v| **v != Value::Bool(true)) {
+            let why = "each query would see the keys behind it, too; remove it if the model is causal";
+            return Err(unsupported("is_causal", v, why));
+        }
+        match REFUSED.iter().find(|(key, _)| self.has(key)) {
+            Some((key, why)) => Err(unsupported(key, &self.map[*key], why)),
+            None => Ok(()),
+        }
     }
 
     /// Refuses another class than this one.
@@ -287,6 +345,11 @@ impl<'a> Keys<'a> {
             let off = value.is_null() || *value == &Value::Bool(false);
             !off && SUSPECT.split_whitespace().any(|part| lower.contains(part))
         })
+    }
+
+    /// Every key that was read, in the order of the alphabet.
+    pub(crate) fn read(&self) -> Vec<&'static str> {
+        self.read.borrow().iter().copied().collect()
     }
 
     fn unknown(&self) -> impl Iterator<Item = (&'a String, &'a Value)> {

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::architecture::Architecture;
-use crate::config::{ConfigError, Keys};
+use crate::config::{ConfigError, Keys, KnownKeys};
 
 /// A family of decoders: how its config.json becomes a description, and what its files are like.
 #[non_exhaustive]
@@ -18,6 +18,35 @@ pub struct Family {
     pub read: fn(&'static Family, &mut Keys) -> Result<Architecture, ConfigError>,
     /// How the family was verified, in a sentence.
     pub verified: &'static str,
+    /// What transformers reads its tokenizer with.
+    pub tokenizer: TokenizerClass,
+}
+
+/// The class with which transformers reads the tokenizer of a folder.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TokenizerClass {
+    /// The one that the folder names.
+    #[default]
+    Named,
+    /// The one that reads tokenizer.json as it stands, whatever the folder names.
+    AsWritten,
+    /// This one where the folder names none.
+    Default(&'static str),
+    /// This one, whatever the folder names.
+    Always(&'static str),
+}
+
+impl TokenizerClass {
+    /// The class where the folder names this one; `None` for one that reads tokenizer.json as it
+    /// stands.
+    pub fn of(self, named: Option<&str>) -> Option<&str> {
+        match self {
+            TokenizerClass::Named => named,
+            TokenizerClass::AsWritten => None,
+            TokenizerClass::Default(class) => named.or(Some(class)),
+            TokenizerClass::Always(class) => Some(class),
+        }
+    }
 }
 
 /// The GGUF files of a family.
@@ -42,7 +71,21 @@ impl Family {
         read: fn(&'static Family, &mut Keys) -> Result<Architecture, ConfigError>,
         verified: &'static str,
     ) -> Self {
-        Family { model_type, class, gguf, read, verified }
+        Family { model_type, class, gguf, read, verified, tokenizer: TokenizerClass::Named }
+    }
+
+    /// With this class for its tokenizers.
+    pub const fn tokenizer(self, tokenizer: TokenizerClass) -> Self {
+        Family { tokenizer, ..self }
+    }
+
+    /// What becomes of each key of a config.json that is known.
+    pub fn known_keys(&'static self) -> KnownKeys {
+        let empty = serde_json::json!({});
+        let read = |mut keys: Keys| {
+            keys.check_general().and_then(|()| (self.read)(self, &mut keys)).map(|_| keys.read())
+        };
+        KnownKeys::of(Keys::new(&empty).and_then(read).unwrap_or_default())
     }
 
     /// Reads a config.json of this family.
@@ -52,6 +95,7 @@ impl Family {
     pub fn architecture(&'static self, json: &serde_json::Value) -> Result<Architecture, ConfigError> {
         let mut keys = Keys::new(json)?;
         keys.check_class(self.model_type, self.class)?;
+        keys.check_general()?;
         let mut architecture = (self.read)(self, &mut keys)?;
         architecture.ignored = keys.finish(self.model_type)?;
         Ok(architecture)

@@ -1,6 +1,6 @@
 //! Ministral: Mistral with a window in the layers that `layer_types` names.
 
-use ulpscope_decoder::{Family, Gguf};
+use ulpscope_decoder::{Family, Gguf, TokenizerClass};
 
 use crate::mistral::{DEFAULTS, read};
 
@@ -16,4 +16,5 @@ pub(crate) static MINISTRAL: Family = Family::new(
         Ok(dense.architecture(family, |n, attention| attention.mask = masks[n]))
     },
     "PyTorch's bits at every hookable site of a tiny checkpoint, both attentions",
-);
+)
+.tokenizer(TokenizerClass::AsWritten);

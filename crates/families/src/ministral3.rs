@@ -1,7 +1,8 @@
 //! Ministral 3, its text model: Mistral whose queries are scaled by their positions.
 
 use ulpscope_decoder::{
-    ConfigError, Defaults, Family, Gguf, Keys, QueryScale, RopeKind, RopeParameters, departure::Mask, invalid,
+    ConfigError, Defaults, Family, Gguf, Keys, QueryScale, RopeKind, RopeParameters, TokenizerClass,
+    departure::Mask, invalid,
 };
 
 use crate::mistral::{self, read};
@@ -39,7 +40,8 @@ pub(crate) static MINISTRAL3: Family = Family::new(
         }))
     },
     "PyTorch's bits at every hookable site of tiny checkpoints, both attentions",
-);
+)
+.tokenizer(TokenizerClass::AsWritten);
 
 const BETA: &str = "llama_4_scaling_beta";
 

@@ -1,7 +1,7 @@
 //! Mistral: Llama with a window in every layer, and no biases.
 
 use serde_json::json;
-use ulpscope_decoder::{ConfigError, Defaults, Dense, Family, Gguf, Keys, departure::Mask};
+use ulpscope_decoder::{ConfigError, Defaults, Dense, Family, Gguf, Keys, TokenizerClass, departure::Mask};
 
 /// Mistral 7B and what is built like it.
 pub(crate) static MISTRAL: Family = Family::new(
@@ -17,7 +17,8 @@ pub(crate) static MISTRAL: Family = Family::new(
         Ok(dense.architecture(family, |_, attention| attention.mask = mask))
     },
     "PyTorch's bits at every hookable site of tiny checkpoints, both attentions",
-);
+)
+.tokenizer(TokenizerClass::AsWritten);
 
 /// The defaults of transformers' `MistralConfig`.
 pub(crate) const DEFAULTS: Defaults = Defaults {

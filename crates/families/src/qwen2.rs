@@ -2,7 +2,7 @@
 //! switched on.
 
 use serde_json::json;
-use ulpscope_decoder::{ConfigError, Defaults, Dense, Family, Gguf, Keys, departure::Mask};
+use ulpscope_decoder::{ConfigError, Defaults, Dense, Family, Gguf, Keys, TokenizerClass, departure::Mask};
 
 /// Qwen2 and Qwen2.5.
 pub(crate) static QWEN2: Family = Family::new(
@@ -17,7 +17,8 @@ pub(crate) static QWEN2: Family = Family::new(
         Ok(dense.architecture(family, |n, attention| attention.mask = masks[n]))
     },
     "PyTorch's bits at every hookable site of tiny checkpoints, both attentions",
-);
+)
+.tokenizer(TokenizerClass::Always("Qwen2Tokenizer"));
 
 /// The defaults of transformers' `Qwen2Config`.
 pub(crate) const DEFAULTS: Defaults = Defaults {

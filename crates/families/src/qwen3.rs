@@ -1,6 +1,6 @@
 //! Qwen3: Qwen2 whose query and key heads are normalised, with biases only if config.json says so.
 
-use ulpscope_decoder::{Defaults, Family, Gguf};
+use ulpscope_decoder::{Defaults, Family, Gguf, TokenizerClass};
 
 use crate::qwen2::{self, read};
 
@@ -16,7 +16,8 @@ pub(crate) static QWEN3: Family = Family::new(
         Ok(dense.architecture(family, |n, attention| attention.mask = masks[n]))
     },
     "PyTorch's bits at every hookable site of tiny checkpoints, both attentions",
-);
+)
+.tokenizer(TokenizerClass::Default("Qwen2Tokenizer"));
 
 /// The defaults of transformers' `Qwen3Config`: heads are 128 wide, whatever the stream's width.
 const DEFAULTS: Defaults = Defaults { head_dim: Some(128), ..qwen2::DEFAULTS };

@@ -180,6 +180,8 @@ mod tests {
             ("embedding_multiplier", json!(12)),
             ("quantization_config", json!({"bits": 4})),
             ("rope_interleaved", json!(true)),
+            ("is_causal", json!(false)),
+            ("fusion_config", json!({})),
             ("num_key_value_heads", json!(2)),
             ("hidden_size", json!(-3)),
             ("rms_norm_eps", json!("tiny")),
@@ -204,6 +206,8 @@ mod tests {
         let mut config = smollm2();
         config["unsloth_version"] = json!("2026.1");
         config["sliding_window"] = Value::Null;
+        config["is_causal"] = json!(true);
+        config["attn_implementation"] = json!("eager");
         let ignored = LLAMA.architecture(&config).unwrap().ignored;
         assert_eq!(ignored, ["sliding_window", "unsloth_version"]);
     }

@@ -15,9 +15,13 @@ pub(crate) fn run(args: &FamiliesArgs) -> Result<Outcome> {
         let families: Vec<_> = ALL
             .iter()
             .map(|family| {
+                let keys = family.known_keys();
                 json!({
                     "model_type": family.model_type, "class": family.class, "gguf": family.gguf.architecture,
                     "gguf_read_as": reader(family), "verified": family.verified,
+                    "config_keys": {
+                        "read": keys.read, "without_effect": keys.without_effect, "refused_if_in_name": keys.suspect,
+                    },
                 })
             })
             .collect();
