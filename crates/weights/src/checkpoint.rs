@@ -366,7 +366,9 @@ impl Checkpoint {
     /// [`WeightsError::Tokenizer`] if there is none, or none that can be used.
     pub fn tokenizer(&self) -> Result<Tokenizer, WeightsError> {
         match &self.source {
-            Source::Directory(_) => Tokenizer::of_directory(&self.path),
+            Source::Directory(_) => {
+                Tokenizer::of_directory(&self.path, self.own.family.tokenizer, &self.config_json)
+            }
             Source::Gguf(gguf) => gguf.tokenizer(),
         }
     }

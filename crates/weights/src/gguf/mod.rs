@@ -29,6 +29,7 @@ use crate::{StoredTensor, Tokenizer, WeightsError};
 use metadata::Metadata;
 pub(crate) use parts::PartName;
 use parts::{Folder, Part, gather};
+pub(crate) use rules::QWEN2;
 use unpermute::HalfSplit;
 
 /// llama.cpp's form of `llama3` scaling: a divisor for every rotary frequency.

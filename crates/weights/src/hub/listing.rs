@@ -13,7 +13,8 @@ const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 const CONFIG: &str = "config.json";
 /// Taken along where they exist.
-const OPTIONAL: [&str; 2] = ["tokenizer.json", "tokenizer_config.json"];
+const OPTIONAL: [&str; 4] =
+    ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"];
 
 /// The files of one commit.
 #[derive(Debug)]
@@ -225,7 +226,7 @@ mod tests {
         ])
         .unwrap();
         assert_eq!(listing.small_files().collect::<Vec<_>>(), [CONFIG, "tokenizer.json"]);
-        assert_eq!(listing.absent_files().collect::<Vec<_>>(), ["tokenizer_config.json"]);
+        assert_eq!(listing.absent_files().collect::<Vec<_>>(), OPTIONAL[1..]);
         assert_eq!(listing.weight_files(no_index).unwrap(), BTreeSet::from([SINGLE.to_owned()]));
     }
 
