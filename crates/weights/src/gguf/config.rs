@@ -83,6 +83,7 @@ pub(crate) fn config_json<'a>(
         Some([rows, _]) => *rows as u64,
         _ => m.needed(&m.own("vocab_size"))?,
     };
+    check_vocabulary(m, vocab)?;
     let context = m.needed(&m.own("context_length"))?;
     let mut config = json!({
         "architectures": [family.class],
@@ -121,12 +122,45 @@ pub(crate) fn config_json<'a>(
     Ok(config)
 }
 
+/// Refuses a vocabulary of another size than the embedding's, and blocks of another layout than
+/// those that are read.
+fn check_vocabulary(m: &Metadata, rows: u64) -> Result<(), WeightsError> {
+    // What is no list is an error where a tokenizer is asked for.
+    let listed = m.strings("tokenizer.ggml.tokens").ok().flatten().map(|tokens| tokens.len() as u64);
+    let own = m.own("vocab_size");
+    for (key, said) in [(own.as_str(), m.size(&own)?), ("tokenizer.ggml.tokens", listed)] {
+        if let Some(said) = said.filter(|said| *said != rows) {
+            return Err(m.wrong(format!(
+                "`{key}` makes a vocabulary of {said}, but `token_embd.weight` has {rows} rows; convert it again"
+            )));
+        }
+    }
+    const VERSION: &str = "general.quantization_version";
+    match m.size(VERSION)? {
+        None | Some(2) => Ok(()),
+        Some(_) => Err(m.unsupported(VERSION, "only blocks of version 2 are read; convert it again")),
+    }
+}
+
 fn rope_parameters(m: &Metadata) -> Result<Value, WeightsError> {
     let mut rope = Map::new();
     let theta = m.real(&m.own("rope.freq_base"))?.unwrap_or(10000.0);
     rope.insert("rope_theta".into(), theta.into());
-    let old = m.real(&m.own("rope.scale_linear"))?.filter(|f| *f != 1.0);
-    let kind = m.string(&m.own("rope.scaling.type"))?.filter(|k| *k != "none").or(old.map(|_| "linear"));
+    let scaled = |key: &str| Ok::<_, WeightsError>(m.real(&m.own(key))?.filter(|f| *f != 1.0 && *f != 0.0));
+    let (new, old) = (scaled("rope.scaling.factor")?, scaled("rope.scale_linear")?);
+    let named = m.string(&m.own("rope.scaling.type"))?;
+    let contradicted = match named {
+        Some("none") => new.or(old).is_some(),
+        Some("linear") | None => new.is_some() && old.is_some() && new != old,
+        Some(_) => old.is_some(),
+    };
+    if contradicted {
+        let key = m.own(if new.is_some() { "rope.scaling.factor" } else { "rope.scale_linear" });
+        let why = "other keys of `rope` contradict it; convert the file again";
+        return Err(m.unsupported(&key, why));
+    }
+    // As in llama.cpp, a factor without a type scales linearly.
+    let kind = named.filter(|k| *k != "none").or(new.or(old).map(|_| "linear"));
     let factor = match m.real(&m.own("rope.scaling.factor"))?.or(old) {
         Some(factor) => factor,
         None if kind.is_some() => {

@@ -64,6 +64,12 @@ impl Metadata {
         let Some(value) = self.values.get(key) else { return Ok(None) };
         if let GgufMetadataValue::Array(list) = value {
             let all = integers(list).ok_or_else(|| self.mistyped(key, "whole numbers"))?;
+            let layers = self.own("block_count");
+            if let Some(n) = self.values.get(&layers).and_then(integer)
+                && n != all.len() as u64
+            {
+                return Err(self.wrong(format!("`{key}` has {} entries, but `{layers}` is {n}", all.len())));
+            }
             return match all.first() {
                 Some(first) if all.iter().all(|n| n == first) => Ok(Some(*first)),
                 _ => Err(self.unsupported(key, "it differs from layer to layer, which is not implemented")),

@@ -262,7 +262,25 @@ impl Folder for Held<'_> {
 fn read_part(map: Map, file: impl Read + Seek) -> Result<Part, WeightsError> {
     let front = read_front_matter(&map, file)?;
     let metadata = Metadata::new(map.path(), front.metadata);
+    check_end(&map, &metadata, &front.tensor_infos)?;
     Ok(Part { map, metadata, tensors: front.tensor_infos })
+}
+
+/// Refuses a file that goes on behind its tensors: with another alignment than it was written with,
+/// every tensor would be read from the wrong place.
+fn check_end(map: &Map, metadata: &Metadata, tensors: &[GgufTensorInfo]) -> Result<(), WeightsError> {
+    let alignment = metadata.size("general.alignment")?.unwrap_or(32);
+    let ends = tensors.iter().map(|info| Some(info.data_offset.saturating_add(info.byte_len?)));
+    // Of tensors of unknown formats, which are refused later, the end is not known.
+    let Some(end) = ends.collect::<Option<Vec<u64>>>().and_then(|ends| ends.into_iter().max()) else {
+        return Ok(());
+    };
+    match (map.all().len() as u64).saturating_sub(end) {
+        rest if rest < alignment => Ok(()),
+        rest => Err(metadata.wrong(format!(
+            "{rest} bytes follow its last tensor; was it written with another `general.alignment` than {alignment}?"
+        ))),
+    }
 }
 
 /// Reads everything before the tensors, and nothing of them.

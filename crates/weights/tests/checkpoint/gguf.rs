@@ -198,6 +198,47 @@ fn what_would_change_the_result_is_refused_by_name() {
 }
 
 #[test]
+fn metadata_that_contradict_each_other_or_the_tensors_are_refused() {
+    let (factor, old) = ("llama.rope.scaling.factor", "llama.rope.scale_linear");
+    let kind = |kind: &str| ("llama.rope.scaling.type", V::String(kind.into()));
+    let tokens = anamnesis::GgufMetadataArray::String(vec!["a".into(); 3]);
+    let layers = anamnesis::GgufMetadataArray::U32(vec![1, 1, 1]);
+    for (changes, part) in [
+        (vec![("llama.vocab_size", V::U32(5))], "`llama.vocab_size` makes a vocabulary of 5"),
+        (
+            vec![("tokenizer.ggml.tokens", V::Array(Box::new(tokens)))],
+            "`tokenizer.ggml.tokens` makes a vocabulary of 3",
+        ),
+        (vec![("general.quantization_version", V::U32(1))], "general.quantization_version = 1"),
+        (
+            vec![("llama.attention.head_count_kv", V::Array(Box::new(layers)))],
+            "has 3 entries, but `llama.block_count` is 0",
+        ),
+        (vec![kind("none"), (factor, V::F32(2.0))], factor),
+        (vec![kind("none"), (old, V::F32(2.0))], old),
+        (vec![kind("yarn"), (old, V::F32(2.0)), (factor, V::F32(2.0))], factor),
+        (vec![(old, V::F32(4.0)), (factor, V::F32(2.0))], factor),
+        (vec![("llama.block_count", V::U32(1))], "9 missing"),
+        (vec![("llama.embedding_length", V::U32(4))], "shape"),
+    ] {
+        let (_dir, path) = smallest(|m| m.extend(changes.into_iter().map(|(k, v)| (k.to_owned(), v))));
+        let message = refusal(&path);
+        assert!(message.contains(part), "{part}: {message}");
+    }
+    let (_dir, path) = smallest(|_| {});
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes.extend([0; 32]);
+    std::fs::write(&path, bytes).unwrap();
+    assert!(
+        refusal(&path).contains("follow its last tensor; was it written with another `general.alignment`")
+    );
+    // As in llama.cpp, a factor alone scales linearly.
+    let (_dir, path) = smallest(|m| _ = m.insert(factor.into(), V::F32(2.0)));
+    let expected = json!({"rope_theta": 10000.0, "rope_type": "linear", "factor": 2.0});
+    assert_eq!(Checkpoint::open(&path).unwrap().config_json()["rope_parameters"], expected);
+}
+
+#[test]
 fn surplus_tensors_and_wrong_divisors_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("m.gguf");
