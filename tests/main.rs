@@ -20,5 +20,6 @@ mod readings;
 mod real;
 mod report;
 mod secrets;
+mod tokens;
 mod trace;
 mod util;

@@ -234,7 +234,7 @@ fn models_in(folders: &[PathBuf]) -> Result<Vec<String>> {
 
 /// Runs what a record says was run, and compares the records.
 fn replay(args: &Args, path: &Path) -> Result<ExitCode> {
-    let before = RunRecord::read(path)?;
+    let mut before = RunRecord::read(path)?;
     if !before.settings.traces.is_empty() {
         bail!("{} is of a trace: repeat it by the command that its report.md names", path.display());
     }
@@ -266,7 +266,13 @@ fn replay(args: &Args, path: &Path) -> Result<ExitCode> {
     if code != ExitCode::SUCCESS {
         return Ok(code);
     }
-    let different = differences(&before, &RunRecord::read(out.join("record.json"))?);
+    let mut after = RunRecord::read(out.join("record.json"))?;
+    // Where a text was cut its ids were given, which no tokenizer reads.
+    if before.prompts.iter().any(|prompt| prompt.cut) {
+        before.prompts.iter_mut().for_each(|prompt| prompt.cut = false);
+        [&mut before, &mut after].into_iter().for_each(|record| record.tokenizers.clear());
+    }
+    let different = differences(&before, &after);
     if different.is_empty() {
         println!("replay of {}: every number is the same", path.display());
         return Ok(ExitCode::SUCCESS);

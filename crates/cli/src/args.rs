@@ -124,9 +124,10 @@ pub(crate) struct ArmArgs {
     #[arg(long = "arm", value_name = "NAME=RECIPE", help_heading = "Arms")]
     pub(crate) more: Vec<NamedSpec>,
 
-    /// How attention is computed, where a recipe does not say it
-    #[arg(long, default_value = "sdpa", value_parser = attention(), help_heading = "Arms")]
-    pub(crate) attention: AttentionKind,
+    /// How attention is computed, where a recipe does not say it [default: as config.json says, else
+    /// sdpa]
+    #[arg(long, value_parser = attention(), help_heading = "Arms")]
+    pub(crate) attention: Option<AttentionKind>,
 
     /// Order of summation in matrix products [default: tile32; for f16 sequential-blocked]
     ///
@@ -168,6 +169,13 @@ pub(crate) struct PromptArgs {
     /// Use at most this many tokens of each prompt
     #[arg(long, value_name = "N", help_heading = "Prompts")]
     pub(crate) truncate: Option<std::num::NonZeroUsize>,
+}
+
+impl PromptArgs {
+    /// Whether a prompt was given.
+    pub(crate) fn any(&self) -> bool {
+        !(self.texts.is_empty() && self.files.is_empty() && self.ids.is_empty())
+    }
 }
 
 /// Where to compute.
@@ -298,9 +306,9 @@ pub(crate) struct TraceArgs {
     #[arg(long, default_value = "load(bf16)", help_heading = "Arms")]
     pub(crate) recipe: ArmSpec,
 
-    /// How attention is computed
-    #[arg(long, default_value = "sdpa", value_parser = attention(), help_heading = "Arms")]
-    pub(crate) attention: AttentionKind,
+    /// How attention is computed [default: as config.json says, else sdpa]
+    #[arg(long, value_parser = attention(), help_heading = "Arms")]
+    pub(crate) attention: Option<AttentionKind>,
 
     /// Order of summation in matrix products, as in `compare`
     #[arg(long, value_name = "ORDER", help_heading = "Arms")]
@@ -407,9 +415,9 @@ pub(crate) struct SitesArgs {
     #[arg(value_hint = ValueHint::AnyPath)]
     pub(crate) model: String,
 
-    /// How attention is computed
-    #[arg(long, default_value = "sdpa", value_parser = attention(), help_heading = "Arms")]
-    pub(crate) attention: AttentionKind,
+    /// How attention is computed [default: as config.json says, else sdpa]
+    #[arg(long, value_parser = attention(), help_heading = "Arms")]
+    pub(crate) attention: Option<AttentionKind>,
 
     /// Print JSON instead of lines
     #[arg(long, help_heading = "Output")]

@@ -18,6 +18,7 @@ mod provenance;
 mod screen;
 mod suggestions;
 mod tables;
+mod tokenizers;
 mod torch;
 
 use std::process::ExitCode;

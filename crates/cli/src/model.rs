@@ -5,6 +5,8 @@ use std::num::NonZeroUsize;
 use std::sync::OnceLock;
 
 use anyhow::{Context, Result, bail};
+use ulpscope_decoder::AttentionKind;
+use ulpscope_record::text::shown;
 use ulpscope_record::{Explanation, LogitDivergence, Model, ModelFile, Prompt};
 use ulpscope_weights::{Checkpoint, Located, ModelRef, Options, Tokenizer, WeightsError, locate_first};
 
@@ -40,9 +42,25 @@ pub(crate) fn open(sources: &[String], args: &SourceArgs, talk: &Talk) -> Result
         talk.detail(|| format!("  {}, {bytes} bytes", file.display()));
     }
     for key in &checkpoint.architecture().ignored {
-        talk.say(&format!("config.json: `{key}` is not used, as in transformers"));
+        talk.say(&format!("config.json: `{key}` is not used; no family that is read here has such a key"));
+    }
+    if let Some((key, asked)) = asked_attention(checkpoint.config_json())
+        && asked.parse::<AttentionKind>().is_err()
+    {
+        let asked = shown(asked);
+        talk.say(&format!(
+            "config.json: `{key}` is {asked}, which is not implemented; attention is sdpa here"
+        ));
     }
     Ok(Opened { checkpoint, located, tokenizer: OnceLock::new() })
+}
+
+/// The attention that a config.json makes transformers take. The key with an underscore is set last,
+/// even to null.
+fn asked_attention(config: &serde_json::Value) -> Option<(&'static str, &str)> {
+    let keys = ["_attn_implementation", "attn_implementation"];
+    let (key, value) = keys.into_iter().find_map(|key| Some((key, config.get(key)?)))?;
+    Some((key, value.as_str()?))
 }
 
 /// What is run where no prompt was given.
@@ -62,6 +80,20 @@ impl BuiltIn {
     }
 }
 
+/// The texts of prompts: those that were given, those of files, or the one of `built_in` where no
+/// prompt was given.
+pub(crate) fn texts(args: &PromptArgs, built_in: &BuiltIn) -> Result<Vec<String>> {
+    let mut texts = args.texts.clone();
+    for file in &args.files {
+        let text = ulpscope_record::file::open(file).and_then(std::io::read_to_string);
+        texts.push(text.with_context(|| format!("--text {}: the file can't be read", file.display()))?);
+    }
+    if !args.any() {
+        texts.push(built_in.text.to_owned());
+    }
+    Ok(texts)
+}
+
 impl Opened {
     /// The model as a record names it.
     pub(crate) fn describe(&self, files: Vec<(String, String)>) -> Model {
@@ -77,7 +109,18 @@ impl Opened {
         }
     }
 
-    fn tokenizer(&self) -> &Result<Tokenizer, WeightsError> {
+    /// The attention that was asked for, or else the one that transformers takes by its config.json.
+    pub(crate) fn attention(&self, asked: Option<AttentionKind>) -> AttentionKind {
+        let config = || asked_attention(self.checkpoint.config_json())?.1.parse().ok();
+        asked.or_else(config).unwrap_or(AttentionKind::Sdpa)
+    }
+
+    /// What its tokenizer does otherwise than its files ask for; nothing if it was not read.
+    pub(crate) fn notices(&self) -> &[String] {
+        self.tokenizer.get().and_then(|read| read.as_ref().ok()).map_or(&[], Tokenizer::notices)
+    }
+
+    pub(crate) fn tokenizer(&self) -> &Result<Tokenizer, WeightsError> {
         self.tokenizer.get_or_init(|| self.checkpoint.tokenizer())
     }
 
@@ -109,22 +152,18 @@ impl Opened {
         ids.iter().map(|&id| tokenizer.decode(&[id]).unwrap_or_default()).collect()
     }
 
-    /// Prompts as token ids: texts through the model's tokenizer, ids as they are; `built_in` where
-    /// none was given.
-    pub(crate) fn prompts(&self, args: &PromptArgs, built_in: BuiltIn) -> Result<Vec<Prompt>> {
-        let mut texts = args.texts.clone();
-        for file in &args.files {
-            let text = ulpscope_record::file::open(file).and_then(std::io::read_to_string);
-            texts.push(text.with_context(|| format!("--text {}: the file can't be read", file.display()))?);
-        }
-        let none = texts.is_empty() && args.ids.is_empty();
-        if none {
-            texts.push(built_in.text.to_owned());
-        }
+    /// Prompts as token ids: `texts` through the model's tokenizer, then ids as they are.
+    pub(crate) fn prompts(
+        &self,
+        args: &PromptArgs,
+        texts: &[String],
+        built_in: &BuiltIn,
+    ) -> Result<Vec<Prompt>> {
         // Ids need no tokenizer; where there is one, it shows what they stand for.
         let tokenizer = self.tokenizer();
         let mut prompts = Vec::new();
         for text in texts {
+            let text = text.clone();
             let tokenizer =
                 tokenizer.as_ref().map_err(|e| anyhow::anyhow!("{e}; or give token ids with --ids"))?;
             let ids = tokenizer.encode(&text).with_context(|| format!("tokenising {text:?}"))?;
@@ -133,19 +172,20 @@ impl Opened {
                     "the prompt {text:?} has no tokens; give a text that is not empty, or token ids with --ids"
                 );
             }
-            prompts.push(Prompt { text: Some(text), ids, tokens: Vec::new() });
+            prompts.push(Prompt { text: Some(text), ids, tokens: Vec::new(), cut: false });
         }
         prompts.extend(args.ids.iter().map(|ids| Prompt {
             text: None,
             ids: ids.0.clone(),
             tokens: Vec::new(),
+            cut: false,
         }));
-        let most = args.truncate.or(NonZeroUsize::new(built_in.most).filter(|_| none));
+        let most = args.truncate.or(NonZeroUsize::new(built_in.most).filter(|_| !args.any()));
         if let Some(most) = most {
             for prompt in prompts.iter_mut().filter(|prompt| prompt.ids.len() > most.get()) {
                 // The text is no longer what runs; the ids are.
                 prompt.ids.truncate(most.get());
-                prompt.text = None;
+                prompt.cut = prompt.text.take().is_some();
             }
         }
         for prompt in &mut prompts {

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use ulpscope_record::summary::{Answer, Part, answer, strips};
+use ulpscope_record::summary::{Answer, Part, answer, said_first, strips};
 use ulpscope_record::text::{brief, plural, shortened, wrapped};
 use ulpscope_record::{RunRecord, Size, Topic};
 
@@ -15,6 +15,8 @@ const ROWS: usize = 24;
 const OF_TOPIC: usize = 2;
 /// Rows of the headline: what older records say is a paragraph.
 const HEADLINE: usize = 5;
+/// Rows of what is said before the verdict.
+const FIRST: usize = 4;
 /// Columns of a bar between its two ends.
 const BAR: usize = 33;
 /// Columns of a strip; of more layers, several share one.
@@ -34,7 +36,8 @@ pub(crate) struct Ending<'a> {
 /// The verdict alone: what it means, and the causes.
 pub(crate) fn verdict(record: &RunRecord, ink: Ink) -> String {
     let answer = answer(record);
-    let mut lines = headline(&answer, ink);
+    let mut lines = first(record).concat();
+    lines.extend(headline(&answer, ink));
     lines.extend(of_topic(&answer, Topic::Cause, "  ").into_iter().flatten());
     lines.join("\n") + "\n"
 }
@@ -48,7 +51,7 @@ pub(crate) fn screen(record: &RunRecord, ending: Ending<'_>, ink: Ink) -> String
     }
     rest.extend(last(record, &answer, ending));
     let mut parts = vec![
-        compared(record, &answer),
+        [compared(record, &answer), limited(first(record), FIRST)].concat(),
         limited(vec![headline(&answer, ink)], HEADLINE),
         measured(&answer),
         Vec::new(),
@@ -105,6 +108,11 @@ fn compared(record: &RunRecord, answer: &Answer) -> Vec<String> {
 /// Two texts that do not fit beside each other.
 fn wrapped_under(left: &str, right: &str) -> Vec<String> {
     vec![shortened(left, COLUMNS), format!("{right:>COLUMNS$}")]
+}
+
+/// Where tokenizers differ, or a trace is said to be of something else.
+fn first(record: &RunRecord) -> Vec<Vec<String>> {
+    said_first(record).iter().map(|said| wrapped(&format!("NOTE {said}"), COLUMNS)).collect()
 }
 
 /// The badge, and the answer beside it.

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use ulpscope_record::summary::{Start, bisected, block, fork, measured, proved, start};
+use ulpscope_record::summary::{Start, bisected, block, fork, measured, notes, proved, start};
 use ulpscope_record::text::{number, percent, plural, shortened, wrapped};
 use ulpscope_record::{Arm, Buffer, Explanation, Model, RunRecord, SiteDivergence, Weights};
 
@@ -28,10 +28,11 @@ pub(crate) fn record(record: &RunRecord, ink: Ink) -> String {
         let shown = prompt
             .text
             .as_ref()
-            .map_or_else(|| "given as ids".to_owned(), |t| format!("{:?}", shortened(t, 60)));
+            .map_or_else(|| prompt.unnamed().to_owned(), |t| format!("{:?}", shortened(t, 60)));
         let ids = shortened(&format!("{:?}", prompt.ids), 60);
         _ = writeln!(text, "prompt {i}: {shown}, {} tokens {ids}", prompt.ids.len());
     }
+    notes(record).iter().for_each(|said| text += &prose(said));
     if record.settings.traces.is_empty() {
         text += &weights(&record.arms, &record.weights, &record.buffers, ink);
     }
@@ -388,6 +389,10 @@ pub(crate) fn diff(found: &Found, all: bool) -> String {
         "{compared} of {} sites compared: {equal} bit-equal{same}, {differ} differ; {absent} not compared",
         compared + absent
     );
+    for (key, [a, b]) in &found.about {
+        let [a, b] = [a, b].map(|text| shortened(text, 60));
+        _ = writeln!(text, "{key} differs: {a:?} and {b:?}");
+    }
     if let Some((count, first, [a, b])) = found.other_formats() {
         _ = writeln!(
             text,

@@ -30,6 +30,7 @@
 //! # Ok::<(), ulpscope_record::RecordError>(())
 //! ```
 
+mod claim;
 pub mod explanation;
 pub mod file;
 pub mod float;
@@ -42,11 +43,14 @@ pub mod same;
 pub mod schema;
 pub mod summary;
 pub mod text;
+mod tokenizers;
 pub mod unit;
 
+pub use claim::ContradictedClaim;
 pub use explanation::*;
 pub use file::RecordError;
 pub use judgement::*;
 pub use same::differences;
 pub use schema::*;
 pub use summary::markdown;
+pub use tokenizers::*;

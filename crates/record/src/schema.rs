@@ -8,8 +8,10 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::claim::ContradictedClaim;
 use crate::explanation::Explanation;
 use crate::float;
+use crate::tokenizers::TokenizerComparison;
 
 /// The version of the schema that this crate writes. Records of [`OLDEST`] and later are read.
 pub const SCHEMA: u32 = 2;
@@ -33,6 +35,12 @@ pub struct RunRecord {
     pub arms: Vec<Arm>,
     /// The prompts, each run through every arm.
     pub prompts: Vec<Prompt>,
+    /// Other readings of their texts: by another arm's tokenizer, or by a class of transformers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tokenizers: Vec<TokenizerComparison>,
+    /// What traces say of themselves that contradicts what they were compared with.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub contradicted: Vec<ContradictedClaim>,
     /// What the tokens stand for that the logits name as likely, where the model came with a
     /// tokenizer.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -234,6 +242,20 @@ pub struct Prompt {
     /// Each token as text.
     #[serde(default)]
     pub tokens: Vec<String>,
+    /// Whether the ids are the beginning of a text's, and there is no `text` for that reason.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub cut: bool,
+}
+
+impl Prompt {
+    /// What it is called where it has no text.
+    pub fn unnamed(&self) -> &'static str {
+        if self.cut { "cut text" } else { "token ids" }
+    }
+}
+
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 /// How the arms' state dicts compare.

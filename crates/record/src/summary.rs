@@ -6,10 +6,12 @@ use std::fmt::Write;
 
 mod answer;
 mod explained;
+mod notes;
 mod start;
 
 pub use answer::{Answer, Part, Strips, answer, first_layer, names, strips, told};
 pub use explained::{bisected, class_of, fork, largest_first, measured, proved, shares_add_up};
+pub use notes::{notes, said_first, tokenizer_words};
 pub use start::{Start, start};
 
 /// Rows of a table before the rest is only counted.
@@ -52,6 +54,9 @@ pub fn opening(record: &RunRecord, level: usize) -> String {
     page.line(format!("{model}{recipes}{prompts}, {}\n", plural(tokens, "token")));
     if record.model.stand_in {
         page.line("**A stand-in for the model that was asked for.**\n");
+    }
+    for said in said_first(record) {
+        page.line(format!("**{}**\n", escape(&said)));
     }
     let proof = if answer.proof.is_empty() { String::new() } else { format!(" ({})", answer.proof) };
     page.line(format!("**{}**{proof}: {}", answer.badge, escape(&answer.headline)));
@@ -165,8 +170,10 @@ impl Page {
         self.section("Prompts");
         let rows: Vec<_> = (record.prompts.iter().enumerate().take(ROWS))
             .map(|(index, prompt)| {
-                let text =
-                    prompt.text.as_deref().map_or("(token ids)".into(), |text| escape(&shortened(text, 80)));
+                let text = prompt
+                    .text
+                    .as_deref()
+                    .map_or_else(|| format!("({})", prompt.unnamed()), |text| escape(&shortened(text, 80)));
                 let ids: Vec<String> = prompt.ids.iter().take(12).map(u32::to_string).collect();
                 let more = if prompt.ids.len() > ids.len() { ", …" } else { "" };
                 [index.to_string(), text, prompt.ids.len().to_string(), format!("{}{more}", ids.join(", "))]
@@ -174,6 +181,7 @@ impl Page {
             .collect();
         self.table(["prompt", "text", "tokens", "ids"], &rows, "No prompts were run.");
         self.rest(record.prompts.len(), "prompts");
+        self.list(notes(record).iter().map(|said| escape(said)));
     }
 
     fn rest(&mut self, all: usize, what: &str) {

@@ -96,7 +96,10 @@ fn label(arm: &Arm) -> String {
 }
 
 fn of_prompt(prompt: &Prompt) -> Value {
-    let text = prompt.text.as_deref().map_or("ids".to_owned(), |text| format!("“{}”", shortened(text, 48)));
+    let text = prompt
+        .text
+        .as_deref()
+        .map_or_else(|| prompt.unnamed().to_owned(), |text| format!("“{}”", shortened(text, 48)));
     json!({ "label": text, "tokens": prompt.ids.len() })
 }
 

@@ -7,12 +7,13 @@ use ulpscope_capture::Trace;
 use ulpscope_compare::NamedArm;
 use ulpscope_decoder::AttentionKind;
 use ulpscope_explain::{TracePlan, explain_trace};
-use ulpscope_record::{Prompt, Provenance, RunRecord, SCHEMA, Settings};
+use ulpscope_record::{ContradictedClaim, Prompt, Provenance, RunRecord, SCHEMA, Settings};
 use ulpscope_weights::Arm;
 
 use crate::args::{ArmSpec, ExplainArgs, Ids};
 use crate::commands::compare::finish;
 use crate::commands::{Outcome, arms};
+use crate::model::Opened;
 use crate::output::Output;
 use crate::progress::Talk;
 use crate::{device, provenance};
@@ -45,7 +46,7 @@ pub(crate) fn run(args: &ExplainArgs, talk: &Talk) -> Result<Outcome> {
     let model = &models[0];
     let spec = recipe(args, &traces)?;
     let arm = Arm::new(&model.checkpoint, spec.recipe.clone());
-    let attention = attention(&traces)?.unwrap_or(compare.arms.attention);
+    let attention = attention(&traces)?.unwrap_or_else(|| model.attention(compare.arms.attention));
     let semantics = spec.semantics(attention, compare.arms.accumulation, arm.dtype());
     semantics.check(arm.architecture())?;
     let plan = TracePlan {
@@ -63,12 +64,16 @@ pub(crate) fn run(args: &ExplainArgs, talk: &Talk) -> Result<Outcome> {
     });
     drop(progress);
     let answer = answer?;
-    let described = model.describe(model.checkpoint.sha256()?);
+    let hashes = model.checkpoint.sha256()?;
+    let contradicted =
+        plan.traces.iter().flat_map(|trace| contradicted(trace, &plan, model, &hashes)).collect();
+    let described = model.describe(hashes);
     provenance.elapsed_s = begun.elapsed().as_secs_f64();
 
     let prompts = plan.traces.iter().zip(answer.prompts).map(|((_, trace), ids)| Prompt {
         text: trace.about.get("prompt").cloned(),
         tokens: model.tokens(&ids),
+        cut: false,
         ids,
     });
     let findings = answer.findings;
@@ -88,6 +93,8 @@ pub(crate) fn run(args: &ExplainArgs, talk: &Talk) -> Result<Outcome> {
         arms: findings.arms,
         token_texts: model.texts(&findings.logits, None),
         prompts: prompts.collect(),
+        tokenizers: Vec::new(),
+        contradicted,
         weights: findings.weights,
         buffers: findings.buffers,
         sites: findings.sites,
@@ -97,6 +104,48 @@ pub(crate) fn run(args: &ExplainArgs, talk: &Talk) -> Result<Outcome> {
         explanation: Some(answer.explanation),
     };
     finish(compare, output.as_ref(), record, talk)
+}
+
+/// What a trace says of itself that is not so of what it is compared with.
+fn contradicted(
+    (name, trace): &(String, Trace),
+    plan: &TracePlan,
+    model: &Opened,
+    hashes: &[(String, String)],
+) -> Vec<ContradictedClaim> {
+    let semantics = &plan.arm.semantics;
+    let departures: Vec<String> = semantics.departures().map(|departure| departure.to_string()).collect();
+    let mut ours = vec![
+        ("recipe".to_owned(), plan.arm.arm.recipe().to_string()),
+        ("attention".to_owned(), semantics.base.attention.to_string()),
+        ("variants".to_owned(), departures.join(" ")),
+    ];
+    // Else the order is looked for.
+    if plan.order_given {
+        ours.push(("accumulation".to_owned(), semantics.base.accumulation.to_string()));
+    }
+    ours.extend(hashes.iter().map(|(file, hash)| (format!("sha256:{file}"), hash.clone())));
+    let of_part = ["prefix_ids", "attention_mask"].iter().any(|key| trace.about.contains_key(*key));
+    if let (Some(text), Some(ids), false) = (trace.about.get("prompt"), trace.ids(), of_part)
+        && let Ok(tokenizer) = model.tokenizer()
+        && tokenizer.encode(text).is_ok_and(|read| read != ids)
+    {
+        ours.push(("prompt".to_owned(), model.text(&ids)));
+    }
+    let same = |key: &str, said: &str, ours: &str| match key {
+        "recipe" => said.parse::<ArmSpec>().is_ok_and(|spec| spec.recipe.to_string() == ours),
+        "accumulation" => said.parse().ok() == Some(semantics.base.accumulation),
+        _ => said == ours,
+    };
+    // What `ulpscope trace` does not write there is not so.
+    let silent = trace.about.contains_key("ulpscope").then(String::new);
+    let claim = |(key, ours): (String, String)| {
+        let silent = silent.as_ref().filter(|_| key == "variants");
+        let said = trace.about.get(&key).or(silent)?.clone();
+        let trace = name.clone();
+        (!same(&key, &said, &ours)).then_some(ContradictedClaim { trace, key, said, compared_with: ours })
+    };
+    ours.into_iter().filter_map(claim).collect()
 }
 
 /// The recipe that was given, or the one that the traces name; all have to be of one.

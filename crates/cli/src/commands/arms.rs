@@ -46,7 +46,7 @@ pub(crate) fn build<'a>(args: &ArmArgs, models: &'a [Opened], talk: &Talk) -> Re
     let arm = |(i, (name, spec)): (usize, (&str, &ArmSpec))| {
         let model = &models[if i == 1 { models.len() - 1 } else { 0 }];
         let arm = Arm::new(&model.checkpoint, spec.recipe.clone());
-        let semantics = spec.semantics(args.attention, args.accumulation, arm.dtype());
+        let semantics = spec.semantics(model.attention(args.attention), args.accumulation, arm.dtype());
         semantics.check(arm.architecture())?;
         talk.detail(|| describe(name, &arm, &semantics));
         Ok(NamedArm { name: name.to_owned(), semantics, arm })

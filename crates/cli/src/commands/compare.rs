@@ -11,17 +11,18 @@ use ulpscope_explain::{Options, Stage, explain};
 use ulpscope_record::summary::{self, names};
 use ulpscope_record::{
     Consequence, Explanation, Model, Prompt, Provenance, RunRecord, SCHEMA, Settings, Status,
+    TokenizerComparison,
 };
 
 use crate::args::CompareArgs;
 use crate::colour::Ink;
 use crate::commands::{Outcome, arms, print};
 use crate::fail_on::Violation;
-use crate::model::{BuiltIn, Opened};
+use crate::model::{self, BuiltIn, Opened};
 use crate::output::{Output, Partial};
 use crate::progress::Talk;
 use crate::screen::{self, Ending};
-use crate::{device, provenance, suggestions, tables};
+use crate::{device, provenance, suggestions, tables, tokenizers};
 
 /// What is asked of the arms.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -69,7 +70,7 @@ pub(crate) fn run(args: &CompareArgs, question: Question, talk: &Talk) -> Result
         Some(remedy) => error.context(remedy),
         None => error,
     };
-    let Answer { prompts, findings, mut explanation } = answered.map_err(stopped)?;
+    let Answer { prompts, tokenizers, findings, mut explanation } = answered.map_err(stopped)?;
     let mut described = described.map_err(stopped)?.context("hashes are wanted where there is an answer")?;
     // The hashes are of what was computed with.
     models.iter().try_for_each(|model| model.checkpoint.unchanged())?;
@@ -100,6 +101,8 @@ pub(crate) fn run(args: &CompareArgs, question: Question, talk: &Talk) -> Result
         arms,
         token_texts: models[0].texts(&findings.logits, explanation.as_ref()),
         prompts,
+        tokenizers,
+        contradicted: Vec::new(),
         weights: findings.weights,
         buffers: findings.buffers,
         sites: findings.sites,
@@ -114,6 +117,7 @@ pub(crate) fn run(args: &CompareArgs, question: Question, talk: &Talk) -> Result
 /// What was found of which prompts.
 struct Answer {
     prompts: Vec<Prompt>,
+    tokenizers: Vec<TokenizerComparison>,
     findings: Findings,
     explanation: Option<Explanation>,
 }
@@ -130,10 +134,14 @@ fn answer(
     let built = arms::build(&args.arms, models, talk)?;
     let takes = built.iter().map(|arm| arm.arm.architecture().max_tokens()).min().unwrap_or(0);
     let built_in = if question == Question::Explain { BuiltIn::long(takes) } else { BuiltIn::SHORT };
-    let prompts = {
+    let (prompts, tokenizers) = {
         let _stage = talk.stage("tokenising");
-        models[0].prompts(&args.prompts, built_in)?
+        let texts = model::texts(&args.prompts, &built_in)?;
+        let prompts = models[0].prompts(&args.prompts, &texts, &built_in)?;
+        let tokenizers = tokenizers::compare(models, ["a", "b"], &texts, &prompts);
+        (prompts, tokenizers)
     };
+    models.iter().flat_map(Opened::notices).for_each(|notice| talk.say(notice));
     let longest_watched = if question == Question::Explain { LONGEST_WATCHED } else { usize::MAX };
     let plan = Plan {
         arms: built,
@@ -165,7 +173,7 @@ fn answer(
             (answer.findings, Some(answer.explanation))
         }
     };
-    Ok(Answer { prompts, findings, explanation })
+    Ok(Answer { prompts, tokenizers, findings, explanation })
 }
 
 /// Writes and prints a record, and says how it ended.

@@ -85,6 +85,8 @@ pub(crate) struct Found {
     pub(crate) jumps: Vec<Jump>,
     /// How far the logits are apart, where both traces have them.
     pub(crate) logits: Option<LogitDifference>,
+    /// What the two say of themselves that differs, with what each says.
+    pub(crate) about: Vec<(String, [String; 2])>,
     /// Sites that only the first trace has, and only the second.
     pub(crate) only_in: [Vec<String>; 2],
     /// What else was not compared, and why.
@@ -125,6 +127,7 @@ impl Found {
             found.rows.push((x.shape.clone(), difference(&x.values, &y.values)?));
         }
         found.jumps = jumps(&found.sites);
+        found.about = otherwise(a, b);
         let unread: BTreeSet<&String> =
             traces.iter().flat_map(|t| &t.skipped).filter(|name| args.sites.matches_name(name)).collect();
         for (side, other) in [(0, b), (1, a)] {
@@ -239,6 +242,7 @@ impl Found {
             "sites": sites.collect::<Vec<_>>(), "first": self.first(),
             "jumps": jumps.collect::<Vec<_>>(), "first_jump": self.jumps.first().map(|jump| &jump.site),
             "logits": logits, "only_in_a": only_in_a, "only_in_b": only_in_b, "not_compared": not_compared,
+            "about": self.about.iter().map(|(key, [a, b])| json!({ "key": key, "a": a, "b": b })).collect::<Vec<_>>(),
             "reference_not_finite": self.odd,
             "counts": {
                 "equal": equal, "equal_in_another_format": recast, "differ": differ, "not_compared": absent,
@@ -259,6 +263,16 @@ fn read(path: &Path) -> Result<Trace> {
         bail!("{}: there is no such file; `ulpscope trace MODEL --out FILE` writes one", path.display());
     }
     Ok(Trace::read(path)?)
+}
+
+/// What two traces say of themselves that changes what they hold, and that is not the same.
+fn otherwise(a: &Trace, b: &Trace) -> Vec<(String, [String; 2])> {
+    let named = ["recipe", "attention", "accumulation", "variants", "prompt"];
+    let counts = |key: &&String| named.contains(&key.as_str()) || key.starts_with("sha256:");
+    let both =
+        a.about.keys().filter(counts).filter_map(|key| Some((key, [&a.about[key], b.about.get(key)?])));
+    let differ = both.filter(|(_, [a, b])| a != b);
+    differ.map(|(key, both)| (key.clone(), both.map(Clone::clone))).collect()
 }
 
 /// Whether two lists of ids are the same: other programs put spaces where we put none.

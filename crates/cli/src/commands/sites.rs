@@ -10,7 +10,7 @@ use crate::progress::Talk;
 
 pub(crate) fn run(args: &SitesArgs, talk: &Talk) -> Result<Outcome> {
     let opened = model::open(std::slice::from_ref(&args.model), &args.source, talk)?;
-    let sites = opened.checkpoint.architecture().sites(args.attention);
+    let sites = opened.checkpoint.architecture().sites(opened.attention(args.attention));
     if args.json {
         let sites: Vec<_> =
             sites.iter().map(|site| json!({ "site": site.to_string(), "layer": site.layer() })).collect();

@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::{Result, bail};
 use serde_json::json;
 use ulpscope_capture::{Recorder, Trace};
+use ulpscope_record::summary::tokenizer_words;
 use ulpscope_weights::Arm;
 
 use crate::args::TraceArgs;
@@ -12,15 +13,21 @@ use crate::commands::{Outcome, arms, print, print_json};
 use crate::model::BuiltIn;
 use crate::output::sweep;
 use crate::progress::Talk;
-use crate::{device, model, suggestions};
+use crate::{device, model, suggestions, tokenizers};
 
 pub(crate) fn run(args: &TraceArgs, talk: &Talk) -> Result<Outcome> {
     let (device, _) = device::open(&args.device)?;
     let opened = model::open(std::slice::from_ref(&args.model), &args.source, talk)?;
-    let prompts = opened.prompts(&args.prompts, BuiltIn::SHORT)?;
+    let texts = model::texts(&args.prompts, &BuiltIn::SHORT)?;
+    let prompts = opened.prompts(&args.prompts, &texts, &BuiltIn::SHORT)?;
     let [prompt] = &prompts[..] else {
         bail!("a trace holds one prompt, {} were given; call `ulpscope trace` once for each", prompts.len())
     };
+    opened.notices().iter().for_each(|notice| talk.say(notice));
+    let models = std::slice::from_ref(&opened);
+    for other in tokenizers::compare(models, ["the model", ""], &texts, &prompts) {
+        talk.say(&tokenizer_words("", &other));
+    }
     let arm = Arm::new(&opened.checkpoint, args.recipe.recipe.clone());
     if prompt.ids.len() > arm.architecture().max_tokens() {
         bail!(
@@ -32,7 +39,7 @@ pub(crate) fn run(args: &TraceArgs, talk: &Talk) -> Result<Outcome> {
     if let Some(id) = prompt.ids.iter().find(|&&id| id as usize >= arm.architecture().vocab) {
         bail!("token id {id} is not in the vocabulary, which ends at {}", arm.architecture().vocab - 1);
     }
-    let semantics = args.recipe.semantics(args.attention, args.accumulation, arm.dtype());
+    let semantics = args.recipe.semantics(opened.attention(args.attention), args.accumulation, arm.dtype());
     semantics.check(arm.architecture())?;
     talk.detail(|| arms::describe("traced", &arm, &semantics));
     for part in

@@ -2,6 +2,7 @@
 
 use maud::{Markup, html};
 use ulpscope_record::RunRecord;
+use ulpscope_record::summary::notes;
 use ulpscope_record::text::shortened;
 
 use super::{code, row, sentences, table};
@@ -68,13 +69,19 @@ fn arms(record: &RunRecord) -> Markup {
 fn prompts(record: &RunRecord) -> Markup {
     let rows: Vec<_> = (record.prompts.iter().enumerate())
         .map(|(index, prompt)| {
-            let words = prompt.text.as_deref().map_or("(token ids)".into(), |words| shortened(words, 160));
+            let words = prompt
+                .text
+                .as_deref()
+                .map_or_else(|| format!("({})", prompt.unnamed()), |words| shortened(words, 160));
             let ids: Vec<String> = prompt.ids.iter().take(12).map(u32::to_string).collect();
             let more = if prompt.ids.len() > ids.len() { ", …" } else { "" };
             row![index, words, prompt.ids.len(), format!("{}{more}", ids.join(", "))]
         })
         .collect();
-    table("Prompts", &["#prompt", "text", "#tokens", "ids"], &rows, "No prompts were run.")
+    html! {
+        (table("Prompts", &["#prompt", "text", "#tokens", "ids"], &rows, "No prompts were run."))
+        @for said in notes(record) { p { (said) } }
+    }
 }
 
 /// A command with a button, which the script shows, that puts it on the clipboard.

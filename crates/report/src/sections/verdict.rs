@@ -1,7 +1,7 @@
 //! The first screen: what was compared, what it means, how much, why, where, and what to do.
 
 use maud::{Markup, html};
-use ulpscope_record::summary::Answer;
+use ulpscope_record::summary::{Answer, said_first};
 use ulpscope_record::text::{brief, plural};
 use ulpscope_record::{Consequence, RunRecord, Severity, Topic};
 
@@ -30,6 +30,7 @@ pub(super) fn title(record: &RunRecord, answer: &Answer) -> Markup {
                 "A stand-in for the model that was asked for." @for why in &model.unavailable { " " (why) }
             }
         }
+        @for said in said_first(record) { p class="warning" { (said) } }
         @for failed in &record.settings.failed { p class="warning failed" { "✗ " (failed) } }
     }
 }
