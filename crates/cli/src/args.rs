@@ -124,8 +124,8 @@ pub(crate) struct ArmArgs {
     #[arg(long = "arm", value_name = "NAME=RECIPE", help_heading = "Arms")]
     pub(crate) more: Vec<NamedSpec>,
 
-    /// How attention is computed, where a recipe does not say it [default: as config.json says, else
-    /// sdpa]
+    /// How attention is computed, where a recipe does not say it [default: as config.json says,
+    /// else sdpa]
     #[arg(long, value_parser = attention(), help_heading = "Arms")]
     pub(crate) attention: Option<AttentionKind>,
 

@@ -55,8 +55,8 @@ pub(crate) fn open(sources: &[String], args: &SourceArgs, talk: &Talk) -> Result
     Ok(Opened { checkpoint, located, tokenizer: OnceLock::new() })
 }
 
-/// The attention that a config.json makes transformers take. The key with an underscore is set last,
-/// even to null.
+/// The attention that a config.json makes transformers take. The key with an underscore is set
+/// last, even to null.
 fn asked_attention(config: &serde_json::Value) -> Option<(&'static str, &str)> {
     let keys = ["_attn_implementation", "attn_implementation"];
     let (key, value) = keys.into_iter().find_map(|key| Some((key, config.get(key)?)))?;
@@ -109,7 +109,8 @@ impl Opened {
         }
     }
 
-    /// The attention that was asked for, or else the one that transformers takes by its config.json.
+    /// The attention that was asked for, or else the one that transformers takes by its
+    /// config.json.
     pub(crate) fn attention(&self, asked: Option<AttentionKind>) -> AttentionKind {
         let config = || asked_attention(self.checkpoint.config_json())?.1.parse().ok();
         asked.or_else(config).unwrap_or(AttentionKind::Sdpa)

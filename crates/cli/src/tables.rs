@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use ulpscope_record::summary::{Start, bisected, block, fork, measured, notes, proved, start};
-use ulpscope_record::text::{number, percent, plural, shortened, wrapped};
+use ulpscope_record::text::{number, percent, plural, shortened, shown, wrapped};
 use ulpscope_record::{Arm, Buffer, Explanation, Model, RunRecord, SiteDivergence, Weights};
 
 use crate::colour::{ALARM, BOLD, Ink};
@@ -390,8 +390,8 @@ pub(crate) fn diff(found: &Found, all: bool) -> String {
         compared + absent
     );
     for (key, [a, b]) in &found.about {
-        let [a, b] = [a, b].map(|text| shortened(text, 60));
-        _ = writeln!(text, "{key} differs: {a:?} and {b:?}");
+        let [a, b] = [a, b].map(|text| shown(&shortened(text, 60)));
+        _ = writeln!(text, "{} differs: \"{a}\" and \"{b}\"", shown(key));
     }
     if let Some((count, first, [a, b])) = found.other_formats() {
         _ = writeln!(

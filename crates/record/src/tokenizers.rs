@@ -52,8 +52,8 @@ impl Parting {
     /// Ids that are kept of each reading.
     pub const KEPT: usize = 4;
 
-    /// Where two readings of the text of a prompt part; `None` if they do not. `spelled` gives ids of
-    /// the first (0) or the second (1) as text.
+    /// Where two readings of the text of a prompt part; `None` if they do not. `spelled` gives ids
+    /// of the first (0) or the second (1) as text.
     pub fn of(
         prompt: usize,
         [ours, theirs]: [&[u32]; 2],

@@ -1,7 +1,7 @@
 //! What is said about other readings of the texts, and about what traces say of themselves.
 
 use crate::schema::RunRecord;
-use crate::text::{plural, shortened};
+use crate::text::{plural, shortened, shown};
 use crate::tokenizers::{Parting, TokenizerComparison};
 
 /// What is to be said before anything else, a sentence or two for each: where tokenizers are known
@@ -19,9 +19,9 @@ pub fn notes(record: &RunRecord) -> Vec<String> {
 
 fn claims(record: &RunRecord) -> impl Iterator<Item = String> {
     record.contradicted.iter().map(|claim| {
-        let [said, ours] = [&claim.said, &claim.compared_with].map(|text| shortened(text, 60));
-        let trace = shortened(&claim.trace, 60);
-        format!("{trace} says that its {} is {said:?}; it was compared with {ours:?}.", claim.key)
+        let [said, ours] = [&claim.said, &claim.compared_with].map(|text| shown(&shortened(text, 60)));
+        let trace = shown(&shortened(&claim.trace, 60));
+        format!("{trace} says that its {} is \"{said}\"; it was compared with \"{ours}\".", claim.key)
     })
 }
 
@@ -73,7 +73,7 @@ fn parted(first: &Parting, texts: usize) -> String {
     let side = |side: usize| match first.ids[side].first() {
         Some(id) => {
             let token = first.tokens[side].first().map_or("", String::as_str);
-            format!("{id} ({:?})", shortened(token, 20))
+            format!("{id} (\"{}\")", shown(&shortened(token, 20)))
         }
         None => "the end".to_owned(),
     };

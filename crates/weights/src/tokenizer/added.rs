@@ -203,8 +203,8 @@ impl Beside {
         wrong(&self.dir, format!("{file}: `{key}` is {value}, which transformers does not take"))
     }
 
-    /// The older name of extra tokens becomes the newer one; those with names of their own are taken
-    /// out.
+    /// The older name of extra tokens becomes the newer one; those with names of their own are
+    /// taken out.
     fn settle_extra(&mut self) -> Result<Vec<(String, Token)>, WeightsError> {
         let given = self.config.get(EXTRA).is_some_and(|extra| match extra {
             Value::Array(list) => !list.is_empty(),

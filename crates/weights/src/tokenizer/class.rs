@@ -77,8 +77,8 @@ impl Class {
         }
     }
 
-    /// Whether transformers reads a tokenizer.json that names it as it stands: SentencePiece's rules
-    /// are not those of bytes.
+    /// Whether transformers reads a tokenizer.json that names it as it stands: SentencePiece's
+    /// rules are not those of bytes.
     pub(super) fn yields_to(self, text: &[u8]) -> bool {
         self.rules == Rules::Metaspace && text.windows(11).any(|name| name == b"\"ByteLevel\"")
     }

@@ -28,8 +28,8 @@ use crate::map::{explain_json, read_text};
 pub struct Tokenizer {
     path: PathBuf,
     inner: tokenizers::Tokenizer,
-    /// What transformers reads the folder with, if that keeps only a part of its tokenizer.json, and
-    /// what it adds.
+    /// What transformers reads the folder with, if that keeps only a part of its tokenizer.json,
+    /// and what it adds.
     class: Option<(Class, Beside)>,
     notices: Vec<String>,
 }
@@ -54,7 +54,8 @@ impl Tokenizer {
         Ok(Tokenizer { path: path.to_owned(), inner, class: None, notices })
     }
 
-    /// Reads the tokenizer.json of a directory, and the files beside it; `config` is its config.json.
+    /// Reads the tokenizer.json of a directory, and the files beside it; `config` is its
+    /// config.json.
     pub(crate) fn of_directory(
         dir: &Path,
         class: TokenizerClass,
