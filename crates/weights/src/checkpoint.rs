@@ -13,7 +13,7 @@ use crate::error::Mismatch;
 use crate::folder::{instead, there};
 use crate::form::Form;
 use crate::gguf::Gguf;
-use crate::hashes::sha256_of_map;
+use crate::hashes::{cached_as, sha256_of_map};
 use crate::map::{Map, open, read_json};
 use crate::shards::Shards;
 use crate::source::sha256_of_file;
@@ -331,7 +331,8 @@ impl Checkpoint {
     /// directory.
     ///
     /// # Errors
-    /// [`WeightsError::Io`] if a file can't be read to its end, or another error if it was changed.
+    /// [`WeightsError::Io`] if a file can't be read to its end, another error if it was changed, or is
+    /// not what the hub's cache calls it.
     pub fn sha256(&self) -> Result<Vec<(String, String)>, WeightsError> {
         Ok(self.sha256_while(|| true)?.unwrap_or_default())
     }
@@ -355,7 +356,13 @@ impl Checkpoint {
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             let mapped = maps.iter().position(|map| map.path() == path).map(|i| of_maps[i].clone());
             let hash = mapped.map_or_else(|| sha256_of_file(path).map_err(|e| WeightsError::io(path, e)), Ok);
-            Ok((name, hash?))
+            let found = hash?;
+            match cached_as(path) {
+                Some(name) if name != found => {
+                    Err(WeightsError::Misnamed { path: path.clone(), name, found })
+                }
+                _ => Ok((name, found)),
+            }
         };
         self.files.iter().map(hash_of).collect::<Result<_, _>>().map(Some)
     }

@@ -136,6 +136,16 @@ pub enum WeightsError {
         /// What happened to it.
         what: &'static str,
     },
+    /// A file of the hub's cache has another content than its name says.
+    #[error("`{}` leads to the cache's file {name}, whose content has the sha256 {found}: it is damaged or was exchanged; delete it, and it is fetched anew", .path.display())]
+    Misnamed {
+        /// The file.
+        path: PathBuf,
+        /// The sha256 that the cache calls it by.
+        name: String,
+        /// The sha256 that it has.
+        found: String,
+    },
     /// No such parameter.
     #[error("the model has no parameter `{name}`{}", did_you_mean(.suggestion))]
     UnknownParameter {

@@ -53,6 +53,14 @@ pub(crate) fn sha256_of_map(
     Ok(Some(hash))
 }
 
+/// The sha256 that the hub's cache calls a file by, if the path leads to one that it does.
+pub(crate) fn cached_as(path: &Path) -> Option<String> {
+    let target = path.canonicalize().ok()?;
+    let name = target.file_name()?.to_str()?;
+    let hash = name.len() == 64 && name.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    (hash && target.parent()?.ends_with("blobs")).then(|| name.to_owned())
+}
+
 /// What is remembered of one file.
 struct Note {
     path: PathBuf,

@@ -115,7 +115,9 @@ fn download(
             reason,
         })
     })?;
-    for file in listing.small_files().map(str::to_owned).chain(weights) {
+    let wanted: Vec<String> = listing.small_files().map(str::to_owned).chain(weights).collect();
+    transfer.check_room(listing.size(wanted.iter().map(String::as_str)), repo)?;
+    for file in wanted {
         transfer.fetch(&file, progress)?;
     }
     for absent in listing.absent_files() {

@@ -419,3 +419,194 @@ fn the_chain_ends_at_what_is_there() {
     assert_eq!(found.unavailable.len(), 1);
     assert!(found.unavailable[0].starts_with("org/tiny: "), "{:?}", found.unavailable);
 }
+
+/// As [`the_token_is_for_the_hub_alone`], for lists, and to the same host.
+#[test]
+fn the_token_stays_when_a_list_is_elsewhere() {
+    let (hub, other_port) = (Hub::tiny(), Hub::tiny());
+    hub.state().list_elsewhere = Some(other_port.endpoint().to_owned());
+    hub.assert_complete(&hub.locate().unwrap());
+    let asked = other_port.requests();
+    assert_eq!(asked, [format!("GET /api/models/org/tiny/revision/main?blobs=true from 0")]);
+    assert!(hub.requests().iter().all(|request| request.ends_with(" with token")));
+    // Round and round.
+    let hub = Hub::tiny();
+    hub.state().list_elsewhere = Some(hub.endpoint().to_owned());
+    let error = hub.error();
+    assert!(matches!(error, SourceError::BadAnswer { .. }), "{error}");
+}
+
+/// Bytes on disk below a folder.
+fn on_disk(folder: &std::path::Path) -> u64 {
+    walk(folder).iter().map(|(path, _)| path.metadata().map_or(0, |found| found.len())).sum()
+}
+
+#[test]
+fn a_download_ends_at_its_announced_size() {
+    for name in ["config.json", "tokenizer.json", WEIGHTS] {
+        let hub = Hub::tiny();
+        hub.state().endless = Some(name);
+        let error = hub.error();
+        assert!(matches!(error, SourceError::Corrupt { property: "size", .. }), "{name}: {error}");
+        let whole: usize = hub.state().files.values().map(Vec::len).sum();
+        assert!(on_disk(&hub.repository()) <= whole as u64 + 1, "{name}");
+        hub.state().endless = None;
+        hub.assert_complete(&hub.locate().unwrap());
+    }
+}
+
+#[test]
+fn sizes_that_no_disk_has_are_refused_before_the_first_byte() {
+    for (name, size, part) in [
+        ("config.json", 1 << 40, "no such file has"),
+        ("config.json", u64::MAX, "no such file has"),
+        (WEIGHTS, 1 << 60, "has room for"),
+        (WEIGHTS, u64::MAX, "has room for"),
+    ] {
+        let hub = Hub::tiny();
+        hub.state().announced = Some((name, size));
+        let error = hub.error().to_string();
+        assert!(error.contains(part) && error.contains(&size.to_string()), "{error}");
+        assert!(!hub.requests().iter().any(|r| r.starts_with("GET") && r.contains(&format!("/{name}"))));
+    }
+    // Each would fit, all together would not.
+    let hub = Hub::tiny();
+    hub.state().listed_size = Some(u64::MAX / 2);
+    let error = hub.error();
+    assert!(matches!(error, SourceError::NoRoom { .. }), "{error}");
+    assert_eq!(hub.requests().len(), 1);
+}
+
+#[test]
+fn a_size_that_is_too_small_or_another_part_ends_in_a_sentence() {
+    let hub = Hub::tiny();
+    hub.state().announced = Some(("config.json", 10));
+    let error = hub.error();
+    assert!(matches!(error, SourceError::Corrupt { property: "size", .. }), "{error}");
+    let hub = Hub::tiny();
+    hub.state().shifted = 3;
+    let error = hub.error();
+    assert!(error.to_string().contains("another part of it was sent"), "{error}");
+}
+
+#[test]
+fn silence_a_refusal_and_a_wrong_name_are_told_apart() {
+    let hub = Hub::tiny();
+    let said = |endpoint: &str| {
+        let stall_timeout = Duration::from_millis(300);
+        let options = Options { endpoint: endpoint.into(), stall_timeout, ..hub.options() };
+        locate(&model(None), &options, &mut ()).unwrap_err().to_string()
+    };
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let silent = said(&format!("http://{}", listener.local_addr().unwrap()));
+    assert!(silent.contains("has arrived for 0.3 s"), "{silent}");
+    drop(listener);
+    let refused = said("http://127.0.0.1:9");
+    assert!(refused.contains("the connection was refused"), "{refused}");
+    let unknown = said("http://no-such-host.invalid");
+    assert!(unknown.contains("does not resolve") || unknown.contains("did not resolve"), "{unknown}");
+    // The place of large files refuses.
+    hub.state().elsewhere = Some("http://127.0.0.1:9".to_owned());
+    let error = hub.error().to_string();
+    assert!(error.contains("the connection was refused"), "{error}");
+}
+
+#[test]
+fn keys_in_addresses_are_shown_nowhere() {
+    let hub = Hub::tiny();
+    let secret = "hunter2";
+    for endpoint in [
+        format!("http://127.0.0.1:9/?key={secret}"),
+        format!("http://127.0.0.1:9/#{secret}"),
+        format!("127.0.0.1:9/?key={secret}"),
+        format!("http://me:p/{secret}@127.0.0.1:9"),
+        format!("http://me:{secret}@127.0.0.1:9/x?{secret}"),
+    ] {
+        let options = Options { endpoint: endpoint.clone(), ..hub.options() };
+        let error = locate(&model(None), &options, &mut ()).unwrap_err();
+        let shown = format!("{error} {error:?} {options:?}");
+        assert!(!shown.contains(secret), "{endpoint}: {shown}");
+    }
+    // Signed addresses, as the hub redirects to.
+    for to in [format!("ftp://h/x?signature={secret}"), format!("http://me:{secret}@127.0.0.1:9")] {
+        hub.state().elsewhere = Some(to);
+        let error = hub.error();
+        assert!(!format!("{error} {error:?}").contains(secret), "{error:?}");
+    }
+}
+
+/// What somebody else who may write to the cache could have put there.
+#[cfg(unix)]
+#[test]
+fn planted_links_are_not_followed() {
+    use std::os::unix::fs::symlink;
+    let victim = tempfile::tempdir().unwrap();
+    let file = victim.path().join("precious");
+    let etag = |hub: &Hub, name: &str| sha256(&hub.state().files[name])[..40].to_owned();
+    type Plant<'a> = &'a dyn Fn(&Hub) -> bool;
+    let at = |hub: &Hub, path: &str| {
+        let path = hub.repository().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        path
+    };
+    let plants: [Plant<'_>; 7] = [
+        &|hub| symlink(victim.path(), at(hub, "ulpscope-partial")).is_err(),
+        &|hub| symlink(victim.path(), at(hub, "blobs")).is_err(),
+        &|hub| symlink(victim.path(), at(hub, "snapshots")).is_err(),
+        &|hub| symlink(victim.path(), at(hub, "refs")).is_err(),
+        // The others are put aside.
+        &|hub| {
+            symlink(&file, at(hub, &format!("ulpscope-partial/{}.part", etag(hub, "config.json")))).is_ok()
+        },
+        &|hub| {
+            fs::hard_link(&file, at(hub, &format!("ulpscope-partial/{}.part", etag(hub, "config.json"))))
+                .is_ok()
+        },
+        &|hub| {
+            // As long as what it stands for.
+            fs::write(&file, vec![b' '; hub.state().files["config.json"].len()]).unwrap();
+            symlink(&file, at(hub, &format!("blobs/{}", etag(hub, "config.json")))).is_ok()
+        },
+    ];
+    for (case, plant) in plants.into_iter().enumerate() {
+        fs::write(&file, "x").unwrap();
+        let hub = Hub::tiny();
+        let served = plant(&hub);
+        let before = fs::read(&file).unwrap();
+        match hub.locate() {
+            Ok(found) => hub.assert_complete(&found),
+            Err(error) => assert!(!served && error.to_string().contains("it is a link"), "{case}: {error}"),
+        }
+        assert_eq!(fs::read(&file).unwrap(), before, "{case}");
+        assert_eq!(fs::read_dir(victim.path()).unwrap().count(), 1, "{case}: something was put there");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_cached_file_is_what_its_name_says_and_in_the_cache() {
+    let hub = Hub::tiny();
+    let found = hub.locate().unwrap();
+    let weights = found.path.join(WEIGHTS);
+    let blob = weights.canonicalize().unwrap();
+    let right = fs::read(&blob).unwrap();
+    let mut wrong = right.clone();
+    *wrong.last_mut().unwrap() ^= 1;
+    fs::write(&blob, &wrong).unwrap();
+    let checkpoint = ulpscope_weights::Checkpoint::open(&found.path).unwrap();
+    let error = checkpoint.sha256().unwrap_err().to_string();
+    assert!(error.contains(&sha256(&right)) && error.contains(&sha256(&wrong)), "{error}");
+    drop(checkpoint);
+    // An incomplete snapshot takes no such blob along.
+    fs::remove_file(&weights).unwrap();
+    hub.assert_complete(&hub.locate().unwrap());
+    // A link out of the cache is no copy.
+    let elsewhere = tempfile::tempdir().unwrap();
+    fs::write(elsewhere.path().join("w"), &wrong).unwrap();
+    fs::remove_file(&weights).unwrap();
+    std::os::unix::fs::symlink(elsewhere.path().join("w"), &weights).unwrap();
+    let offline = Options { offline: true, ..hub.options() };
+    assert!(matches!(locate(&model(None), &offline, &mut ()), Err(SourceError::NotCached { .. })));
+    hub.assert_complete(&hub.locate().unwrap());
+    assert_eq!(fs::read(elsewhere.path().join("w")).unwrap(), wrong);
+}

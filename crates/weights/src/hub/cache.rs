@@ -63,7 +63,7 @@ impl RepoCache {
             }
         };
         let path = self.snapshot(&commit);
-        let has = |file: &str| path.join(file).is_file();
+        let has = |file: &str| self.holds(&path.join(file));
         let sharded = || {
             shards(&path.join("model.safetensors.index.json"))
                 .is_ok_and(|files| files.iter().all(|file| has(file)))
@@ -74,6 +74,12 @@ impl RepoCache {
         let settled = has("tokenizer.json") || self.absent(&commit, "tokenizer.json").is_file();
         let snapshot = Snapshot { path, commit };
         if settled { Lookup::Complete(snapshot) } else { Lookup::WithoutTokenizer(snapshot) }
+    }
+
+    /// Whether a file is there and not a link that leads out of the cache.
+    pub(super) fn holds(&self, path: &Path) -> bool {
+        let inside = || path.canonicalize().ok()?.starts_with(self.root.canonicalize().ok()?).then_some(());
+        path.is_file() && inside().is_some()
     }
 
     fn absent(&self, commit: &str, file: &str) -> PathBuf {
@@ -99,9 +105,9 @@ impl RepoCache {
     /// is there.
     pub(super) fn lock(&self, patience: Duration, repo: &str) -> Result<File, SourceError> {
         let folder = self.root.join(".locks").join(&self.name);
-        fs::create_dir_all(&folder).map_err(|e| SourceError::io("create the folder", &folder, e))?;
+        self.folder_inside(&folder)?;
         let path = folder.join("ulpscope.lock");
-        let file = File::create(&path).map_err(|e| SourceError::io("create", &path, e))?;
+        let file = own_file().open(&path).map_err(|e| SourceError::io("create", &path, e))?;
         let started = Instant::now();
         loop {
             match file.try_lock() {
@@ -124,7 +130,7 @@ impl RepoCache {
     pub(super) fn link(&self, commit: &str, file: &str, etag: &str) -> Result<PathBuf, SourceError> {
         let path = self.snapshot(commit).join(file);
         let folder = path.parent().unwrap_or(&path);
-        fs::create_dir_all(folder).map_err(|e| SourceError::io("create the folder", folder, e))?;
+        self.folder_inside(folder)?;
         // One `..` for `snapshots`, one for the commit, one for each folder inside the repository.
         let up = "../".repeat(2 + file.matches('/').count());
         let target = PathBuf::from(format!("{up}blobs/{etag}"));
@@ -143,8 +149,8 @@ impl RepoCache {
         }
         let path = self.folder().join("refs").join(revision);
         let folder = path.parent().unwrap_or(&path);
+        self.folder_inside(folder)?;
         let write = || {
-            fs::create_dir_all(folder)?;
             let mut file = tempfile::NamedTempFile::new_in(folder)?;
             std::io::Write::write_all(&mut file, commit.as_bytes())?;
             file.persist(&path).map_err(|e| e.error).map(drop)
@@ -156,10 +162,32 @@ impl RepoCache {
     /// Only a hint: failing to write it costs a question the next time.
     pub(super) fn mark_absent(&self, commit: &str, file: &str) {
         let path = self.absent(commit, file);
-        if let Some(folder) = path.parent() {
-            let _ = fs::create_dir_all(folder).and_then(|()| File::create(&path).map(drop));
+        if path.parent().is_some_and(|folder| self.folder_inside(folder).is_ok()) {
+            let _ = own_file().open(&path);
         }
     }
+
+    /// Makes a folder of the cache. No link below the cache itself is followed: whoever planted it
+    /// would choose what is written over.
+    pub(super) fn folder_inside(&self, folder: &Path) -> Result<(), SourceError> {
+        let below = folder.ancestors().take_while(|&part| part != self.root);
+        if let Some(link) = below.into_iter().find(|part| part.is_symlink()) {
+            let reason = "it is a link, which a download does not follow; remove it, or set HF_HUB_CACHE";
+            return Err(SourceError::io("write below", link, std::io::Error::other(reason)));
+        }
+        fs::create_dir_all(folder).map_err(|e| SourceError::io("create the folder", folder, e))
+    }
+}
+
+/// How a file of ours is opened to be written: never through a link, and never cutting off what is
+/// there.
+#[cfg_attr(not(feature = "hub"), allow(dead_code, reason = "only a download extends the cache"))]
+pub(super) fn own_file() -> fs::OpenOptions {
+    let mut options = File::options();
+    options.create(true).append(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, libc::O_NOFOLLOW);
+    options
 }
 
 #[cfg(unix)]

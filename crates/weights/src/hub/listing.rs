@@ -2,11 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use hf_hub::api::sync::{Api, ApiBuilder};
 use hf_hub::{Repo, RepoType};
 use serde::Deserialize;
 
 use super::cache::is_commit;
+use super::reach::{Unheard, unheard};
+use super::request::Client;
+use super::watch::{Lost, watched};
 use crate::source::{Options, SourceError, unsafe_name};
 
 const SINGLE: &str = "model.safetensors";
@@ -34,6 +36,9 @@ struct Answer {
 #[derive(Debug, Deserialize)]
 struct Sibling {
     rfilename: String,
+    /// In bytes, where the hub says so.
+    #[serde(default)]
+    size: Option<u64>,
     #[serde(default)]
     lfs: Option<Lfs>,
 }
@@ -44,76 +49,69 @@ struct Lfs {
     sha256: Option<String>,
 }
 
-/// The client that lists. It stores nothing, so that any folder will do for its cache.
-fn client(options: &Options) -> Result<Api, SourceError> {
-    ApiBuilder::from_cache(hf_hub::Cache::new(std::path::PathBuf::new()))
-        .with_endpoint(options.endpoint.clone())
-        .with_token(options.token.clone())
-        .with_progress(false)
-        .with_user_agent("ulpscope", env!("CARGO_PKG_VERSION"))
-        .build()
-        .map_err(|error| SourceError::Unreachable {
-            endpoint: options.shown_endpoint(),
-            reason: options.shown(&error.to_string()),
-        })
+/// More bytes than the list of any repository has.
+const LONGEST: u64 = 64 << 20;
+
+/// What the hub answers to the question for its files.
+struct Listed {
+    status: u16,
+    /// The hub's own word on what is missing.
+    code: String,
+    body: Vec<u8>,
 }
 
 /// Asks the hub which commit `revision` stands for now, and for its files.
 pub(super) fn fetch(repo: &str, revision: &str, options: &Options) -> Result<Listing, SourceError> {
     let endpoint = options.shown_endpoint();
-    let api = client(options)?;
-    let asked = Repo::with_revision(repo.into(), RepoType::Model, revision.into());
-    let unreachable = |error: String| SourceError::Unreachable {
-        endpoint: endpoint.clone(),
-        reason: options.shown(&error),
-    };
-    let mut response = api
-        .repo(asked)
-        .info_request()
-        .query("blobs", "true")
-        .config()
-        .http_status_as_error(false)
-        .timeout_resolve(Some(options.connect_timeout))
-        .timeout_connect(Some(options.connect_timeout))
-        .timeout_global(Some(options.stall_timeout))
-        .build()
-        .call()
-        .map_err(|error| match error {
-            ureq::Error::Timeout(ureq::Timeout::Resolve | ureq::Timeout::Connect) => {
-                unreachable(error.to_string())
-            }
-            ureq::Error::Timeout(_) => SourceError::Stalled {
-                what: format!("the file list of {repo}"),
-                waited: options.stall_timeout,
-            },
-            other => unreachable(other.to_string()),
-        })?;
-    let status = response.status().as_u16();
-    let code = response.headers().get("x-error-code").and_then(|c| c.to_str().ok()).unwrap_or("").to_owned();
-    match status {
-        200 => {}
-        401 | 403 => {
-            return Err(SourceError::Refused {
-                endpoint,
-                repo: repo.into(),
-                status,
-                token_sent: options.token.is_some(),
-            });
+    let what = format!("the file list of {repo}");
+    let listed = ask(repo, revision, options).map_err(|error| match error {
+        Unheard::Stalled => SourceError::Stalled { what: what.clone(), waited: options.stall_timeout },
+        Unheard::Nonsense(reason) => {
+            SourceError::BadAnswer { endpoint: endpoint.clone(), what: what.clone(), reason }
         }
+        Unheard::Unreachable(reason) => SourceError::Unreachable { endpoint: endpoint.clone(), reason },
+    })?;
+    match listed.status {
+        200 => parse(repo, &listed.body, &endpoint),
+        status @ (401 | 403) => Err(SourceError::Refused {
+            endpoint,
+            repo: repo.into(),
+            status,
+            token_sent: options.token.is_some(),
+        }),
         404 => {
-            let missing = match code.as_str() {
+            let missing = match listed.code.as_str() {
                 "RevisionNotFound" => format!("revision {revision} of {repo}"),
                 "RepoNotFound" => format!("repository {repo}"),
                 _ => format!("repository {repo}, or no revision {revision} of it"),
             };
-            return Err(SourceError::NotFound { endpoint, missing });
+            Err(SourceError::NotFound { endpoint, missing })
         }
-        _ => {
-            return Err(SourceError::Status { endpoint, status, what: format!("the file list of {repo}") });
-        }
+        status => Err(SourceError::Status { endpoint, status, what }),
     }
-    let body = response.body_mut().read_to_vec().map_err(|error| unreachable(error.to_string()))?;
-    parse(repo, &body, &endpoint)
+}
+
+/// All of it has to be there within the patience for a single byte of a file: a list is short.
+fn ask(repo: &str, revision: &str, options: &Options) -> Result<Listed, Unheard> {
+    let asked = Repo::with_revision(repo.into(), RepoType::Model, revision.into());
+    let url = format!("{}/api/{}?blobs=true", options.endpoint, asked.api_url());
+    let client = Client::new(options);
+    let work = move |_| -> Result<Listed, ureq::Error> {
+        let response = client.get(&url, None)?.response;
+        let code = response.headers().get("x-error-code").and_then(|code| code.to_str().ok());
+        let (status, code) = (response.status().as_u16(), code.unwrap_or_default().to_owned());
+        let mut body = response.into_body();
+        let body = match status {
+            200 => body.with_config().limit(LONGEST).read_to_vec()?,
+            _ => Vec::new(),
+        };
+        Ok(Listed { status, code, body })
+    };
+    match watched(options.stall_timeout, &mut |_| {}, work) {
+        Ok(answered) => answered.map_err(|error| unheard(error, options)),
+        Err(Lost::Stalled) => Err(Unheard::Stalled),
+        Err(Lost::Failed) => Err(Unheard::Nonsense("it cannot be worked with".into())),
+    }
 }
 
 fn parse(repo: &str, body: &[u8], endpoint: &str) -> Result<Listing, SourceError> {
@@ -146,6 +144,13 @@ impl Listing {
     pub(super) fn sha256(&self, name: &str) -> Option<String> {
         let file = self.files.iter().find(|file| file.rfilename == name)?;
         Some(file.lfs.as_ref()?.sha256.as_ref()?.to_ascii_lowercase())
+    }
+
+    /// What the listing says that files come to, in bytes.
+    pub(super) fn size<'a>(&self, names: impl Iterator<Item = &'a str>) -> u64 {
+        let names: BTreeSet<&str> = names.collect();
+        let wanted = self.files.iter().filter(|file| names.contains(file.rfilename.as_str()));
+        wanted.filter_map(|file| file.size).fold(0, u64::saturating_add)
     }
 
     /// The files beside the weights.

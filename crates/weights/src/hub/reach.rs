@@ -3,11 +3,54 @@
 //! `hf-hub` sets no timeout, and a machine without a network may wait minutes for a name to resolve
 //! or a packet to be answered.
 
+use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use ureq::{Error, Timeout};
+
 use crate::source::{Options, SourceError};
+
+/// Why a question has no answer.
+pub(super) enum Unheard {
+    /// Nobody was there to hear it.
+    Unreachable(String),
+    /// It was heard, and then nothing came.
+    Stalled,
+    /// What came is no answer.
+    Nonsense(String),
+}
+
+/// What a client's error comes to: silence is told from a refusal, and both from a wrong name.
+pub(super) fn unheard(error: Error, options: &Options) -> Unheard {
+    let seconds = options.connect_timeout.as_secs_f32();
+    match error {
+        Error::Timeout(Timeout::Resolve) => {
+            Unheard::Unreachable(format!("its name did not resolve within {seconds} s"))
+        }
+        Error::Timeout(Timeout::Connect) => Unheard::Unreachable(silent(options.connect_timeout)),
+        Error::Timeout(_) => Unheard::Stalled,
+        Error::HostNotFound => Unheard::Unreachable("its name does not resolve".into()),
+        Error::Io(error) if error.kind() == ErrorKind::TimedOut => Unheard::Stalled,
+        Error::Io(error) => Unheard::Unreachable(options.shown(&refusal(&error))),
+        Error::BadUri(_) | Error::TooManyRedirects | Error::BodyExceedsLimit(_) => {
+            Unheard::Nonsense(options.shown(&error.to_string()))
+        }
+        error => Unheard::Unreachable(options.shown(&error.to_string())),
+    }
+}
+
+fn silent(patience: Duration) -> String {
+    format!("a connection was not answered within {} s", patience.as_secs_f32())
+}
+
+fn refusal(error: &std::io::Error) -> String {
+    match error.kind() {
+        ErrorKind::ConnectionRefused => "the connection was refused: nothing listens on that port".into(),
+        _ => error.to_string(),
+    }
+}
 
 /// Opens and closes one connection to the hub's host.
 pub(super) fn check(options: &Options) -> Result<(), SourceError> {
@@ -45,7 +88,7 @@ fn resolve(host: String, port: u16, patience: Duration) -> Result<Vec<SocketAddr
 /// Tries each address in turn, sharing the time, so that one dead address does not use it all up.
 fn connect(addresses: &[SocketAddr], patience: Duration) -> Result<(), String> {
     let started = Instant::now();
-    let mut last = String::new();
+    let mut last = silent(patience);
     for (tried, address) in addresses.iter().enumerate() {
         let left = patience.saturating_sub(started.elapsed());
         let share = left / u32::try_from(addresses.len() - tried).unwrap_or(u32::MAX);
@@ -54,13 +97,15 @@ fn connect(addresses: &[SocketAddr], patience: Duration) -> Result<(), String> {
         }
         match TcpStream::connect_timeout(address, share) {
             Ok(_) => return Ok(()),
-            Err(error) => last = error.to_string(),
+            Err(error) if error.kind() == ErrorKind::TimedOut => {}
+            Err(error) => last = refusal(&error),
         }
     }
     Err(last)
 }
 
-/// The host and port of `http[s]://[user@]host[:port][/path]`.
+/// The host and port of `http[s]://[user@]host[:port][/path]`; none of what has a query, to which
+/// no path could be added.
 fn host_and_port(endpoint: &str) -> Option<(String, u16)> {
     let (scheme, rest) = endpoint.split_once("://")?;
     let standard = match scheme.to_ascii_lowercase().as_str() {
@@ -68,7 +113,10 @@ fn host_and_port(endpoint: &str) -> Option<(String, u16)> {
         "https" => 443,
         _ => return None,
     };
-    let authority = rest.split(['/', '?', '#']).next()?;
+    if rest.contains(['?', '#']) {
+        return None;
+    }
+    let authority = rest.split('/').next()?;
     let host_port = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
     let (host, port) = match host_port.strip_prefix('[') {
         Some(v6) => {
@@ -101,6 +149,7 @@ mod tests {
             ("ftp://hub.example", None),
             ("https://", None),
             ("https://hub.example:port", None),
+            ("https://hub.example/?key=x", None),
         ];
         for (endpoint, wanted) in cases {
             assert_eq!(host_and_port(endpoint), wanted.map(|(h, p)| (h.to_owned(), p)), "{endpoint}");
@@ -113,7 +162,10 @@ mod tests {
         let started = Instant::now();
         let error = check(&options).unwrap_err().to_string();
         assert!(started.elapsed() < Duration::from_secs(2));
-        assert!(error.contains("http://127.0.0.1:9 cannot be reached"), "{error}");
+        assert!(
+            error.contains("http://127.0.0.1:9 cannot be reached (the connection was refused"),
+            "{error}"
+        );
         assert!(!error.contains("secret"), "{error}");
         // Behind a proxy the same address says nothing.
         check(&Options { proxied: true, ..options }).unwrap();

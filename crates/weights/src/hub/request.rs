@@ -1,8 +1,8 @@
-//! Requests for files, with the token for the hub alone.
+//! Requests for lists and files, with the token for the hub alone.
 //!
 //! The hub keeps large files elsewhere and answers with a redirect. `hf-hub` 0.5 sends the token
-//! along to wherever that leads when it asks for a file's size; so files are asked for here, hop by
-//! hop.
+//! along to wherever that leads when it asks for a list or a file's size; so everything is asked
+//! for here, hop by hop.
 
 use std::time::Duration;
 
@@ -50,13 +50,17 @@ impl Client {
         }
     }
 
-    /// Asks for the bytes of a range, such as `bytes=0-0`, and goes where the answers lead.
-    pub(super) fn get(&self, url: &str, range: &str) -> Result<Answer, Error> {
+    /// Asks for an address, or for the bytes of a range of it, such as `bytes=0-0`, and goes where
+    /// the answers lead.
+    pub(super) fn get(&self, url: &str, range: Option<&str>) -> Result<Answer, Error> {
         let mut url: Uri =
             url.parse().map_err(|_| Error::BadUri("the name of the file makes no address".into()))?;
         let mut hub = HeaderMap::new();
         for _ in 0..HOPS {
-            let mut request = self.agent.get(&url).header("Range", range);
+            let mut request = self.agent.get(&url);
+            if let Some(range) = range {
+                request = request.header("Range", range);
+            }
             if let Some(token) = self.token.as_ref().filter(|_| self.hub.is_some() && place(&url) == self.hub)
             {
                 request = request.header("Authorization", format!("Bearer {token}"));

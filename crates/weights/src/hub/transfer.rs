@@ -5,13 +5,14 @@
 //! checked against the size and hash that were announced. A download that broke off stays in
 //! staging and is continued, in this run once and in later ones.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::cache::RepoCache;
+use super::cache::{RepoCache, own_file};
 use super::listing::Listing;
+use super::reach::{Unheard, unheard};
 use super::request::{Answer, Client};
 use super::watch::{Lost, Ticker, watched};
 use ureq::http::HeaderMap;
@@ -20,6 +21,9 @@ use crate::source::{Options, Progress, SourceError, sha256_of_file};
 
 /// The pause before a broken transfer is taken up again.
 const PAUSE: Duration = Duration::from_millis(300);
+
+/// The largest file beside the weights, in bytes: many times the largest tokenizer.
+const LARGEST_SMALL: u64 = 1 << 30;
 
 /// The download of one commit.
 pub(super) struct Transfer<'a> {
@@ -49,7 +53,7 @@ impl<'a> Transfer<'a> {
         options: &'a Options,
     ) -> Result<Self, SourceError> {
         let staging = cache.staging();
-        fs::create_dir_all(&staging).map_err(|e| SourceError::io("create the folder", &staging, e))?;
+        cache.folder_inside(&staging)?;
         Ok(Self { client: Client::new(options), staging, repo, listing, cache, options })
     }
 
@@ -58,17 +62,39 @@ impl<'a> Transfer<'a> {
         let announced = self.announced(file)?;
         let etag = announced.etag.as_str();
         let in_snapshot = self.cache.snapshot(&self.listing.commit).join(file);
-        if size_of(&in_snapshot) == Some(announced.size) {
+        if self.is_it(&in_snapshot, &announced)? {
             return Ok(in_snapshot);
         }
         let blob = self.cache.blob(etag);
-        if size_of(&blob) != Some(announced.size) {
+        if !self.is_it(&blob, &announced)? {
+            self.check_room(announced.size, file)?;
             progress.start(file, Some(announced.size));
             let arrived = self.download(file, &announced, progress);
             progress.finish();
             self.move_in(&arrived?, &blob)?;
         }
         self.cache.link(&self.listing.commit, file, etag)
+    }
+
+    /// Whether a file of the cache is what was announced, by size and, where one is known, by hash.
+    fn is_it(&self, path: &Path, announced: &Announced) -> Result<bool, SourceError> {
+        if !self.cache.holds(path) || size_of(path) != Some(announced.size) {
+            return Ok(false);
+        }
+        let Some(expected) = &announced.sha256 else { return Ok(true) };
+        Ok(sha256_of_file(path).map_err(|e| SourceError::io("read", path, e))? == *expected)
+    }
+
+    /// Finds out before the first byte, not after the last that fits.
+    pub(super) fn check_room(&self, bytes: u64, what: &str) -> Result<(), SourceError> {
+        let here = fs::read_dir(&self.staging).into_iter().flatten().flatten();
+        let kept = here.filter_map(|part| Some(part.metadata().ok()?.len())).fold(0, u64::saturating_add);
+        match room(&self.staging) {
+            Some(free) if bytes.saturating_sub(kept) > free => {
+                Err(SourceError::NoRoom { what: what.into(), bytes, free, folder: self.staging.clone() })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Removes the staging folder. Only after everything has been fetched, so nothing in it is of
@@ -87,7 +113,7 @@ impl<'a> Transfer<'a> {
         let mut cut_before = false;
         loop {
             let (client, url) = (self.client.clone(), self.url(file));
-            match self.watch(file, &mut |_| {}, move |_| client.get(&url, "bytes=0-0"))? {
+            match self.watch(file, &mut |_| {}, move |_| client.get(&url, Some("bytes=0-0")))? {
                 Ok(answer) => return self.checked(file, &answer),
                 Err(error) => match self.explained(file, error)? {
                     _ if !cut_before => cut_before = true,
@@ -121,6 +147,9 @@ impl<'a> Transfer<'a> {
         let range = text(response.headers(), "content-range")?;
         let size = range.rsplit('/').next().and_then(|size| size.parse::<u64>().ok());
         let size = size.ok_or_else(|| bad(format!("its content-range {range:?} gives no size")))?;
+        if size > LARGEST_SMALL && !file.ends_with(".safetensors") {
+            return Err(bad(format!("it is announced with {size} bytes, which no such file has")));
+        }
         // It becomes a file name.
         let plain = etag.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
         if !plain || etag.is_empty() || etag.len() > 128 {
@@ -149,8 +178,8 @@ impl<'a> Transfer<'a> {
         let (mut cut_before, mut wrong_before, mut shown) = (false, false, 0);
         loop {
             // One that is as long as the file is whole if its hash says so.
-            let longest = announced.size + u64::from(announced.sha256.is_some());
-            if size_of(&part).is_some_and(|size| size >= longest) {
+            let longest = announced.size.saturating_add(u64::from(announced.sha256.is_some()));
+            if part.is_symlink() || size_of(&part).is_some_and(|size| size >= longest || !ours_alone(&part)) {
                 remove(&part)?;
             }
             let continued = size_of(&part).is_some_and(|size| size > 0);
@@ -180,7 +209,8 @@ impl<'a> Transfer<'a> {
         position: &mut dyn FnMut(u64),
     ) -> Result<Attempt, SourceError> {
         if size_of(part).unwrap_or(0) < announced.size {
-            let (client, url, to) = (self.client.clone(), self.url(file), part.to_owned());
+            let (client, url) = (self.client.clone(), self.url(file));
+            let to = (part.to_owned(), announced.size);
             match self.watch(file, position, move |ticker| transfer(&client, &url, &to, ticker))? {
                 Ok(()) => {}
                 Err(Ended::Http(error)) => return self.explained(file, error).map(Attempt::Cut),
@@ -217,8 +247,7 @@ impl<'a> Transfer<'a> {
 
     /// A blob appears under its name in one step, and complete.
     fn move_in(&self, staged: &Path, blob: &Path) -> Result<(), SourceError> {
-        let folder = blob.parent().unwrap_or(blob);
-        fs::create_dir_all(folder).map_err(|e| SourceError::io("create the folder", folder, e))?;
+        self.cache.folder_inside(blob.parent().unwrap_or(blob))?;
         fs::rename(staged, blob).map_err(|e| SourceError::io("write", blob, e))
     }
 
@@ -243,14 +272,13 @@ impl<'a> Transfer<'a> {
 
     /// The reason in words: trying again may help.
     fn explained(&self, file: &str, error: ureq::Error) -> Result<String, SourceError> {
-        let reason = self.options.shown(&error.to_string());
-        match error {
-            ureq::Error::BadUri(_) | ureq::Error::TooManyRedirects => Err(SourceError::BadAnswer {
-                endpoint: self.options.shown_endpoint(),
-                what: format!("{}/{file}", self.repo),
-                reason,
-            }),
-            _ => Ok(reason),
+        let what = format!("{}/{file}", self.repo);
+        match unheard(error, self.options) {
+            Unheard::Unreachable(reason) => Ok(reason),
+            Unheard::Stalled => Err(SourceError::Stalled { what, waited: self.options.stall_timeout }),
+            Unheard::Nonsense(reason) => {
+                Err(SourceError::BadAnswer { endpoint: self.options.shown_endpoint(), what, reason })
+            }
         }
     }
 
@@ -289,19 +317,32 @@ enum Ended {
     Write(std::io::Error),
 }
 
-/// Fetches what of a file is not yet in `part`, and appends it.
-fn transfer(client: &Client, url: &str, part: &Path, mut ticker: Ticker) -> Result<(), Ended> {
-    let mut file = File::options().create(true).append(true).open(part).map_err(Ended::Write)?;
-    let start = file.metadata().map_err(Ended::Write)?.len();
-    let answer = client.get(url, &format!("bytes={start}-")).map_err(Ended::Http)?;
+/// Fetches what of a file is not yet in `part`, and appends it: a byte more than was announced, at
+/// most, which tells whoever looks at it that there would be more.
+fn transfer(
+    client: &Client,
+    url: &str,
+    (part, size): &(PathBuf, u64),
+    mut ticker: Ticker,
+) -> Result<(), Ended> {
+    let mut file = own_file().open(part).map_err(Ended::Write)?;
+    let mut start = file.metadata().map_err(Ended::Write)?.len();
+    let answer = client.get(url, Some(&format!("bytes={start}-"))).map_err(Ended::Http)?;
     let status = answer.response.status().as_u16();
     match status {
+        206 if first_byte(&answer) != Some(start) => {
+            return Err(Ended::Read(std::io::Error::other("another part of it was sent than was asked for")));
+        }
         206 => ticker.advance(start),
         // The whole file, whatever was asked for.
-        200 => file.set_len(0).map_err(Ended::Write)?,
+        200 => {
+            file.set_len(0).map_err(Ended::Write)?;
+            start = 0;
+        }
         _ => return Err(Ended::Status(status)),
     }
-    let mut body = answer.response.into_body().into_reader();
+    let most = size.saturating_sub(start).saturating_add(1);
+    let mut body = answer.response.into_body().into_reader().take(most);
     let mut buffer = vec![0; 1 << 16];
     loop {
         let read = match body.read(&mut buffer) {
@@ -318,6 +359,12 @@ fn transfer(client: &Client, url: &str, part: &Path, mut ticker: Ticker) -> Resu
     file.sync_all().map_err(Ended::Write)
 }
 
+/// Where the part that an answer holds begins.
+fn first_byte(answer: &Answer) -> Option<u64> {
+    let range = answer.response.headers().get("content-range")?.to_str().ok()?;
+    range.trim().strip_prefix("bytes ")?.split_once('-')?.0.trim().parse().ok()
+}
+
 /// What the hub says a file is.
 struct Announced {
     /// The name of its blob.
@@ -326,6 +373,34 @@ struct Announced {
     size: u64,
     /// Known for files in large-file storage.
     sha256: Option<String>,
+}
+
+/// What the file system of a folder has left for us, in bytes, where it says so.
+fn room(folder: &Path) -> Option<u64> {
+    #[cfg(unix)]
+    {
+        let found = rustix::fs::statvfs(folder).ok()?;
+        Some(found.f_bavail.saturating_mul(found.f_frsize))
+    }
+    #[cfg(not(unix))]
+    {
+        _ = folder;
+        None
+    }
+}
+
+/// Whether no other name leads to a file, through which somebody else's could be written to.
+fn ours_alone(path: &Path) -> bool {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        fs::symlink_metadata(path).is_ok_and(|found| found.nlink() == 1)
+    }
+    #[cfg(not(unix))]
+    {
+        _ = path;
+        true
+    }
 }
 
 fn size_of(path: &Path) -> Option<u64> {

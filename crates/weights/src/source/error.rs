@@ -163,6 +163,18 @@ pub enum SourceError {
         /// As it arrived.
         found: String,
     },
+    /// There is less room than what was announced takes.
+    #[error("{what} takes {bytes} bytes, and {} has room for {free}; make room, or set HF_HOME to another disk", .folder.display())]
+    NoRoom {
+        /// The file or repository.
+        what: String,
+        /// As announced.
+        bytes: u64,
+        /// What the file system has left.
+        free: u64,
+        /// Where it would be kept.
+        folder: PathBuf,
+    },
     /// Another process is fetching the same thing.
     #[error("another process is downloading {what} (it holds {}); wait for it and run again", .lock.display())]
     Busy {

@@ -118,11 +118,12 @@ impl Options {
 
     /// The endpoint as it may be shown.
     pub(crate) fn shown_endpoint(&self) -> String {
-        match self.endpoint.rsplit_once('@') {
-            // Whoever forgets the scheme has not forgotten the password.
-            Some((_, host)) if !self.endpoint.contains("://") => self.shown(host),
-            _ => self.shown(&self.endpoint),
-        }
+        // Whoever forgets the scheme, or to escape a slash, has not forgotten the password.
+        let (scheme, rest) = self.endpoint.split_once("://").unwrap_or(("", &self.endpoint));
+        let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
+        let (host, more) = host.split_at(host.find(['?', '#']).unwrap_or(host.len()));
+        let mark = if scheme.is_empty() { "" } else { "://" };
+        self.shown(&format!("{scheme}{mark}{host}{}", if more.is_empty() { "" } else { "?<hidden>" }))
     }
 
     /// `text` without the token and without credentials in URLs, on one line.

@@ -10,7 +10,8 @@ impl std::fmt::Debug for Secret<'_> {
     }
 }
 
-/// `text` with every `user:password@` taken out of the URLs in it, and with `token` replaced.
+/// `text` with every `user:password@` and every query taken out of the URLs in it, and with `token`
+/// replaced.
 ///
 /// Error texts of other people's code pass through here: an HTTP client may quote the URL or the
 /// header it could not use.
@@ -24,6 +25,13 @@ pub(crate) fn without_credentials(text: &str, token: Option<&str>) -> String {
         let authority = &after[..end];
         out.push_str(authority.rsplit_once('@').map_or(authority, |(_, host)| host));
         rest = &after[end..];
+        // A query may hold a key, and that of a redirect is signed.
+        let end = rest.find(|c: char| c.is_whitespace() || "\"'<>`".contains(c)).unwrap_or(rest.len());
+        if let Some(at) = rest[..end].find(['?', '#']).filter(|_| !rest.starts_with("?<hidden>")) {
+            out.push_str(&rest[..at]);
+            out.push_str("?<hidden>");
+            rest = &rest[end..];
+        }
     }
     out.push_str(rest);
     match token {
@@ -53,6 +61,8 @@ mod tests {
             ("https://me:p@w@hub.example", "https://hub.example"),
             ("mail a@b.example, see http://x/y@z", "mail a@b.example, see http://x/y@z"),
             ("two http://a:b@c/ and 'http://d:e@f'", "two http://c/ and 'http://f'"),
+            ("at http://h/a?key=pw&x=y#z, 'http://h?k=pw'", "at http://h/a?<hidden> 'http://h?<hidden>'"),
+            ("http://h/?<hidden>", "http://h/?<hidden>"),
             ("", ""),
         ];
         for (given, wanted) in cases {

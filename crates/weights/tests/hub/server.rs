@@ -37,6 +37,16 @@ pub(crate) struct State {
     pub(crate) silent: bool,
     /// Redirect to large files on another host.
     pub(crate) elsewhere: Option<String>,
+    /// Redirect the question for the listing to another host.
+    pub(crate) list_elsewhere: Option<String>,
+    /// Send this file without a length and without an end.
+    pub(crate) endless: Option<&'static str>,
+    /// Announce this size for the file.
+    pub(crate) announced: Option<(&'static str, u64)>,
+    /// Announce sizes in the listing, each of so many bytes.
+    pub(crate) listed_size: Option<u64>,
+    /// Say that what is sent begins so many bytes later.
+    pub(crate) shifted: usize,
     /// Announce this etag for the weights.
     pub(crate) etag: Option<String>,
     pub(crate) requests: Vec<String>,
@@ -217,6 +227,10 @@ fn serve(connection: TcpStream, shared: &Mutex<State>, endpoint: &str) -> std::i
                 "HTTP/1.1 {status} No\r\nX-Error-Code: {code}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
             );
         }
+        if let Some(at) = &state.list_elsewhere {
+            let close = "Content-Length: 0\r\nConnection: close";
+            return write!(out, "HTTP/1.1 302 Found\r\nLocation: {at}{path}\r\n{close}\r\n\r\n");
+        }
         let body = listing(&state);
         write!(out, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len())?;
         return out.write_all(&body);
@@ -252,15 +266,21 @@ fn serve(connection: TcpStream, shared: &Mutex<State>, endpoint: &str) -> std::i
         return write!(out, "HTTP/1.1 416 No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
     }
     let body = &content[from..=to];
+    let announced = state.announced.filter(|(file, _)| *file == name).map(|(_, size)| size);
+    let whole = announced.unwrap_or(content.len() as u64);
+    let endless = state.endless == Some(name) && body.len() > 1;
+    let said = from + if body.len() > 1 { state.shifted } else { 0 };
     write!(
         out,
-        "HTTP/1.1 206 Partial\r\nContent-Range: bytes {from}-{to}/{}\r\nETag: \"{etag}\"\r\n{common}",
-        content.len()
+        "HTTP/1.1 206 Partial\r\nContent-Range: bytes {said}-{to}/{whole}\r\nETag: \"{etag}\"\r\n{common}"
     )?;
-    if !(state.lengthless && body.len() > 1) {
+    if !(endless || state.lengthless && body.len() > 1) {
         write!(out, "Content-Length: {}\r\n", body.len())?;
     }
     write!(out, "\r\n")?;
+    while endless {
+        out.write_all(body)?;
+    }
     let weights = name == WEIGHTS && body.len() > 1;
     if weights {
         std::thread::sleep(state.pause);
@@ -286,7 +306,8 @@ fn listing(state: &State) -> Vec<u8> {
     for (i, name) in names.chain(state.listed.iter().cloned()).enumerate() {
         body.extend_from_slice(if i > 0 { b",{\"rfilename\":\"" } else { b"{\"rfilename\":\"" });
         body.extend(name.iter().flat_map(|&b| if b == b'\\' { vec![b, b] } else { vec![b] }));
-        body.extend_from_slice(b"\"}");
+        let size = state.listed_size.map_or(String::new(), |size| format!(",\"size\":{size}"));
+        body.extend_from_slice(format!("\"{size}}}").as_bytes());
     }
     body.extend_from_slice(b"]}");
     body
