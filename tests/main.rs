@@ -20,6 +20,7 @@ mod readings;
 mod real;
 mod report;
 mod secrets;
+mod strings;
 mod tokens;
 mod trace;
 mod util;

@@ -25,6 +25,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use clap::error::ErrorKind;
+use ulpscope_record::text::{printable, printable_lines};
 
 use crate::args::{Args, Command};
 use crate::commands::{Outcome, compare::Question};
@@ -48,7 +49,7 @@ fn main() -> ExitCode {
     match run(args) {
         Ok(outcome) => {
             for sentence in outcome.sentences() {
-                to_stderr(&format!("{} {sentence}", colour::error_label()));
+                to_stderr(&format!("{} {}", colour::error_label(), printable(sentence)));
             }
             ExitCode::from(outcome.status())
         }
@@ -78,7 +79,7 @@ fn misused(error: &clap::Error) -> ! {
         })));
     }
     let text = error.render().to_string();
-    let short = commands::short_words(&text);
+    let short = printable_lines(&commands::short_words(&text)).into_owned();
     if short == text {
         error.exit();
     }

@@ -6,9 +6,11 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use ulpscope_record::text::printable;
 use ulpscope_weights::Progress;
 
 use crate::args::TalkArgs;
+use crate::colour::Ink;
 
 /// What takes less than this shows no progress.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -47,14 +49,14 @@ impl Talk {
     /// One line that people should see.
     pub(crate) fn say(&self, line: &str) {
         if !self.quiet {
-            to_stderr(line);
+            to_stderr(&printable(line));
         }
     }
 
     /// One line for those who asked for more.
     pub(crate) fn detail(&self, line: impl FnOnce() -> String) {
         if self.verbose {
-            to_stderr(&line());
+            to_stderr(&printable(&line()));
         }
     }
 
@@ -70,6 +72,7 @@ impl Talk {
     }
 
     fn begin(&self, what: String, length: Option<u64>, template: &'static str) -> Stage<'_> {
+        let what = printable(&what).into_owned();
         let bar = ProgressBar::with_draw_target(length, ProgressDrawTarget::hidden());
         bar.set_style(style(if length.is_some() { template } else { UNKNOWN }));
         bar.set_message(what.clone());
@@ -80,7 +83,7 @@ impl Talk {
 
 /// Writes a line to stderr. `eprintln!` would panic where nobody reads it any more.
 pub(crate) fn to_stderr(line: &str) {
-    _ = writeln!(std::io::stderr(), "{line}");
+    _ = writeln!(std::io::stderr(), "{}", Ink::stderr().harmless(line));
 }
 
 fn style(template: &str) -> ProgressStyle {

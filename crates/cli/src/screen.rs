@@ -371,6 +371,25 @@ LIMIT  3 tokens are too few to see faults that grow with position; 2048 or more
     }
 
     #[test]
+    fn every_string_of_a_record_stays_text_on_a_terminal() {
+        let reads = |text: &str| RunRecord::from_json(text).is_ok();
+        let json = include_str!("../../record/tests/explained.json");
+        for json in ulpscope_fuzzing::hostile(json, reads) {
+            let run = RunRecord::from_json(&json).unwrap();
+            let shown = run.printable();
+            let ending = || Ending { status: 0, folder: None };
+            let (screen, verdict) = (screen(&shown, ending(), Ink::PLAIN), verdict(&shown, Ink::PLAIN));
+            for text in [screen, verdict, crate::tables::record(&shown, Ink::PLAIN)] {
+                assert_eq!(ulpscope_fuzzing::injected(&text), None);
+            }
+            let json = ulpscope_record::text::printable_json(&run.to_json().unwrap()).into_owned();
+            assert_eq!(ulpscope_fuzzing::injected(&json), None);
+            let read = RunRecord::from_json(&json).unwrap();
+            assert_eq!(read.to_json().unwrap(), run.to_json().unwrap());
+        }
+    }
+
+    #[test]
     fn what_an_older_record_says_is_shown() {
         let screen = screen(&explained(1), Ending { status: 0, folder: Some(Path::new("run")) }, Ink::PLAIN);
         fits(&screen);

@@ -45,10 +45,12 @@ mod outcome;
 mod panics;
 mod random;
 mod settings;
+mod strings;
 mod target;
 mod watch;
 
 pub use alloc::{Counting, peak_of};
 pub use random::Random;
+pub use strings::{HOSTILE, hostile, injected};
 pub use target::{Target, allowance};
 pub use watch::PATIENCE;

@@ -2,6 +2,7 @@
 
 use ab_glyph::{Font, FontRef, GlyphId, PxScale, ScaleFont, point};
 use std::sync::LazyLock;
+use ulpscope_record::text::unprintable;
 
 /// The family as CSS reads it in an SVG.
 pub(crate) const FAMILY: &str = "Noto Sans, sans-serif";
@@ -82,8 +83,7 @@ pub(crate) fn printable(text: &str) -> String {
         '\t' | '\r' => ' ',
         // Controls and non-characters are not allowed in XML; marks that turn the direction of
         // writing would reorder the text around them.
-        c if c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}') => '\u{fffd}',
-        '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => '\u{fffd}',
+        c if unprintable(c) => '\u{fffd}',
         c => c,
     };
     text.chars().map(shown).collect()

@@ -1,7 +1,7 @@
 //! A record as a page of Markdown.
 
 use crate::schema::{RunRecord, SiteDivergence};
-use crate::text::{number, percent, plural, shortened};
+use crate::text::{number, percent, plural, shortened, unprintable};
 use std::fmt::Write;
 
 mod answer;
@@ -402,10 +402,14 @@ fn relation(found: Option<&str>) -> String {
 /// Text that Markdown shows as it is, within one table cell.
 pub fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
+    let mut rest = text.chars();
+    while let Some(c) = rest.next() {
         match c {
             '\n' | '\r' | '\t' => out.push(' '),
-            c if c.is_control() => out.push('\u{fffd}'),
+            c if unprintable(c) => out.extend(['\\'].into_iter().chain(c.escape_unicode())),
+            // Addresses become links by themselves.
+            ':' if rest.as_str().starts_with("//") => out.push_str("&#58;"),
+            '.' if out.ends_with("www") => out.push_str("&#46;"),
             '&' => out.push_str("&amp;"),
             '<' => out.push_str("&lt;"),
             '>' => out.push_str("&gt;"),

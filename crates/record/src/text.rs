@@ -1,4 +1,72 @@
-//! How numbers are worded for people, in tables, pages and pictures alike.
+//! How numbers are worded for people, in tables, pages and pictures alike, and how text that comes
+//! out of files is kept from doing more than being read.
+
+use std::borrow::Cow;
+
+/// Whether a character does something else than stand for itself: controls, what turns the
+/// direction of writing, line separators, what is not seen, non-characters. The joiners that
+/// Persian, Hindi and emoji are written with are text.
+///
+/// ```
+/// use ulpscope_record::text::unprintable;
+///
+/// assert!(['\n', '\u{1b}', '\u{9b}', '\u{202e}', '\u{feff}'].into_iter().all(unprintable));
+/// assert!(!['a', ' ', '日', '\u{200d}'].into_iter().any(unprintable));
+/// ```
+pub fn unprintable(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{180e}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{feff}')
+        || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{fff9}'..='\u{fffb}')
+        || matches!(c, '\u{fdd0}'..='\u{fdef}' | '\u{e0000}'..='\u{e007f}')
+        || u32::from(c) & 0xfffe == 0xfffe
+}
+
+/// `text` on one line, with what is [`unprintable`] escaped as Rust does.
+///
+/// ```
+/// use ulpscope_record::text::printable;
+///
+/// assert_eq!(printable("a\nb\u{1b}[31m\u{202e}c"), r"a\nb\u{1b}[31m\u{202e}c");
+/// ```
+pub fn printable(text: &str) -> Cow<'_, str> {
+    escaped(text, unprintable, |c, out| match c {
+        '\n' => out.push_str("\\n"),
+        '\r' => out.push_str("\\r"),
+        '\t' => out.push_str("\\t"),
+        c => out.extend(c.escape_unicode()),
+    })
+}
+
+/// As [`printable`], but for the lines of a text of our own: they stay lines.
+pub fn printable_lines(text: &str) -> Cow<'_, str> {
+    let odd = |c: char| unprintable(c) && !matches!(c, '\n' | '\t');
+    escaped(text, odd, |c, out| out.extend(c.escape_unicode()))
+}
+
+/// JSON that has the same value and holds nothing that is [`unprintable`].
+///
+/// ```
+/// use ulpscope_record::text::printable_json;
+///
+/// assert_eq!(printable_json("[\n \"\u{202e}\u{e0001}\"]"), "[\n \"\\u202e\\udb40\\udc01\"]");
+/// ```
+pub fn printable_json(json: &str) -> Cow<'_, str> {
+    let odd = |c: char| unprintable(c) && c != '\n';
+    escaped(json, odd, |c, out| {
+        for unit in c.encode_utf16(&mut [0; 2]) {
+            out.push_str(&format!("\\u{unit:04x}"));
+        }
+    })
+}
+
+fn escaped(text: &str, odd: impl Fn(char) -> bool, escape: impl Fn(char, &mut String)) -> Cow<'_, str> {
+    if !text.chars().any(&odd) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len() + 16);
+    text.chars().for_each(|c| if odd(c) { escape(c, &mut out) } else { out.push(c) });
+    Cow::Owned(out)
+}
 
 /// Four significant digits: `0.08123`, `2.100e-5`, `0`, `NaN`.
 ///
@@ -41,7 +109,7 @@ pub fn brief(value: f64) -> String {
 }
 
 /// `text` in lines of at most `width` characters, broken between words; a longer word is broken
-/// where it must be. What could write to a terminal becomes a point.
+/// where it must be. What could write to a terminal is escaped.
 ///
 /// ```
 /// use ulpscope_record::text::wrapped;
@@ -54,7 +122,7 @@ pub fn wrapped(text: &str, width: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     let mut used = 0;
     for word in text.split_whitespace() {
-        let mut word: String = word.chars().map(|c| if c.is_control() { '·' } else { c }).collect();
+        let mut word = printable(word).into_owned();
         let mut length = word.chars().count();
         if used > 0 && used + 1 + length <= width {
             lines.last_mut().expect("there is a line").push(' ');
@@ -114,22 +182,11 @@ pub fn shortened(text: &str, most: usize) -> String {
 /// page.
 pub fn shown(name: &str) -> String {
     const MAX_CHARACTERS: usize = 200;
-    let mut text = String::new();
-    for c in name.chars() {
-        // `escape_debug` leaves marks alone that change the direction of what follows.
-        let odd = c.is_control()
-            || ('\u{200b}'..='\u{200f}').contains(&c)
-            || ('\u{2028}'..='\u{202e}').contains(&c);
-        match odd {
-            true => text.extend(c.escape_unicode()),
-            false => text.push(c),
-        }
-        if text.chars().count() > MAX_CHARACTERS {
-            text.push('…');
-            break;
-        }
+    match name.char_indices().nth(MAX_CHARACTERS) {
+        // Cut first: a name may be as long as a file.
+        Some((at, _)) => shortened(&printable(&name[..at]), MAX_CHARACTERS) + "…",
+        None => shortened(&printable(name), MAX_CHARACTERS),
     }
-    text
 }
 
 /// An error and its causes in one sentence. A cause that its effect already quotes is left out.
@@ -180,7 +237,7 @@ mod tests {
             let lines = wrapped(text, width);
             assert!(lines.iter().all(|line| line.chars().count() <= width.max(1)), "{width}: {lines:?}");
             let all = |text: &str| text.split_whitespace().collect::<String>();
-            assert_eq!(all(&lines.concat()), all(text).replace('\u{1b}', "·"), "{width}");
+            assert_eq!(all(&lines.concat()), all(&printable(text)), "{width}");
         }
         assert_eq!(wrapped("", 5), [""]);
         assert_eq!([99.9, 0.0999, -12.34, f64::INFINITY].map(brief), ["100", "0.1", "-12", "inf"]);

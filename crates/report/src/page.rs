@@ -3,6 +3,7 @@
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
+use ulpscope_record::text::unprintable;
 
 /// One file for each thing that the script does, the last of which starts them.
 const SCRIPT: &str = concat!(
@@ -53,19 +54,19 @@ pub(crate) fn whole(title: &str, body: &Markup, data: &Value) -> String {
 /// Controls, which HTML forbids or hides, and what reorders the text around it, become a
 /// replacement character.
 fn visible(markup: &Markup) -> String {
-    let odd = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
-    let reorders = |c: char| matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    markup.0.chars().map(|c| if odd(c) || reorders(c) { '\u{fffd}' } else { c }).collect()
+    let odd = |c: char| unprintable(c) && !matches!(c, '\n' | '\t');
+    markup.0.chars().map(|c| if odd(c) { '\u{fffd}' } else { c }).collect()
 }
 
 /// JSON for a `<script type="application/json">`: no `<` is left that could end the element or open
-/// a comment.
+/// a comment, and nothing that would reorder the page when the script puts it there.
 fn json(value: &Value) -> String {
     let plain = value.to_string();
     let mut out = String::with_capacity(plain.len());
     for c in plain.chars() {
         match c {
             '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => out.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c if unprintable(c) => out.push('\u{fffd}'),
             c => out.push(c),
         }
     }

@@ -1,5 +1,6 @@
 //! The command that repeats a run.
 
+use ulpscope_record::text::unprintable;
 use ulpscope_record::{Arm, Prompt, RunRecord, Settings};
 
 /// Characters of a prompt that a command line is still readable with.
@@ -64,7 +65,7 @@ fn spec(arm: &Arm) -> String {
 }
 
 fn of_prompt(prompt: &Prompt) -> Option<(&'static str, String)> {
-    let plain = |text: &&String| text.chars().count() <= TEXT && !text.chars().any(char::is_control);
+    let plain = |text: &&String| text.chars().count() <= TEXT && !text.chars().any(unprintable);
     if let Some(text) = prompt.text.as_ref().filter(plain) {
         return Some(("--prompt", text.clone()));
     }
@@ -76,7 +77,7 @@ fn of_prompt(prompt: &Prompt) -> Option<(&'static str, String)> {
 fn quoted(word: &str) -> Option<String> {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:,=@%+".contains(c);
     match word {
-        _ if word.chars().any(char::is_control) => None,
+        _ if word.chars().any(unprintable) => None,
         _ if !word.is_empty() && word.chars().all(plain) => Some(word.to_owned()),
         _ => Some(format!("'{}'", word.replace('\'', r"'\''"))),
     }

@@ -169,6 +169,44 @@ fn hostile_text_stays_text() {
     }
 }
 
+/// Cells of a row of Markdown.
+fn cells(row: &str) -> usize {
+    row.replace("\\\\", "").replace("\\|", "").matches('|').count()
+}
+
+#[test]
+fn every_string_of_a_record_stays_text_on_every_page() {
+    let reads = |text: &str| RunRecord::from_json(text).is_ok();
+    for json in
+        [include_str!("../../record/tests/explained.json"), include_str!("../../record/tests/small.json")]
+    {
+        let all = ulpscope_fuzzing::hostile(json, reads);
+        assert!(all.len() > 30, "{}", all.len());
+        for json in all {
+            let run = RunRecord::from_json(&json).unwrap();
+            let name = "run".to_owned() + ulpscope_fuzzing::HOSTILE;
+            let named = [(name, run.clone())];
+            let pages = [html(&run), several(&named)];
+            let texts = [markdown(&run), markdown_of_several(&named), ulpscope_record::markdown(&run)];
+            // Ends of lines are spaces in HTML.
+            for page in pages.map(|page| page.replace('\n', " ")).iter().chain(&texts) {
+                assert_eq!(ulpscope_fuzzing::injected(page), None);
+                assert!(!page.contains("<img src=x"));
+            }
+            // In a shell's word it is what was given.
+            for page in texts {
+                let outside = page.split("```").step_by(2).collect::<String>();
+                assert!(!outside.contains("l](//h)") && !outside.contains("http://h.example"), "{outside}");
+                for (row, next) in page.lines().zip(page.lines().skip(1)) {
+                    if row.starts_with('|') && next.starts_with('|') {
+                        assert_eq!(cells(row), cells(next), "{row}\n{next}");
+                    }
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn nothing_is_fetched_and_nothing_is_styled_in_place() {
     for page in [html(&explained()), several(&[("one".into(), explained())])] {

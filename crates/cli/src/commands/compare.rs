@@ -9,6 +9,7 @@ use burn::tensor::Device;
 use ulpscope_compare::{Findings, Plan, Step, compare_keeping};
 use ulpscope_explain::{Options, Stage, explain};
 use ulpscope_record::summary::{self, names};
+use ulpscope_record::text::{printable, printable_json};
 use ulpscope_record::{
     Consequence, Explanation, Model, Prompt, Provenance, RunRecord, SCHEMA, Settings, Status,
     TokenizerComparison,
@@ -206,13 +207,17 @@ pub(super) fn finish(
         output.write(&record, args.svg)?;
     }
     let (ink, folder) = (Ink::stdout(), args.out.as_deref());
-    let screen = || screen::screen(&record, Ending { status: outcome.status(), folder }, ink);
-    let written = || folder.map_or(String::new(), |out| format!("\nwritten to {}\n", out.display()));
+    // Of the record that was written, names as they may be shown.
+    let shown = record.printable();
+    let screen = || screen::screen(&shown, Ending { status: outcome.status(), folder }, ink);
+    let written = || {
+        folder.map_or(String::new(), |out| format!("\nwritten to {}\n", printable(&out.to_string_lossy())))
+    };
     let text = match record.explanation {
-        _ if args.json => record.to_json()?,
-        None => tables::record(&record, ink) + &written(),
-        Some(_) if talk.verbose() => format!("{}\n{}", tables::record(&record, ink), screen()),
-        Some(_) if talk.quiet() => screen::verdict(&record, ink),
+        _ if args.json => printable_json(&record.to_json()?).into_owned(),
+        None => tables::record(&shown, ink) + &written(),
+        Some(_) if talk.verbose() => format!("{}\n{}", tables::record(&shown, ink), screen()),
+        Some(_) if talk.quiet() => screen::verdict(&shown, ink),
         Some(_) => screen(),
     };
     let printed = print(&text);

@@ -10,6 +10,7 @@ use ulpscope_compare::{Beside, Jump, jumps};
 use ulpscope_decoder::forward_order;
 use ulpscope_floats::{DType, Floats};
 use ulpscope_metrics::{Difference, LogitDifference, compare_logits, difference};
+use ulpscope_record::text::printable;
 
 use crate::args::DiffArgs;
 use crate::commands::{Outcome, json_number, print, print_json};
@@ -25,8 +26,11 @@ pub(crate) fn run(args: &DiffArgs, talk: &Talk) -> Result<Outcome> {
     {
         bail!("the traces are of different prompts: {ours} against {theirs}");
     }
-    let found = Found::of(&traces, args)?;
+    let mut found = Found::of(&traces, args)?;
     drop(stage);
+    if !args.json {
+        found.make_printable();
+    }
     let nothing = nothing_compared(&found, &traces, args);
     let printed = match nothing {
         _ if args.json => print_json(&found.json()),
@@ -196,6 +200,16 @@ impl Found {
             [false, true] => open.push("a has no `ids`, the tokens that it is of".to_owned()),
         }
         open
+    }
+
+    /// Names out of the traces as they may be shown.
+    fn make_printable(&mut self) {
+        let sites = self.sites.iter_mut().map(|site| &mut site.site);
+        let jumps = self.jumps.iter_mut().map(|jump| &mut jump.site);
+        let names = sites.chain(jumps).chain(self.only_in.iter_mut().flatten()).chain(&mut self.odd);
+        for name in names.chain(&mut self.not_compared) {
+            *name = printable(name).into_owned();
+        }
     }
 
     /// The first site that differs.

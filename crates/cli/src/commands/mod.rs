@@ -22,6 +22,8 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use ulpscope_record::text::{self, shortened};
 
+use crate::colour::Ink;
+
 /// How a command ended, if not with an error.
 pub(crate) enum Outcome {
     /// It did what was asked, whatever it found.
@@ -67,6 +69,7 @@ impl Outcome {
 /// Writes results to stdout. `println!` would panic where the disk is full or nobody reads any
 /// more.
 pub(crate) fn print(text: &str) -> Result<()> {
+    let text = Ink::stdout().harmless(text);
     let mut out = std::io::stdout().lock();
     unless_unread(out.write_all(text.as_bytes()).and_then(|()| out.flush()))
 }
@@ -81,7 +84,7 @@ pub(crate) fn unless_unread(written: std::io::Result<()>) -> Result<()> {
 
 /// Writes JSON to stdout.
 pub(crate) fn print_json(value: &Value) -> Result<()> {
-    print(&(serde_json::to_string_pretty(value)? + "\n"))
+    print(&text::printable_json(&(serde_json::to_string_pretty(value)? + "\n")))
 }
 
 /// Says which files were written: a line each, or as JSON.
@@ -91,7 +94,7 @@ pub(crate) fn print_files(files: &[PathBuf], json: bool) -> Result<()> {
             &json!({ "files": files.iter().map(|f| f.to_string_lossy()).collect::<Vec<_>>() }),
         );
     }
-    files.iter().try_for_each(|file| print(&format!("{}\n", file.display())))
+    files.iter().try_for_each(|file| print(&(text::printable(&file.to_string_lossy()) + "\n")))
 }
 
 /// A number as records write it: JSON has no NaN and no infinities, so that these are words.
@@ -109,8 +112,7 @@ pub(crate) fn one_sentence(error: &anyhow::Error) -> String {
     let text = text::one_sentence(error.chain().map(ToString::to_string));
     // Names out of files are quoted in errors, and must not be able to write to the terminal, or to
     // fill it.
-    let text: String = text.chars().map(|c| if c.is_control() && c != '\n' { '·' } else { c }).collect();
-    short_words(&text)
+    short_words(&text::printable(&text))
 }
 
 /// A text in which no word is longer than any name should be.

@@ -6,6 +6,7 @@ use anyhow::{Result, bail};
 use serde_json::json;
 use ulpscope_capture::{Recorder, Trace};
 use ulpscope_record::summary::tokenizer_words;
+use ulpscope_record::text::printable;
 use ulpscope_weights::Arm;
 
 use crate::args::TraceArgs;
@@ -84,6 +85,10 @@ pub(crate) fn run(args: &TraceArgs, talk: &Talk) -> Result<Outcome> {
         print_json(&json!({ "file": args.out.to_string_lossy(), "about": trace.about, "sites": sites }))?;
         return Ok(Outcome::Done);
     }
-    print(&format!("{} sites written to {}\n", trace.activations.len(), args.out.display()))?;
+    print(&format!(
+        "{} sites written to {}\n",
+        trace.activations.len(),
+        printable(&args.out.to_string_lossy())
+    ))?;
     Ok(Outcome::Done)
 }
