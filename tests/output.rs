@@ -449,3 +449,72 @@ fn a_run_full_of_nan_is_written_and_drawn() {
         assert!(png(&dir.join(format!("again/{picture}.png"))).2 > 50, "{picture}");
     }
 }
+
+/// The bytes of every file below a folder of `dir`.
+fn bytes(dir: &Dir) -> std::collections::BTreeMap<String, Vec<u8>> {
+    let files = dir.listing().into_iter().filter(|name| !name.ends_with('/'));
+    files.filter_map(|name| Some((name.clone(), fs::read(dir.join(&name)).ok()?))).collect()
+}
+
+#[cfg(unix)]
+#[test]
+fn outputs_never_take_the_place_of_inputs() {
+    use std::os::unix::fs::symlink;
+    let dir = Dir::new();
+    crate::util::Checkpoint::tiny().write(&dir, "w");
+    fs::write(dir.join("summary.md"), "a prompt").unwrap();
+    dir.run(["trace", "w", "--out", "t"]).ok();
+    dir.run(["compare", "w", "--out", "run"]).ok();
+    fs::copy(dir.join("run/record.json"), dir.join("run/report.html")).unwrap();
+    fs::copy(dir.join("run/record.json"), dir.join("run/floor.png")).unwrap();
+    symlink("w", dir.join("link")).unwrap();
+    symlink("gone", dir.join("dangling")).unwrap();
+    fs::hard_link(dir.join("w/model.safetensors"), dir.join("hard")).unwrap();
+    // The layout of the hub's cache.
+    fs::create_dir_all(dir.join("hub/models--org--w/snapshots/c")).unwrap();
+    fs::create_dir_all(dir.join("hub/models--org--w/blobs")).unwrap();
+    for name in ["config.json", "model.safetensors", "tokenizer.json"] {
+        fs::copy(dir.join("w").join(name), dir.join("hub/models--org--w/blobs").join(name)).unwrap();
+        let link = dir.join("hub/models--org--w/snapshots/c").join(name);
+        symlink(format!("../../blobs/{name}"), link).unwrap();
+    }
+    let cached = "hub/models--org--w/snapshots/c";
+    let before = bytes(&dir);
+    for args in [
+        &["trace", "w", "--out", "w/model.safetensors"][..],
+        &["trace", "w", "--out", "./w/../w/config.json"],
+        &["trace", "w", "--out", "link/new"],
+        &["trace", "link", "--out", "w/new"],
+        &["trace", "w", "--out", "hard"],
+        &["trace", "w", "--out", "dangling"],
+        &["trace", "w", "--text", "summary.md", "--out", "summary.md"],
+        &["trace", cached, "--out", "hub/models--org--w/blobs/config.json"],
+        &["trace", cached, "--out", "hub/models--org--w/new"],
+        &["compare", "w", "--out", "w"],
+        &["compare", "w", "--out", "link/run"],
+        &["compare", "t", "w", "--out", "w"],
+        &["compare", "gone", "--fallback", "w", "--out", "w"],
+        &["compare", "w", "--out", "dangling"],
+        &["compare", "w", "--text", "summary.md", "--out", "."],
+        &["explain", "w", "--trace", "t", "--out", "t"],
+        &["explain", "w", "--trace", "t", "--out", "w/x"],
+        &["report", "run/report.html"],
+        &["report", "run", "--out", "dangling"],
+        &["plot", "run/floor.png"],
+        &["plot", "run", "--out", "dangling"],
+        &["man", "dangling"],
+    ] {
+        dir.run(args).fails(&[]);
+        assert!(bytes(&dir) == before, "{args:?} changed something");
+    }
+    // A link to a file is replaced; what it leads to stays.
+    symlink("summary.md", dir.join("alias")).unwrap();
+    dir.run(["trace", "w", "--out", "alias"]).ok();
+    assert!(!dir.join("alias").is_symlink());
+    assert_eq!(fs::read_to_string(dir.join("summary.md")).unwrap(), "a prompt");
+    // A link to a folder is followed.
+    fs::create_dir(dir.join("other")).unwrap();
+    symlink("other", dir.join("to_other")).unwrap();
+    dir.run(["compare", "w", "--out", "to_other"]).ok();
+    assert!(dir.join("other/record.json").is_file());
+}

@@ -5,6 +5,7 @@
 //! `.ulpscope-ready` when all of it is whole. Moving that into place is a matter of renames, and is
 //! completed by the next run if this one is killed on the way.
 
+mod inputs;
 mod partial;
 mod sweep;
 
@@ -15,11 +16,15 @@ use anyhow::{Context, Result, bail};
 use rayon::prelude::*;
 use ulpscope_record::RunRecord;
 
+pub(crate) use inputs::{Inputs, leads_somewhere};
 pub(crate) use partial::Partial;
 pub(crate) use sweep::sweep;
 
 /// Where a whole run waits to be moved into place.
 const READY: &str = ".ulpscope-ready";
+
+/// The pages of a run.
+const PAGES: [&str; 3] = ["summary.md", "report.md", "report.html"];
 
 /// The file without which a folder holds no run.
 const RECORD: &str = "record.json";
@@ -35,9 +40,10 @@ pub(crate) struct Output {
 }
 
 impl Output {
-    /// Finds out before the work, not after it, that the folder can't be written or that another
-    /// run is at it.
-    pub(crate) fn open(folder: &Path) -> Result<Self> {
+    /// Finds out before the work, not after it, that the folder can't be written, that another run
+    /// is at it or that what it is to read is there.
+    pub(crate) fn open(folder: &Path, inputs: &Inputs) -> Result<Self> {
+        inputs.spare_folder(folder, is_written)?;
         if folder.is_file() {
             bail!(
                 "--out {}: the folder can't be written: a file has that name; choose another",
@@ -110,24 +116,17 @@ impl Drop for Output {
     }
 }
 
-/// Refuses a folder behind a link that leads nowhere: the system says that such a file exists.
-pub(crate) fn leads_somewhere(folder: &Path) -> Result<()> {
-    let lost = |path: &&Path| path.is_symlink() && !path.exists();
-    if let Some(link) = folder.ancestors().find(lost) {
-        bail!(
-            "--out {}: the folder can't be written: the link {} leads nowhere; make what it leads to, or name another",
-            folder.display(),
-            link.display()
-        );
-    }
-    Ok(())
-}
-
 /// Makes the folder that `--out` names, unless it is there.
 pub(crate) fn make_folder(folder: &Path) -> Result<()> {
     leads_somewhere(folder)?;
     fs::create_dir_all(folder)
         .with_context(|| format!("--out {}: the folder can't be written", folder.display()))
+}
+
+/// Whether a run writes a file of this name.
+fn is_written(file: &Path) -> bool {
+    let names = PAGES.iter().any(|name| file.ends_with(name));
+    names || file.ends_with(RECORD) || ulpscope_plot::is_figure(file)
 }
 
 fn fill(folder: &Path, record: &RunRecord, svg: bool) -> Result<()> {
@@ -147,12 +146,9 @@ fn fill(folder: &Path, record: &RunRecord, svg: bool) -> Result<()> {
 
 /// The record and the pages that are made of it.
 fn write_pages(folder: &Path, record: &RunRecord) -> Result<()> {
-    let pages = [
-        ("summary.md", ulpscope_record::markdown(record)),
-        ("report.md", ulpscope_report::markdown(record)),
-        ("report.html", ulpscope_report::html(record)),
-    ];
-    for (name, page) in pages {
+    let pages =
+        [ulpscope_record::markdown(record), ulpscope_report::markdown(record), ulpscope_report::html(record)];
+    for (name, page) in PAGES.into_iter().zip(pages) {
         ulpscope_record::file::replace(&folder.join(name), page.as_bytes())
             .with_context(|| format!("{name} can't be written"))?;
     }
@@ -253,7 +249,7 @@ mod tests {
                     fs::rename(ready.join(name), to.join(name)).unwrap();
                 }
             }
-            let output = Output::open(to).unwrap();
+            let output = Output::open(to, &Inputs::default()).unwrap();
             assert_eq!(listing(to), ["a.png: new", "b.png: new", "record.json: new"], "{moved} were moved");
             drop(output);
         }
@@ -264,12 +260,12 @@ mod tests {
     fn a_folder_has_one_run_at_a_time() {
         let folder = tempfile::tempdir().unwrap();
         let to = folder.path().join("run");
-        let first = Output::open(&to).unwrap();
-        let error = Output::open(&to).err().unwrap().to_string();
+        let first = Output::open(&to, &Inputs::default()).unwrap();
+        let error = Output::open(&to, &Inputs::default()).err().unwrap().to_string();
         assert!(error.contains("another ulpscope is writing into this folder"), "{error}");
         assert!(to.is_dir(), "the second does not take the first one's folder away");
         drop(first);
         assert!(!to.exists());
-        drop(Output::open(&to).unwrap());
+        drop(Output::open(&to, &Inputs::default()).unwrap());
     }
 }

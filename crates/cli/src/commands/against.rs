@@ -14,7 +14,7 @@ use crate::args::{ArmSpec, ExplainArgs, Ids};
 use crate::commands::compare::finish;
 use crate::commands::{Outcome, arms};
 use crate::model::Opened;
-use crate::output::Output;
+use crate::output::{Inputs, Output};
 use crate::progress::Talk;
 use crate::{device, provenance};
 
@@ -27,7 +27,8 @@ pub(crate) fn run(args: &ExplainArgs, talk: &Talk) -> Result<Outcome> {
     if compare.arms.models.len() > 1 {
         bail!("--trace takes one model, which the traces are of; {} were given", compare.arms.models.len());
     }
-    let output = compare.out.as_deref().map(Output::open).transpose()?;
+    let inputs = Inputs::of_models(arms::sources(&compare.arms).iter().flatten()).and(&args.traces);
+    let output = compare.out.as_deref().map(|out| Output::open(out, &inputs)).transpose()?;
     let (device, threads) = device::open(&compare.device)?;
     let mut provenance = Provenance::gather(
         &compare.device.device,

@@ -20,7 +20,7 @@ use crate::colour::Ink;
 use crate::commands::{Outcome, arms, print};
 use crate::fail_on::Violation;
 use crate::model::{self, BuiltIn, Opened};
-use crate::output::{Output, Partial};
+use crate::output::{Inputs, Output, Partial};
 use crate::progress::Talk;
 use crate::screen::{self, Ending};
 use crate::{device, provenance, suggestions, tables, tokenizers};
@@ -44,7 +44,8 @@ pub(crate) fn run(args: &CompareArgs, question: Question, talk: &Talk) -> Result
     {
         bail!("--fail-on {condition}: only `ulpscope explain` finds causes");
     }
-    let output = args.out.as_deref().map(Output::open).transpose()?;
+    let inputs = Inputs::of_models(arms::sources(&args.arms).iter().flatten()).and(&args.prompts.files);
+    let output = args.out.as_deref().map(|out| Output::open(out, &inputs)).transpose()?;
     let (device, threads) = device::open(&args.device)?;
     let kernel = ulpscope_decoder::kernel(&device);
     let mut provenance = Provenance::gather(&args.device.device, threads, &kernel, Some(provenance::GIT));

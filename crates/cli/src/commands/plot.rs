@@ -5,7 +5,7 @@ use ulpscope_plot::{Options, draw_all};
 
 use crate::args::PlotArgs;
 use crate::commands::{Outcome, print_files, runs};
-use crate::output::{leads_somewhere, sweep};
+use crate::output::{Inputs, sweep};
 use crate::progress::Talk;
 
 pub(crate) fn run(args: &PlotArgs, talk: &Talk) -> Result<Outcome> {
@@ -15,7 +15,7 @@ pub(crate) fn run(args: &PlotArgs, talk: &Talk) -> Result<Outcome> {
     let layer = args.layer.unwrap_or_else(|| ulpscope_record::summary::first_layer(&record));
     let options = Options { svg: args.svg, layer, prompt: args.prompt };
     let folder = args.out.as_ref().unwrap_or(&beside);
-    leads_somewhere(folder)?;
+    Inputs::default().and(std::slice::from_ref(&path)).spare_folder(folder, ulpscope_plot::is_figure)?;
     sweep(folder);
     let files = draw_all(&record, folder, &options)?;
     drop(stage);

@@ -8,7 +8,7 @@ use ulpscope_record::RunRecord;
 
 use crate::args::ReportArgs;
 use crate::commands::{Outcome, print_files, runs};
-use crate::output::{make_folder, sweep};
+use crate::output::{Inputs, make_folder, sweep};
 use crate::progress::Talk;
 
 pub(crate) fn run(args: &ReportArgs, talk: &Talk) -> Result<Outcome> {
@@ -31,6 +31,8 @@ pub(crate) fn run(args: &ReportArgs, talk: &Talk) -> Result<Outcome> {
     sweep(&folder);
     let page = folder.join(name).with_extension("html");
     let files = [page.clone(), page.with_extension("md")];
+    let inputs = Inputs::default().and(&paths);
+    files.iter().filter(|file| file.exists()).try_for_each(|file| inputs.spare_file(file))?;
     for (path, text) in files.iter().zip([html, markdown]) {
         ulpscope_record::file::replace(path, text.as_bytes())
             .with_context(|| format!("{} can't be written; --out names another folder", path.display()))?;

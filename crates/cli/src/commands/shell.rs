@@ -5,6 +5,7 @@ use clap::CommandFactory;
 
 use crate::args::{Args, CompletionsArgs, ManArgs};
 use crate::commands::{Outcome, print};
+use crate::output::leads_somewhere;
 
 /// A script on stdout that completes subcommands, options, and those values that are a choice or a
 /// path.
@@ -18,6 +19,7 @@ pub(crate) fn completions(args: &CompletionsArgs) -> Result<Outcome> {
 /// A page for the command and one for each subcommand: `ulpscope.1`, `ulpscope-compare.1`.
 pub(crate) fn man(args: &ManArgs) -> Result<Outcome> {
     let folder = &args.out;
+    leads_somewhere(folder)?;
     std::fs::create_dir_all(folder)
         .and_then(|()| clap_mangen::generate_to(Args::command(), folder))
         .with_context(|| format!("{}: the manual pages can't be written there", folder.display()))?;

@@ -12,11 +12,12 @@ use ulpscope_weights::Arm;
 use crate::args::TraceArgs;
 use crate::commands::{Outcome, arms, print, print_json};
 use crate::model::BuiltIn;
-use crate::output::sweep;
+use crate::output::{Inputs, sweep};
 use crate::progress::Talk;
 use crate::{device, model, suggestions, tokenizers};
 
 pub(crate) fn run(args: &TraceArgs, talk: &Talk) -> Result<Outcome> {
+    Inputs::of_models([&args.model]).and(&args.prompts.files).spare_file(&args.out)?;
     let (device, _) = device::open(&args.device)?;
     let opened = model::open(std::slice::from_ref(&args.model), &args.source, talk)?;
     let texts = model::texts(&args.prompts, &BuiltIn::SHORT)?;
