@@ -372,6 +372,10 @@ pub(crate) struct PlotArgs {
     #[arg(long, value_name = "N")]
     pub(crate) layer: Option<usize>,
 
+    /// The arm to draw, beside the pictures that are about all [default: the first 16]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) arm: Option<String>,
+
     /// The prompt to show, counted from 0
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) prompt: usize,

@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 
 use anyhow::{Context, Result, bail};
 use ulpscope_decoder::AttentionKind;
-use ulpscope_record::text::shown;
+use ulpscope_record::text::{shortened, shown};
 use ulpscope_record::{Explanation, LogitDivergence, Model, ModelFile, Prompt};
 use ulpscope_weights::{Checkpoint, Located, ModelRef, Options, Tokenizer, WeightsError, locate_first};
 
@@ -160,6 +160,7 @@ impl Opened {
         texts: &[String],
         built_in: &BuiltIn,
     ) -> Result<Vec<Prompt>> {
+        let most = args.truncate.or(NonZeroUsize::new(built_in.most).filter(|_| !args.any()));
         // Ids need no tokenizer; where there is one, it shows what they stand for.
         let tokenizer = self.tokenizer();
         let mut prompts = Vec::new();
@@ -167,7 +168,8 @@ impl Opened {
             let text = text.clone();
             let tokenizer =
                 tokenizer.as_ref().map_err(|e| anyhow::anyhow!("{e}; or give token ids with --ids"))?;
-            let ids = tokenizer.encode(&text).with_context(|| format!("tokenising {text:?}"))?;
+            let ids = encode(tokenizer, &text, most)
+                .with_context(|| format!("tokenising {:?}", shortened(&text, 60)))?;
             if ids.is_empty() {
                 bail!(
                     "the prompt {text:?} has no tokens; give a text that is not empty, or token ids with --ids"
@@ -181,7 +183,6 @@ impl Opened {
             tokens: Vec::new(),
             cut: false,
         }));
-        let most = args.truncate.or(NonZeroUsize::new(built_in.most).filter(|_| !args.any()));
         if let Some(most) = most {
             for prompt in prompts.iter_mut().filter(|prompt| prompt.ids.len() > most.get()) {
                 // The text is no longer what runs; the ids are.
@@ -194,4 +195,28 @@ impl Opened {
         }
         Ok(prompts)
     }
+}
+
+/// Bytes of text that are tokenised whole: that takes milliseconds.
+const SHORT: usize = 1 << 16;
+
+/// The ids of a text: of all of it, or where no more than `most` are wanted, of a part of it that
+/// gives the same. A part is believed if a part twice as long begins with the same ids, and both go
+/// on well beyond them: what follows in a text changes the tokens next to it alone.
+fn encode(tokenizer: &Tokenizer, text: &str, most: Option<NonZeroUsize>) -> Result<Vec<u32>, WeightsError> {
+    let Some(most) = most.map(NonZeroUsize::get) else { return tokenizer.encode(text) };
+    let mut length = most.saturating_mul(8).max(SHORT);
+    let mut before: Option<Vec<u32>> = None;
+    while length < text.len() {
+        let ids = tokenizer.encode(&text[..text.floor_char_boundary(length)])?;
+        let enough = |ids: &Vec<u32>| ids.len() / 2 >= most;
+        if let Some(before) = before.filter(|before| enough(before) && enough(&ids))
+            && before[..most] == ids[..most]
+        {
+            return Ok(ids);
+        }
+        before = Some(ids);
+        length = length.saturating_mul(2);
+    }
+    tokenizer.encode(text)
 }

@@ -133,7 +133,7 @@ fn fill(folder: &Path, record: &RunRecord, svg: bool) -> Result<()> {
     let draw = |prompt: usize| {
         let folder = if prompt == 0 { folder.to_owned() } else { folder.join(format!("prompt-{prompt}")) };
         let layer = ulpscope_record::summary::first_layer(record);
-        let options = ulpscope_plot::Options { svg, layer, prompt };
+        let options = ulpscope_plot::Options { svg, layer, prompt, arm: None };
         ulpscope_plot::draw_all(record, &folder, &options).map(drop)
     };
     let (pictures, pages) = rayon::join(

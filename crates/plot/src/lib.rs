@@ -53,7 +53,7 @@ pub use picture::{Picture, SIZE};
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
-use ulpscope_record::RunRecord;
+use ulpscope_record::{Arm, RunRecord};
 
 /// What to draw of a record.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -64,23 +64,31 @@ pub struct Options {
     pub layer: usize,
     /// Index of the prompt.
     pub prompt: usize,
+    /// The arm that figures of one arm are drawn of; of the first [`ARMS`] where none is named.
+    pub arm: Option<String>,
 }
+
+/// Arms of which figures are drawn unasked. More files than this nobody looks at.
+pub const ARMS: usize = 16;
 
 /// Draws every figure into the folder `dir`, which is made if it is missing, and returns the files.
 ///
 /// [`layers`] shows all arms in `layers.png`. The other figures are about one arm each:
 /// `heatmap.png` and so on where there is one beside the reference, `heatmap-b.png`,
-/// `heatmap-c.png` where there are several. Those of the explanation, `floor.png`,
+/// `heatmap-c.png` where there are several, of the first [`ARMS`] or of the one that was asked for. Those of the explanation, `floor.png`,
 /// `counterfactuals.png` and `growth.png`, are about the arm that it explains, and there only where
 /// the record has what they show.
 ///
 /// # Errors
-/// [`PlotError::OneArm`], [`PlotError::NoPrompt`], [`PlotError::NoLayer`], [`PlotError::Write`].
-/// Figures finished before an error stay; none is ever half-written.
+/// [`PlotError::OneArm`], [`PlotError::NoPrompt`], [`PlotError::NoLayer`], [`PlotError::NoArm`],
+/// [`PlotError::Write`]. Figures finished before an error stay; none is ever half-written.
 pub fn draw_all(record: &RunRecord, dir: &Path, options: &Options) -> Result<Vec<PathBuf>, PlotError> {
     let subject = heading::Subject::new(record, options.prompt)?;
     let mut figures = vec![("layers".to_owned(), layers(record, options)?)];
-    for (index, arm) in subject.arms().iter().enumerate() {
+    let asked = options.arm.as_ref().map(|name| subject.arm(name)).transpose()?;
+    let drawn = |arm: &Arm| asked.is_none_or(|asked| asked.name == arm.name);
+    let most = if asked.is_some() { usize::MAX } else { ARMS };
+    for (index, arm) in subject.arms().iter().enumerate().filter(|(_, arm)| drawn(arm)).take(most) {
         let suffix = match subject.arms().len() {
             1 => String::new(),
             _ => format!("-{}", file_name(&arm.name).unwrap_or_else(|| (index + 1).to_string())),

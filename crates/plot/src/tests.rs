@@ -207,6 +207,38 @@ fn foreign_scripts_and_controls_are_drawn() {
 }
 
 #[test]
+fn every_string_of_a_record_stays_text_in_every_picture() {
+    let reads = |text: &str| RunRecord::from_json(text).is_ok_and(|run| run.arms[1].name == "b");
+    let json = include_str!("../../record/tests/explained.json");
+    for json in ulpscope_fuzzing::hostile(json, reads) {
+        for (name, picture) in figures(&RunRecord::from_json(&json).unwrap()) {
+            for text in picture.texts() {
+                assert!(
+                    ulpscope_fuzzing::injected(text).is_none() && !text.contains('\n'),
+                    "{name}: {text:?}"
+                );
+            }
+            assert_well_formed(&picture.svg().unwrap());
+        }
+    }
+}
+
+#[test]
+fn of_a_thousand_arms_the_first_are_drawn_or_the_one_that_was_asked_for() {
+    let mut run = record(1, 2, 1);
+    let other = run.arms[1].clone();
+    run.arms.extend((0..1000).map(|n| ulpscope_record::Arm { name: format!("x{n}"), ..other.clone() }));
+    let folder = tempfile::tempdir().unwrap();
+    let drawn = draw_all(&run, folder.path(), &Options::default()).unwrap();
+    assert!(drawn.len() <= 4 + 4 * ARMS, "{}", drawn.len());
+    let options = Options { arm: Some("x999".into()), ..Options::default() };
+    let drawn = draw_all(&run, folder.path(), &options).unwrap();
+    assert!(drawn.contains(&folder.path().join("logits-x999.png")) && drawn.len() <= 8);
+    let options = Options { arm: Some("no".into()), ..Options::default() };
+    assert!(matches!(draw_all(&run, folder.path(), &options), Err(PlotError::NoArm { .. })));
+}
+
+#[test]
 fn what_was_asked_for_wrongly_is_said() {
     let run = record(3, 3, 3);
     let error = |result: Result<Picture, PlotError>| result.unwrap_err().to_string();
