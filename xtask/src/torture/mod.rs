@@ -4,11 +4,14 @@
 //! Everything but `fuzz` runs the real binary on the tiny fixture. It needs no network, and fails
 //! if anything was not survived.
 
+mod contradictions;
 mod disk;
 mod fuzz;
+mod hostile;
 mod hub;
 mod kill;
 mod load;
+mod pipes;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -46,6 +49,12 @@ enum Which {
     Disk,
     /// Many comparisons in one process, several at once, too little memory
     Load,
+    /// Standard output that is closed or full, for each subcommand
+    Pipes,
+    /// Files whose values contradict each other
+    Contradictions,
+    /// A hub that wants the token or the disk, and links planted in its cache
+    Hub,
     /// Damaged input for every parser, in process: no panic, no hang, no memory beyond a multiple
     /// of the input
     Fuzz,
@@ -72,10 +81,13 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         bench.survived &= fuzz::run(&args.fuzz, args.seed, args.quick)?;
         Ok(())
     };
-    let all: [(Which, &str, &Attack); 4] = [
+    let all: [(Which, &str, &Attack); 7] = [
         (Which::Kill, "kill", &kill::run),
         (Which::Disk, "disk", &disk::run),
         (Which::Load, "load", &load::run),
+        (Which::Pipes, "pipes", &pipes::run),
+        (Which::Contradictions, "contradictions", &contradictions::run),
+        (Which::Hub, "hub", &hostile::run),
         (Which::Fuzz, "fuzz", &fuzz),
     ];
     for (which, name, attack) in all {
