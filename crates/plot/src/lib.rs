@@ -75,9 +75,9 @@ pub const ARMS: usize = 16;
 ///
 /// [`layers`] shows all arms in `layers.png`. The other figures are about one arm each:
 /// `heatmap.png` and so on where there is one beside the reference, `heatmap-b.png`,
-/// `heatmap-c.png` where there are several, of the first [`ARMS`] or of the one that was asked for. Those of the explanation, `floor.png`,
-/// `counterfactuals.png` and `growth.png`, are about the arm that it explains, and there only where
-/// the record has what they show.
+/// `heatmap-c.png` where there are several, of the first [`ARMS`] or of the one that was asked for.
+/// Those of the explanation, `floor.png`, `counterfactuals.png` and `growth.png`, are about the arm
+/// that it explains, and there only where the record has what they show.
 ///
 /// # Errors
 /// [`PlotError::OneArm`], [`PlotError::NoPrompt`], [`PlotError::NoLayer`], [`PlotError::NoArm`],

@@ -16,8 +16,8 @@
 //!   share.
 //! - [`same`]: what differs between two records, which is how a replay is judged.
 //! - [`mod@unit`]: what an interrupted run goes on from.
-//! - [`summary`]: a record as a page of Markdown; [`text`]: how it words numbers, and the one place that
-//!   knows which characters of other people's text may be shown.
+//! - [`summary`]: a record as a page of Markdown; [`text`]: how it words numbers, and the one place
+//!   that knows which characters of other people's text may be shown.
 //!
 //! What is not here: no metric is computed, no tensor is held, nothing is printed.
 //!

@@ -331,8 +331,8 @@ impl Checkpoint {
     /// directory.
     ///
     /// # Errors
-    /// [`WeightsError::Io`] if a file can't be read to its end, another error if it was changed, or is
-    /// not what the hub's cache calls it.
+    /// [`WeightsError::Io`] if a file can't be read to its end, another error if it was changed, or
+    /// is not what the hub's cache calls it.
     pub fn sha256(&self) -> Result<Vec<(String, String)>, WeightsError> {
         Ok(self.sha256_while(|| true)?.unwrap_or_default())
     }

@@ -427,7 +427,7 @@ fn the_token_stays_when_a_list_is_elsewhere() {
     hub.state().list_elsewhere = Some(other_port.endpoint().to_owned());
     hub.assert_complete(&hub.locate().unwrap());
     let asked = other_port.requests();
-    assert_eq!(asked, [format!("GET /api/models/org/tiny/revision/main?blobs=true from 0")]);
+    assert_eq!(asked, ["GET /api/models/org/tiny/revision/main?blobs=true from 0"]);
     assert!(hub.requests().iter().all(|request| request.ends_with(" with token")));
     // Round and round.
     let hub = Hub::tiny();

@@ -162,8 +162,10 @@ fn serve(mut out: TcpStream, shared: &Shared, tokens: &AtomicUsize) -> std::io::
         // here.
         name.replace('.', "-")
     )?;
-    while endless {
-        out.write_all(body)?;
+    if endless {
+        loop {
+            out.write_all(body)?;
+        }
     }
     for piece in body.chunks(PIECE) {
         out.write_all(piece)?;

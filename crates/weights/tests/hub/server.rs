@@ -278,8 +278,10 @@ fn serve(connection: TcpStream, shared: &Mutex<State>, endpoint: &str) -> std::i
         write!(out, "Content-Length: {}\r\n", body.len())?;
     }
     write!(out, "\r\n")?;
-    while endless {
-        out.write_all(body)?;
+    if endless {
+        loop {
+            out.write_all(body)?;
+        }
     }
     let weights = name == WEIGHTS && body.len() > 1;
     if weights {
