@@ -27,7 +27,8 @@ pub(crate) fn without_credentials(text: &str, token: Option<&str>) -> String {
         rest = &after[end..];
         // A query may hold a key, and that of a redirect is signed.
         let end = rest.find(|c: char| c.is_whitespace() || "\"'<>`".contains(c)).unwrap_or(rest.len());
-        if let Some(at) = rest[..end].find(['?', '#']).filter(|_| !rest.starts_with("?<hidden>")) {
+        let hidden = |at: &usize| rest[*at..].starts_with("?<hidden>");
+        if let Some(at) = rest[..end].find(['?', '#']).filter(|at| !hidden(at)) {
             out.push_str(&rest[..at]);
             out.push_str("?<hidden>");
             rest = &rest[end..];
