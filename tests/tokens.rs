@@ -170,9 +170,9 @@ fn what_a_trace_says_of_itself_is_held_against_what_it_is_compared_with() {
     run.check(flat(&run.stdout).contains("NOTE t says that its attention is"), "the screen says it");
 
     dir.run(["trace", &tiny(), "--out", "u", "--attention", "eager"]).ok();
-    let run = dir.run(["diff", "t", "u"]).ok();
+    let run = dir.run(["diff", "t", "u"]).undecided(&["8 of 77 sites"]);
     run.check(run.stdout.contains("attention differs: \"flash_attention_2\" and \"eager\""), "diff says it");
-    let keys = dir.run(["diff", "t", "u", "--json"]).ok().json()["about"].clone();
+    let keys = dir.run(["diff", "t", "u", "--json"]).json()["about"].clone();
     assert_eq!(list(&keys).iter().map(|of| &of["key"]).collect::<Vec<_>>(), ["attention", "prompt"]);
 }
 
