@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use burn::tensor::{Device, Tensor};
 use ulpscope_capture::{Activation, Pattern};
-use ulpscope_decoder::{Accumulation, Part, Site, bridge};
+use ulpscope_decoder::{Accumulation, Op, Part, Site, bridge};
 use ulpscope_record::SiteDivergence;
 
 use crate::CompareError;
@@ -129,8 +129,8 @@ pub fn survey(
     Ok(found)
 }
 
-/// The sites of some parts at which each token has all of a recording's bits, in each of some
-/// orders of summation: `[order][prompt][token]`.
+/// The linear layers of some parts at which each token has all of a recording's bits, in each of
+/// some orders of summation: `[order][prompt][token]`.
 ///
 /// # Errors
 /// [`CompareError`] if parameters can't be read.
@@ -142,6 +142,8 @@ pub fn agreement(
     device: &Device,
 ) -> Result<Vec<Vec<Vec<usize>>>, CompareError> {
     let base = Setting::of(arm);
+    // Attention sums by shapes that a recording does not tell.
+    let sums = |site: &Site| site.op() == Op::Linear;
     let none = || references.iter().map(|r| vec![0; r.ids.len()]).collect();
     let mut equal: Vec<Vec<Vec<usize>>> = orders.iter().map(|_| none()).collect();
     let mut model = Parts::new(&arm.arm, device);
@@ -150,7 +152,9 @@ pub fn agreement(
             for (reference, equal) in references.iter().zip(equal) {
                 let Reference { ids, activations, before, .. } = reference;
                 let taught = model.forced(part, &in_order(&base, order), ids, activations)?;
-                for (site, t) in taught.iter().filter(|(site, _)| activations.contains_key(site)) {
+                for (site, t) in
+                    taught.iter().filter(|(site, _)| sums(site) && activations.contains_key(site))
+                {
                     let differing = reference.differing_rows(&base.architecture, *site, t);
                     let same = (*before..ids.len()).filter(|token| !differing.contains(token));
                     same.for_each(|token| equal[token] += 1);
