@@ -517,6 +517,44 @@ fn our_own_traces_are_explained() {
     }
 }
 
+/// Transformers with its own cache, on a CPU that sums a single row in another order.
+#[test]
+fn a_recording_from_a_cache_has_no_fault() {
+    for more in [&[][..], &["--accumulation", "dot2"]] {
+        let trace = fixture("goldens/cached.safetensors");
+        let e = ulpscope(["explain", &tiny(), "--trace", &trace, "--json"].iter().chain(more).copied());
+        let e = e.explanation();
+        assert_eq!((&e["origins"], &e["status"]), (&json!([]), &json!("explained")), "{}", e["verdict"]);
+        let ids: Vec<&str> = causes(&e).iter().map(|[id, ..]| *id).collect();
+        assert_eq!(ids, ["summation-order"], "{}", e["verdict"]);
+    }
+}
+
+/// What is no number, or a step of one, is named as that, and no weight is blamed for it.
+#[test]
+fn single_values_of_a_recording_are_named_as_what_they_are() {
+    let (found, about) = tensors(fixture("goldens/cached.safetensors"));
+    for (site, value, id) in [
+        ("lm_head", 0x7f80u16, "activation-not-finite"),
+        ("model.layers.1.mlp.up_proj", 0xff80, "activation-not-finite"),
+        ("model.layers.1.self_attn.o_proj", 0x7fc0, "activation-not-finite"),
+        ("lm_head", 1, "function-last-bits"),
+    ] {
+        let dir = Dir::new();
+        let mut found = found.clone();
+        let bytes = &mut found.get_mut(site).unwrap().bytes;
+        let own = u16::from_le_bytes([bytes[100], bytes[101]]);
+        let changed = if value == 1 { own ^ 1 } else { value };
+        bytes[100..102].copy_from_slice(&changed.to_le_bytes());
+        crate::util::write_trace(dir.join("t"), &found, &about);
+        let run = dir.run(["explain", &tiny(), "--trace", "t", "--json"]);
+        let e = run.json()["explanation"].clone();
+        let named = causes(&e);
+        assert!(named.iter().any(|[cause, _, at]| *cause == id && *at == site), "{site}: {named:?}");
+        assert!(named.iter().all(|[cause, ..]| !cause.starts_with("weight")), "{site}: {named:?}");
+    }
+}
+
 /// The record is whole: pages and pictures are drawn from it.
 #[test]
 fn a_run_on_a_trace_is_reported() {

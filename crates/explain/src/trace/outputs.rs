@@ -13,7 +13,7 @@ use ulpscope_relations::{
 };
 
 use super::evidence::Evidence;
-use super::pattern::hidden;
+use super::pattern::{self, Odd, hidden};
 use crate::causes::{self, CauseKind};
 
 /// Signal-to-noise ratio, dB, that activations keep when somebody quantises them on purpose, to 8
@@ -34,6 +34,19 @@ pub(super) enum Seen {
     /// No rule that names a cause, but one place where they differ.
     Place(Statement),
     Nothing,
+}
+
+/// The cause where infinities and NaN of the trace's differ, or signs of zeros, and nothing else.
+pub(super) fn odd(pairs: &[(&Activation, &Activation)]) -> Option<(&'static CauseKind, Finding)> {
+    let of: usize = pairs.iter().map(|(a, _)| a.values.len()).sum();
+    let (kind, finding) = match pattern::odd(pairs)? {
+        Odd::NotFinite { count, first, at: [row, channel] } => {
+            let finding = Finding::new("not-finite").with("count", count).with("first", first.to_string());
+            (causes::NOT_FINITE_OUTPUT, finding.with("row", row).with("channel", channel))
+        }
+        Odd::ZeroSigns(count) => (causes::ZERO_SIGN, Finding::new("zero-signs").with("count", count)),
+    };
+    Some((kind, finding.with("of", of)))
 }
 
 /// A constant that was added or multiplied moves most elements: at least one of so many.

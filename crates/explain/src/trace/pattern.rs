@@ -72,12 +72,46 @@ fn steps(pairs: &[(&Activation, &Activation)], beside: f64, most: impl Fn(DType)
                 continue;
             }
             differing += 1;
-            if apart.is_nan() || apart > most(dtype) * ulp(x.abs().max(y.abs()), dtype) {
+            if !apart.is_finite() || apart > most(dtype) * ulp(x.abs().max(y.abs()), dtype) {
                 return None;
             }
         }
     }
     Some(differing)
+}
+
+/// What differs at a site where no number does.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Odd {
+    /// Elements that are infinite or NaN in the trace alone, with the first: its row, its channel
+    /// and what it is. All others are equal.
+    NotFinite { count: usize, first: f64, at: [usize; 2] },
+    /// Zeros of another sign. All others have the same bits.
+    ZeroSigns(usize),
+}
+
+/// What differs at a site, if that are infinities and NaN of the trace's, or signs of zeros, alone.
+pub(crate) fn odd(pairs: &[(&Activation, &Activation)]) -> Option<Odd> {
+    let (mut lost, mut first, mut signs, mut row) = (0, None, 0, 0);
+    for (a, b) in pairs {
+        let width = a.shape.last().copied().unwrap_or(1).max(1);
+        for i in 0..a.values.len() {
+            let (x, y) = (a.values.get(i), b.values.get(i));
+            if x == y {
+                signs += usize::from(x.is_sign_negative() != y.is_sign_negative());
+            } else if !x.is_finite() && y.is_finite() {
+                lost += 1;
+                first = first.or(Some((x, [row + i / width, i % width])));
+            } else if !(x.is_nan() && y.is_nan()) {
+                return None;
+            }
+        }
+        row += a.values.len() / width;
+    }
+    match first {
+        Some((first, at)) => Some(Odd::NotFinite { count: lost, first, at }),
+        None => (signs > 0).then_some(Odd::ZeroSigns(signs)),
+    }
 }
 
 /// The first token of any prompt at which the two differ; 0 where they do not.
@@ -192,6 +226,32 @@ mod tests {
         assert!(!test(&moved(60, 0.007_812_5), site("model.norm")), "too many");
         assert!(!test(&moved(2, 0.015_625), site("model.norm")), "two steps");
         assert!(!test(&moved(2, 0.007_812_5), site("model.embed_tokens")), "no function");
+    }
+
+    #[test]
+    fn what_is_no_number_is_told_apart() {
+        let a = |values: &[f32]| activation(values, DType::F32);
+        let ours = a(&[1.0, 0.0, 3.0, 4.0, 1.0, 2.0, f32::NAN, 4.0]);
+        let odd = |theirs: &[f32]| odd(&[(&a(theirs), &ours)]);
+        assert_eq!(odd(&[1.0, 0.0, 3.0, 4.0, 1.0, 2.0, f32::NAN, 4.0]), None);
+        let infinite = Odd::NotFinite { count: 1, first: f64::NEG_INFINITY, at: [1, 1] };
+        assert_eq!(odd(&[1.0, -0.0, 3.0, 4.0, 1.0, f32::NEG_INFINITY, f32::NAN, 4.0]), Some(infinite));
+        assert_eq!(odd(&[1.0, -0.0, 3.0, 4.0, 1.0, 2.0, f32::NAN, 4.0]), Some(Odd::ZeroSigns(1)));
+        assert_eq!(odd(&[1.5, 0.0, 3.0, f32::INFINITY, 1.0, 2.0, f32::NAN, 4.0]), None, "another number");
+        assert_eq!(odd(&[1.0, 0.0, 3.0, 4.0, 1.0, 2.0, 3.0, 4.0]), None, "ours is none");
+    }
+
+    #[test]
+    fn a_few_steps_are_finite() {
+        let values: Vec<f32> = (0..4096).map(|i| 1.0 + (i % 64) as f32).collect();
+        let with = |i: usize, x: f32| {
+            let mut values = values.clone();
+            values[i] = x;
+            activation(&values, DType::Bf16)
+        };
+        let ours = activation(&values, DType::Bf16);
+        assert!(few_steps(&[(&with(0, 1.007_812_5), &ours)]));
+        assert!(!few_steps(&[(&with(0, f32::INFINITY), &ours)]));
     }
 
     #[test]

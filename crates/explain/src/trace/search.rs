@@ -20,7 +20,7 @@ use super::outputs::{self, Seen};
 use super::pattern;
 use super::reading::padding;
 use super::trial::{Trial, Tried, best, ties};
-use super::weights::Layer;
+use super::weights::{Edits, Layer};
 use crate::causes;
 use crate::layer_groups::class;
 
@@ -43,6 +43,13 @@ struct Spot<'p> {
     site: Site,
     setting: &'p Setting,
     now: &'p Trial,
+}
+
+/// What was run at a site.
+struct Attempts {
+    tried: Vec<Tried>,
+    /// Edits of one weight each that would do the same, if there are several.
+    edits: usize,
 }
 
 /// Where a hypothesis holds.
@@ -126,11 +133,12 @@ impl<'s, 'a> Search<'s, 'a> {
         if self.early(spot)? {
             return Ok(None);
         }
-        let mut tried = self.try_all(spot)?;
-        let Some(index) = best(&tried) else {
-            self.unaccounted(spot, &tried)?;
+        let attempts = self.try_all(spot)?;
+        let Some(index) = best(&attempts.tried) else {
+            self.unaccounted(spot, &attempts)?;
             return Ok(None);
         };
+        let mut tried = attempts.tried;
         if self.may_be_another_norm(spot.site, &tried[index]) && self.by_formula(spot)? {
             return Ok(None);
         }
@@ -140,7 +148,7 @@ impl<'s, 'a> Search<'s, 'a> {
 
     /// Runs everything that may account for a site: what is known first, then single hypotheses,
     /// edits, pairs.
-    fn try_all(&mut self, spot: Spot) -> Result<Vec<Tried>, CompareError> {
+    fn try_all(&mut self, spot: Spot) -> Result<Attempts, CompareError> {
         let Spot { site, setting, now, .. } = spot;
         let first = pattern::first_token(&self.pairs_at(site, now));
         let mut all = hypotheses(site, setting, self.arm.arm.dtype(), first);
@@ -163,19 +171,21 @@ impl<'s, 'a> Search<'s, 'a> {
             }
         }
         if tried.iter().any(|t| t.fits) {
-            return Ok(tried);
+            return Ok(Attempts { tried, edits: 0 });
         }
         let exact = self.judge.exact(&site.to_string());
         let (model, taught) = (&setting.architecture, &now.taught[..]);
         let layer = Layer { site, model, references: self.references, taught, exact };
-        for hypothesis in layer.edits(&mut self.parts, &self.arm.arm)? {
+        let Edits { guesses, would_do } = layer.edits(&mut self.parts, &self.arm.arm)?;
+        for hypothesis in guesses {
             tried.push(self.attempt(spot, vec![hypothesis])?);
         }
-        if !tried.iter().any(|t| t.fits) {
+        // Single steps of the format are no sign of two causes at once.
+        if !tried.iter().any(|t| t.fits) && !pattern::few_steps(&self.pairs_at(site, now)) {
             let pairs = self.pairs(spot, &tried)?;
             tried.extend(pairs);
         }
-        Ok(tried)
+        Ok(Attempts { tried, edits: would_do })
     }
 
     /// Two at once, where one alone makes it better but not good.
@@ -331,11 +341,18 @@ impl<'s, 'a> Search<'s, 'a> {
 
     /// What no hypothesis accounts for to the last bit may be a function's last bits, in ours as it
     /// is or as a hypothesis has it; or the values themselves may say what they are of ours.
-    fn unaccounted(&mut self, spot: Spot, tried: &[Tried]) -> Result<(), CompareError> {
+    fn unaccounted(&mut self, spot: Spot, Attempts { tried, edits }: &Attempts) -> Result<(), CompareError> {
         let Spot { site, now, .. } = spot;
         let pairs = self.pairs_at(site, now);
+        if let Some((kind, finding)) = outputs::odd(&pairs) {
+            self.recognised(Claim::at_site(kind, site, Evidence::Fact(finding)), site, Shown::Values);
+            return Ok(());
+        }
         if pattern::last_bits(site, &pairs, self.judge.chance()) || pattern::few_steps(&pairs) {
-            let evidence = Evidence::Fact(Finding::new("neighbours"));
+            let evidence = Evidence::Fact(match edits {
+                0 | 1 => Finding::new("neighbours"),
+                _ => Finding::new("neighbours-or-edit").with("edits", *edits),
+            });
             let mut claim = Claim::at_site(causes::LAST_BITS, site, evidence);
             claim.key.place.clear();
             self.recognised(claim, site, Shown::LastBits);

@@ -26,6 +26,19 @@ const ALL_AGAINST_ALL: usize = 2048;
 /// Guesses of one element that are run.
 const GUESSES: usize = 12;
 
+/// Channels that are each searched for one changed element.
+const EDITED: usize = 16;
+
+/// Edits that may turn ours into the trace's.
+#[derive(Default)]
+pub(crate) struct Edits {
+    /// What is to be run.
+    pub(crate) guesses: Vec<Hypothesis>,
+    /// Elements of a weight each of which could be changed to the same effect, if that was looked
+    /// at: of several, none is the cause.
+    pub(crate) would_do: usize,
+}
+
 /// A site with parameters, and what is known of it.
 pub(crate) struct Layer<'s> {
     pub(crate) site: Site,
@@ -76,8 +89,8 @@ impl Parameter {
 
 impl Layer<'_> {
     /// Edits that may turn ours into the trace's, the most specific last.
-    pub(crate) fn edits(&self, parts: &mut Parts, arm: &Arm) -> Result<Vec<Hypothesis>, CompareError> {
-        let Some(module) = module(self.site) else { return Ok(Vec::new()) };
+    pub(crate) fn edits(&self, parts: &mut Parts, arm: &Arm) -> Result<Edits, CompareError> {
+        let Some(module) = module(self.site) else { return Ok(Edits::default()) };
         let weight = Parameter::read(parts, arm, &format!("{module}.weight"))?;
         let bias = (self.model.node(self.site).params.len() > 1)
             .then(|| Parameter::read(parts, arm, &format!("{module}.bias")))
@@ -89,16 +102,16 @@ impl Layer<'_> {
         if self.site.op() == Op::Embed {
             found.extend([1, -1].map(|by| self.row_beside(&weight, by)));
             found.extend(self.rows_of_tokens(&weight));
-            return Ok(found);
+            return Ok(Edits { guesses: found, would_do: 0 });
         }
         found.extend(recast(arm, &weight)?);
         found.extend(self.others(parts, arm, &weight)?);
-        if self.site.op() == Op::Linear {
-            found.extend(self.channels(&weight, bias.as_ref()));
-        } else {
-            found.extend(self.norm(&weight));
-        }
-        Ok(found)
+        let edits = match self.site.op() {
+            Op::Linear => self.channels(&weight, bias.as_ref()),
+            _ => Edits { guesses: self.norm(&weight), would_do: 0 },
+        };
+        found.extend(edits.guesses);
+        Ok(Edits { guesses: found, ..edits })
     }
 
     fn heads(&self) -> [usize; 2] {
@@ -169,9 +182,9 @@ impl Layer<'_> {
 
     /// The rows of a linear layer that are other rows, of another sign or size, or changed in one
     /// element.
-    fn channels(&self, weight: &Parameter, bias: Option<&Parameter>) -> Vec<Hypothesis> {
-        let [rows, columns] = weight.shape[..] else { return Vec::new() };
-        let Some(data) = self.data(rows, bias) else { return Vec::new() };
+    fn channels(&self, weight: &Parameter, bias: Option<&Parameter>) -> Edits {
+        let [rows, columns] = weight.shape[..] else { return Edits::default() };
+        let Some(data) = self.data(rows, bias) else { return Edits::default() };
         let unit = weight.values.dtype().unit_roundoff();
         let tolerance = 24.0 * unit;
         let differing: Vec<usize> = (0..rows)
@@ -181,7 +194,7 @@ impl Layer<'_> {
             })
             .collect();
         if differing.is_empty() {
-            return Vec::new();
+            return Edits::default();
         }
         let mut edits: Vec<(usize, Row)> = Vec::new();
         let mut unknown = Vec::new();
@@ -207,25 +220,29 @@ impl Layer<'_> {
             self.edited(weight, same_format(&weight.values, values.into_iter()))
         };
         if unknown.is_empty() {
-            return build(&edits).into_iter().collect();
+            return Edits { guesses: build(&edits).into_iter().collect(), would_do: 0 };
         }
-        // Few channels may have one changed element each; of one, every guess is run.
-        let Some(inputs) = self.inputs(columns) else { return Vec::new() };
-        let guesses: Vec<Vec<(usize, Row)>> = match &unknown[..] {
-            [only] => elements(&data, &inputs, weight, *only, GUESSES)
-                .into_iter()
-                .map(|row| vec![(*only, row)])
-                .collect(),
-            several if several.len() <= 16 => {
-                let each =
-                    several.iter().filter_map(|&j| Some((j, elements(&data, &inputs, weight, j, 1).pop()?)));
-                vec![each.collect()]
+        // Few channels may have one changed element each; of one, every guess is run. An edit that
+        // another would do the work of is no finding.
+        let Some(inputs) = self.inputs(columns) else { return Edits::default() };
+        let most = if unknown.len() == 1 { GUESSES } else { 1 };
+        if unknown.len() > EDITED {
+            return Edits::default();
+        }
+        let found: Vec<_> = unknown.iter().map(|&j| (j, elements(&data, &inputs, weight, j, most))).collect();
+        let would_do = found.iter().map(|(_, found)| found.would_do).max().unwrap_or(0);
+        if would_do > 1 {
+            return Edits { guesses: Vec::new(), would_do };
+        }
+        let guesses: Vec<Vec<(usize, Row)>> = match &found[..] {
+            [(only, found)] => found.best.iter().map(|row| vec![(*only, *row)]).collect(),
+            several => {
+                vec![several.iter().filter_map(|(j, found)| Some((*j, *found.best.last()?))).collect()]
             }
-            _ => Vec::new(),
         };
-        (guesses.into_iter())
-            .filter_map(|guess| build(&edits.iter().copied().chain(guess).collect::<Vec<_>>()))
-            .collect()
+        let guesses = (guesses.into_iter())
+            .filter_map(|guess| build(&edits.iter().copied().chain(guess).collect::<Vec<_>>()));
+        Edits { guesses: guesses.collect(), would_do }
     }
 
     /// Each channel of a linear layer over all tokens, ours and the trace's, less the bias.
@@ -418,16 +435,24 @@ fn nice(factor: f64) -> f64 {
     [power, tenth].into_iter().find(|n| (n / factor - 1.0).abs() < 0.01).unwrap_or(factor)
 }
 
+/// Elements of a row that may have become another number.
+struct Elements {
+    /// The best guesses, in order.
+    best: Vec<Row>,
+    /// Elements that can be changed so that the row gives all of the trace's values.
+    would_do: usize,
+}
+
 /// Values that one element of row `j` may have become, the best first: a flipped bit, another sign,
 /// zero, twice, half, or the number nearest to what the difference says.
 ///
 /// The row's products are summed exactly, with the element changed, and rounded as the layer
 /// rounds; the guess at which that gives most of the trace's values is the best.
-fn elements(data: &Data, inputs: &[Vec<f64>], weight: &Parameter, j: usize, most: usize) -> Vec<Row> {
+fn elements(data: &Data, inputs: &[Vec<f64>], weight: &Parameter, j: usize, most: usize) -> Elements {
     let theirs = &data.theirs[j];
     let columns = inputs.len();
     if inputs.iter().any(|x| x.len() != theirs.len()) {
-        return Vec::new();
+        return Elements { best: Vec::new(), would_do: 0 };
     }
     let own = |i: usize| weight.values.get(j * columns + i);
     let sums: Vec<f64> =
@@ -456,9 +481,12 @@ fn elements(data: &Data, inputs: &[Vec<f64>], weight: &Parameter, j: usize, most
             guesses.push((missed, fitted, apart(&missing, x, change), Row::Element(i, value)));
         }
     }
+    let do_it = guesses.iter().filter(|(missed, ..)| *missed == 0);
+    let places = do_it.filter_map(|(.., row)| if let Row::Element(i, _) = row { Some(*i) } else { None });
+    let would_do = places.collect::<BTreeSet<usize>>().len();
     guesses.sort_by(|a, b| (a.0, a.1).cmp(&(b.0, b.1)).then(a.2.total_cmp(&b.2)));
     guesses.truncate(most);
-    guesses.into_iter().map(|(.., row)| row).collect()
+    Elements { best: guesses.into_iter().map(|(.., row)| row).collect(), would_do }
 }
 
 /// An element with each of its bits flipped.

@@ -40,6 +40,16 @@ const CLAIMS: &[(&str, &str)] = &[
         "trace: counted from the first token of padding, {left} more; ours: from the prompt",
     ),
     ("neighbours", "the two are neighbours in their format wherever they differ"),
+    (
+        "neighbours-or-edit",
+        "the two are neighbours in their format wherever they differ; any of {edits} edits of one weight would do the same",
+    ),
+    (
+        "not-finite",
+        "{count} of {of} elements are infinite or NaN in the trace and numbers in ours, the first of them {first} at \
+         row {row}, channel {channel}",
+    ),
+    ("zero-signs", "{count} zeros of {of} elements have another sign"),
 ];
 
 /// What the trace computes at a site.

@@ -37,7 +37,7 @@ pub(crate) fn subject(claim: &Claim) -> String {
         Subject::Tensors { names } => in_layers(names),
         Subject::Sites { names } => match claim.evidence.finding() {
             read if read.rule == "reads" => format!("the input of {}", read.text("site").unwrap_or_default()),
-            last if last.rule == "neighbours" => {
+            last if last.rule.starts_with("neighbours") => {
                 format!(
                     "functions at {} and the like",
                     names.first().map_or(String::new(), |name| class(name))

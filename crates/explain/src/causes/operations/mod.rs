@@ -12,6 +12,8 @@ registry! {
     OUTPUT_ROUNDED = activation_rounded;
     OUTPUT_REARRANGED = activation_rearranged;
     OUTPUT_ZERO = activation_partly_zero;
+    NOT_FINITE_OUTPUT = activation_not_finite;
+    ZERO_SIGN = zero_sign;
     DROPOUT = dropout_active;
     ADAPTER_ACTIVE = adapter_active;
     SOFT_CAP = soft_cap;
