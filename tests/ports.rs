@@ -533,7 +533,7 @@ fn a_recording_from_a_cache_has_no_fault() {
 /// What is no number, or a step of one, is named as that, and no weight is blamed for it.
 #[test]
 fn single_values_of_a_recording_are_named_as_what_they_are() {
-    let (found, about) = tensors(fixture("goldens/cached.safetensors"));
+    let (found, about) = tensors(port("none-sdpa"));
     for (site, value, id) in [
         ("lm_head", 0x7f80u16, "activation-not-finite"),
         ("model.layers.1.mlp.up_proj", 0xff80, "activation-not-finite"),
@@ -547,7 +547,7 @@ fn single_values_of_a_recording_are_named_as_what_they_are() {
         let changed = if value == 1 { own ^ 1 } else { value };
         bytes[100..102].copy_from_slice(&changed.to_le_bytes());
         crate::util::write_trace(dir.join("t"), &found, &about);
-        let run = dir.run(["explain", &tiny(), "--trace", "t", "--json"]);
+        let run = dir.run(["explain", &fixture(MODEL), "--trace", "t", "--json"]);
         let e = run.json()["explanation"].clone();
         let named = causes(&e);
         assert!(named.iter().any(|[cause, _, at]| *cause == id && *at == site), "{site}: {named:?}");
