@@ -26,8 +26,8 @@ pub(super) struct Nearest {
     pub(super) rows: Vec<BTreeMap<usize, Accumulation>>,
 }
 
-/// The order in which most linear layers have all of the traces' bits, and the tokens at which another has
-/// them at more sites: libraries sum a row alone in another order than rows together.
+/// The order in which most linear layers have all of the traces' bits, and the tokens at which
+/// another has them at more sites: libraries sum a row alone in another order than rows together.
 pub(super) fn nearest(plan: &TracePlan, recorded: &Recorded) -> Result<Nearest, CompareError> {
     let own = plan.arm.semantics.base.accumulation;
     let all = [
