@@ -10,7 +10,7 @@ use std::sync::Arc;
 use ulpscope_capture::Activations;
 use ulpscope_compare::{CompareError, Parts, Reference};
 use ulpscope_decoder::{Architecture, Op, Site};
-use ulpscope_floats::{DType, Floats, Rounding};
+use ulpscope_floats::{DType, Floats, Rounding, ulp};
 use ulpscope_record::{Finding, Subject};
 use ulpscope_relations::{Description, Hints, Statement, describe};
 use ulpscope_weights::Arm;
@@ -231,7 +231,9 @@ impl Layer<'_> {
         }
         let found: Vec<_> = unknown.iter().map(|&j| (j, elements(&data, &inputs, weight, j, most))).collect();
         let would_do = found.iter().map(|(_, found)| found.would_do).max().unwrap_or(0);
-        if would_do > 1 {
+        let by_chance =
+            unknown.iter().any(|&j| one_step(&data.theirs[j], &data.ours[j], weight.values.dtype()));
+        if would_do > 1 || by_chance {
             return Edits { guesses: Vec::new(), would_do };
         }
         let guesses: Vec<Vec<(usize, Row)>> = match &found[..] {
@@ -377,6 +379,15 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
 
 fn norm(a: &[f64]) -> f64 {
     dot(a, a).sqrt()
+}
+
+/// Whether two differ at one place alone, and there by a single step of their format: no edit that
+/// gives it can be held against another place.
+fn one_step(y: &[f64], z: &[f64], dtype: DType) -> bool {
+    let mut differing = y.iter().zip(z).filter(|(y, z)| y != z);
+    let near = |y: f64, z: f64| y.is_finite() && (y - z).abs() <= 1.5 * ulp(y.abs().max(z.abs()), dtype);
+    let step = differing.next().is_some_and(|(y, z)| near(*y, *z));
+    step && differing.next().is_none()
 }
 
 /// `|y - factor·z|`.
@@ -539,4 +550,47 @@ fn recast(arm: &Arm, weight: &Parameter) -> Result<Vec<Hypothesis>, CompareError
     };
     ways.retain(|(.., values)| values.bytes() != weight.values.bytes());
     Ok(ways.into_iter().map(|(kind, finding, values)| weight.whole(kind, finding, values)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_single_step_at_one_token_shows_no_edit() {
+        let dtype = DType::Bf16;
+        let step = ulp(1.0, dtype);
+        assert!(one_step(&[1.0 + step, 2.0, 3.0], &[1.0, 2.0, 3.0], dtype));
+        assert!(!one_step(&[1.0 + 2.0 * step, 2.0, 3.0], &[1.0, 2.0, 3.0], dtype), "two steps");
+        assert!(!one_step(&[1.0 + step, 2.0, 3.0 + 2.0 * step], &[1.0, 2.0, 3.0], dtype), "two tokens");
+        assert!(!one_step(&[f64::INFINITY, 2.0], &[1.0, 2.0], dtype), "no number");
+        assert!(!one_step(&[1.0, 2.0], &[1.0, 2.0], dtype), "nothing");
+    }
+
+    #[test]
+    fn an_edit_that_others_would_do_is_counted() {
+        let values: Vec<f32> = (0..8).map(|i| 1.0 + i as f32 / 8.0).collect();
+        let weight = Parameter {
+            name: "w".into(),
+            shape: vec![1, 8],
+            values: Floats::from(values.clone()).cast(DType::Bf16),
+        };
+        let dot = |w: &[f32], x: &[f64]| w.iter().zip(x).map(|(w, x)| f64::from(*w) * x).sum::<f64>();
+        let row = |w: &[f32], inputs: &[Vec<f64>]| -> Vec<f64> {
+            let tokens = 0..inputs[0].len();
+            let sums = tokens.map(|t| dot(w, &inputs.iter().map(|x| x[t]).collect::<Vec<_>>()));
+            Floats::from(sums.collect::<Vec<f64>>()).cast(DType::Bf16).to_f64()
+        };
+        let counted = |inputs: &[Vec<f64>]| {
+            let mut edited = values.clone();
+            edited[3] = -edited[3];
+            let data = Data { ours: vec![row(&values, inputs)], theirs: vec![row(&edited, inputs)] };
+            elements(&data, inputs, &weight, 0, 1).would_do
+        };
+        // One token: whichever element it is, some number does.
+        assert_eq!(counted(&(0..8).map(|i| vec![1.0 + f64::from(i)]).collect::<Vec<_>>()), 8);
+        // Several tokens with inputs of their own agree on one.
+        let apart = |i: u32| (0..6u32).map(|t| f64::from((i * 7 + t * t * 5) % 11) - 5.0).collect::<Vec<_>>();
+        assert_eq!(counted(&(0..8).map(apart).collect::<Vec<_>>()), 1);
+    }
 }
