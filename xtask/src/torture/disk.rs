@@ -152,7 +152,10 @@ fn full_cache(bench: &mut Bench, unshare: Unshare) -> Result<Tally> {
         let after = contents(&bench.work.join("after"));
         let half =
             after.iter().find(|(path, bytes)| cached(path) && !files.values().any(|file| file == *bytes));
-        let wrong = first_line(&output, &["disk/hf", "No space left on device"])
+        // It is announced that there is no room, or found out on the way.
+        let said = |why: &str| first_line(&output, &["disk/hf", why]);
+        let wrong = said("No space left on device")
+            .and(said("make room"))
             .or_else(|| half.map(|(path, _)| format!("{} is no whole file", path.display())));
         tally.count(wrong.map(|wrong| format!("on {size} bytes: {wrong}")));
     }
