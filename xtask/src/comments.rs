@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::shell;
 
-/// `max_width` of `rustfmt.toml`.
+/// Narrower than code, whose `max_width` is in `rustfmt.toml`.
 const MAX_WIDTH: usize = 100;
 
 /// Lines that are printed.

@@ -142,22 +142,23 @@ pub fn agreement(
     device: &Device,
 ) -> Result<Vec<Vec<Vec<usize>>>, CompareError> {
     let base = Setting::of(arm);
+    let settings: Vec<Setting> = orders.iter().map(|&order| in_order(&base, order)).collect();
     // Attention sums by shapes that a recording does not tell.
     let sums = |site: &Site| site.op() == Op::Linear;
     let none = || references.iter().map(|r| vec![0; r.ids.len()]).collect();
     let mut equal: Vec<Vec<Vec<usize>>> = orders.iter().map(|_| none()).collect();
     let mut model = Parts::new(&arm.arm, device);
     for &part in parts {
-        for (&order, equal) in orders.iter().zip(&mut equal) {
+        for (setting, equal) in settings.iter().zip(&mut equal) {
             for (reference, equal) in references.iter().zip(equal) {
                 let Reference { ids, activations, before, .. } = reference;
-                let taught = model.forced(part, &in_order(&base, order), ids, activations)?;
+                let taught = model.forced(part, setting, ids, activations)?;
                 for (site, t) in
                     taught.iter().filter(|(site, _)| sums(site) && activations.contains_key(site))
                 {
+                    equal[*before..].iter_mut().for_each(|sites| *sites += 1);
                     let differing = reference.differing_rows(&base.architecture, *site, t);
-                    let same = (*before..ids.len()).filter(|token| !differing.contains(token));
-                    same.for_each(|token| equal[token] += 1);
+                    differing.into_iter().for_each(|token| equal[token] -= 1);
                 }
             }
         }

@@ -5,7 +5,7 @@
 //! its model may have done otherwise is a [`Setting`], and every operation is judged on the trace's
 //! own inputs.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor};
@@ -215,8 +215,7 @@ impl<'a> Parts<'a> {
     ) -> Result<Activations, CompareError> {
         let Reference { ids, activations, rows, .. } = reference;
         let mut taught = self.forced(part, setting, ids, activations)?;
-        let mut orders: Vec<Accumulation> = rows.values().copied().collect();
-        orders.dedup();
+        let orders: HashSet<Accumulation> = rows.values().copied().collect();
         for order in orders {
             let other = self.forced(part, &in_order(setting, order), ids, activations)?;
             let tokens = || rows.iter().filter(|(_, own)| **own == order).map(|(token, _)| *token);
